@@ -1,0 +1,141 @@
+package store
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// AuthRequest is an authorization request that passed every check and waits
+// for the person's decision. It is bound to the browser session that saw it.
+type AuthRequest struct {
+	Handle      Hash      `json:"handle"`
+	Session     Hash      `json:"session"`
+	Client      ClientID  `json:"client"`
+	RedirectURI string    `json:"redirect_uri"`
+	State       *string   `json:"state,omitempty"` // nil: the client sent none
+	Challenge   string    `json:"challenge"`       // S256 (RFC 7636)
+	Scopes      []Scope   `json:"scopes"`          // what the person may grant
+	Resource    string    `json:"resource"`
+	Created     time.Time `json:"created"`
+	Expires     time.Time `json:"expires"`
+}
+
+// maxRequestsPerSession bounds what one browser can pile up; the oldest gives
+// way, because the newest is the one on the screen.
+const maxRequestsPerSession = 20
+
+var authRequests = &table[AuthRequest]{
+	name: "requests",
+	kind: 4,
+	key:  func(r *AuthRequest) []byte { return r.Handle[:] },
+	indexes: []index[AuthRequest]{
+		{"session", func(r *AuthRequest) []byte { return join(r.Session[:], r.Handle[:]) }},
+		{"client", func(r *AuthRequest) []byte { return join([]byte(r.Client), r.Handle[:]) }},
+	},
+	refs: func(r *AuthRequest) []ref {
+		return []ref{{"sessions", r.Session[:]}, {"clients", []byte(r.Client)}}
+	},
+	expires: func(r *AuthRequest) time.Time { return r.Expires },
+}
+
+// CreateAuthRequest inserts r. ErrNotFound when the session or client is gone.
+func (db *DB) CreateAuthRequest(r AuthRequest) error {
+	return db.batch(func(tx *bolt.Tx) error {
+		if _, err := sessions.get(tx, r.Session[:]); err != nil {
+			return err
+		}
+		if _, err := clients.get(tx, []byte(r.Client)); err != nil {
+			return err
+		}
+		waiting, err := authRequests.by(tx, "session", r.Session[:])
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(waiting, func(a, b AuthRequest) int { return a.Created.Compare(b.Created) })
+		for len(waiting) >= maxRequestsPerSession {
+			if err := authRequests.delete(tx, waiting[0].Handle[:]); err != nil {
+				return err
+			}
+			waiting = waiting[1:]
+		}
+		return authRequests.insert(tx, &r)
+	})
+}
+
+// AuthRequest returns the waiting request, if it belongs to that session:
+// ErrNotFound, ErrExpired or ErrMismatch otherwise.
+func (db *DB) AuthRequest(handle, session Hash, now time.Time) (r AuthRequest, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&r)(waitingRequest(tx, handle, session, now)) })
+	return r, err
+}
+
+func waitingRequest(tx *bolt.Tx, handle, session Hash, now time.Time) (*AuthRequest, error) {
+	r, err := authRequests.live(tx, handle[:], now)
+	if err != nil {
+		return nil, err
+	}
+	if r.Session != session {
+		return nil, ErrMismatch
+	}
+	return r, nil
+}
+
+// Approval is what the person decided.
+type Approval struct {
+	Handle  Hash
+	Session Hash
+	Team    TeamID
+	Scopes  []Scope // the subset of the request's scopes that was left ticked
+	Code    Hash
+	Expires time.Time // of the code
+}
+
+// Approve spends the request and inserts the code, in one transaction that
+// also checks the session and the membership again. ErrNotFound, ErrExpired,
+// ErrMismatch (another browser), ErrNotMember.
+func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
+	err = db.update(func(tx *bolt.Tx) error {
+		req, err := waitingRequest(tx, a.Handle, a.Session, now)
+		if err != nil {
+			return err
+		}
+		s, err := sessions.get(tx, a.Session[:])
+		if err != nil {
+			return err
+		}
+		if _, err := members.get(tx, memberKey(a.Team, s.User)); err != nil {
+			return ErrNotMember
+		}
+		for _, scope := range a.Scopes {
+			if !slices.Contains(req.Scopes, scope) {
+				return &MismatchError{Field: "scope"}
+			}
+		}
+		r = *req
+		if err := authRequests.delete(tx, a.Handle[:]); err != nil {
+			return err
+		}
+		return codes.insert(tx, &Code{
+			Hash: a.Code, Client: req.Client, RedirectURI: req.RedirectURI, Challenge: req.Challenge,
+			Scopes: a.Scopes, Resource: req.Resource, User: s.User, Team: a.Team, Created: now, Expires: a.Expires,
+		})
+	})
+	return r, err
+}
+
+// Deny spends the request. Errors as of AuthRequest.
+func (db *DB) Deny(handle, session Hash, now time.Time) (r AuthRequest, err error) {
+	err = db.update(func(tx *bolt.Tx) error {
+		if err := load(&r)(waitingRequest(tx, handle, session, now)); err != nil {
+			return err
+		}
+		if _, err := sessions.get(tx, session[:]); errors.Is(err, ErrNotFound) {
+			return err
+		}
+		return authRequests.delete(tx, handle[:])
+	})
+	return r, err
+}

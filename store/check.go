@@ -1,0 +1,98 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// maxFaults bounds what Check reports: a damaged file can have millions.
+const maxFaults = 100
+
+// Check verifies the whole file: bbolt's pages, every record, every index
+// entry in both directions, every expiry entry, every reference. It returns
+// nil or an error that joins one error a fault. It runs in a read transaction
+// while the server goes on.
+func (db *DB) Check() error {
+	var faults []error
+	report := func(format string, args ...any) {
+		if len(faults) < maxFaults {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	err := db.view(func(tx *bolt.Tx) error {
+		for err := range tx.Check() {
+			report("pages: %w", err)
+		}
+		for _, name := range bucketNames() {
+			if tx.Bucket([]byte(name)) == nil {
+				return fmt.Errorf("bucket %s is missing", name)
+			}
+		}
+		for _, t := range tables {
+			t.check(tx, report)
+		}
+		checkExpiry(tx, report)
+		return nil
+	})
+	return errors.Join(append(faults, err)...)
+}
+
+func (t *table[T]) check(tx *bolt.Tx, report func(string, ...any)) {
+	// The walks below never fail: their callbacks return nil.
+	_ = t.bucket(tx).ForEach(func(key, raw []byte) error {
+		v, err := t.decode(raw)
+		if err != nil {
+			report("%s %q: %w", t.name, key, err)
+			return nil
+		}
+		if !bytes.Equal(t.key(v), key) {
+			report("%s %q: record names another key %q", t.name, key, t.key(v))
+		}
+		for _, ix := range t.indexes {
+			if k := ix.key(v); k != nil && !bytes.Equal(tx.Bucket(t.indexName(ix)).Get(k), key) {
+				report("%s %q: missing from index %s", t.name, key, ix.name)
+			}
+		}
+		if k := t.expiryKey(v); k != nil && tx.Bucket(bucketExpiry).Get(k) == nil {
+			report("%s %q: missing from expiry", t.name, key)
+		}
+		if t.refs != nil {
+			for _, r := range t.refs(v) {
+				if tx.Bucket([]byte(r.table)).Get(r.key) == nil {
+					report("%s %q: refers to absent %s %q", t.name, key, r.table, r.key)
+				}
+			}
+		}
+		return nil
+	})
+	for _, ix := range t.indexes {
+		_ = tx.Bucket(t.indexName(ix)).ForEach(func(entry, key []byte) error {
+			v, err := t.get(tx, key)
+			if err != nil {
+				report("index %s_by_%s %q: %w", t.name, ix.name, entry, err)
+			} else if !bytes.Equal(ix.key(v), entry) {
+				report("index %s_by_%s %q: record %q belongs at %q", t.name, ix.name, entry, key, ix.key(v))
+			}
+			return nil
+		})
+	}
+}
+
+func checkExpiry(tx *bolt.Tx, report func(string, ...any)) {
+	_ = tx.Bucket(bucketExpiry).ForEach(func(entry, _ []byte) error {
+		if len(entry) < 10 {
+			report("expiry: entry %x is too short", entry)
+		} else if t := tableOfKind(entry[8]); t == nil || !t.ownsExpiry(tx, entry, entry[9:]) {
+			report("expiry: entry %x has no record with that deadline", entry)
+		}
+		return nil
+	})
+}
+
+func (t *table[T]) ownsExpiry(tx *bolt.Tx, entry, key []byte) bool {
+	v, err := t.get(tx, key)
+	return err == nil && bytes.Equal(t.expiryKey(v), entry)
+}

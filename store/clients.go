@@ -1,0 +1,69 @@
+package store
+
+import (
+	"errors"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Client is an AI application that registered itself (RFC 7591). All clients
+// are public: there is no secret.
+type Client struct {
+	ID           ClientID  `json:"id"`
+	Name         string    `json:"name,omitempty"` // the client's own claim, never to be trusted
+	RedirectURIs []string  `json:"redirect_uris"`
+	GrantTypes   []string  `json:"grant_types,omitempty"`
+	Scopes       []Scope   `json:"scopes,omitempty"`
+	Created      time.Time `json:"created"`
+	Expires      time.Time `json:"expires"` // swept then unless it has a connection
+}
+
+const (
+	// ClientUnusedTTL is how long a client lives that never got a token.
+	ClientUnusedTTL = 24 * time.Hour
+	// ClientIdleTTL is how long a client outlives its last connection:
+	// assistants keep a client id for months and cannot tell that it is gone.
+	ClientIdleTTL = 90 * 24 * time.Hour
+)
+
+var clients = &table[Client]{
+	name:    "clients",
+	kind:    3,
+	key:     func(c *Client) []byte { return []byte(c.ID) },
+	expires: func(c *Client) time.Time { return c.Expires },
+}
+
+// expireClient deletes a client that no connection needs any more.
+func expireClient(tx *bolt.Tx, key []byte, now time.Time) error {
+	c, err := clients.get(tx, key)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(grants.keysBy(tx, "client", []byte(c.ID))) > 0 {
+		c.Expires = now.Add(ClientIdleTTL)
+		return clients.put(tx, c)
+	}
+	if _, err := authRequests.deleteBy(tx, "client", []byte(c.ID)); err != nil {
+		return err
+	}
+	if _, err := codes.deleteBy(tx, "client", []byte(c.ID)); err != nil {
+		return err
+	}
+	return clients.delete(tx, []byte(c.ID))
+}
+
+// CreateClient inserts c, in a commit that concurrent registrations share.
+func (db *DB) CreateClient(c Client) error {
+	return db.batch(func(tx *bolt.Tx) error { return clients.insert(tx, &c) })
+}
+
+// Client returns the client with that id, or ErrNotFound. A client past its
+// deadline that the sweeper has not met yet is still known.
+func (db *DB) Client(id ClientID) (c Client, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&c)(clients.get(tx, []byte(id))) })
+	return c, err
+}

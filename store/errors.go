@@ -1,0 +1,34 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The reasons a store method refuses. Callers tell them apart with errors.Is
+// and choose the words a person reads; the texts here are for the log.
+var (
+	ErrNotFound   = errors.New("store: not found")
+	ErrTaken      = errors.New("store: name is taken")
+	ErrReserved   = errors.New("store: name is reserved for another team")
+	ErrExpired    = errors.New("store: expired")
+	ErrSpent      = errors.New("store: already used")
+	ErrMismatch   = errors.New("store: belongs to somebody else")
+	ErrNotMember  = errors.New("store: user is not a member of the team")
+	ErrLastAdmin  = errors.New("store: user is the last administrator")
+	ErrSetUp      = errors.New("store: an administrator exists already")
+	ErrLocked     = errors.New("store: another process has the database open")
+	ErrForeign    = errors.New("store: not a podgate database")
+	ErrNewerStore = errors.New("store: database was written by a newer podgate")
+)
+
+// MismatchError says which part of a redemption did not match what the code
+// was issued for. It is an ErrMismatch.
+type MismatchError struct{ Field string }
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("store: %s does not match the code", e.Field)
+}
+
+// Is makes errors.Is(err, ErrMismatch) hold.
+func (e *MismatchError) Is(target error) bool { return target == ErrMismatch }

@@ -1,0 +1,280 @@
+package store
+
+import (
+	"crypto/subtle"
+	"errors"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Code is an authorization code (RFC 6749 section 4.1.2): single use, bound to
+// everything the person approved. A spent one is kept until it expires so that
+// a second use can be noticed.
+type Code struct {
+	Hash        Hash      `json:"hash"`
+	Client      ClientID  `json:"client"`
+	RedirectURI string    `json:"redirect_uri"`
+	Challenge   string    `json:"challenge"`
+	Scopes      []Scope   `json:"scopes"`
+	Resource    string    `json:"resource"`
+	User        UserID    `json:"user"`
+	Team        TeamID    `json:"team"`
+	Created     time.Time `json:"created"`
+	Expires     time.Time `json:"expires"`
+	Grant       GrantID   `json:"grant,omitempty"` // set when spent
+}
+
+// Grant is a connection: what one user allowed one client to do for one team.
+// Every token belongs to a grant and dies with it.
+type Grant struct {
+	ID           GrantID   `json:"id"`
+	User         UserID    `json:"user"`
+	Client       ClientID  `json:"client"`
+	ClientName   string    `json:"client_name,omitempty"` // as claimed at approval
+	RedirectHost string    `json:"redirect_host"`         // where the code went
+	Team         TeamID    `json:"team"`
+	Scopes       []Scope   `json:"scopes"`
+	Resource     string    `json:"resource"`
+	Created      time.Time `json:"created"`
+	LastUsed     time.Time `json:"last_used"`
+	Expires      time.Time `json:"expires"` // of its last token
+}
+
+// Token is an access token (RFC 6750), opaque and looked up on every call.
+type Token struct {
+	Hash    Hash      `json:"hash"`
+	Grant   GrantID   `json:"grant"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+}
+
+var codes = &table[Code]{
+	name: "codes",
+	kind: 5,
+	key:  func(c *Code) []byte { return c.Hash[:] },
+	indexes: []index[Code]{
+		{"user", func(c *Code) []byte { return join([]byte(c.User), c.Hash[:]) }},
+		{"client", func(c *Code) []byte { return join([]byte(c.Client), c.Hash[:]) }},
+	},
+	refs: func(c *Code) []ref {
+		return []ref{{"users", []byte(c.User)}, {"teams", []byte(c.Team)}, {"clients", []byte(c.Client)}}
+	},
+	expires: func(c *Code) time.Time { return c.Expires },
+}
+
+var grants = &table[Grant]{
+	name: "grants",
+	kind: 6,
+	key:  func(g *Grant) []byte { return []byte(g.ID) },
+	indexes: []index[Grant]{
+		{"user", func(g *Grant) []byte { return join([]byte(g.User), []byte(g.ID)) }},
+		{"client", func(g *Grant) []byte { return join([]byte(g.Client), []byte(g.ID)) }},
+	},
+	refs: func(g *Grant) []ref {
+		return []ref{{"members", memberKey(g.Team, g.User)}, {"clients", []byte(g.Client)}}
+	},
+	expires: func(g *Grant) time.Time { return g.Expires },
+}
+
+var tokens = &table[Token]{
+	name:    "tokens",
+	kind:    7,
+	key:     func(t *Token) []byte { return t.Hash[:] },
+	indexes: []index[Token]{{"grant", func(t *Token) []byte { return join([]byte(t.Grant), t.Hash[:]) }}},
+	refs:    func(t *Token) []ref { return []ref{{"grants", []byte(t.Grant)}} },
+	expires: func(t *Token) time.Time { return t.Expires },
+}
+
+// Redemption is a token request for a code, already parsed.
+type Redemption struct {
+	Code         Hash
+	Client       ClientID
+	RedirectURI  string
+	Challenge    string // S256 of the verifier that was sent
+	Resource     string // empty: the client sent none
+	ClientName   string // recorded with the connection
+	RedirectHost string
+	Grant        GrantID // fresh
+	Access       Hash    // of the fresh token
+	Expires      time.Time
+}
+
+// RedeemCode spends a code and inserts the connection and its access token,
+// all in one transaction, so that of any number of concurrent tries one wins.
+//
+// ErrNotFound: no such code, or another client's (which learns nothing and
+// revokes nothing). ErrExpired. ErrNotMember: the user left the team since.
+// ErrSpent: used before by this client; what the first use gave is now revoked
+// (RFC 6749 section 4.1.2). A *MismatchError for redirect_uri, code_verifier or
+// resource, which leaves the code unspent.
+func (db *DB) RedeemCode(r Redemption, now time.Time) (g Grant, err error) {
+	// A bad code must not cost a commit, so look before writing. A spent one
+	// goes on, because there is something to revoke.
+	if err := db.view(func(tx *bolt.Tx) error { _, err := redeemable(tx, r, now); return err }); err != nil && !errors.Is(err, ErrSpent) {
+		return Grant{}, err
+	}
+	var outcome error
+	err = db.batch(func(tx *bolt.Tx) error {
+		g, outcome = Grant{}, nil
+		code, err := redeemable(tx, r, now)
+		if errors.Is(err, ErrSpent) {
+			outcome = err
+			return endGrant(tx, []byte(code.Grant))
+		}
+		if err != nil {
+			outcome = err // nothing written, so nothing to roll back
+			return nil
+		}
+		g, err = redeem(tx, *code, r, now)
+		return err
+	})
+	return g, errors.Join(err, outcome)
+}
+
+// redeemable returns the code if the request may redeem it. With ErrSpent it
+// returns the code too.
+func redeemable(tx *bolt.Tx, r Redemption, now time.Time) (*Code, error) {
+	code, err := codes.live(tx, r.Code[:], now)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case code.Client != r.Client:
+		return nil, ErrNotFound
+	case code.Grant != "":
+		return code, ErrSpent
+	case code.RedirectURI != r.RedirectURI:
+		return nil, &MismatchError{Field: "redirect_uri"}
+	case subtle.ConstantTimeCompare([]byte(code.Challenge), []byte(r.Challenge)) != 1:
+		return nil, &MismatchError{Field: "code_verifier"}
+	case r.Resource != "" && r.Resource != code.Resource:
+		return nil, &MismatchError{Field: "resource"}
+	}
+	if _, err := members.get(tx, memberKey(code.Team, code.User)); err != nil {
+		return nil, ErrNotMember
+	}
+	return code, nil
+}
+
+func redeem(tx *bolt.Tx, code Code, r Redemption, now time.Time) (Grant, error) {
+	client, err := clients.get(tx, []byte(code.Client))
+	if err != nil {
+		return Grant{}, err
+	}
+	code.Grant = r.Grant
+	g := Grant{
+		ID: r.Grant, User: code.User, Client: code.Client, ClientName: r.ClientName, RedirectHost: r.RedirectHost,
+		Team: code.Team, Scopes: code.Scopes, Resource: code.Resource, Created: now, LastUsed: now, Expires: r.Expires,
+	}
+	client.Expires = later(client.Expires, r.Expires.Add(ClientIdleTTL))
+	return g, errors.Join(
+		codes.put(tx, &code),
+		grants.insert(tx, &g),
+		tokens.insert(tx, &Token{Hash: r.Access, Grant: g.ID, Created: now, Expires: r.Expires}),
+		clients.put(tx, client),
+	)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// endGrant deletes a connection and its tokens; nil when it is gone already.
+func endGrant(tx *bolt.Tx, key []byte) error {
+	if _, err := tokens.deleteBy(tx, "grant", key); err != nil {
+		return err
+	}
+	return grants.delete(tx, key)
+}
+
+// Grants returns the user's connections that are live at now.
+func (db *DB) Grants(user UserID, now time.Time) (list []Grant, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		found, err := grants.by(tx, "user", []byte(user))
+		list = nil
+		for _, g := range found {
+			if !now.Before(g.Expires) {
+				continue
+			}
+			if used, ok := db.grantUsed(g.ID); ok && used.After(g.LastUsed) {
+				g.LastUsed = used
+			}
+			list = append(list, g)
+		}
+		return err
+	})
+	return list, err
+}
+
+// RevokeGrant ends one connection of that user. ErrNotFound for an unknown
+// one and, in the same words, for somebody else's.
+func (db *DB) RevokeGrant(id GrantID, user UserID) error {
+	return db.update(func(tx *bolt.Tx) error {
+		g, err := grants.get(tx, []byte(id))
+		if err != nil {
+			return err
+		}
+		if g.User != user {
+			return ErrNotFound
+		}
+		return endGrant(tx, []byte(id))
+	})
+}
+
+// RevokeToken ends one access token of that client, and the connection with
+// its last token (RFC 7009). An unknown token, or another client's, is left
+// alone; the caller answers the same either way.
+func (db *DB) RevokeToken(hash Hash, client ClientID) error {
+	owned := false
+	err := db.view(func(tx *bolt.Tx) (err error) { owned, err = ownsToken(tx, hash, client); return err })
+	if err != nil || !owned {
+		return err
+	}
+	return db.update(func(tx *bolt.Tx) error {
+		if owned, err := ownsToken(tx, hash, client); err != nil || !owned {
+			return err
+		}
+		t, err := tokens.get(tx, hash[:])
+		if err != nil {
+			return err
+		}
+		if err := tokens.delete(tx, hash[:]); err != nil {
+			return err
+		}
+		if len(tokens.keysBy(tx, "grant", []byte(t.Grant))) > 0 {
+			return nil
+		}
+		return grants.delete(tx, []byte(t.Grant))
+	})
+}
+
+func ownsToken(tx *bolt.Tx, hash Hash, client ClientID) (bool, error) {
+	t, err := tokens.get(tx, hash[:])
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	g, err := grants.get(tx, []byte(t.Grant))
+	return err == nil && g.Client == client, err
+}
+
+// NoteGrantUse remembers that the connection was used at now. It costs no
+// transaction; Flush writes it.
+func (db *DB) NoteGrantUse(id GrantID, now time.Time) {
+	db.usedMu.Lock()
+	db.usedGrants[id] = now
+	db.usedMu.Unlock()
+}
+
+func (db *DB) grantUsed(id GrantID) (time.Time, bool) {
+	db.usedMu.Lock()
+	defer db.usedMu.Unlock()
+	at, ok := db.usedGrants[id]
+	return at, ok
+}

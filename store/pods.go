@@ -1,0 +1,141 @@
+package store
+
+import (
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Want is what a pod should be; what it is, only its runtime knows.
+type Want string
+
+// The states a pod can be wanted in.
+const (
+	WantRunning Want = "running"
+	WantStopped Want = "stopped"
+	WantGone    Want = "gone" // being deleted: invisible, its name still taken
+)
+
+// Pod is an isolated app environment of a team.
+type Pod struct {
+	ID        PodID             `json:"id"`
+	Name      string            `json:"name"` // a DNS label, unique on the server
+	Team      TeamID            `json:"team"`
+	Preset    string            `json:"preset"`
+	Plan      string            `json:"plan"`
+	Region    string            `json:"region"`
+	Env       map[string]string `json:"env,omitempty"`
+	Want      Want              `json:"want"`
+	CreatedBy UserID            `json:"created_by,omitempty"` // may be gone since
+	Created   time.Time         `json:"created"`
+}
+
+// Reservation keeps the name of a deleted pod for its team for a while, so
+// that nobody else can answer at an address that people still have.
+type Reservation struct {
+	Name    string    `json:"name"`
+	Team    TeamID    `json:"team"`
+	Expires time.Time `json:"expires"`
+}
+
+var pods = &table[Pod]{
+	name: "pods",
+	key:  func(p *Pod) []byte { return []byte(p.ID) },
+	indexes: []index[Pod]{
+		{"name", func(p *Pod) []byte { return []byte(p.Name) }},
+		{"team", func(p *Pod) []byte { return join([]byte(p.Team), []byte(p.ID)) }},
+	},
+	refs: func(p *Pod) []ref { return []ref{{"teams", []byte(p.Team)}} },
+}
+
+var reservations = &table[Reservation]{
+	name:    "reservations",
+	kind:    8,
+	key:     func(r *Reservation) []byte { return []byte(r.Name) },
+	refs:    func(r *Reservation) []ref { return []ref{{"teams", []byte(r.Team)}} },
+	expires: func(r *Reservation) time.Time { return r.Expires },
+}
+
+// CreatePod inserts p. ErrTaken when a pod has the name, ErrReserved when
+// another team's deleted pod had it not long ago, ErrNotFound when the team is
+// gone. allow sees the team's pods, those being deleted included, inside the
+// same transaction and may refuse with an error of its own (a quota).
+func (db *DB) CreatePod(p Pod, now time.Time, allow func([]Pod) error) error {
+	return db.update(func(tx *bolt.Tx) error {
+		if _, err := teams.get(tx, []byte(p.Team)); err != nil {
+			return err
+		}
+		if r, err := reservations.live(tx, []byte(p.Name), now); err == nil && r.Team != p.Team {
+			return ErrReserved
+		}
+		mine, err := pods.by(tx, "team", []byte(p.Team))
+		if err != nil {
+			return err
+		}
+		if err := allow(mine); err != nil {
+			return err
+		}
+		if err := pods.insert(tx, &p); err != nil {
+			return err
+		}
+		return reservations.delete(tx, []byte(p.Name))
+	})
+}
+
+// Pod returns the pod with that id, or ErrNotFound.
+func (db *DB) Pod(id PodID) (p Pod, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&p)(pods.get(tx, []byte(id))) })
+	return p, err
+}
+
+// PodByName returns the pod with that name, or ErrNotFound.
+func (db *DB) PodByName(name string) (p Pod, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&p)(pods.byUnique(tx, "name", []byte(name))) })
+	return p, err
+}
+
+// PodsOf returns the pods of a team, those being deleted included.
+func (db *DB) PodsOf(team TeamID) (list []Pod, err error) {
+	err = db.view(func(tx *bolt.Tx) error { list, err = pods.by(tx, "team", []byte(team)); return err })
+	return list, err
+}
+
+// Pods returns every pod, those being deleted included.
+func (db *DB) Pods() (list []Pod, err error) {
+	err = db.view(func(tx *bolt.Tx) error { list, err = pods.all(tx); return err })
+	return list, err
+}
+
+// SetWant changes what the pod should be. ErrNotFound when there is no such
+// pod, and when it is being deleted: nothing brings it back.
+func (db *DB) SetWant(id PodID, want Want) error {
+	return db.update(func(tx *bolt.Tx) error {
+		p, err := pods.get(tx, []byte(id))
+		if err != nil {
+			return err
+		}
+		if p.Want == WantGone && want != WantGone {
+			return ErrNotFound
+		}
+		p.Want = want
+		return pods.put(tx, p)
+	})
+}
+
+// ForgetPod deletes the record of a pod whose environment is gone, and
+// reserves its name for its team until the given time; nil when forgotten.
+func (db *DB) ForgetPod(id PodID, until time.Time) error {
+	return db.update(func(tx *bolt.Tx) error {
+		p, err := pods.get(tx, []byte(id))
+		if err == ErrNotFound {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := pods.delete(tx, []byte(id)); err != nil {
+			return err
+		}
+		return reservations.put(tx, &Reservation{Name: p.Name, Team: p.Team, Expires: until})
+	})
+}

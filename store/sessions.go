@@ -1,0 +1,174 @@
+package store
+
+import (
+	"errors"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Session is one signed-in browser.
+type Session struct {
+	Hash      Hash      `json:"hash"` // of the cookie's secret
+	User      UserID    `json:"user"`
+	UserAgent string    `json:"user_agent,omitempty"` // shown to the user; decides nothing
+	Created   time.Time `json:"created"`
+	LastUsed  time.Time `json:"last_used"`
+	Expires   time.Time `json:"expires"`
+}
+
+// SessionTTL is how long a session lives after its last use.
+const SessionTTL = 30 * 24 * time.Hour
+
+var sessions = &table[Session]{
+	name:    "sessions",
+	kind:    1,
+	key:     func(s *Session) []byte { return s.Hash[:] },
+	indexes: []index[Session]{{"user", func(s *Session) []byte { return join([]byte(s.User), s.Hash[:]) }}},
+	refs:    func(s *Session) []ref { return []ref{{"users", []byte(s.User)}} },
+	expires: func(s *Session) time.Time { return s.Expires },
+}
+
+// CreateSession inserts s. ErrNotFound when the user is gone.
+func (db *DB) CreateSession(s Session) error {
+	return db.batch(func(tx *bolt.Tx) error {
+		if _, err := users.get(tx, []byte(s.User)); err != nil {
+			return err
+		}
+		return sessions.insert(tx, &s)
+	})
+}
+
+// Session returns the live session with that hash and its user. ErrNotFound
+// or ErrExpired otherwise.
+func (db *DB) Session(hash Hash, now time.Time) (s Session, u User, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		if err := load(&s)(sessions.get(tx, hash[:])); err != nil {
+			return err
+		}
+		if used, ok := db.sessionUsed(hash); ok && used.After(s.LastUsed) {
+			s.LastUsed, s.Expires = used, used.Add(SessionTTL)
+		}
+		if !now.Before(s.Expires) {
+			return ErrExpired
+		}
+		return load(&u)(users.get(tx, []byte(s.User)))
+	})
+	return s, u, err
+}
+
+// Sessions returns the user's sessions that are live at now.
+func (db *DB) Sessions(user UserID, now time.Time) (list []Session, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		found, err := sessions.by(tx, "user", []byte(user))
+		list = nil
+		for _, s := range found {
+			if used, ok := db.sessionUsed(s.Hash); ok && used.After(s.LastUsed) {
+				s.LastUsed, s.Expires = used, used.Add(SessionTTL)
+			}
+			if now.Before(s.Expires) {
+				list = append(list, s)
+			}
+		}
+		return err
+	})
+	return list, err
+}
+
+// DeleteSession ends one session; nil when it is gone already.
+func (db *DB) DeleteSession(hash Hash) error {
+	return db.update(func(tx *bolt.Tx) error { return endSession(tx, hash[:]) })
+}
+
+// endSession deletes a session and the authorization requests bound to it.
+func endSession(tx *bolt.Tx, key []byte) error {
+	if _, err := authRequests.deleteBy(tx, "session", key); err != nil {
+		return err
+	}
+	return sessions.delete(tx, key)
+}
+
+// EndEverything ends every session, connection and outstanding code of the
+// user in one transaction and says how many sessions and connections it met.
+func (db *DB) EndEverything(user UserID) (ended, revoked int, err error) {
+	err = db.update(func(tx *bolt.Tx) error {
+		if _, err := users.get(tx, []byte(user)); err != nil {
+			return err
+		}
+		ended, revoked, err = endEverything(tx, user)
+		return err
+	})
+	return ended, revoked, err
+}
+
+func endEverything(tx *bolt.Tx, user UserID) (ended, revoked int, err error) {
+	for _, key := range sessions.keysBy(tx, "user", []byte(user)) {
+		if err := endSession(tx, key); err != nil {
+			return 0, 0, err
+		}
+		ended++
+	}
+	for _, key := range grants.keysBy(tx, "user", []byte(user)) {
+		if err := endGrant(tx, key); err != nil {
+			return 0, 0, err
+		}
+		revoked++
+	}
+	_, err = codes.deleteBy(tx, "user", []byte(user))
+	return ended, revoked, err
+}
+
+// NoteSessionUse remembers that the session was used at now. It costs no
+// transaction; Flush writes it.
+func (db *DB) NoteSessionUse(hash Hash, now time.Time) {
+	db.usedMu.Lock()
+	db.usedSessions[hash] = now
+	db.usedMu.Unlock()
+}
+
+func (db *DB) sessionUsed(hash Hash) (time.Time, bool) {
+	db.usedMu.Lock()
+	defer db.usedMu.Unlock()
+	at, ok := db.usedSessions[hash]
+	return at, ok
+}
+
+// Flush writes the noted last-used times in one transaction, none when there
+// are none. It is called once a minute and by Close; a crash loses at most a
+// minute of them.
+func (db *DB) Flush() error {
+	db.usedMu.Lock()
+	usedGrants, usedSessions := db.usedGrants, db.usedSessions
+	db.usedGrants, db.usedSessions = map[GrantID]time.Time{}, map[Hash]time.Time{}
+	db.usedMu.Unlock()
+	if len(usedGrants)+len(usedSessions) == 0 {
+		return nil
+	}
+	// Straight to bbolt: a last-used time changes nobody's rights, so the
+	// access cache may stay.
+	return db.bolt.Update(func(tx *bolt.Tx) error {
+		for hash, at := range usedSessions {
+			if err := touch(tx, sessions, hash[:], func(s *Session) { s.LastUsed, s.Expires = at, at.Add(SessionTTL) }); err != nil {
+				return err
+			}
+		}
+		for id, at := range usedGrants {
+			if err := touch(tx, grants, []byte(id), func(g *Grant) { g.LastUsed = at }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func touch[T any](tx *bolt.Tx, t *table[T], key []byte, change func(*T)) error {
+	v, err := t.get(tx, key)
+	if errors.Is(err, ErrNotFound) {
+		return nil // ended since it was used
+	}
+	if err != nil {
+		return err
+	}
+	change(v)
+	return t.put(tx, v)
+}

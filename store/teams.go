@@ -1,0 +1,169 @@
+package store
+
+import (
+	"errors"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Team owns pods. A connection belongs to exactly one team.
+type Team struct {
+	ID      TeamID    `json:"id"`
+	Slug    string    `json:"slug"` // unique; what commands and addresses use
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"`
+}
+
+// Role is what a member may do in a team.
+type Role string
+
+// The roles there are. The zero Role is no role.
+const (
+	RoleOwner  Role = "owner"
+	RoleMember Role = "member"
+)
+
+// Member joins a user to a team.
+type Member struct {
+	Team    TeamID    `json:"team"`
+	User    UserID    `json:"user"`
+	Role    Role      `json:"role"`
+	Created time.Time `json:"created"`
+}
+
+// Membership is a team as one of its members sees it.
+type Membership struct {
+	Team Team
+	Role Role
+}
+
+var teams = &table[Team]{
+	name:    "teams",
+	key:     func(t *Team) []byte { return []byte(t.ID) },
+	indexes: []index[Team]{{"slug", func(t *Team) []byte { return []byte(t.Slug) }}},
+}
+
+var members = &table[Member]{
+	name: "members",
+	key:  func(m *Member) []byte { return memberKey(m.Team, m.User) },
+	indexes: []index[Member]{
+		{"team", func(m *Member) []byte { return join([]byte(m.Team), []byte(m.User)) }},
+		{"user", func(m *Member) []byte { return join([]byte(m.User), []byte(m.Team)) }},
+	},
+	refs: func(m *Member) []ref { return []ref{{"teams", []byte(m.Team)}, {"users", []byte(m.User)}} },
+}
+
+func memberKey(team TeamID, user UserID) []byte { return join([]byte(team), []byte(user)) }
+
+// CreateTeam inserts t with its first members. ErrTaken when the slug is in
+// use, ErrNotFound when a user does not exist.
+func (db *DB) CreateTeam(t Team, first ...Member) error {
+	return db.update(func(tx *bolt.Tx) error {
+		if err := teams.insert(tx, &t); err != nil {
+			return err
+		}
+		for _, m := range first {
+			if err := putMember(tx, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Team returns the team with that id, or ErrNotFound.
+func (db *DB) Team(id TeamID) (t Team, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&t)(teams.get(tx, []byte(id))) })
+	return t, err
+}
+
+// TeamBySlug returns the team with that slug, or ErrNotFound.
+func (db *DB) TeamBySlug(slug string) (t Team, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&t)(teams.byUnique(tx, "slug", []byte(slug))) })
+	return t, err
+}
+
+// Teams returns every team, in no particular order.
+func (db *DB) Teams() (list []Team, err error) {
+	err = db.view(func(tx *bolt.Tx) error { list, err = teams.all(tx); return err })
+	return list, err
+}
+
+// TeamsOf returns the teams of a user with the role held in each.
+func (db *DB) TeamsOf(user UserID) (list []Membership, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		found, err := members.by(tx, "user", []byte(user))
+		if err != nil {
+			return err
+		}
+		list = nil
+		for _, m := range found {
+			t, err := teams.get(tx, []byte(m.Team))
+			if err != nil {
+				return err
+			}
+			list = append(list, Membership{Team: *t, Role: m.Role})
+		}
+		return nil
+	})
+	return list, err
+}
+
+// Members returns the members of a team.
+func (db *DB) Members(team TeamID) (list []Member, err error) {
+	err = db.view(func(tx *bolt.Tx) error { list, err = members.by(tx, "team", []byte(team)); return err })
+	return list, err
+}
+
+// Member returns one membership; ErrNotMember when there is none.
+func (db *DB) Member(team TeamID, user UserID) (m Member, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&m)(members.get(tx, memberKey(team, user))) })
+	if errors.Is(err, ErrNotFound) {
+		err = ErrNotMember
+	}
+	return m, err
+}
+
+// PutMember adds a member or changes the role of one. ErrNotFound when the
+// team or the user does not exist.
+func (db *DB) PutMember(m Member) error {
+	return db.update(func(tx *bolt.Tx) error { return putMember(tx, m) })
+}
+
+func putMember(tx *bolt.Tx, m Member) error {
+	if _, err := teams.get(tx, []byte(m.Team)); err != nil {
+		return err
+	}
+	if _, err := users.get(tx, []byte(m.User)); err != nil {
+		return err
+	}
+	return members.put(tx, &m)
+}
+
+// RemoveMember takes the user out of the team and revokes the connections the
+// user made for it, in one transaction. It returns how many were revoked;
+// ErrNotMember when there is nothing to remove.
+func (db *DB) RemoveMember(team TeamID, user UserID) (revoked int, err error) {
+	err = db.update(func(tx *bolt.Tx) error {
+		revoked = 0
+		if _, err := members.get(tx, memberKey(team, user)); err != nil {
+			return ErrNotMember
+		}
+		found, err := grants.by(tx, "user", []byte(user))
+		if err != nil {
+			return err
+		}
+		for _, g := range found {
+			if g.Team != team {
+				continue
+			}
+			if err := endGrant(tx, []byte(g.ID)); err != nil {
+				return err
+			}
+			revoked++
+		}
+		return members.delete(tx, memberKey(team, user))
+	})
+	return revoked, err
+}

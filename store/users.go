@@ -1,0 +1,156 @@
+package store
+
+import (
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// User is a person who can sign in.
+type User struct {
+	ID       UserID    `json:"id"`
+	Email    string    `json:"email"` // as account.NormalizeEmail leaves it; unique
+	Name     string    `json:"name,omitempty"`
+	Password string    `json:"password,omitempty"` // PHC string of argon2id; empty: cannot sign in with one
+	Admin    bool      `json:"admin,omitempty"`
+	Created  time.Time `json:"created"`
+}
+
+var users = &table[User]{
+	name:    "users",
+	key:     func(u *User) []byte { return []byte(u.ID) },
+	indexes: []index[User]{{"email", func(u *User) []byte { return []byte(u.Email) }}},
+}
+
+// CreateUser inserts u and makes it a member of the given teams. ErrTaken when
+// the address has an account, ErrNotFound when a team does not exist.
+func (db *DB) CreateUser(u User, memberships ...Member) error {
+	return db.update(func(tx *bolt.Tx) error {
+		if err := users.insert(tx, &u); err != nil {
+			return err
+		}
+		for _, m := range memberships {
+			if _, err := teams.get(tx, []byte(m.Team)); err != nil {
+				return err
+			}
+			if err := members.put(tx, &m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// User returns the user with that id, or ErrNotFound.
+func (db *DB) User(id UserID) (u User, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&u)(users.get(tx, []byte(id))) })
+	return u, err
+}
+
+// UserByEmail returns the user with that normalized address, or ErrNotFound.
+func (db *DB) UserByEmail(email string) (u User, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&u)(users.byUnique(tx, "email", []byte(email))) })
+	return u, err
+}
+
+// Users returns every user, in no particular order.
+func (db *DB) Users() (list []User, err error) {
+	err = db.view(func(tx *bolt.Tx) error { list, err = users.all(tx); return err })
+	return list, err
+}
+
+// SetPassword stores a new password hash and ends every session of the user
+// but keep, which may be zero. It returns how many sessions ended.
+func (db *DB) SetPassword(id UserID, phc string, keep Hash) (ended int, err error) {
+	err = db.update(func(tx *bolt.Tx) error {
+		ended = 0
+		u, err := users.get(tx, []byte(id))
+		if err != nil {
+			return err
+		}
+		u.Password = phc
+		if err := users.put(tx, u); err != nil {
+			return err
+		}
+		for _, key := range sessions.keysBy(tx, "user", []byte(id)) {
+			if string(key) == string(keep[:]) {
+				continue
+			}
+			if err := endSession(tx, key); err != nil {
+				return err
+			}
+			ended++
+		}
+		return nil
+	})
+	return ended, err
+}
+
+// RehashPassword replaces the stored hash if it is still old. Sessions stay:
+// the password is the same, only its cost parameters changed.
+func (db *DB) RehashPassword(id UserID, old, phc string) error {
+	return db.update(func(tx *bolt.Tx) error {
+		u, err := users.get(tx, []byte(id))
+		if err != nil || u.Password != old {
+			return err
+		}
+		u.Password = phc
+		return users.put(tx, u)
+	})
+}
+
+// DeleteUser removes the user with every session, membership, connection and
+// code. ErrLastAdmin when nobody could administer podgate afterwards.
+func (db *DB) DeleteUser(id UserID) error {
+	return db.update(func(tx *bolt.Tx) error {
+		u, err := users.get(tx, []byte(id))
+		if err != nil {
+			return err
+		}
+		if u.Admin {
+			if n, err := countAdmins(tx); err != nil {
+				return err
+			} else if n == 1 {
+				return ErrLastAdmin
+			}
+		}
+		if _, _, err := endEverything(tx, id); err != nil {
+			return err
+		}
+		if _, err := members.deleteBy(tx, "user", []byte(id)); err != nil {
+			return err
+		}
+		return users.delete(tx, []byte(id))
+	})
+}
+
+func countAdmins(tx *bolt.Tx) (n int, err error) {
+	list, err := users.all(tx)
+	for _, u := range list {
+		if u.Admin {
+			n++
+		}
+	}
+	return n, err
+}
+
+// HasAdmin reports whether podgate has been set up.
+func (db *DB) HasAdmin() (yes bool, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		n, err := countAdmins(tx)
+		yes = n > 0
+		return err
+	})
+	return yes, err
+}
+
+// load adapts a (*T, error) result to a value that outlives the transaction.
+func load[T any](dst *T) func(*T, error) error {
+	return func(v *T, err error) error {
+		if err != nil {
+			return err
+		}
+		*dst = *v
+		return nil
+	}
+}
