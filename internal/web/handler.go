@@ -1,0 +1,143 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+)
+
+// Handler serves a request or returns why it could not. It returns an error
+// only before it has written anything.
+type Handler func(http.ResponseWriter, *http.Request) error
+
+// ErrorWriter writes the public half of an error in the form of its route.
+type ErrorWriter func(http.ResponseWriter, *http.Request, *Error)
+
+// Stack turns Handlers into http.Handlers. One is shared by all routes.
+type Stack struct {
+	Log *slog.Logger
+	Now func() time.Time
+}
+
+// Handle gives h a request id, recovers its panics, logs the outcome at debug
+// level (server faults at error level) and lets write answer its errors. The
+// log holds method, path, status and time, and never a query, a header or a
+// body: those carry secrets.
+func (s *Stack) Handle(h Handler, write ErrorWriter) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := s.Now()
+		id := rand.Text()[:16]
+		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+		rec := &recorder{ResponseWriter: w}
+		rec.Header().Set("X-Request-Id", id)
+		rec.Header().Set("X-Content-Type-Options", "nosniff")
+		err := s.serve(h, rec, r)
+		if err != nil && !rec.wrote {
+			e := AsError(err)
+			for key, values := range e.Header {
+				rec.Header()[key] = values
+			}
+			write(rec, r, e)
+		}
+		s.log(r, rec, err, s.Now().Sub(start))
+	})
+}
+
+// serve runs h and makes an error of a panic, so that one bad request never
+// takes the server down or leaks a stack to the client.
+func (s *Stack) serve(h Handler, w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler { // net/http's own way to hang up
+			panic(p)
+		}
+		err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+	}()
+	return h(w, r)
+}
+
+func (s *Stack) log(r *http.Request, rec *recorder, err error, took time.Duration) {
+	level := slog.LevelDebug
+	if rec.status >= 500 || err != nil && AsError(err).Status >= 500 {
+		level = slog.LevelError
+	}
+	if !s.Log.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("id", RequestID(r.Context())), slog.String("method", r.Method), slog.String("path", r.URL.Path),
+		slog.Int("status", rec.status), slog.Duration("took", took),
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	s.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+type requestIDKey struct{}
+
+// RequestID returns the id that Handle gave the request, or "".
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+// recorder remembers the status. Unwrap keeps flushing, hijacking and
+// deadlines working through http.ResponseController; Flush is there for
+// libraries that ask for http.Flusher directly.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	wrote  bool
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if !r.wrote && status >= 200 || status == http.StatusSwitchingProtocols {
+		r.status, r.wrote = status, true
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	if !r.wrote {
+		r.status, r.wrote = http.StatusOK, true
+	}
+	return r.ResponseWriter.Write(p)
+}
+
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func (r *recorder) Flush() {
+	// A connection that cannot flush has nothing buffered to wait for.
+	if err := http.NewResponseController(r.ResponseWriter).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		r.wrote = true
+	}
+}
+
+// WriteJSON writes v with the status. A failure to write means that the client
+// is gone, so there is nobody to tell.
+func WriteJSON(w http.ResponseWriter, status int, v any) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("web: answer does not encode: %v", err)) // our own types; a bug
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(raw, '\n'))
+}
+
+// WriteJSONError answers {"error": code, "error_description": message}, the
+// form of RFC 6749 section 5.2, which the plain JSON routes share.
+func WriteJSONError(w http.ResponseWriter, _ *http.Request, e *Error) {
+	w.Header().Set("Cache-Control", "no-store")
+	WriteJSON(w, e.Status, map[string]string{"error": e.Code, "error_description": e.Message})
+}
