@@ -1,0 +1,191 @@
+// Package storetest helps tests that need a store: a fresh database that is
+// proved sound when the test ends, and records filled by reflection so that a
+// field that does not survive the disk cannot hide.
+package storetest
+
+import (
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"podgate/store"
+)
+
+// New returns an empty database in the test's temporary folder. When the test
+// ends it is checked, closed, opened again and checked once more.
+func New(t testing.TB) *store.DB {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "podgate.db")
+	db := Open(t, path)
+	t.Cleanup(func() {
+		if err := db.Check(); err != nil {
+			t.Errorf("the store is damaged at the end of the test:\n%v", err)
+		}
+		if err := db.Close(); err != nil {
+			t.Errorf("close the store: %v", err)
+		}
+		again := Open(t, path)
+		if err := again.Check(); err != nil {
+			t.Errorf("the store is damaged after opening it again:\n%v", err)
+		}
+		if err := again.Close(); err != nil {
+			t.Errorf("close the store again: %v", err)
+		}
+	})
+	return db
+}
+
+// Open opens the database at path or ends the test.
+func Open(t testing.TB, path string) *store.DB {
+	t.Helper()
+	db, err := store.Open(path)
+	if err != nil {
+		t.Fatalf("open the store: %v", err)
+	}
+	return db
+}
+
+// World is a small population to test with.
+type World struct {
+	Now    time.Time
+	User   store.User
+	Team   store.Team
+	Client store.Client
+}
+
+// Populate adds a user who owns a team, and a client.
+func Populate(t testing.TB, db *store.DB, name string, now time.Time) World {
+	t.Helper()
+	w := World{
+		Now:    now,
+		User:   store.User{ID: store.UserID(store.NewID()), Email: name + "@example.com", Name: name, Created: now},
+		Team:   store.Team{ID: store.TeamID(store.NewID()), Slug: name, Name: name, Created: now},
+		Client: store.Client{ID: store.ClientID(store.NewID()), Name: name, RedirectURIs: []string{"https://" + name + ".example/callback"}, Created: now, Expires: now.Add(store.ClientUnusedTTL)},
+	}
+	must(t, db.CreateUser(w.User))
+	must(t, db.CreateTeam(w.Team, store.Member{Team: w.Team.ID, User: w.User.ID, Role: store.RoleOwner, Created: now}))
+	must(t, db.CreateClient(w.Client))
+	return w
+}
+
+// SignIn adds a session for the world's user and returns it.
+func (w World) SignIn(t testing.TB, db *store.DB) store.Session {
+	t.Helper()
+	s := store.Session{Hash: store.HashSecret(store.NewID()), User: w.User.ID, Created: w.Now, LastUsed: w.Now, Expires: w.Now.Add(store.SessionTTL)}
+	must(t, db.CreateSession(s))
+	return s
+}
+
+// Code takes the world's user through consent and returns the redemption that
+// its client can make.
+func (w World) Code(t testing.TB, db *store.DB, scopes ...store.Scope) store.Redemption {
+	t.Helper()
+	s := w.SignIn(t, db)
+	req := store.AuthRequest{
+		Handle: store.HashSecret(store.NewID()), Session: s.Hash, Client: w.Client.ID, RedirectURI: w.Client.RedirectURIs[0],
+		Challenge: "challenge", Scopes: scopes, Resource: "https://podgate.example/api/mcp", Created: w.Now, Expires: w.Now.Add(30 * time.Minute),
+	}
+	must(t, db.CreateAuthRequest(req))
+	code := store.HashSecret(store.NewID())
+	_, err := db.Approve(store.Approval{Handle: req.Handle, Session: s.Hash, Team: w.Team.ID, Scopes: scopes, Code: code, Expires: w.Now.Add(10 * time.Minute)}, w.Now)
+	must(t, err)
+	return store.Redemption{
+		Code: code, Client: w.Client.ID, RedirectURI: req.RedirectURI, Challenge: req.Challenge, Resource: req.Resource,
+		ClientName: w.Client.Name, RedirectHost: w.User.Name + ".example",
+		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(store.NewID()), Expires: w.Now.Add(30 * 24 * time.Hour),
+	}
+}
+
+// Connect makes a connection and returns it with the hash of its access token.
+func (w World) Connect(t testing.TB, db *store.DB, scopes ...store.Scope) (store.Grant, store.Hash) {
+	t.Helper()
+	r := w.Code(t, db, scopes...)
+	g, err := db.RedeemCode(r, w.Now)
+	must(t, err)
+	return g, r.Access
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Fill sets every field of the struct that p points to, at any depth, to a
+// value that is not zero and differs from its neighbours. It fails the test on
+// a kind that it does not know, so a new kind of field cannot go untested.
+func Fill(t testing.TB, p any) {
+	t.Helper()
+	n := 0
+	if err := fill(reflect.ValueOf(p).Elem(), &n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var timeType = reflect.TypeFor[time.Time]()
+
+func fill(v reflect.Value, n *int) error {
+	*n++
+	if v.Type() == timeType {
+		v.Set(reflect.ValueOf(time.Unix(int64(1_700_000_000+*n), int64(*n)).UTC()))
+		return nil
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(fmt.Sprintf("text %d", *n))
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(int64(*n))
+	case reflect.Uint8:
+		v.SetUint(uint64(*n % 251))
+	case reflect.Float64:
+		v.SetFloat(float64(*n) + 0.5)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		return fill(v.Elem(), n)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		return fillAll(v, n)
+	case reflect.Array:
+		return fillAll(v, n)
+	case reflect.Map:
+		return fillMap(v, n)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if err := fill(v.Field(i), n); err != nil {
+				return fmt.Errorf("%s.%s: %w", v.Type(), v.Type().Field(i).Name, err)
+			}
+		}
+	default:
+		return fmt.Errorf("Fill does not know %s", v.Type())
+	}
+	return nil
+}
+
+func fillAll(v reflect.Value, n *int) error {
+	for i := range v.Len() {
+		if err := fill(v.Index(i), n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fillMap(v reflect.Value, n *int) error {
+	v.Set(reflect.MakeMap(v.Type()))
+	for range 2 {
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		if err := fill(key, n); err != nil {
+			return err
+		}
+		if err := fill(value, n); err != nil {
+			return err
+		}
+		v.SetMapIndex(key, value)
+	}
+	return nil
+}
