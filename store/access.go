@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,76 +22,112 @@ type Access struct {
 // and team in one read transaction. ErrNotFound for an unknown or revoked
 // token, ErrExpired, ErrNotMember.
 //
-// The result is remembered until the next commit that could change it, so the
-// usual call reads no page at all.
+// The result is remembered. Until the next commit it is used as it is; after
+// one, the records are read again but decoded only when their bytes changed.
 func (db *DB) Access(hash Hash, now time.Time) (*Access, error) {
 	// The generation is read before the transaction begins: a commit between
 	// the two makes the entry stale at once instead of fresh for ever.
 	generation := db.generation.Load()
-	a := db.access.get(hash, generation)
-	if a == nil {
-		var err error
-		if a, err = db.readAccess(hash); err != nil {
+	e := db.access.get(hash)
+	if e == nil || e.generation != generation {
+		fresh, err := db.readAccess(hash, e)
+		if err != nil {
+			if e != nil {
+				db.access.drop(hash)
+			}
 			return nil, err
 		}
-		db.access.put(hash, a, generation)
+		fresh.generation = generation
+		db.access.put(hash, fresh)
+		e = fresh
 	}
-	if !now.Before(a.Token.Expires) {
+	if !now.Before(e.access.Token.Expires) {
 		return nil, ErrExpired
 	}
-	return a, nil
+	return &e.access, nil
 }
 
-func (db *DB) readAccess(hash Hash) (*Access, error) {
-	a := new(Access)
+// accessEntry is one remembered Access with the records as they stood on disk.
+// It is never changed once it can be seen by others.
+type accessEntry struct {
+	generation uint64
+	access     Access
+	member     Member
+	raw        accessRecords
+}
+
+type accessRecords struct{ token, grant, member, team []byte }
+
+// readAccess reads the four records; what equals the old entry, which may be
+// nil, is taken from it.
+func (db *DB) readAccess(hash Hash, old *accessEntry) (*accessEntry, error) {
+	if old == nil {
+		old = &accessEntry{}
+	}
+	e := &accessEntry{access: old.access, member: old.member, raw: old.raw}
 	err := db.view(func(tx *bolt.Tx) error {
-		if err := load(&a.Token)(tokens.get(tx, hash[:])); err != nil {
+		a := &e.access
+		if err := refresh(tx, tokens, hash[:], &e.raw.token, &a.Token); err != nil {
 			return err
 		}
-		if err := load(&a.Grant)(grants.get(tx, []byte(a.Token.Grant))); err != nil {
+		if err := refresh(tx, grants, []byte(a.Token.Grant), &e.raw.grant, &a.Grant); err != nil {
 			return err
 		}
-		m, err := members.get(tx, memberKey(a.Grant.Team, a.Grant.User))
-		if err != nil {
+		if err := refresh(tx, members, memberKey(a.Grant.Team, a.Grant.User), &e.raw.member, &e.member); err != nil {
 			return ErrNotMember
 		}
-		a.Role = m.Role
-		return load(&a.Team)(teams.get(tx, []byte(a.Grant.Team)))
+		a.Role = e.member.Role
+		return refresh(tx, teams, []byte(a.Grant.Team), &e.raw.team, &a.Team)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return a, nil
+	return e, nil
 }
 
-// accessCacheSize bounds the cache; past it the cache starts anew, which costs
-// each active token one read.
-const accessCacheSize = 4096
-
-// accessCache holds the accesses read in one generation of the store.
-type accessCache struct {
-	mu         sync.RWMutex
-	generation uint64
-	entries    map[Hash]*Access
-}
-
-func (c *accessCache) get(hash Hash, generation uint64) *Access {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if c.generation != generation {
+// refresh brings raw and v up to date with the record at key.
+func refresh[T any](tx *bolt.Tx, t *table[T], key []byte, raw *[]byte, v *T) error {
+	found := t.bucket(tx).Get(key)
+	if found == nil {
+		return ErrNotFound
+	}
+	if bytes.Equal(found, *raw) {
 		return nil
 	}
+	*raw = slices.Clone(found) // found is the file's memory, gone with the transaction
+	return load(v)(t.decode(*raw))
+}
+
+// accessCacheSize bounds the cache (about 1.5 KiB an entry); past it the cache
+// starts anew, which costs each active token one full read.
+const accessCacheSize = 4096
+
+// accessCache remembers the accesses that were read.
+type accessCache struct {
+	mu      sync.RWMutex
+	entries map[Hash]*accessEntry
+}
+
+func (c *accessCache) get(hash Hash) *accessEntry {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	return c.entries[hash]
 }
 
-func (c *accessCache) put(hash Hash, a *Access, generation uint64) {
+func (c *accessCache) put(hash Hash, e *accessEntry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if generation < c.generation {
-		return // read before a commit that another reader has seen
+	if had := c.entries[hash]; had != nil && had.generation > e.generation {
+		return // another reader saw a later commit
 	}
-	if generation > c.generation || c.entries == nil || len(c.entries) >= accessCacheSize {
-		c.generation, c.entries = generation, make(map[Hash]*Access)
+	if c.entries == nil || len(c.entries) >= accessCacheSize {
+		c.entries = make(map[Hash]*accessEntry)
 	}
-	c.entries[hash] = a
+	c.entries[hash] = e
+}
+
+func (c *accessCache) drop(hash Hash) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.entries, hash)
 }

@@ -1,0 +1,8 @@
+package store
+
+// NoteCommit makes the next Access read its records again, as after a commit
+// of somebody else.
+func (db *DB) NoteCommit() { db.generation.Add(1) }
+
+// ForgetAccess makes the next Access read and decode everything.
+func (db *DB) ForgetAccess(h Hash) { db.access.drop(h) }
