@@ -312,8 +312,8 @@ func keep(kept, data []byte, limit int, dropped int64) ([]byte, int64) {
 func dialPort(ctx context.Context, conn net.Conn, port int) (_ net.Conn, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
-		if !stop() && err == nil {
-			err = context.Cause(ctx)
+		if !stop() {
+			err = errors.Join(context.Cause(ctx), err)
 		}
 		if err != nil {
 			err = errors.Join(err, conn.Close())
