@@ -125,9 +125,9 @@ func (s *Service) reconcileRegion(ctx context.Context, r Region) error {
 	var todo errgroup.Group
 	todo.SetLimit(reconcileWidth)
 	for _, rec := range records {
-		st, known := is[rec.ID]
+		st := is[rec.ID]
 		delete(is, rec.ID)
-		if rec.Region == r.Name && s.differs(rec, st, known) {
+		if rec.Region == r.Name && s.differs(rec, st) {
 			todo.Go(func() error { return s.settle(ctx, rec) })
 		}
 	}
@@ -137,9 +137,9 @@ func (s *Service) reconcileRegion(ctx context.Context, r Region) error {
 	return todo.Wait()
 }
 
-// differs reports whether something must be done about a pod now, and notes
-// one that ended by itself.
-func (s *Service) differs(rec store.Pod, st Status, known bool) bool {
+// differs reports whether something may have to be done about a pod now. What
+// it goes by may be old already, so settle looks again.
+func (s *Service) differs(rec store.Pod, st Status) bool {
 	l := s.of(rec)
 	switch rec.Want {
 	case store.WantGone:
@@ -147,20 +147,8 @@ func (s *Service) differs(rec store.Pod, st Status, known bool) bool {
 	case store.WantStopped:
 		return st.Running
 	}
-	if st.Running && l.look().up {
-		return false
-	}
-	if known && !st.Running && l.look().phase == "" {
-		l.died(s.cfg.Now(), ended(st.Exit))
-	}
-	return !s.cfg.Now().Before(l.look().retry)
-}
-
-func ended(exit string) string {
-	if exit == "" {
-		return "the pod's environment ended by itself"
-	}
-	return "the pod's environment ended by itself: " + clean(exit, maxReason)
+	g := l.look()
+	return !(st.Running && g.up) && !s.cfg.Now().Before(g.retry)
 }
 
 // settle brings one pod to what its record says by now. Errors are noted with
@@ -197,8 +185,18 @@ func (s *Service) settle(ctx context.Context, rec store.Pod) error {
 }
 
 // resume makes a pod run that should, and starts its app unless the agent says
-// that it is looked after already.
+// that it is looked after already. One that keeps ending by itself is left
+// alone until it is due.
 func (s *Service) resume(op *operation, rec store.Pod) error {
+	if op.look().up {
+		if _, err := op.client.state(op.ctx); !errors.Is(err, ErrNotRunning) {
+			return nil // somebody else brought it back, or it runs and is ill, which a start would not mend
+		}
+		op.died(s.cfg.Now(), s.whyEnded(op.ctx, rec))
+		if err := s.due(op.live); err != nil {
+			return err
+		}
+	}
 	if err := s.raiseEnvironment(op, rec, nil); err != nil {
 		return err
 	}
@@ -226,15 +224,29 @@ func (s *Service) stray(ctx context.Context, r Region, id store.PodID, st Status
 	return nil
 }
 
+// due returns nil when a pod may be started without being asked for.
+func (s *Service) due(l *live) error {
+	if g := l.look(); s.cfg.Now().Before(g.retry) {
+		return refuse(ErrNotRunning, "%s; use manage_pod with action start to try again now", g.reason)
+	}
+	return nil
+}
+
+// whyEnded asks the runtime why a pod ended by itself.
+func (s *Service) whyEnded(ctx context.Context, rec store.Pod) string {
+	const bare = "the pod's environment ended by itself"
+	st, err := s.statusIn(ctx, rec)
+	if err != nil || st.Exit == "" {
+		return bare
+	}
+	return bare + ": " + clean(st.Exit, maxReason)
+}
+
 // revive brings back a pod that should run and does not, for a caller who
 // needs it now.
 func (s *Service) revive(ctx context.Context, rec store.Pod) error {
-	l := s.of(rec)
-	if l.look().phase == "" {
-		l.died(s.cfg.Now(), ended(""))
-	}
-	if g := l.look(); s.cfg.Now().Before(g.retry) {
-		return refuse(ErrNotRunning, "%s; use manage_pod with action start to try again now", g.reason)
+	if err := s.due(s.of(rec)); err != nil {
+		return err
 	}
 	return s.operate(ctx, rec, "starting", polite, func(op *operation, rec store.Pod) error {
 		if rec.Want != store.WantRunning {

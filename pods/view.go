@@ -64,7 +64,7 @@ func (s *Service) describe(ctx context.Context, rec store.Pod, deep bool) Pod {
 		}
 	}
 	l := s.of(rec)
-	region, err := s.region(rec.Region)
+	_, err := s.region(rec.Region)
 	switch phase := l.look().phase; {
 	case phase != "":
 		pod.Status = phase
@@ -76,7 +76,9 @@ func (s *Service) describe(ctx context.Context, rec store.Pod, deep bool) Pod {
 		s.ask(ctx, l, &pod, deep)
 	}
 	if deep && err == nil {
-		s.enforced(ctx, region, &pod)
+		if st, err := s.statusIn(ctx, rec); err == nil && st.Running {
+			pod.Enforced = slices.Clone(st.Enforced)
+		}
 	}
 	return pod
 }
@@ -120,15 +122,23 @@ func statusOf(s agent.State) string {
 	return "starting"
 }
 
-func (s *Service) enforced(ctx context.Context, r Region, pod *Pod) {
+// statusIn is the pod as its runtime sees it; the zero Status when it knows
+// nothing of it.
+func (s *Service) statusIn(ctx context.Context, rec store.Pod) (Status, error) {
+	region, err := s.region(rec.Region)
+	if err != nil {
+		return Status{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
 	defer cancel()
-	found, err := r.Runtime.List(ctx)
+	found, err := region.Runtime.List(ctx)
 	if err != nil {
-		s.cfg.Log.Warn("list what runs", "region", r.Name, "error", err)
-		return
+		s.cfg.Log.Warn("list what runs", "region", region.Name, "error", err)
+		return Status{}, err
 	}
-	if i := slices.IndexFunc(found, func(st Status) bool { return st.ID == pod.ID && st.Running }); i >= 0 {
-		pod.Enforced = slices.Clone(found[i].Enforced)
+	i := slices.IndexFunc(found, func(st Status) bool { return st.ID == rec.ID })
+	if i < 0 {
+		return Status{}, nil
 	}
+	return found[i], nil
 }
