@@ -226,21 +226,19 @@ type pair struct{ name, value string }
 func respond(uri string, params ...pair) string {
 	var b strings.Builder
 	b.WriteString(uri)
-	separator := byte('?')
-	if strings.Contains(uri, "?") {
-		separator = '&'
-	}
-	if strings.HasSuffix(uri, "?") || strings.HasSuffix(uri, "&") {
-		separator = 0
+	separator := "?"
+	if _, query, found := strings.Cut(uri, "?"); found {
+		separator = "&"
+		if query == "" || strings.HasSuffix(query, "&") {
+			separator = ""
+		}
 	}
 	for _, p := range params {
 		if p.value == "" {
 			continue
 		}
-		if separator != 0 {
-			b.WriteByte(separator)
-		}
-		separator = '&'
+		b.WriteString(separator)
+		separator = "&"
 		// Some callbacks do not read «+» as a space.
 		b.WriteString(p.name + "=" + strings.ReplaceAll(url.QueryEscape(p.value), "+", "%20"))
 	}

@@ -117,6 +117,7 @@ func TestRespond(t *testing.T) {
 		{"https://a/cb?x=%2F+1", "https://a/cb?x=%2F+1&code=c%26d&iss=https%3A%2F%2Fi"},
 		{"https://a/cb?", "https://a/cb?code=c%26d&iss=https%3A%2F%2Fi"},
 		{"https://a/cb?x&", "https://a/cb?x&code=c%26d&iss=https%3A%2F%2Fi"},
+		{"https://a/cb&", "https://a/cb&?code=c%26d&iss=https%3A%2F%2Fi"},
 		{"cursor://cb", "cursor://cb?code=c%26d&iss=https%3A%2F%2Fi"},
 	} {
 		if got := respond(c.uri, pair{"code", "c&d"}, pair{"state", ""}, pair{"iss", "https://i"}); got != c.want {
@@ -132,7 +133,7 @@ func TestRespond(t *testing.T) {
 // FuzzRedirect holds the parser against net/url: what it accepts must have one
 // reading only, and the answer that is built on it must lead to the same place.
 func FuzzRedirect(f *testing.F) {
-	for _, seed := range []string{testRedirect, "https://claude.ai/cb?x=1", "http://[::1]:1/", "http://localhost@evil/", "cursor://x/y", "https://a\\b", "http://127.1", "https://a/%0d"} {
+	for _, seed := range []string{testRedirect, "https://claude.ai/cb?x=1", "http://[::1]:1/", "http://localhost@evil/", "cursor://x/y", "https://a\\b", "http://127.1", "https://a/%0d", "cursor:&"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, uri string) {
