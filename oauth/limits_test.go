@@ -126,7 +126,7 @@ func TestTokenGuessing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	client := f.register()
-	for range 100 {
+	for range 70 {
 		if a := f.post("/api/oauth/token", exchange(client, f.code(client, "alice", "red"))); a.status != http.StatusOK {
 			t.Fatalf("a success was limited: %d %s", a.status, a.body)
 		}

@@ -1,9 +1,6 @@
 package oauth
 
-import (
-	"net/url"
-	"strings"
-)
+import "strings"
 
 // resourcePath is where the protected resource lives under the issuer.
 const resourcePath = "/api/mcp"
@@ -31,11 +28,17 @@ func (a audience) names(param string) bool {
 	return strings.EqualFold(scheme+"://"+host, a.issuer) && strings.TrimSuffix("/"+path, "/") == resourcePath
 }
 
-// originOf checks that s is a bare http or https origin and returns it parsed.
-func originOf(s string) (*url.URL, bool) {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Scheme+"://"+u.Host != s {
-		return nil, false
+// isOrigin reports whether s is a bare http or https origin, such as can stand
+// in a header and a document as it is.
+func isOrigin(s string) bool {
+	scheme, authority, found := strings.Cut(s, "://")
+	if !found || scheme != "http" && scheme != "https" {
+		return false
 	}
-	return u, true
+	host, _, err := splitPort(authority)
+	if err != nil {
+		return false
+	}
+	_, err = checkHost(strings.ToLower(host))
+	return err == nil
 }

@@ -99,7 +99,7 @@ func New(c Config) (*Server, error) {
 func (c Config) check() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("oauth: "+format, args...)) }
-	if _, ok := originOf(c.Issuer); !ok {
+	if !isOrigin(c.Issuer) {
 		fault("issuer %q is not a bare origin such as https://pods.example.com", c.Issuer)
 	}
 	if c.DB == nil || c.Pages == nil || c.Sessions == nil || c.Log == nil || c.Now == nil {
