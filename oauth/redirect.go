@@ -184,8 +184,14 @@ func looksNumeric(label string) bool {
 // scheme alone: what stands in the place of a host is the client's to choose
 // and could name somebody else.
 func parsePrivate(scheme, rest string) (target, error) {
-	if strings.Trim(rest, "/") == "" || strings.Contains(rest, "@") {
+	if strings.Trim(rest, "/") == "" || strings.ContainsAny(rest, "@[]") {
 		return target{}, errors.New("it is not complete, or holds a user name")
+	}
+	if rest, found := strings.CutPrefix(rest, "//"); found {
+		authority, _ := splitAuthority(rest)
+		if strings.ContainsFunc(authority, func(c rune) bool { return !isAlphanumeric(c) && !strings.ContainsRune(".-_", c) }) {
+			return target{}, errors.New("its host part is not a plain name")
+		}
 	}
 	return target{host: scheme + ":", local: true}, nil
 }

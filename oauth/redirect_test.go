@@ -63,7 +63,7 @@ func TestParseRedirectRefuses(t *testing.T) {
 			t.Errorf("parseRedirect(%q) = %+v", uri, got)
 		}
 	}
-	for _, uri := range []string{"cursor:", "cursor://", "cursor:///", "cursor://user@host/", "Cursor://claude.ai@x"} {
+	for _, uri := range []string{"cursor:", "cursor://", "cursor:///", "cursor://user@host/", "Cursor://claude.ai@x", "cursor://[", "cursor://a:b/", "cursor://a%00/", "cursor://%61/"} {
 		if got, err := parseRedirect(uri, []string{"cursor"}); err == nil {
 			t.Errorf("parseRedirect(%q) = %+v with the scheme allowed", uri, got)
 		}
@@ -133,7 +133,7 @@ func TestRespond(t *testing.T) {
 // FuzzRedirect holds the parser against net/url: what it accepts must have one
 // reading only, and the answer that is built on it must lead to the same place.
 func FuzzRedirect(f *testing.F) {
-	for _, seed := range []string{testRedirect, "https://claude.ai/cb?x=1", "http://[::1]:1/", "http://localhost@evil/", "cursor://x/y", "https://a\\b", "http://127.1", "https://a/%0d", "cursor:&"} {
+	for _, seed := range []string{testRedirect, "https://claude.ai/cb?x=1", "http://[::1]:1/", "http://localhost@evil/", "cursor://x/y", "https://a\\b", "http://127.1", "https://a/%0d", "cursor:&", "cursor://["} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, uri string) {
