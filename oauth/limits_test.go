@@ -120,8 +120,8 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 }
 
-// Guessing codes is stopped per address; a client that succeeds is never
-// slowed down, and neither is a neighbour.
+// Guessing codes is slowed down per address; a request that succeeds never is,
+// and neither is a neighbour.
 func TestTokenGuessing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -139,8 +139,12 @@ func TestTokenGuessing(t *testing.T) {
 			break
 		}
 	}
+	code := f.code(client, "alice", "red")
 	if n != 60 || a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") == "" {
 		t.Errorf("after %d guesses: %d %s", n, a.status, a.body)
+	}
+	if a := f.post("/api/oauth/token", exchange(client, code)); a.status != http.StatusOK {
+		t.Errorf("a good code from the same address: %d %s", a.status, a.body)
 	}
 	r := httptest.NewRequest("POST", "/api/oauth/token", strings.NewReader("grant_type=x"))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")

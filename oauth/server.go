@@ -65,7 +65,7 @@ type Server struct {
 type limits struct {
 	register  *ratelimit.Limiter // registrations, by address
 	authorize *ratelimit.Limiter // consent pages, by browser session
-	guess     *ratelimit.Limiter // failed token requests, by address; success is free
+	fail      *ratelimit.Limiter // failed token requests, by address; success is free
 }
 
 func newLimits() limits {
@@ -74,7 +74,7 @@ func newLimits() limits {
 		// before the sweeper takes unused clients away after a day.
 		register:  ratelimit.New(20, 30*time.Second, 100, 5*time.Second),
 		authorize: ratelimit.New(30, 5*time.Second, 300, 20*time.Millisecond),
-		guess:     ratelimit.New(60, 2*time.Second, 600, 10*time.Millisecond),
+		fail:      ratelimit.New(60, 2*time.Second, 600, 10*time.Millisecond),
 	}
 }
 

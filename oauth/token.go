@@ -113,20 +113,27 @@ func parseCode(form url.Values, t *tokenRequest) (err error) {
 
 // handleToken answers POST /api/oauth/token and POST /token.
 func (s *Server) handleToken(w http.ResponseWriter, r *http.Request) error {
-	addr := web.AddrKey(web.ClientAddr(r, s.proxies))
-	if wait, blocked := s.limits.guess.Blocked(addr, s.now()); blocked {
-		return web.TooMany(wait, "failed token requests")
-	}
 	answer, err := s.token(w, r)
 	if err != nil {
-		if web.AsError(err).Status < http.StatusInternalServerError {
-			s.limits.guess.Allow(addr, s.now()) // only what is left counts, at the next request
-		}
-		return err
+		return s.slowDown(r, err)
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	web.WriteJSON(w, http.StatusOK, answer)
 	return nil
+}
+
+// slowDown returns err, or 429 in its place when the address has failed too
+// often. Requests that succeed never come here, so a program gone wild does not
+// lock out others that share its address.
+func (s *Server) slowDown(r *http.Request, err error) error {
+	if web.AsError(err).Status >= http.StatusInternalServerError {
+		return err
+	}
+	wait, ok := s.limits.fail.Allow(web.AddrKey(web.ClientAddr(r, s.proxies)), s.now())
+	if !ok {
+		return web.TooMany(wait, "failed token requests")
+	}
+	return err
 }
 
 func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, error) {
