@@ -185,6 +185,47 @@ func TestApprovedTwiceAtOnce(t *testing.T) {
 	}
 }
 
+// Only the two words decide, however the form was bent.
+func TestDecisionNeedsItsWord(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	handle := f.handle(f.authorize(request(f.register()), "alice"))
+	for _, word := range []string{"", "perhaps", "Approve", "approve ", "deny\x00"} {
+		if a := f.decide(with(approval(handle, "red"), "decision="+word), "alice"); a.status != http.StatusBadRequest {
+			t.Errorf("%q: %d %v", word, a.status, a.header)
+		}
+	}
+	many := approval(handle, "red")
+	for i := range 100 {
+		many.Add("scope", fmt.Sprint("pods:", i))
+	}
+	if a := f.decide(many, "alice"); a.status != http.StatusBadRequest {
+		t.Errorf("a hundred scopes: %d", a.status)
+	}
+	if a := f.decide(approval(handle, "red"), "alice"); a.status != http.StatusSeeOther {
+		t.Errorf("the bent forms spent the request: %d %s", a.status, a.body)
+	}
+}
+
+// What a client says about itself is cut and cleaned on the page, also when a
+// record from elsewhere was not.
+func TestConsentShowsAShortName(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	c := store.Client{
+		ID: "loud", Name: "\u202e" + strings.Repeat("Official ", 20), RedirectURIs: []string{testRedirect}, Created: f.now(), Expires: f.now().Add(time.Hour),
+	}
+	f.must(f.db.CreateClient(c))
+	f.handle(f.authorize(request(c.ID), "alice"))
+	if got, want := f.pages.last.ClientName, strings.TrimSpace(strings.Repeat("Official ", 7)[:59])+"…"; got != want {
+		t.Errorf("shown as %q, want %q", got, want)
+	}
+	f.connect(c.ID, "alice", "red")
+	if list, err := f.db.Grants("alice", f.now()); err != nil || len([]rune(list[0].ClientName)) > maxNameShown {
+		t.Errorf("kept as %+v, %v", list, err)
+	}
+}
+
 // Consent is asked every time, also from a client that has a connection.
 func TestConsentIsNeverSkipped(t *testing.T) {
 	t.Parallel()
