@@ -118,7 +118,11 @@ func (t *table[T]) replace(tx *bolt.Tx, old, v *T) error {
 func (t *table[T]) putIndex(tx *bolt.Tx, ix index[T], old, v *T) error {
 	b, key, want := tx.Bucket(t.indexName(ix)), t.key(v), ix.key(v)
 	if old != nil {
-		if had := ix.key(old); had != nil && !bytes.Equal(had, want) {
+		had := ix.key(old)
+		if bytes.Equal(had, want) {
+			return nil // stands there already
+		}
+		if had != nil {
 			if err := b.Delete(had); err != nil {
 				return err
 			}
@@ -150,7 +154,11 @@ func (t *table[T]) expiryKey(v *T) []byte {
 func (t *table[T]) putExpiry(tx *bolt.Tx, old, v *T) error {
 	b, want := tx.Bucket(bucketExpiry), t.expiryKey(v)
 	if old != nil {
-		if had := t.expiryKey(old); had != nil && !bytes.Equal(had, want) {
+		had := t.expiryKey(old)
+		if bytes.Equal(had, want) {
+			return nil // stands there already
+		}
+		if had != nil {
 			if err := b.Delete(had); err != nil {
 				return err
 			}
