@@ -228,7 +228,7 @@ func TestGuessingIsLimited(t *testing.T) {
 	if !strings.Contains(e.Message, "60 seconds") {
 		t.Errorf("the words do not say how long to wait: %q", e.Message)
 	}
-	for range 15 {
+	for range 11 {
 		w.signIn("ada@example.com")
 	}
 	w.advance(e.Wait)

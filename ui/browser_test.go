@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -330,5 +331,81 @@ func preview(s *site, u store.User, team store.Team) {
 		"authorize-error-return": func(w http.ResponseWriter, r *http.Request) error {
 			return s.ui.AuthorizeError(w, r, oauth.AuthorizeError{Status: 400, Title: "code_challenge_method must be S256", Message: "The client asked for «plain». Update it, or ask its maker to use S256.", Return: "https://claude.ai/api/mcp/auth_callback?error=invalid_request", ReturnHost: "claude.ai"})
 		},
+	}
+}
+
+// Everything works without script: the same walk, in short.
+func TestBrowserWithoutScript(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	c := startChrome(t, s.issuer())
+	u := s.addUser("ada@example.com", false, "red")
+	s.connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
+	if _, err := chromedp.Call(c.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
+		t.Fatal(err)
+	}
+	c.signIn("ada@example.com")
+	if n := ask(c, chromedp.Evaluate[int](`[...document.querySelectorAll("button.copy")].filter(b => b.checkVisibility()).length`)); n != 0 {
+		t.Errorf("%d copy buttons that do nothing are shown", n)
+	}
+	c.do(chromedp.Click(chromedp.CSS("#guide-codex summary")))
+	if !strings.Contains(c.text("#guide-codex"), "codex mcp add podgate --url "+s.issuer()+"/api/mcp") {
+		t.Errorf("the steps do not open: %s", c.text("#guide-codex"))
+	}
+	c.submit(".danger")
+	if list, err := s.account.Connections(u.ID); err != nil || len(list) != 0 {
+		t.Errorf("Revoke left %d connections (%v)", len(list), err)
+	}
+	c.open("/oauth/authorize")
+	c.submit(`button[value="deny"]`)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.decisions) != 1 || s.decisions[0].Get("decision") != "deny" {
+		t.Errorf("the decision that arrived: %v", s.decisions)
+	}
+}
+
+// With the keyboard alone one gets everywhere, in reading order, and sees
+// where one is.
+func TestBrowserKeyboard(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	c := startChrome(t, s.issuer())
+	u := s.addUser("ada@example.com", false, "red")
+	s.connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
+	c.signIn("ada@example.com")
+	c.open("/")
+	type stop struct {
+		Name  string
+		Ring  bool
+		Inner float64
+		Top   float64
+	}
+	const where = `(() => {
+		const e = document.activeElement, s = getComputedStyle(e), r = e.getBoundingClientRect();
+		return {Name: e.getAttribute("aria-label") || e.innerText || e.id, Ring: s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2,
+			Inner: r.left, Top: r.top + scrollY};
+	})()`
+	var names []string
+	for range 14 {
+		c.do(chromedp.KeyEvent("\t"))
+		at := ask(c, chromedp.Evaluate[stop](where))
+		if !at.Ring {
+			t.Errorf("nothing shows that %q has the focus", at.Name)
+		}
+		if len(names) == 0 && at.Inner < 0 {
+			t.Errorf("%q has the focus out of sight", at.Name)
+		}
+		names = append(names, strings.TrimSpace(at.Name))
+	}
+	want := []string{"Skip to the content", "podgate", "Home", "Account", "Sign out", "Revoke claude.ai, team red", "Copy", "Claude, on the web and desktop"}
+	if len(names) < len(want) || !slices.Equal(names[:len(want)], want) {
+		t.Errorf("the way of the Tab key: %q, want %q first", names, want)
+	}
+	// The copy button copies, or selects where the browser forbids it.
+	c.do(chromedp.Click(chromedp.CSS(`button[data-copy="endpoint"]`)), chromedp.WaitReady(chromedp.CSS("main")))
+	said := ask(c, chromedp.Poll[string](`(() => { const s = document.querySelector('button[data-copy="endpoint"]').innerText; return s === "Copy" ? false : s; })()`))
+	if said != "Copied" && said != "Selected" {
+		t.Errorf("the copy button says %q", said)
 	}
 }

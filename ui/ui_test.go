@@ -322,3 +322,23 @@ func (a answer) title() string {
 	}
 	return ""
 }
+
+// serve calls one route of a server directly.
+func serve(t *testing.T, server *ui.Server, method, path string, form url.Values, origin string) *httptest.ResponseRecorder {
+	t.Helper()
+	for _, route := range server.Routes() {
+		if route.Method != method || route.Path != path {
+			continue
+		}
+		r := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", origin)
+		w := httptest.NewRecorder()
+		if err := route.Handler(w, r); err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	t.Fatalf("no route %s %s", method, path)
+	return nil
+}
