@@ -19,6 +19,9 @@ import (
 // consists of.
 func (s *Service) HashesDone() int64 { return s.gate.entered.Load() }
 
+// Hash is the hash that a new password gets.
+func Hash(password string) string { return defaultCost.hash(password) }
+
 var t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func addr(n int) netip.Addr {

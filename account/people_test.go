@@ -13,7 +13,15 @@ import (
 func TestAddUser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	u := w.addUser("Ada@Example.com", "red", "blue")
+	for _, slug := range []string{"red", "blue"} {
+		if _, err := w.AddTeam(ctx, slug, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u, err := w.AddUser(ctx, account.AddUser{Email: "Ada@Example.com", Password: password, Teams: []string{"red", "blue"}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if u.Email != "ada@example.com" || u.Name != "ada" || u.Admin {
 		t.Errorf("added %+v", u)
 	}

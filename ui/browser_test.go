@@ -44,7 +44,8 @@ type chrome struct {
 	base string
 }
 
-func startChrome(t *testing.T, base string) *chrome {
+// startChromium starts a browser that lives until the test ends.
+func startChromium(t *testing.T) context.Context {
 	t.Helper()
 	options := append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(findChromium(t)), chromedp.UserDataDir(t.TempDir()),
@@ -52,15 +53,24 @@ func startChrome(t *testing.T, base string) *chrome {
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("mute-audio", true),
 	}, rootOptions()...)
-	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
-	ctx, cancel := chromedp.NewContext(allocator)
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 90*time.Second)
+	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	c := &chrome{t: t, ctx: ctx, base: base}
-	c.do(chromedp.Navigate("about:blank"))
-	return c
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatalf("start the browser: %v", err)
+	}
+	return ctx
+}
+
+// newTab opens a tab with cookies of its own.
+func newTab(t *testing.T, browser context.Context, base string) *chrome {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
+	return &chrome{t: t, ctx: ctx, base: base}
 }
 
 // rootOptions: Chromium refuses to sandbox itself when root starts it, which
@@ -135,13 +145,17 @@ func (c *chrome) look(width int, scheme string) {
 	}
 }
 
-// inspect checks the page at the narrowest and the widest size, in both colour
-// schemes, and keeps a picture of each when PODGATE_SCREENSHOTS names a folder.
+// inspect checks that nothing is wider than the window at the narrowest and
+// the widest size. When PODGATE_SCREENSHOTS names a folder, it keeps a picture
+// of each, light and dark.
 func (c *chrome) inspect(name string) {
 	c.t.Helper()
-	folder := os.Getenv("PODGATE_SCREENSHOTS")
+	folder, schemes := os.Getenv("PODGATE_SCREENSHOTS"), []string{"light"}
+	if folder != "" {
+		schemes = append(schemes, "dark")
+	}
 	for _, width := range []int{360, 1280} {
-		for _, scheme := range []string{"light", "dark"} {
+		for _, scheme := range schemes {
 			c.look(width, scheme)
 			if over := ask(c, chromedp.Evaluate[[]string](overflowing)); len(over) > 0 {
 				c.t.Errorf("%s at %d px: wider than the window: %s", name, width, strings.Join(over, ", "))
@@ -177,13 +191,24 @@ func (c *chrome) picture(path string) {
 	}
 }
 
-// A person sets the server up, signs out and in, approves a client, looks at
-// the result and revokes it, in a real browser: cookies, redirects, Origin and
-// Content-Security-Policy are the browser's own.
-func TestBrowserWalk(t *testing.T) {
+// TestBrowser looks at the pages in a real browser, because cookies, redirects,
+// Origin, Content-Security-Policy and layout are the browser's own.
+func TestBrowser(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	c := startChrome(t, s.issuer())
+	browser := startChromium(t)
+	for name, test := range map[string]func(*testing.T, *site, *chrome){
+		"walk": walk, "other pages": otherPages, "without script": withoutScript, "keyboard": keyboard,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			test(t, s, newTab(t, browser, s.issuer()))
+		})
+	}
+}
+
+// A person sets the server up, signs out and in, approves a client, looks at
+// the result and revokes it.
+func walk(t *testing.T, s *site, c *chrome) {
 
 	token, err := s.account.SetupLink(c.ctx)
 	if err != nil {
@@ -254,10 +279,7 @@ func TestBrowserWalk(t *testing.T) {
 }
 
 // The pages that the walk does not come by.
-func TestBrowserOtherPages(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	c := startChrome(t, s.issuer())
+func otherPages(t *testing.T, s *site, c *chrome) {
 	c.open("/setup")
 	c.inspect("setup-closed")
 	u := s.addUser("grace@example.com", false, "compilers", "navy")
@@ -335,10 +357,7 @@ func preview(s *site, u store.User, team store.Team) {
 }
 
 // Everything works without script: the same walk, in short.
-func TestBrowserWithoutScript(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	c := startChrome(t, s.issuer())
+func withoutScript(t *testing.T, s *site, c *chrome) {
 	u := s.addUser("ada@example.com", false, "red")
 	s.connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
 	if _, err := chromedp.Call(c.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
@@ -367,10 +386,7 @@ func TestBrowserWithoutScript(t *testing.T) {
 
 // With the keyboard alone one gets everywhere, in reading order, and sees
 // where one is.
-func TestBrowserKeyboard(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	c := startChrome(t, s.issuer())
+func keyboard(t *testing.T, s *site, c *chrome) {
 	u := s.addUser("ada@example.com", false, "red")
 	s.connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
 	c.signIn("ada@example.com")
