@@ -12,6 +12,7 @@ type Session struct {
 	Hash      Hash      `json:"hash"` // of the cookie's secret
 	User      UserID    `json:"user"`
 	UserAgent string    `json:"user_agent,omitempty"` // shown to the user; decides nothing
+	Addr      string    `json:"addr,omitempty"`       // where it began; binds the session to nothing
 	Created   time.Time `json:"created"`
 	LastUsed  time.Time `json:"last_used"`
 	Expires   time.Time `json:"expires"`

@@ -86,6 +86,26 @@ func (db *DB) SetPassword(id UserID, phc string, keep Hash) (ended int, err erro
 	return ended, err
 }
 
+// ResetPassword stores a new password hash and ends every session, connection
+// and outstanding code of the user, in one transaction: the old password may
+// have been somebody else's too. It returns how many sessions and connections
+// ended; ErrNotFound when the user is gone.
+func (db *DB) ResetPassword(id UserID, phc string) (ended, revoked int, err error) {
+	err = db.update(func(tx *bolt.Tx) error {
+		u, err := users.get(tx, []byte(id))
+		if err != nil {
+			return err
+		}
+		u.Password = phc
+		if err := users.put(tx, u); err != nil {
+			return err
+		}
+		ended, revoked, err = endEverything(tx, id)
+		return err
+	})
+	return ended, revoked, err
+}
+
 // RehashPassword replaces the stored hash if it is still old. Sessions stay:
 // the password is the same, only its cost parameters changed.
 func (db *DB) RehashPassword(id UserID, old, phc string) error {

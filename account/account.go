@@ -1,0 +1,59 @@
+package account
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"log/slog"
+	"time"
+
+	"podgate/store"
+)
+
+// Config is what a Service needs. Only DB is required.
+type Config struct {
+	DB  *store.DB
+	Log *slog.Logger
+	Now func() time.Time
+}
+
+// Service is the rules about people. Its methods are safe for concurrent use.
+type Service struct {
+	db      *store.DB
+	log     *slog.Logger
+	now     func() time.Time
+	gate    *gate
+	guesses *guesses
+}
+
+// New returns a service over cfg.DB.
+func New(cfg Config) *Service {
+	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, gate: newGate(hashesAtOnce, hashesWaiting, hashPatience), guesses: newGuesses()}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	return s
+}
+
+// The prefixes tell secrets apart in a leak report, and keep one kind from
+// ever being taken for another.
+const (
+	sessionPrefix = "pgs_"
+	setupPrefix   = "pgsetup_"
+)
+
+// newSecret returns prefix and 256 random bits, safe in cookies and URLs.
+func newSecret(prefix string) string {
+	raw := make([]byte, 32)
+	// crypto/rand.Read never returns an error; it ends the program instead.
+	_, _ = rand.Read(raw)
+	return prefix + base64.RawURLEncoding.EncodeToString(raw)
+}
+
+// public strips a user record of what nobody outside needs.
+func public(u store.User) store.User {
+	u.Password = ""
+	return u
+}

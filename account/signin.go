@@ -1,0 +1,229 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"podgate/store"
+)
+
+// maxUserAgent is how many bytes of a User-Agent a session keeps: enough to
+// tell a person which browser it was.
+const maxUserAgent = 200
+
+// SignIn checks an address and a password and begins a session. It returns the
+// session's secret, which goes into the cookie and is kept nowhere else, and
+// the user. The secret is fresh at every call.
+//
+// Errors: ErrCredentials, with the same words whether the account, the
+// password or both are wrong; ErrTooMany and ErrBusy with a time to wait; the
+// context's error.
+//
+// Failures are limited, successes never are. The rule:
+//
+//  1. One account from one address (an IPv6 /64 counts as one): 10 failures at
+//     once, then one a minute.
+//  2. One address, all accounts: 60 failures at once, then one every 5 s.
+//  3. One account, all addresses: 100 failures at once, then one a minute.
+//     Beyond that nobody is refused, but each address has 3 failures of its own
+//     with that account, then one in 15 minutes.
+//
+// An address from which the account has a live session is known to it: only
+// the first line holds for it. So whoever guesses at an account, from however
+// many addresses, cannot keep its owner out: the owner's first tries are always
+// looked at, from a known address and from a new one. Only a flood from the
+// same address, and only as long as no session began there, makes the owner
+// wait (second line).
+//
+// An attempt that is refused here is not checked at all, so a refusal says
+// nothing about the password.
+func (s *Service) SignIn(ctx context.Context, email, password string, addr netip.Addr, userAgent string) (string, store.User, error) {
+	u, err := s.checkCredentials(ctx, email, password, addr)
+	if err != nil {
+		return "", store.User{}, err
+	}
+	secret, session := s.newSession(u.ID, addr, userAgent)
+	switch err := s.db.CreateSession(session); {
+	case errors.Is(err, store.ErrNotFound): // removed while the password was checked
+		return "", store.User{}, wrongCredentials()
+	case err != nil:
+		return "", store.User{}, fmt.Errorf("begin a session: %w", err)
+	}
+	return secret, public(u), nil
+}
+
+// checkCredentials is SignIn up to the session. An input that no account could
+// have is refused at once, with the words of every other refusal.
+func (s *Service) checkCredentials(ctx context.Context, email, password string, addr netip.Addr) (store.User, error) {
+	email, err := NormalizeEmail(email)
+	if err != nil || password == "" || len(password) > MaxPassword {
+		return store.User{}, wrongCredentials()
+	}
+	u, err := s.db.UserByEmail(email)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return store.User{}, fmt.Errorf("look for the account: %w", err)
+	}
+	known, err := s.knownAddress(u.ID, addr)
+	if err != nil {
+		return store.User{}, err
+	}
+	a := attempt{account: email, addr: addr, known: known}
+	if wait, ok := s.guesses.take(a, s.now()); !ok {
+		return store.User{}, tooMany(wait)
+	}
+	right, err := s.verify(ctx, u, password)
+	if right || err != nil {
+		s.guesses.giveBack(a, s.now())
+	}
+	switch {
+	case err != nil:
+		return store.User{}, err
+	case !right:
+		return store.User{}, wrongCredentials()
+	}
+	return u, nil
+}
+
+// knownAddress reports whether the user has a live session that began there.
+func (s *Service) knownAddress(user store.UserID, addr netip.Addr) (bool, error) {
+	list, err := s.db.Sessions(user, s.now())
+	if err != nil {
+		return false, fmt.Errorf("look for the account's sessions: %w", err)
+	}
+	return slices.ContainsFunc(list, func(x store.Session) bool {
+		began, err := netip.ParseAddr(x.Addr)
+		return err == nil && addrKey(began) == addrKey(addr)
+	}), nil
+}
+
+func (s *Service) newSession(user store.UserID, addr netip.Addr, userAgent string) (secret string, session store.Session) {
+	secret, now := newSecret(sessionPrefix), s.now()
+	session = store.Session{
+		Hash: store.HashSecret(secret), User: user, UserAgent: cleanUserAgent(userAgent),
+		Created: now, LastUsed: now, Expires: now.Add(store.SessionTTL),
+	}
+	if addr.IsValid() {
+		session.Addr = addr.Unmap().String()
+	}
+	return secret, session
+}
+
+func cleanUserAgent(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s)
+	for len(s) > maxUserAgent {
+		_, last := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-last]
+	}
+	return s
+}
+
+func wrongCredentials() error {
+	return &Error{Message: "That address and password do not belong together. Check both and try again.", Err: ErrCredentials}
+}
+
+func tooMany(wait time.Duration) error {
+	return &Error{
+		Message: "Too many sign-ins have failed. Wait " + inWords(wait) + " and try again.",
+		Wait:    wait, Err: ErrTooMany,
+	}
+}
+
+// inWords rounds up to whole seconds, or whole minutes from two minutes on.
+func inWords(d time.Duration) string {
+	if d > 2*time.Minute {
+		return fmt.Sprintf("%d minutes", (d+time.Minute-1)/time.Minute)
+	}
+	if n := (d + time.Second - 1) / time.Second; n > 1 {
+		return fmt.Sprintf("%d seconds", n)
+	}
+	return "a second"
+}
+
+// Authenticate returns the live session of a secret, and its user, and moves
+// the session's end to 30 days from now. ErrNotFound or ErrExpired of the
+// store when there is none.
+func (s *Service) Authenticate(secret string) (store.Session, store.User, error) {
+	if !strings.HasPrefix(secret, sessionPrefix) {
+		return store.Session{}, store.User{}, store.ErrNotFound
+	}
+	now := s.now()
+	session, u, err := s.db.Session(store.HashSecret(secret), now)
+	if err != nil {
+		return store.Session{}, store.User{}, err
+	}
+	s.db.NoteSessionUse(session.Hash, now)
+	session.LastUsed, session.Expires = now, now.Add(store.SessionTTL)
+	return session, public(u), nil
+}
+
+// SignOut ends the session of a secret; nil when there is none.
+func (s *Service) SignOut(secret string) error {
+	if secret == "" {
+		return nil
+	}
+	return s.db.DeleteSession(store.HashSecret(secret))
+}
+
+// Sessions returns the user's live sessions, the most recently used first.
+func (s *Service) Sessions(user store.UserID) ([]store.Session, error) {
+	list, err := s.db.Sessions(user, s.now())
+	slices.SortFunc(list, func(a, b store.Session) int { return b.LastUsed.Compare(a.LastUsed) })
+	return list, err
+}
+
+// EndSession ends one session of that user. store.ErrNotFound for an unknown
+// one and, in the same words, for somebody else's.
+func (s *Service) EndSession(user store.UserID, session store.Hash) error {
+	list, err := s.db.Sessions(user, s.now())
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(list, func(x store.Session) bool { return x.Hash == session }) {
+		return &Error{Message: "That session has ended already.", Err: store.ErrNotFound}
+	}
+	return s.db.DeleteSession(session)
+}
+
+// LogOutEverywhere ends every session and every connection of the user, this
+// one included, and says how many there were.
+func (s *Service) LogOutEverywhere(user store.UserID) (sessions, connections int, err error) {
+	return s.db.EndEverything(user)
+}
+
+// ChangePassword replaces the user's own password. The old one is checked
+// under the rule of SignIn. Every session but keep ends; connections stay. It
+// returns how many sessions ended. Errors as of SignIn, and ErrInvalid.
+func (s *Service) ChangePassword(ctx context.Context, user store.UserID, old, password string, keep store.Hash, addr netip.Addr) (ended int, err error) {
+	u, err := s.db.User(user)
+	if err != nil {
+		return 0, err
+	}
+	if err := checkPassword(password, u.Email, u.Name); err != nil {
+		return 0, err
+	}
+	if _, err := s.checkCredentials(ctx, u.Email, old, addr); errors.Is(err, ErrCredentials) {
+		return 0, &Error{Message: "That is not your present password. Nothing was changed.", Field: "old", Err: ErrCredentials}
+	} else if err != nil {
+		return 0, err
+	}
+	if old == password {
+		return 0, invalid("password", "The new password is the old one. Choose another.")
+	}
+	phc, err := s.hashPassword(ctx, password, u.Email, u.Name)
+	if err != nil {
+		return 0, err
+	}
+	return s.db.SetPassword(user, phc, keep)
+}
