@@ -1,0 +1,53 @@
+package ui
+
+import (
+	"html/template"
+	"net/http"
+	"net/url"
+
+	"podgate/oauth"
+)
+
+// consentView is the content of consent.html.
+type consentView struct {
+	oauth.Consent
+	Only bool // there is one team, so it is chosen
+}
+
+// Consent implements oauth.Pages. What it shows and in which order is laid
+// down for authorization; the host that receives the code comes first, because
+// it alone is proved.
+func (s *Server) Consent(w http.ResponseWriter, r *http.Request, c oauth.Consent) error {
+	c.ClientName = cleanText(c.ClientName, 60)
+	c.RedirectHost = cleanText(c.RedirectHost, 255)
+	status := http.StatusOK
+	if c.Fault != "" {
+		status = http.StatusUnprocessableEntity
+	}
+	name, title := "consent", "Connect "+c.RedirectHost+"?"
+	if len(c.Teams) == 0 {
+		name, title = "no_team", "You are in no team yet"
+	}
+	return s.render(w, r, consentPage, status, name, frame{Title: title, User: &c.User, Page: consentView{c, len(c.Teams) == 1}})
+}
+
+// authorizeErrorPage is the content of authorize_error.html.
+type authorizeErrorPage struct {
+	oauth.AuthorizeError
+	Target template.URL // empty: there is nowhere to return to
+}
+
+// returnURL lets a client's redirect URI into a link. Registration allows
+// schemes of its own besides https, which html/template would not; whatever
+// runs in this page when clicked stays out.
+func returnURL(raw string) template.URL {
+	u, err := url.Parse(raw)
+	if err != nil || raw == "" {
+		return ""
+	}
+	switch u.Scheme {
+	case "", "javascript", "data", "vbscript", "blob", "file", "about", "view-source", "filesystem":
+		return ""
+	}
+	return template.URL(u.String())
+}

@@ -1,0 +1,22 @@
+// Package ui is what a person sees of podgate: setup, sign-in, consent, home
+// and account, as server-rendered pages that work without script.
+//
+// Routes: GET / · GET, POST /setup · GET, POST /sign-in · POST /sign-out ·
+// GET /account · POST /account/password, /account/end-session,
+// /account/log-out-everywhere · POST /connections/revoke · GET /assets/NAME.
+//
+// Invariants, each with a test:
+//
+//   - Every page has a Content-Security-Policy without inline script or style
+//     and cannot be framed; nothing comes from another host.
+//   - Every form is a POST that is refused unless the browser says that it
+//     comes from the issuer's own origin ([web.SameOrigin]).
+//   - The session secret lives in one HttpOnly, SameSite=Lax cookie, named
+//     __Host-podgate and Secure under https, and is new at each sign-in.
+//   - Where a sign-in leads next is a path on this server and nothing else.
+//   - Text that comes from clients, pods or browsers is escaped, bounded and
+//     free of control and direction characters.
+//
+// [Server] satisfies oauth.Pages and oauth.Sessions. The rules about people
+// are in package account, those about pods in package pods.
+package ui

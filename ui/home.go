@@ -1,0 +1,212 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"podgate/account"
+	"podgate/internal/authz"
+	"podgate/pods"
+	"podgate/store"
+)
+
+// homePage is the content of home.html.
+type homePage struct {
+	Teams       []teamView
+	Connections []connectionView
+	URL         string // of the MCP endpoint: what people type
+	Guides      []guide
+	Local       bool
+	Admin       bool
+	Email       string
+}
+
+type teamView struct {
+	Name, Slug string
+	Role       store.Role
+	Pods       []podView
+	Fault      string // why the pods cannot be shown
+}
+
+type podView struct {
+	Name, Status, Reason, Preset string
+	URL                          string // empty unless http or https
+	Memory                       string
+	Since                        string // a verb: running since, created
+	At                           time.Time
+}
+
+type connectionView struct {
+	ID                store.GrantID
+	Name, Host        string
+	Team              string
+	Scopes            []string
+	Created, LastUsed time.Time
+	Expires           time.Time
+}
+
+// serveHome is GET /.
+func (s *Server) serveHome(w http.ResponseWriter, r *http.Request) error {
+	if _, _, ok := s.Current(r); !ok {
+		needs, err := s.account.NeedsSetup()
+		if err != nil {
+			return err
+		}
+		if needs {
+			return s.redirect(w, "/setup")
+		}
+	}
+	return s.signedIn(s.home)(w, r)
+}
+
+func (s *Server) home(w http.ResponseWriter, r *http.Request, p who) error {
+	connections, err := s.account.Connections(p.user.ID)
+	if err != nil {
+		return err
+	}
+	memberships, err := s.account.TeamsOf(p.user.ID)
+	if err != nil {
+		return err
+	}
+	endpoint := s.issuer + "/api/mcp"
+	page := homePage{
+		Connections: connectionViews(connections), URL: endpoint, Guides: guides(endpoint),
+		Local: s.local, Admin: p.user.Admin, Email: p.user.Email,
+	}
+	for _, m := range memberships {
+		page.Teams = append(page.Teams, s.team(r.Context(), p.user.ID, m))
+	}
+	return s.render(w, r, plainPage, http.StatusOK, "home", frame{Title: "Home", Here: "home", Page: page})
+}
+
+func connectionViews(list []account.Connection) []connectionView {
+	var views []connectionView
+	for _, c := range list {
+		v := connectionView{
+			ID: c.ID, Name: cleanText(c.ClientName, 60), Host: cleanText(c.RedirectHost, 255), Team: c.Team.Name,
+			Created: c.Created, LastUsed: c.LastUsed, Expires: c.Expires,
+		}
+		for _, scope := range c.Scopes {
+			v.Scopes = append(v.Scopes, scopeWords(scope))
+		}
+		views = append(views, v)
+	}
+	return views
+}
+
+// scopeWords is a scope in two or three words; the consent page says it at
+// length.
+func scopeWords(scope store.Scope) string {
+	switch scope {
+	case authz.ScopeRead:
+		return "see pods"
+	case authz.ScopeWrite:
+		return "change pods"
+	case authz.ScopeExec:
+		return "run commands"
+	}
+	return cleanText(string(scope), 40)
+}
+
+// podPatience bounds what one team's pods may hold the home page up. What is
+// not known by then is left out.
+const podPatience = 2 * time.Second
+
+// team asks for the pods of a team. Trouble with pods is shown in their place:
+// the rest of the page must stay of use.
+func (s *Server) team(ctx context.Context, user store.UserID, m store.Membership) teamView {
+	v := teamView{Name: m.Team.Name, Slug: m.Team.Slug, Role: m.Role}
+	if s.pods == nil {
+		v.Fault = "This server has no place for pods to run."
+		return v
+	}
+	ctx, cancel := context.WithTimeout(ctx, podPatience)
+	defer cancel()
+	actor := authz.Person(user, m)
+	list, err := s.pods.List(ctx, actor)
+	if err != nil {
+		s.log.Error("the pods of a team could not be listed", "team", m.Team.Slug, "error", err)
+		v.Fault = podsFault(err)
+		return v
+	}
+	s.measure(ctx, actor, list)
+	for _, p := range list {
+		v.Pods = append(v.Pods, viewPod(p))
+	}
+	return v
+}
+
+// podsFault says why pods cannot be listed. Only the words of the pods service
+// are made for people.
+func podsFault(err error) string {
+	switch {
+	case errors.Is(err, pods.ErrUnavailable):
+		return "Pods cannot be listed: " + cleanText(err.Error(), 400)
+	case errors.Is(err, context.DeadlineExceeded):
+		return "Pods cannot be listed: they took too long to answer. Load the page again."
+	}
+	return "Pods cannot be listed at this moment. The server's log says why."
+}
+
+// measure fills in what only running pods can tell.
+func (s *Server) measure(ctx context.Context, actor authz.Actor, list []pods.Pod) {
+	var g errgroup.Group
+	g.SetLimit(8)
+	for i := range list {
+		if list[i].Status != "running" {
+			continue
+		}
+		g.Go(func() error {
+			if p, err := s.pods.Get(ctx, actor, list[i].Name); err == nil {
+				list[i] = p
+			}
+			return nil // a pod that does not answer is shown without figures
+		})
+	}
+	_ = g.Wait() // never an error: see above
+}
+
+func viewPod(p pods.Pod) podView {
+	v := podView{
+		Name: cleanText(p.Name, 63), Status: cleanText(p.Status, 20), Reason: cleanText(p.Reason, 300),
+		Preset: cleanText(p.Preset, 40), Memory: memoryWords(p), Since: "created", At: p.Created,
+	}
+	if strings.HasPrefix(p.URL, "https://") || strings.HasPrefix(p.URL, "http://") {
+		v.URL = p.URL
+	}
+	if p.Status == "running" && !p.Started.IsZero() {
+		v.Since, v.At = "running since", p.Started
+	}
+	return v
+}
+
+// memoryWords: «12 MB of 256 MB» for a running pod, «up to 256 MB» otherwise.
+func memoryWords(p pods.Pod) string {
+	switch {
+	case p.Memory > 0 && p.Limits.Memory > 0:
+		return bytesWords(p.Memory) + " of " + bytesWords(p.Limits.Memory)
+	case p.Memory > 0:
+		return bytesWords(p.Memory)
+	case p.Limits.Memory > 0:
+		return "up to " + bytesWords(p.Limits.Memory)
+	}
+	return ""
+}
+
+// handleRevoke is POST /connections/revoke with connection.
+func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request, p who) error {
+	err := s.account.Revoke(p.user.ID, store.GrantID(r.PostForm.Get("connection")))
+	// One that is gone already is what the person wanted.
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if err == nil {
+		s.setNotice(w, notice{word: "revoked"})
+	}
+	return s.redirect(w, "/#connections")
+}

@@ -1,0 +1,116 @@
+package ui
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"podgate/account"
+	"podgate/internal/web"
+	"podgate/oauth"
+	"podgate/pods"
+)
+
+// Config is what a Server needs. Issuer and Account are required.
+type Config struct {
+	Issuer  string // scheme://host[:port], as in the metadata documents
+	Account *account.Service
+	Pods    *pods.Service // nil: the home page says that there is none
+	Log     *slog.Logger
+	Now     func() time.Time
+	// TrustedProxies may say in X-Forwarded-For where a request came from.
+	TrustedProxies []netip.Prefix
+}
+
+// Server serves the pages. It is an oauth.Pages and an oauth.Sessions.
+type Server struct {
+	issuer  string
+	host    string // of the issuer, as people read it
+	secure  bool   // the issuer is https
+	local   bool   // the issuer is this computer
+	account *account.Service
+	pods    *pods.Service
+	log     *slog.Logger
+	now     func() time.Time
+	trusted []netip.Prefix
+	assets  *assets
+	pages   *pages
+}
+
+var (
+	_ oauth.Pages    = (*Server)(nil)
+	_ oauth.Sessions = (*Server)(nil)
+)
+
+// New returns a server, or an error when the issuer is not an http or https
+// origin.
+func New(cfg Config) (*Server, error) {
+	u, err := url.Parse(cfg.Issuer)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || cfg.Issuer != u.Scheme+"://"+u.Host {
+		return nil, fmt.Errorf("ui: issuer %q is not a bare http or https origin", cfg.Issuer)
+	}
+	s := &Server{
+		issuer: cfg.Issuer, host: u.Host, secure: u.Scheme == "https", local: isLocal(u.Hostname()),
+		account: cfg.Account, pods: cfg.Pods, log: cfg.Log, now: cfg.Now, trusted: cfg.TrustedProxies,
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.assets, err = loadAssets(); err != nil {
+		return nil, err
+	}
+	s.pages, err = parsePages(s.assets)
+	return s, err
+}
+
+// isLocal reports whether only programs on this computer can reach the host.
+func isLocal(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// Routes returns every route of this room.
+func (s *Server) Routes() []web.Route {
+	page := func(method, path string, h web.Handler) web.Route {
+		return web.Route{Method: method, Path: path, Handler: h, Errors: s.WriteError}
+	}
+	return []web.Route{
+		page(http.MethodGet, "/", s.serveHome),
+		page(http.MethodGet, "/setup", s.serveSetup),
+		page(http.MethodPost, "/setup", s.form(s.handleSetup)),
+		page(http.MethodGet, "/sign-in", s.serveSignIn),
+		page(http.MethodPost, "/sign-in", s.form(s.handleSignIn)),
+		page(http.MethodPost, "/sign-out", s.form(s.handleSignOut)),
+		page(http.MethodGet, "/account", s.signedIn(s.serveAccount)),
+		page(http.MethodPost, "/account/password", s.form(s.signedIn(s.handlePassword))),
+		page(http.MethodPost, "/account/end-session", s.form(s.signedIn(s.handleEndSession))),
+		page(http.MethodPost, "/account/log-out-everywhere", s.form(s.signedIn(s.handleLogOutEverywhere))),
+		page(http.MethodPost, "/connections/revoke", s.form(s.signedIn(s.handleRevoke))),
+		page(http.MethodGet, "/assets/:name", s.serveAsset),
+	}
+}
+
+// maxForm bounds the body of a form: its fields are a few hundred bytes, and a
+// password may have 1024.
+const maxForm = 16 << 10
+
+// form refuses what does not come from our own pages before anything else is
+// looked at, and parses the fields.
+func (s *Server) form(h web.Handler) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := web.SameOrigin(r, s.issuer); err != nil {
+			return err
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err := r.ParseForm(); err != nil {
+			return badForm(err)
+		}
+		return h(w, r)
+	}
+}

@@ -1,0 +1,132 @@
+package ui
+
+import (
+	"net/http"
+	"strings"
+
+	"podgate/account"
+)
+
+// signInPage is the content of sign_in.html.
+type signInPage struct {
+	Fault      formFault
+	Email      string
+	Next       string
+	Connecting bool // a client waits behind the sign-in
+	NeedsSetup bool
+}
+
+func newSignInPage(next string) signInPage {
+	next = nextPath(next)
+	path, _, _ := strings.Cut(next, "?")
+	return signInPage{Next: next, Connecting: path == "/oauth/authorize" || path == "/authorize"}
+}
+
+// serveSignIn is GET /sign-in. The query parameter next says where to go after.
+func (s *Server) serveSignIn(w http.ResponseWriter, r *http.Request) error {
+	page := newSignInPage(r.URL.Query().Get("next"))
+	if _, _, ok := s.Current(r); ok {
+		return s.redirect(w, page.Next)
+	}
+	var err error
+	if page.NeedsSetup, err = s.account.NeedsSetup(); err != nil {
+		return err
+	}
+	return s.render(w, r, flowPage, http.StatusOK, "sign_in", frame{Title: "Sign in", Page: page})
+}
+
+// handleSignIn is POST /sign-in with email, password and next.
+func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
+	page := newSignInPage(r.PostForm.Get("next"))
+	email := r.PostForm.Get("email")
+	secret, _, err := s.account.SignIn(r.Context(), email, r.PostForm.Get("password"), s.addr(r), r.UserAgent())
+	if err != nil {
+		fault, status, err := forPerson(w, err)
+		if err != nil {
+			return err
+		}
+		page.Fault, page.Email = fault, bounded(email, 254)
+		return s.render(w, r, flowPage, status, "sign_in", frame{Title: "Sign in", Page: page})
+	}
+	s.begin(w, r, secret)
+	return s.redirect(w, page.Next)
+}
+
+// handleSignOut is POST /sign-out.
+func (s *Server) handleSignOut(w http.ResponseWriter, r *http.Request) error {
+	if err := s.account.SignOut(s.cookie(r, sessionCookie)); err != nil {
+		return err
+	}
+	s.clearCookie(w, sessionCookie)
+	s.setNotice(w, notice{word: "signed-out"})
+	return s.redirect(w, "/sign-in")
+}
+
+// setupPage is the content of setup.html.
+type setupPage struct {
+	Fault             formFault
+	Closed            string // why there is no form; empty when there is one
+	Email, Name, Team string
+	MinPassword       int
+}
+
+// serveSetup is GET /setup. The link's token moves from the address into a
+// cookie at once, so that it stays out of the history, of what is copied from
+// the address bar and of screenshots.
+func (s *Server) serveSetup(w http.ResponseWriter, r *http.Request) error {
+	if token := r.URL.Query().Get("token"); token != "" {
+		s.setCookie(w, setupCookie, cookieSafe(token), account.SetupTTL)
+		return s.redirect(w, "/setup")
+	}
+	page := setupPage{MinPassword: account.MinPassword}
+	status, err := s.setupOpen(w, r, &page)
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, plainPage, status, "setup", frame{Title: "Set up this server", Page: page})
+}
+
+// setupOpen fills in why there is no form, if there is none.
+func (s *Server) setupOpen(w http.ResponseWriter, r *http.Request, page *setupPage) (int, error) {
+	err := s.account.CheckSetup(s.cookie(r, setupCookie))
+	if err == nil {
+		return http.StatusOK, nil
+	}
+	fault, status, err := forPerson(w, err)
+	page.Closed = fault.Message
+	return status, err
+}
+
+// cookieSafe drops what a cookie cannot hold; no token of ours has any of it.
+func cookieSafe(token string) string {
+	return bounded(strings.Map(func(r rune) rune {
+		if reserved(r) {
+			return -1
+		}
+		return r
+	}, token), 128)
+}
+
+// handleSetup is POST /setup with email, name, password and team.
+func (s *Server) handleSetup(w http.ResponseWriter, r *http.Request) error {
+	f := r.PostForm
+	page := setupPage{
+		MinPassword: account.MinPassword,
+		Email:       bounded(f.Get("email"), 254), Name: bounded(f.Get("name"), 200), Team: bounded(f.Get("team"), 200),
+	}
+	secret, err := s.account.CompleteSetup(r.Context(), s.cookie(r, setupCookie), f.Get("email"), f.Get("name"), f.Get("password"), f.Get("team"), r.UserAgent())
+	if err == nil {
+		s.begin(w, r, secret)
+		s.clearCookie(w, setupCookie)
+		s.setNotice(w, notice{word: "welcome"})
+		return s.redirect(w, "/")
+	}
+	fault, status, err := forPerson(w, err)
+	if err != nil {
+		return err
+	}
+	if page.Fault = fault; fault.Field == "" && status < 429 {
+		page.Closed = fault.Message // the link itself is the trouble
+	}
+	return s.render(w, r, plainPage, status, "setup", frame{Title: "Set up this server", Page: page})
+}

@@ -1,0 +1,101 @@
+package ui
+
+import (
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// cleanText makes text from elsewhere fit to stand in a sentence of ours: no
+// control, format or direction characters, single spaces, at most limit
+// characters and an ellipsis. Escaping is the template's work.
+func cleanText(s string, limit int) string {
+	s = bounded(s, 16*limit) // nothing costs more than what could be shown
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case r == utf8.RuneError, !unicode.IsPrint(r), unicode.Is(unicode.Bidi_Control, r):
+			return -1
+		}
+		return r
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > limit {
+		return strings.TrimSpace(string(r[:limit])) + "…"
+	}
+	return s
+}
+
+// bounded cuts s to at most limit bytes without splitting a character.
+func bounded(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// bytesWords is a size in the unit people use for memory.
+func bytesWords(n int64) string {
+	switch {
+	case n >= 10<<30:
+		return fmt.Sprintf("%d GB", n>>30)
+	case n >= 1<<30:
+		return strings.Replace(fmt.Sprintf("%.1f GB", float64(n)/(1<<30)), ".0 ", " ", 1)
+	case n >= 1<<20:
+		return fmt.Sprintf("%d MB", n>>20)
+	}
+	return "under 1 MB"
+}
+
+// ago is how long before now t was, in one unit.
+func ago(now, t time.Time) string {
+	d := now.Sub(t)
+	switch {
+	case d < time.Minute:
+		return "just now"
+	case d < time.Hour:
+		return plural(int(d/time.Minute), "minute ago", "minutes ago")
+	case d < 24*time.Hour:
+		return plural(int(d/time.Hour), "hour ago", "hours ago")
+	case d < 60*24*time.Hour:
+		return plural(int(d/(24*time.Hour)), "day ago", "days ago")
+	}
+	return "on " + t.UTC().Format("2 January 2006")
+}
+
+// lasts is a duration in the largest unit that fits it whole.
+func lasts(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour && d%(24*time.Hour) == 0:
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	case d >= time.Hour && d%time.Hour == 0:
+		return plural(int(d/time.Hour), "hour", "hours")
+	case d >= time.Minute:
+		return plural(int(d/time.Minute), "minute", "minutes")
+	}
+	return plural(int(d/time.Second), "second", "seconds")
+}
+
+func funcs(a *assets) template.FuncMap {
+	return template.FuncMap{
+		"asset":  func(name string) string { return "/assets/" + a.hashed[name] },
+		"plural": plural,
+		"lasts":  lasts,
+		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"full":   func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
+	}
+}
