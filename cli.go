@@ -94,27 +94,41 @@ func commands() []command {
 
 // dispatch finds the command, reads its flags and runs it.
 func dispatch(ctx context.Context, p process) error {
-	early := newInvocation(p)
-	if err := early.flags.Parse(p.Args); err != nil {
-		return flagFault(err, "", p)
-	}
-	c, rest, err := findCommand(early.flags.Args())
+	c, inv, rest, err := p.command()
 	if err != nil {
 		return err
 	}
-	inv := early
 	act := c.setup(inv)
 	switch err := inv.parse(rest); {
 	case errors.Is(err, flag.ErrHelp):
 		return printHelp(p.Stdout, c)
 	case err != nil:
-		return flagFault(err, c.name, p)
+		return &usageError{strings.Replace(err.Error(), "flag provided but not defined: -", "there is no flag --", 1), helpHint(c.name)}
 	case len(inv.args) < c.least:
 		return &usageError{fmt.Sprintf("%s needs %s", c.name, c.args), helpHint(c.name)}
 	case len(inv.args) > c.most:
 		return &usageError{fmt.Sprintf("%s does not take the argument %q", c.name, inv.args[c.most]), helpHint(c.name)}
 	}
 	return act(ctx)
+}
+
+// command finds the command that the arguments name, perhaps behind flags that
+// every command has, and returns the arguments that are left. Flags alone, or
+// ones that only serve has, mean serve.
+func (p process) command() (command, *invocation, []string, error) {
+	inv := newInvocation(p)
+	switch err := inv.flags.Parse(p.Args); {
+	case errors.Is(err, flag.ErrHelp):
+		c, _, err := findCommand([]string{"help"})
+		return c, newInvocation(p), nil, err
+	case len(p.Args) > 0 && strings.TrimLeft(p.Args[0], "-") == "version":
+		c, _, err := findCommand([]string{"version"})
+		return c, newInvocation(p), p.Args[1:], err
+	case err != nil:
+		return commands()[0], newInvocation(p), p.Args, nil
+	}
+	c, rest, err := findCommand(inv.flags.Args())
+	return c, inv, rest, err
 }
 
 // newInvocation declares the flags that every command has.
@@ -153,13 +167,6 @@ func (inv *invocation) parse(args []string) error {
 // load reads the configuration, with what the flags change.
 func (inv *invocation) load() (*settings, error) {
 	return loadConfig(inv.config, inv.Env, inv.changed)
-}
-
-func flagFault(err error, name string, p process) error {
-	if errors.Is(err, flag.ErrHelp) {
-		return printOverview(p.Stdout)
-	}
-	return &usageError{strings.Replace(err.Error(), "flag provided but not defined: -", "there is no flag --", 1), helpHint(name)}
 }
 
 func helpHint(name string) string {

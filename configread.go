@@ -124,10 +124,10 @@ func tomlFault(err error) string {
 
 // env reads PODGATE_SECTION_KEY for every key there is.
 func (l *loader) env(env environ) {
-	known := map[string]bool{envConfigFile: true}
+	known := []string{strings.TrimPrefix(envConfigFile, envPrefix)}
 	for _, key := range configKeys() {
 		name := envName(key)
-		known[name] = true
+		known = append(known, strings.TrimPrefix(name, envPrefix))
 		if value, ok := env.lookup(name); ok {
 			l.text(name, key, value)
 		}
@@ -135,8 +135,9 @@ func (l *loader) env(env environ) {
 	for _, name := range env.names(envPrefix) {
 		// Not a fault: orchestrators set such variables for a service of this
 		// name (PODGATE_PORT, PODGATE_SERVICE_HOST).
-		if near := nearest(name, slices.Sorted(maps.Keys(known))); !known[name] && near != "" {
-			l.warnings = append(l.warnings, fmt.Sprintf("the environment variable %s is not a setting; %s is", name, near))
+		word := strings.TrimPrefix(name, envPrefix)
+		if near := nearest(word, known); near != "" && near != word {
+			l.warnings = append(l.warnings, fmt.Sprintf("the environment variable %s is not a setting; %s%s is", name, envPrefix, near))
 		}
 	}
 }

@@ -1,12 +1,52 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
+	"net/http"
 	"os"
+	"testing"
+	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
 	bolt "go.etcd.io/bbolt"
+
+	"podgate/control"
+	"podgate/store"
 )
+
+// Transcripts of the program as people use it, in testdata/script. Besides the
+// commands of testscript they have podgate, craft and ready.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"ready": ready},
+	})
+}
+
+// ready is a command of the scripts: «ready DIR» waits until a server answers
+// on the socket of the data folder.
+func ready(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ready DIR")
+	}
+	local := func(*store.DB) http.Handler { return http.NotFoundHandler() }
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		c, err := control.Open(context.Background(), ts.MkAbs(args[0]), false, local)
+		if err != nil {
+			continue
+		}
+		ts.Check(c.Close())
+		if c.Running {
+			return
+		}
+	}
+	ts.Fatalf("no server answers in %s", args[0])
+}
 
 // craft is a helper of the scripts. «craft newer FILE» makes a database of a
 // format that no podgate reads yet, «craft foreign FILE» one of another

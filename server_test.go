@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -156,7 +157,7 @@ func (s *testServer) Stop() int {
 	if s.cancel != nil {
 		s.cancel()
 	} else if !s.exited() {
-		_ = s.proc.Signal(os.Interrupt) // fails only when it has just ended
+		_ = s.proc.Signal(syscall.SIGTERM) // fails only when it has just ended
 	}
 	return s.wait()
 }
