@@ -70,15 +70,13 @@ type opener struct {
 }
 
 func (o opener) open(ctx context.Context) (*Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, o.patience)
-	defer cancel()
-	for {
+	for deadline := time.Now().Add(o.patience); ; {
 		if c, err := dial(ctx, o.dir); c != nil || err != nil {
 			return c, err
 		}
 		c, err := o.openDatabase()
 		// store.Open has waited for the lock a while, so this does not spin.
-		if !errors.Is(err, store.ErrLocked) || ctx.Err() != nil {
+		if !errors.Is(err, store.ErrLocked) || time.Now().After(deadline) || ctx.Err() != nil {
 			return c, err
 		}
 	}
