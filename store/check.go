@@ -96,3 +96,27 @@ func (t *table[T]) ownsExpiry(tx *bolt.Tx, entry, key []byte) bool {
 	v, err := t.get(tx, key)
 	return err == nil && bytes.Equal(t.expiryKey(v), entry)
 }
+
+// Count is how many records there are of a kind.
+type Count struct {
+	Kind string `json:"kind"` // the table's name: users, teams, pods …
+	N    int    `json:"n"`
+}
+
+// Counts returns how many records each table has, in a fixed order. It walks
+// the whole file and is meant for maintenance.
+func (db *DB) Counts() (list []Count, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		list = nil
+		for _, t := range tables {
+			name := t.buckets()[0]
+			b := tx.Bucket([]byte(name))
+			if b == nil {
+				return fmt.Errorf("store: bucket %s is missing", name)
+			}
+			list = append(list, Count{name, b.Stats().KeyN})
+		}
+		return nil
+	})
+	return list, err
+}

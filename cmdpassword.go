@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// passwordSource is how a command comes by a new password.
+type passwordSource struct{ fromStdin bool }
+
+// newPassword is a password and whether podgate made it.
+type newPassword struct {
+	text string
+	made bool
+}
+
+func (inv *invocation) passwordFlags() *passwordSource {
+	var s passwordSource
+	inv.flags.BoolVar(&s.fromStdin, "password-stdin", false, "read the password from the first line of standard input")
+	return &s
+}
+
+// get reads the password from standard input, asks for it on a terminal, or
+// makes one.
+func (s *passwordSource) get(ctx context.Context, inv *invocation) (newPassword, error) {
+	if s.fromStdin {
+		return passwordLine(inv.Stdin)
+	}
+	if f, ok := inv.Stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return askPassword(ctx, f, inv.Stderr)
+	}
+	return makePassword(), nil
+}
+
+// maxPasswordLine bounds what is read, in bytes; package account has the rule.
+const maxPasswordLine = 4 << 10
+
+func passwordLine(r io.Reader) (newPassword, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, maxPasswordLine)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return newPassword{}, fmt.Errorf("read the password: %w", err)
+	}
+	line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+	if line == "" {
+		return newPassword{}, errors.New("standard input holds no password; write it there as one line")
+	}
+	return newPassword{text: line}, nil
+}
+
+// makePassword makes one of 26 letters and digits (130 bits), in groups that
+// can be read aloud.
+func makePassword() newPassword {
+	raw := strings.ToLower(rand.Text())
+	return newPassword{text: strings.Join([]string{raw[:6], raw[6:13], raw[13:20], raw[20:]}, "-"), made: true}
+}
+
+// reveal prints a password that podgate made, once.
+func (p newPassword) reveal(inv *invocation) error {
+	if !p.made {
+		return nil
+	}
+	return inv.say("Their password, shown only now: %s", p.text)
+}
+
+// askPassword asks twice without echo. An empty answer makes a password.
+func askPassword(ctx context.Context, tty *os.File, prompt io.Writer) (newPassword, error) {
+	first, err := readHidden(ctx, tty, prompt, "New password (empty: make one): ")
+	if err != nil {
+		return newPassword{}, err
+	}
+	if first == "" {
+		return makePassword(), nil
+	}
+	second, err := readHidden(ctx, tty, prompt, "The same again: ")
+	if err != nil {
+		return newPassword{}, err
+	}
+	if first != second {
+		return newPassword{}, errors.New("the two passwords differ; nothing was changed")
+	}
+	return newPassword{text: first}, nil
+}
+
+// readHidden reads a line without echo. When ctx ends, which is what Ctrl-C
+// does, the terminal gets its echo back; the read itself cannot be called off
+// and ends with the process.
+func readHidden(ctx context.Context, tty *os.File, prompt io.Writer, text string) (string, error) {
+	before, err := term.GetState(int(tty.Fd()))
+	if err != nil {
+		return "", err
+	}
+	if _, err := io.WriteString(prompt, text); err != nil {
+		return "", err
+	}
+	type line struct {
+		text []byte
+		err  error
+	}
+	read := make(chan line, 1)
+	go func() {
+		text, err := term.ReadPassword(int(tty.Fd()))
+		read <- line{text, err}
+	}()
+	select {
+	case l := <-read:
+		_, _ = io.WriteString(prompt, "\n") // the Enter that was not echoed
+		return string(l.text), l.err
+	case <-ctx.Done():
+		return "", errors.Join(ctx.Err(), term.Restore(int(tty.Fd()), before))
+	}
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"log/slog"
+	"net/netip"
+)
+
+// config is everything that can be configured. The toml tags are the keys; a
+// key also is an environment variable, PODGATE_SECTION_KEY (configread.go).
+// defaultConfig has the defaults, check (configcheck.go) the rules, and
+// config.example.toml the reasons to change anything.
+type config struct {
+	PublicURL      string         `toml:"public_url"` // empty: http://localhost and the port that serve listens on
+	Listen         string         `toml:"listen"`
+	DataDir        string         `toml:"data_dir"`
+	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
+	OAuth          oauthConfig    `toml:"oauth"`
+	Pods           podsConfig     `toml:"pods"`
+	Log            logConfig      `toml:"log"`
+	Regions        []regionConfig `toml:"region"`
+	Plans          []planConfig   `toml:"plan"`
+}
+
+type oauthConfig struct {
+	AccessTokenTTL  duration `toml:"access_token_ttl"`
+	CodeTTL         duration `toml:"code_ttl"`
+	Registration    string   `toml:"registration"` // open, off
+	RedirectSchemes []string `toml:"redirect_schemes"`
+}
+
+type podsConfig struct {
+	Domain        string   `toml:"domain"`
+	DefaultRegion string   `toml:"default_region"`
+	QuotaPods     int      `toml:"quota_pods"`
+	QuotaMemory   size     `toml:"quota_memory"`
+	Limits        string   `toml:"limits"` // auto, require, off
+	Binds         []string `toml:"binds"`
+}
+
+type regionConfig struct {
+	Name    string `toml:"name"`
+	Runtime string `toml:"runtime"` // sandbox
+}
+
+type planConfig struct {
+	Name      string  `toml:"name"`
+	Memory    size    `toml:"memory"`
+	CPUs      float64 `toml:"cpus"`
+	Disk      size    `toml:"disk"`
+	Processes int     `toml:"processes"`
+}
+
+type logConfig struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"` // text, json
+}
+
+// The words that settings with a fixed choice accept.
+var (
+	registrations = []string{"open", "off"}
+	limitModes    = []string{"auto", "require", "off"}
+	runtimes      = []string{"sandbox"}
+	logLevels     = []string{"debug", "info", "warn", "error"}
+	logFormats    = []string{"text", "json"}
+)
+
+// defaultConfig is what podgate does without any configuration.
+func defaultConfig() config {
+	return config{
+		Listen:  "localhost:8080",
+		DataDir: "data",
+		OAuth:   oauthConfig{AccessTokenTTL: 30 * day, CodeTTL: 10 * minute, Registration: "open"},
+		Pods:    podsConfig{Domain: "localhost", DefaultRegion: "local", QuotaPods: 20, QuotaMemory: 8 * gibibyte, Limits: "auto"},
+		Log:     logConfig{Level: "info", Format: "text"},
+		Regions: []regionConfig{{Name: "local", Runtime: "sandbox"}},
+		Plans: []planConfig{
+			{Name: "small", Memory: 256 * mebibyte, CPUs: 0.5, Disk: 1 * gibibyte, Processes: 256},
+			{Name: "medium", Memory: 512 * mebibyte, CPUs: 1, Disk: 5 * gibibyte, Processes: 256},
+			{Name: "large", Memory: 2 * gibibyte, CPUs: 2, Disk: 20 * gibibyte, Processes: 256},
+		},
+	}
+}
+
+// level is the configured log level. check has proved that it is one.
+func (l logConfig) level() slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		return slog.LevelInfo
+	}
+	return level
+}

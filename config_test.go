@@ -1,0 +1,388 @@
+package main
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/BurntSushi/toml"
+	"github.com/google/go-cmp/cmp"
+)
+
+// same compares configurations. Lists that are empty and lists that are absent
+// mean the same.
+func same(a, b config) string {
+	return cmp.Diff(a, b, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+		cmp.FilterValues(func(a, b []string) bool { return len(a)+len(b) == 0 }, cmp.Ignore()),
+		cmp.FilterValues(func(a, b []netip.Prefix) bool { return len(a)+len(b) == 0 }, cmp.Ignore()))
+}
+
+// loadText loads a configuration file with that text.
+func loadText(t testing.TB, text string, env ...string) (*settings, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "podgate.toml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return loadConfig(file, env, nil)
+}
+
+func TestDefaultsAreValid(t *testing.T) {
+	t.Parallel()
+	s, err := loadConfig("", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := same(defaultConfig(), s.config); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The example is the documentation: it names every key, with its default.
+func TestExampleIsComplete(t *testing.T) {
+	t.Parallel()
+	s, err := loadConfig("config.example.toml", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := same(defaultConfig(), s.config); diff != "" {
+		t.Errorf("the example differs from the defaults (-default +example):\n%s", diff)
+	}
+	var tree map[string]any
+	if _, err := toml.DecodeFile("config.example.toml", &tree); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(append(configKeys(), tableKeys()...))), exampleKeys(tree)); diff != "" {
+		t.Errorf("keys (-known +example):\n%s", diff)
+	}
+}
+
+func exampleKeys(tree map[string]any) []string {
+	var keys []string
+	for name, value := range tree {
+		switch value := value.(type) {
+		case map[string]any:
+			for inner := range value {
+				keys = append(keys, name+"."+inner)
+			}
+		case []map[string]any:
+			keys = append(keys, name)
+			for inner := range value[0] {
+				keys = append(keys, name+"."+inner)
+			}
+		default:
+			keys = append(keys, name)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Every key can be set in the environment, and says so.
+func TestEveryKeyHasAVariable(t *testing.T) {
+	t.Parallel()
+	values := map[string]string{
+		"public_url": "https://pods.example.com", "listen": ":1", "data_dir": "/d", "trusted_proxies": "10.0.0.0/8, ::1",
+		"oauth.access_token_ttl": "2d", "oauth.code_ttl": "1m", "oauth.registration": "off", "oauth.redirect_schemes": "cursor,zed",
+		"pods.domain": "apps.example.com", "pods.default_region": "here", "pods.quota_pods": "3", "pods.quota_memory": "1GiB",
+		"pods.limits": "require", "pods.binds": "/opt/a,/opt/b", "log.level": "debug", "log.format": "json",
+		"region": `[{name = "here", runtime = "sandbox"}]`,
+		"plan":   `[{name = "one", memory = "64MiB", cpus = 2, disk = "1GiB", processes = 20}]`,
+	}
+	var env []string
+	for _, key := range configKeys() {
+		value, ok := values[key]
+		if !ok {
+			t.Errorf("this test does not know %s", key)
+		}
+		env = append(env, envName(key)+"="+value)
+	}
+	s, err := loadConfig("", env, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range configKeys() {
+		if got := s.source(key); got != envName(key) {
+			t.Errorf("%s came from %s", key, got)
+		}
+	}
+	want := config{
+		PublicURL: "https://pods.example.com", Listen: ":1", DataDir: "/d",
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+		OAuth:          oauthConfig{2 * day, minute, "off", []string{"cursor", "zed"}},
+		Pods:           podsConfig{"apps.example.com", "here", 3, gibibyte, "require", []string{"/opt/a", "/opt/b"}},
+		Log:            logConfig{"debug", "json"},
+		Regions:        []regionConfig{{"here", "sandbox"}},
+		Plans:          []planConfig{{"one", 64 * mebibyte, 2, gibibyte, 20}},
+	}
+	if diff := same(want, s.config); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLaterSourcesWin(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "podgate.toml")
+	if err := os.WriteFile(file, []byte("listen = \":1\"\ndata_dir = \"file\"\n[log]\nlevel = \"warn\""), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := environ{"PODGATE_CONFIG=" + file, "PODGATE_LISTEN=:2", "PODGATE_DATA_DIR=env"}
+	s, err := loadConfig("", env, map[string]string{"listen": ":3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string][2]string{
+		"listen": {":3", "--listen"}, "data_dir": {"env", "PODGATE_DATA_DIR"}, "log.level": {"warn", file}, "log.format": {"text", "default"},
+	} {
+		if got := fieldOf(&s.config, key).String(); got != want[0] || s.source(key) != want[1] {
+			t.Errorf("%s = %q from %s, want %q from %s", key, got, s.source(key), want[0], want[1])
+		}
+	}
+}
+
+// Each fault is reported with what to write instead, all of them at once.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for text, wants := range map[string][]string{
+		"public_ur = 1": {"public_ur (", "did you mean public_url?"},
+		"code_ttl = \"1m\"\n[oauth]\ncod_ttl = \"1m\"\n[pots]\nx = 1": {"did you mean oauth.code_ttl?", "oauth.cod_ttl (", "pots (", "did you mean"},
+		"oauth = 3":                                           {"write [oauth] and its settings below"},
+		"listen = 8080":                                       {"8080 is not text in quotes"},
+		"data_dir = [1]":                                      {"data_dir", "not text in quotes"},
+		"data_dir = \"\"":                                     {"/var/lib/podgate"},
+		"trusted_proxies = [\"10.0.0.1/99\", 7]":              {"trusted_proxies[0]", "trusted_proxies[1]", "10.0.0.0/8"},
+		"trusted_proxies = \"10.0.0.1\"":                      {"not a list"},
+		"[oauth]\naccess_token_ttl = 3600":                    {"3600 is not text in quotes"},
+		"[oauth]\naccess_token_ttl = \"10 days\"":             {`"10 days" is not a duration`},
+		"[oauth]\naccess_token_ttl = \"-5m\"":                 {"out of range"},
+		"[oauth]\ncode_ttl = \"11m\"":                         {`from "10s" to "10m"`},
+		"[oauth]\nregistration = \"known\"":                   {`write "open" or "off"`},
+		"[oauth]\nrefresh_token_ttl = \"1d\"":                 {"there is no such setting"},
+		"[oauth]\nredirect_schemes = [\"Cursor:\"]":           {"oauth.redirect_schemes[0]", "lower case"},
+		"[oauth]\nredirect_schemes = [\"https\"]":             {"leave it out"},
+		"[pods]\nquota_pods = 0":                              {"at least 1"},
+		"[pods]\nquota_pods = 1.5":                            {"1.5 is not a whole number"},
+		"[pods]\nquota_pods = 99999999999999999999":           {"is not TOML"},
+		"[pods]\nquota_memory = \"2GB\"":                      {`"2GB" is not a size`, "256MiB"},
+		"[pods]\nquota_memory = \"99999999999TiB\"":           {"is not a size"},
+		"[pods]\nlimits = \"maybe\"":                          {`"auto" or "require" or "off"`},
+		"[pods]\ndomain = \"127.0.0.1\"":                      {"not a domain name"},
+		"[pods]\ndomain = \"*.example.com\"":                  {"not a domain name"},
+		"[pods]\ndefault_region = \"moon\"":                   {`there is no region "moon"`},
+		"[pods]\nbinds = [\"opt\", \"/\", \"/opt/../x\"]":     {"pods.binds[0]", "pods.binds[1]", "pods.binds[2]"},
+		"[pods]\nbinds = [\"/proc/1\", \"/data\"]\n":          {"pods.binds[0]"},
+		"data_dir = \"/data/x\"\n[pods]\nbinds = [\"/data\"]": {"everybody's data"},
+		"region = []":                                         {"region (", "leave the setting out"},
+		"[[region]]\nname = \"local\"\nruntime = \"docker\"\n[[region]]\nname = \"local\"\nruntime = \"sandbox\"": {`region[0].runtime`, `region[1].name`, "there twice"},
+		"plan = []":                                     {"plan (", "leave the setting out"},
+		"plan = [3]":                                    {"plan[0]", "not a table"},
+		"[[plan]]\nname = \"Big One\"":                  {"plan[0].name", "plan[0].memory", "plan[0].cpus", "plan[0].disk", "plan[0].processes"},
+		"[[plan]]\nmemmory = \"1GiB\"":                  {"plan[0].memmory", "did you mean plan.memory?"},
+		"[[plan]]\ncpus = nan":                          {"NaN is not a number of processors"},
+		"[log]\nlevel = \"loud\"\nformat = \"xml\"":     {"log.level", "log.format", `"text" or "json"`},
+		"listen = \"8080\"":                             {"not an address with a port"},
+		"listen = \"example.com:80\"":                   {"not an address of this machine"},
+		"listen = \":99999\"":                           {"not a port"},
+		"public_url = \"pods.example.com\"":             {"not a web address"},
+		"public_url = \"ftp://pods.example.com\"":       {"neither https:// nor http://"},
+		"public_url = \"http://pods.example.com\"":      {"in clear", `write "https://pods.example.com"`},
+		"public_url = \"http://localhost.evil.com\"":    {"in clear"},
+		"public_url = \"https://pods.example.com/\"":    {`write "https://pods.example.com"`},
+		"public_url = \"https://a@pods.example.com\"":   {`write "https://pods.example.com"`},
+		"public_url = \"https://pods.example.com?x\"":   {`write "https://pods.example.com"`},
+		"public_url = \"https://pods.example.com#\"":    {"more than scheme and host"},
+		"public_url = \"https://Pods.Example.com\"":     {`write "https://pods.example.com"`},
+		"public_url = \"https://pods.example.com:443\"": {`write "https://pods.example.com"`},
+		"public_url = \"http://localhost:80\"":          {`write "http://localhost"`},
+		"public_url = \"https://pods.example.com:0\"":   {"no valid port"},
+		"public_url = \"https://pods.example.com:\"":    {"no valid port"},
+		"public_url = \"https://pods_example\"":         {"no valid host"},
+		"public_url = \"https://gate.apps.example.com\"\n[pods]\ndomain = \"apps.example.com\"": {"would be a pod's name"},
+		"listen = ":                      {"is not TOML", "line 1"},
+		"listen = \"a\"\nlisten = \"b\"": {"is not TOML", "line 2"},
+	} {
+		_, err := loadText(t, text)
+		var faults *configError
+		if !errors.As(err, &faults) {
+			t.Errorf("%q is accepted", text)
+			continue
+		}
+		for _, want := range wants {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%q: %q is not in\n%v", text, want, err)
+			}
+		}
+	}
+}
+
+func TestGoodPublicURLs(t *testing.T) {
+	t.Parallel()
+	for _, u := range []string{
+		"https://pods.example.com", "https://pods.example.com:8443", "http://localhost:8080", "http://localhost",
+		"http://127.0.0.1:8080", "http://127.9.9.9", "http://[::1]:8080", "https://192.0.2.7", "https://xn--bcher-kva.example",
+	} {
+		if _, err := loadText(t, "public_url = \""+u+"\""); err != nil {
+			t.Errorf("%s: %v", u, err)
+		}
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "absent.toml")
+	for _, err := range []error{
+		second(loadConfig(file, nil, nil)), second(loadConfig("", environ{"PODGATE_CONFIG=" + file}, nil)),
+	} {
+		if err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "no such file") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func second(_ *settings, err error) error { return err }
+
+// A mistyped variable is worth a note; one that an orchestrator sets is not.
+func TestStrangeVariables(t *testing.T) {
+	t.Parallel()
+	s, err := loadConfig("", environ{"PODGATE_LISTN=:1", "PODGATE_PORT=tcp://10.0.0.1:80", "PODGATE_SERVICE_HOST=10.0.0.1"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.warnings) != 1 || !strings.Contains(s.warnings[0], "PODGATE_LISTN is not a setting; PODGATE_LISTEN is") {
+		t.Errorf("%q", s.warnings)
+	}
+}
+
+func TestBadVariables(t *testing.T) {
+	t.Parallel()
+	_, err := loadConfig("", environ{"PODGATE_PODS_QUOTA_PODS=many", "PODGATE_PLAN=[[", "PODGATE_LOG_LEVEL=loud", "PODGATE_REGION=3"}, nil)
+	for _, want := range []string{"pods.quota_pods (PODGATE_PODS_QUOTA_PODS)", "plan (PODGATE_PLAN)", "log.level (PODGATE_LOG_LEVEL)", "region (PODGATE_REGION)"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in\n%v", want, err)
+		}
+	}
+}
+
+// What «config show» prints has the same effect as what it describes.
+func TestRenderReadsBack(t *testing.T) {
+	t.Parallel()
+	s, err := loadText(t, `public_url = "https://pods.example.com"
+trusted_proxies = ["10.0.0.0/8", "::1"]
+[pods]
+binds = ["/opt/a \"quoted\" folder", "/opt/b"]
+[[plan]]
+name = "one"
+memory = "64MiB"
+cpus = 3
+disk = "1GiB"
+processes = 20
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	readsBack(t, s)
+}
+
+func readsBack(t testing.TB, s *settings) {
+	t.Helper()
+	text, err := s.render()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := loadText(t, text)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if diff := same(s.config, again.config); diff != "" {
+		t.Errorf("%s\n%s", diff, text)
+	}
+}
+
+// Every field has a key, so none can be forgotten by the environment, the
+// example or «config show».
+func TestEveryFieldHasAKey(t *testing.T) {
+	t.Parallel()
+	var walk func(reflect.Type)
+	walk = func(typ reflect.Type) {
+		for f := range fields(typ) {
+			if f.Tag.Get("toml") == "" {
+				t.Errorf("%s.%s has no key", typ, f.Name)
+			}
+			if f.Type.Kind() == reflect.Struct {
+				walk(f.Type)
+			}
+		}
+	}
+	walk(reflect.TypeFor[config]())
+}
+
+func TestDurationsAndSizes(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]duration{"30d": 30 * day, "36h": 36 * hour, "10m": 10 * minute, "90s": 90e9, "1h30m": 90 * minute} {
+		var d, again duration
+		if err := d.UnmarshalText([]byte(text)); err != nil || d != want {
+			t.Errorf("%s: %v %v", text, d, err)
+		}
+		if err := again.UnmarshalText([]byte(d.String())); err != nil || again != d {
+			t.Errorf("%s is written %s, which reads back as %v, %v", text, d, again, err)
+		}
+	}
+	for text, want := range map[string]size{"256MiB": 256 << 20, "1GiB": 1 << 30, "1024 MiB": 1 << 30, "3KiB": 3 << 10, "2TiB": 2 << 40} {
+		var s, again size
+		if err := s.UnmarshalText([]byte(text)); err != nil || s != want {
+			t.Errorf("%s: %v %v", text, s, err)
+		}
+		if err := again.UnmarshalText([]byte(s.String())); err != nil || again != s {
+			t.Errorf("%s is written %s, which reads back as %v, %v", text, s, again, err)
+		}
+	}
+	for _, text := range []string{"", "d", "1.5d", "-1d", "99999d", "10", "ten"} {
+		if err := new(duration).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("duration %q is accepted", text)
+		}
+	}
+	for _, text := range []string{"", "10", "1.5GiB", "-1GiB", "GiB", "1GB", "1gib", "1048576TiB"} {
+		if err := new(size).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("size %q is accepted", text)
+		}
+	}
+}
+
+// loadDocument is loadConfig without a file system.
+func loadDocument(text string) (*settings, []fault) {
+	l := loader{settings: settings{config: defaultConfig(), sources: map[string]string{}}}
+	l.document("text", text)
+	return &l.settings, append(l.faults, l.settings.check()...)
+}
+
+// Whatever stands in the file: an answer or faults, and an accepted
+// configuration can be printed and read again.
+func FuzzConfig(f *testing.F) {
+	example, err := os.ReadFile("config.example.toml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(example))
+	f.Add("public_url = \"https://a\"\ntrusted_proxies = [\"1.2.3.4\"]\n[[plan]]\nname=\"x\"")
+	f.Add("oauth.code_ttl = \"1m\"\nplan = [{cpus = 1}]\nregion = 1979-05-27")
+	f.Add("[pods]\nbinds = [[1]]\nquota_pods = -0x1")
+	f.Fuzz(func(t *testing.T, text string) {
+		s, faults := loadDocument(text)
+		if len(faults) > 0 {
+			return
+		}
+		printed, err := s.render()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, faults := loadDocument(printed)
+		if diff := same(s.config, again.config); diff != "" || len(faults) > 0 {
+			t.Errorf("%v %s\n%s", faults, diff, printed)
+		}
+	})
+}

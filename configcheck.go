@@ -1,0 +1,257 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// check returns everything that is wrong with the values, each with what to
+// write instead.
+func (s *settings) check() []fault {
+	var faults []fault
+	report := func(key string, err error) {
+		if err != nil {
+			faults = append(faults, fault{Key: key, Source: s.source(withoutField(key)), Message: err.Error()})
+		}
+	}
+	report("public_url", checkPublicURL(s.PublicURL))
+	report("listen", checkListen(s.Listen))
+	report("data_dir", checkDataDir(s.DataDir))
+	report("oauth.access_token_ttl", within(s.OAuth.AccessTokenTTL, 1*minute, 365*day))
+	report("oauth.code_ttl", within(s.OAuth.CodeTTL, duration(10e9), 10*minute)) // RFC 6749 section 4.1.2
+	report("oauth.registration", oneOf(s.OAuth.Registration, registrations))
+	for i, scheme := range s.OAuth.RedirectSchemes {
+		report(fmt.Sprintf("oauth.redirect_schemes[%d]", i), checkScheme(scheme))
+	}
+	report("log.level", oneOf(s.Log.Level, logLevels))
+	report("log.format", oneOf(s.Log.Format, logFormats))
+	s.checkPods(report)
+	s.checkPlans(report)
+	return faults
+}
+
+func (s *settings) checkPods(report func(string, error)) {
+	report("pods.domain", checkDomain(s.Pods.Domain, s.PublicURL))
+	report("pods.limits", oneOf(s.Pods.Limits, limitModes))
+	report("pods.quota_pods", atLeast(s.Pods.QuotaPods, 1, "1"))
+	report("pods.quota_memory", atLeast(s.Pods.QuotaMemory, mebibyte, `"1MiB"`))
+	for i, path := range s.Pods.Binds {
+		report(fmt.Sprintf("pods.binds[%d]", i), checkBind(path, s.DataDir))
+	}
+	names := map[string]bool{}
+	for i, r := range s.Regions {
+		key := fmt.Sprintf("region[%d].", i)
+		report(key+"name", checkName(r.Name, names))
+		report(key+"runtime", oneOf(r.Runtime, runtimes))
+	}
+	if len(s.Regions) == 0 {
+		report("region", errors.New("there is none; leave the setting out to have one that runs pods on this machine"))
+	} else if !names[s.Pods.DefaultRegion] {
+		report("pods.default_region", fmt.Errorf("there is no region %q; write the name of a [[region]]", s.Pods.DefaultRegion))
+	}
+}
+
+func (s *settings) checkPlans(report func(string, error)) {
+	if len(s.Plans) == 0 {
+		report("plan", errors.New("there is none; leave the setting out to have small, medium and large"))
+	}
+	names := map[string]bool{}
+	for i, p := range s.Plans {
+		key := fmt.Sprintf("plan[%d].", i)
+		report(key+"name", checkName(p.Name, names))
+		report(key+"memory", atLeast(p.Memory, 32*mebibyte, `"32MiB"`))
+		report(key+"cpus", checkCPUs(p.CPUs))
+		report(key+"disk", atLeast(p.Disk, 16*mebibyte, `"16MiB"`))
+		report(key+"processes", atLeast(p.Processes, 16, "16"))
+	}
+}
+
+// withoutField turns plan[2].memory and binds[1] into the key that has a
+// source: plan, binds.
+func withoutField(key string) string {
+	before, _, _ := strings.Cut(key, "[")
+	return before
+}
+
+// checkPublicURL accepts a bare origin: https, or http on this machine only,
+// because tokens would cross the network in clear.
+func checkPublicURL(s string) error {
+	if s == "" {
+		return nil
+	}
+	const example = `; write for example "https://pods.example.com"`
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Opaque != "" || !plainASCII(s) {
+		return fmt.Errorf("%q is not a web address%s", s, example)
+	}
+	host := u.Hostname()
+	switch {
+	case u.User != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(s, "#"):
+		return fmt.Errorf("%q is more than scheme and host; write %q", s, u.Scheme+"://"+strings.ToLower(u.Host))
+	case u.Scheme != "https" && u.Scheme != "http":
+		return fmt.Errorf("%q begins with neither https:// nor http://%s", s, example)
+	case u.Scheme == "http" && !isLoopback(host):
+		return fmt.Errorf("%q would send passwords and tokens in clear over the network; write %q and put a proxy with a certificate in front, or use localhost", s, "https://"+u.Host)
+	case !validHost(host):
+		return fmt.Errorf("%q has no valid host name%s", s, example)
+	}
+	return checkOriginForm(s, u)
+}
+
+// checkOriginForm insists on the one way to write an origin that browsers
+// send: clients compare byte for byte.
+func checkOriginForm(s string, u *url.URL) error {
+	want := u.Scheme + "://" + u.Host
+	if _, port, err := net.SplitHostPort(u.Host); err == nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("%q has no valid port", s)
+		}
+		if port == map[string]string{"https": "443", "http": "80"}[u.Scheme] {
+			want = strings.TrimSuffix(want, ":"+port)
+		}
+	}
+	want = strings.ToLower(strings.TrimSuffix(want, ":"))
+	if s != want {
+		return fmt.Errorf("%q is not how browsers write it; write %q", s, want)
+	}
+	return nil
+}
+
+func plainASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// isLoopback reports whether a host, without port and brackets, is this
+// machine.
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Zone() == "" && a.Unmap().IsLoopback()
+}
+
+var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// validHost accepts an address or a name of DNS labels in any case.
+func validHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	return validDomain(strings.ToLower(host))
+}
+
+func validDomain(s string) bool {
+	for part := range strings.SplitSeq(s, ".") {
+		if !label.MatchString(part) {
+			return false
+		}
+	}
+	return len(s) <= 253
+}
+
+func checkListen(s string) error {
+	const example = `; write for example "localhost:8080", or ":8080" for every address of this machine`
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fmt.Errorf("%q is not an address with a port%s", s, example)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q is not a port; write a number up to 65535", port)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "localhost" && host != "" {
+		return fmt.Errorf("%q is not an address of this machine%s", host, example)
+	}
+	return nil
+}
+
+func checkDataDir(s string) error {
+	if s == "" || strings.ContainsRune(s, 0) {
+		return errors.New(`is empty; write the folder that keeps everything, such as "/var/lib/podgate"`)
+	}
+	return nil
+}
+
+func within(d, least, most duration) error {
+	if d < least || d > most {
+		return fmt.Errorf("%s is out of range; write something from %q to %q", d, least.String(), most.String())
+	}
+	return nil
+}
+
+func atLeast[T ~int | ~int64](n, least T, write string) error {
+	if n < least {
+		return fmt.Errorf("%v is too little; write at least %s", n, write)
+	}
+	return nil
+}
+
+func checkCPUs(n float64) error {
+	if math.IsNaN(n) || n < 0.01 || n > 1024 {
+		return fmt.Errorf("%v is not a number of processors; write for example 0.5 or 2", n)
+	}
+	return nil
+}
+
+var scheme = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`) // RFC 3986 section 3.1
+
+func checkScheme(s string) error {
+	if !scheme.MatchString(s) {
+		return fmt.Errorf(`%q is not a scheme; write it in lower case without the colon, such as "cursor"`, s)
+	}
+	if s == "http" || s == "https" {
+		return fmt.Errorf("%q needs no entry: https and http on the person's own machine are always accepted; leave it out", s)
+	}
+	return nil
+}
+
+func checkName(name string, taken map[string]bool) error {
+	if !label.MatchString(name) {
+		return fmt.Errorf("%q is not a name; write lower-case letters, digits and hyphens", name)
+	}
+	if taken[name] {
+		return fmt.Errorf("%q is there twice; write another name", name)
+	}
+	taken[name] = true
+	return nil
+}
+
+// checkDomain keeps the pods' names apart from podgate's own.
+func checkDomain(domain, publicURL string) error {
+	if _, err := netip.ParseAddr(domain); err == nil || !validDomain(domain) {
+		return fmt.Errorf(`%q is not a domain name; write for example "apps.example.com", whose subdomains lead to this server`, domain)
+	}
+	u, err := url.Parse(publicURL)
+	if err == nil && strings.HasSuffix(u.Hostname(), "."+domain) {
+		return fmt.Errorf("podgate's own host %s would be a pod's name in it; write a domain that does not contain podgate, such as %q", u.Hostname(), "apps."+domain)
+	}
+	return nil
+}
+
+// checkBind refuses what would undo the isolation of pods.
+func checkBind(path, dataDir string) error {
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
+		return fmt.Errorf(`%q is not a clean absolute path; write for example "/opt/tools"`, path)
+	}
+	for _, kept := range []string{"/proc", "/sys", "/dev", "/run", "/var/run", "/root", "/boot"} {
+		if path == "/" || path == kept || strings.HasPrefix(path, kept+"/") {
+			return fmt.Errorf("%q would show pods what is not theirs; write a folder with tools, such as \"/opt/tools\"", path)
+		}
+	}
+	if data, err := filepath.Abs(dataDir); err == nil && overlap(path, data) {
+		return fmt.Errorf("%q and the data folder overlap, which would show pods everybody's data; write another folder", path)
+	}
+	return nil
+}
+
+func overlap(a, b string) bool {
+	return a == b || strings.HasPrefix(a, b+"/") || strings.HasPrefix(b, a+"/")
+}

@@ -1,0 +1,225 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"podgate/account"
+	"podgate/internal/web"
+	"podgate/store"
+)
+
+// Config is what a handler works on. All of it is needed.
+type Config struct {
+	DB       *store.DB
+	Accounts *account.Service
+	Issuer   string // the public URL, for links
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// NewHandler returns the server's side of the protocol.
+func NewHandler(c Config) http.Handler {
+	h := &handler{c}
+	router := httprouter.New()
+	router.RedirectTrailingSlash, router.RedirectFixedPath = false, false
+	stack := &web.Stack{Log: c.Log, Now: c.Now}
+	router.NotFound = stack.Handle(unknown, writeError)
+	for path, serve := range map[string]web.Handler{
+		pathSetupLink:    command(h.setupLink),
+		pathUserAdd:      command(h.addUser),
+		pathUserList:     command(h.users),
+		pathUserPassword: command(h.setPassword),
+		pathUserRemove:   command(h.removeUser),
+		pathTeamAdd:      command(h.addTeam),
+		pathTeamList:     command(h.teams),
+		pathMemberAdd:    command(h.addMember),
+		pathMemberRemove: command(h.removeMember),
+		pathCheck:        command(h.check),
+	} {
+		router.Handler(http.MethodPost, path, stack.Handle(serve, writeError))
+	}
+	return router
+}
+
+func unknown(http.ResponseWriter, *http.Request) error {
+	return web.Fault(http.StatusNotFound, "unknown_command", "The running server does not know this command: it is of another version. Restart it with this one.", nil)
+}
+
+// command adapts a function from request to answer to HTTP.
+func command[In, Out any](do func(context.Context, In) (Out, error)) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		var in In
+		if err := readStrictly(http.MaxBytesReader(w, r.Body, maxBody), &in); err != nil {
+			return err
+		}
+		out, err := do(r.Context(), in)
+		if err != nil {
+			return inWords(err)
+		}
+		web.WriteJSON(w, http.StatusOK, out)
+		return nil
+	}
+}
+
+// readStrictly decodes exactly one JSON value without unknown members.
+func readStrictly(r io.Reader, v any) error {
+	dec := json.NewDecoder(r)
+	dec.DisallowUnknownFields()
+	err := dec.Decode(v)
+	if err == nil {
+		if _, err = dec.Token(); errors.Is(err, io.EOF) {
+			return nil
+		}
+		err = cmpOr(err, errors.New("something follows the request"))
+	}
+	var tooBig *http.MaxBytesError
+	if errors.As(err, &tooBig) {
+		return err
+	}
+	return web.Fault(http.StatusBadRequest, "bad_request", "The request is not understood: "+err.Error()+".", err)
+}
+
+func cmpOr(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+// inWords gives every error the words that the owner of the server should
+// read. Nothing is kept back: see the package comment.
+func inWords(err error) error {
+	status, code := http.StatusInternalServerError, "failed"
+	for _, c := range []struct {
+		err    error
+		status int
+		code   string
+	}{
+		{account.ErrInvalid, http.StatusBadRequest, "invalid"},
+		{store.ErrTaken, http.StatusConflict, "taken"},
+		{store.ErrSetUp, http.StatusConflict, "set_up"},
+		{store.ErrLastAdmin, http.StatusConflict, "last_admin"},
+		{store.ErrNotFound, http.StatusNotFound, "not_found"},
+		{store.ErrNotMember, http.StatusNotFound, "not_found"},
+		{account.ErrBusy, http.StatusServiceUnavailable, "busy"},
+	} {
+		if errors.Is(err, c.err) {
+			status, code = c.status, c.code
+			break
+		}
+	}
+	return web.Fault(status, code, err.Error(), err)
+}
+
+func writeError(w http.ResponseWriter, _ *http.Request, e *web.Error) {
+	web.WriteJSON(w, e.Status, Error{Status: e.Status, Code: e.Code, Message: e.Message})
+}
+
+type handler struct{ Config }
+
+func (h *handler) setupLink(ctx context.Context, _ empty) (SetupLink, error) {
+	token, err := h.Accounts.SetupLink(ctx)
+	if err != nil {
+		return SetupLink{}, err
+	}
+	return SetupLink{URL: h.Issuer + "/setup?token=" + token, Expires: h.Now().Add(account.SetupTTL).UTC()}, nil
+}
+
+func (h *handler) addUser(ctx context.Context, u NewUser) (User, error) {
+	added, err := h.Accounts.AddUser(ctx, account.AddUser{Email: u.Email, Name: u.Name, Password: u.Password, Admin: u.Admin, Teams: u.Teams})
+	if err != nil {
+		return User{}, err
+	}
+	return h.user(added)
+}
+
+func (h *handler) user(u store.User) (User, error) {
+	teams, err := h.Accounts.TeamsOf(u.ID)
+	if err != nil {
+		return User{}, err
+	}
+	shown := User{ID: u.ID, Email: u.Email, Name: u.Name, Admin: u.Admin, Created: u.Created.UTC(), Teams: []UserTeam{}}
+	for _, m := range teams {
+		shown.Teams = append(shown.Teams, UserTeam{m.Team.Slug, m.Role})
+	}
+	return shown, nil
+}
+
+func (h *handler) users(context.Context, empty) ([]User, error) {
+	found, err := h.Accounts.Users()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]User, 0, len(found))
+	for _, u := range found {
+		shown, err := h.user(u)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, shown)
+	}
+	return list, nil
+}
+
+func (h *handler) setPassword(ctx context.Context, r passwordRequest) (empty, error) {
+	return empty{}, h.Accounts.SetPassword(ctx, r.Email, r.Password)
+}
+
+func (h *handler) removeUser(ctx context.Context, r emailRequest) (empty, error) {
+	return empty{}, h.Accounts.RemoveUser(ctx, r.Email)
+}
+
+func (h *handler) addTeam(ctx context.Context, r teamRequest) (Team, error) {
+	t, err := h.Accounts.AddTeam(ctx, r.Slug, r.Name)
+	return showTeam(account.Team{Team: t}), err
+}
+
+func showTeam(t account.Team) Team {
+	shown := Team{ID: t.ID, Slug: t.Slug, Name: t.Name, Created: t.Created.UTC(), Members: []TeamMember{}}
+	for _, m := range t.Members {
+		shown.Members = append(shown.Members, TeamMember{m.User.Email, m.Role})
+	}
+	return shown
+}
+
+func (h *handler) teams(context.Context, empty) ([]Team, error) {
+	found, err := h.Accounts.Teams()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Team, 0, len(found))
+	for _, t := range found {
+		list = append(list, showTeam(t))
+	}
+	return list, nil
+}
+
+func (h *handler) addMember(ctx context.Context, r memberRequest) (empty, error) {
+	return empty{}, h.Accounts.AddMember(ctx, r.Slug, r.Email, r.Owner)
+}
+
+func (h *handler) removeMember(ctx context.Context, r memberRequest) (removedMember, error) {
+	n, err := h.Accounts.RemoveMember(ctx, r.Slug, r.Email)
+	return removedMember{n}, err
+}
+
+func (h *handler) check(context.Context, empty) (Report, error) {
+	if err := h.DB.Check(); err != nil {
+		return Report{Counts: []store.Count{}, Faults: strings.Split(err.Error(), "\n")}, nil
+	}
+	counts, err := h.DB.Counts()
+	if err != nil {
+		return Report{}, fmt.Errorf("count the records: %w", err)
+	}
+	return Report{OK: true, Counts: counts, Faults: []string{}}, nil
+}

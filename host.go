@@ -1,0 +1,109 @@
+package main
+
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"podgate/internal/web"
+)
+
+// frontDoor sends a request to podgate itself or to a pod by the Host that it
+// names, and refuses every other Host. That is what keeps a page of a stranger,
+// whose name was made to resolve to this machine (DNS rebinding), from talking
+// to podgate through somebody's browser.
+type frontDoor struct {
+	publicHost string // of the public URL; without port
+	podsDomain string
+	site       http.Handler
+	// pods serves the pod of that name.
+	pods   func(w http.ResponseWriter, r *http.Request, name string)
+	refuse http.Handler // for a Host that is not ours
+}
+
+// ServeHTTP implements http.Handler.
+func (d *frontDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	host, ok := hostName(r.Host)
+	switch {
+	case !ok:
+		d.refuse.ServeHTTP(w, r)
+	case host == d.publicHost, isLoopback(host):
+		d.site.ServeHTTP(w, r)
+	default:
+		name, ours := strings.CutSuffix(host, "."+d.podsDomain)
+		if !ours || strings.Contains(name, ".") {
+			d.refuse.ServeHTTP(w, r)
+			return
+		}
+		d.pods(w, r, name)
+	}
+}
+
+// hostName returns the name or address in a Host header (RFC 9110 section 7.2)
+// in the one form in which it is compared: without port, brackets and the dot
+// of the root, in lower case. The port counts for nothing: proxies and tunnels
+// change it, and a browser cannot be made to lie about the name alone.
+func hostName(host string) (string, bool) {
+	name := host
+	if strings.HasPrefix(host, "[") {
+		address, port, ok := strings.Cut(host[1:], "]")
+		a, err := netip.ParseAddr(address)
+		if !ok || err != nil || !a.Is6() || a.Zone() != "" || !validPort(port) {
+			return "", false
+		}
+		return a.Unmap().String(), true
+	}
+	if i := strings.IndexByte(host, ':'); i >= 0 {
+		if !validPort(host[i:]) {
+			return "", false
+		}
+		name = host[:i]
+	}
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return name, validDomain(name)
+}
+
+// validPort accepts nothing, or a colon and digits, or a bare colon, all of
+// which RFC 3986 section 3.2.3 allows.
+func validPort(s string) bool {
+	return s == "" || s[0] == ':' && strings.Trim(s[1:], "0123456789") == ""
+}
+
+// refuseHost answers for a name that is not ours. It says nothing of the name,
+// which a stranger chose.
+func refuseHost(issuer string) web.Handler {
+	return func(http.ResponseWriter, *http.Request) error {
+		return web.Fault(http.StatusMisdirectedRequest, "unknown_host",
+			"This server does not answer under that name. It is at "+issuer+
+				". If the name is meant to lead here, set public_url or pods.domain in podgate's configuration.", nil)
+	}
+}
+
+// writePlainError is the form of errors that may reach browser, program or
+// person alike.
+func writePlainError(w http.ResponseWriter, _ *http.Request, e *web.Error) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(e.Status)
+	_, _ = w.Write([]byte(e.Message + "\n")) // fails only when nobody is left to read it
+}
+
+// onCanonicalHost sends the browser that opens a page under another loopback
+// name (127.0.0.1 instead of localhost) to the public URL: cookies and forms
+// belong to one name. With a public URL elsewhere that would send the requests
+// of a proxy that does not pass Host on in circles, so it is done on loopback
+// only.
+func onCanonicalHost(issuer *url.URL, next http.Handler) http.Handler {
+	if !isLoopback(issuer.Hostname()) {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if host, ok := hostName(r.Host); ok && host != issuer.Hostname() {
+			http.Redirect(w, r, issuer.String()+r.URL.RequestURI(), http.StatusFound)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

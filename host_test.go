@@ -1,0 +1,139 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"podgate/internal/web"
+)
+
+func testStack() *web.Stack {
+	return &web.Stack{Log: slog.New(slog.DiscardHandler), Now: time.Now}
+}
+
+func TestHostName(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]string{
+		"pods.example.com": "pods.example.com", "PODS.Example.COM": "pods.example.com", "pods.example.com.": "pods.example.com",
+		"pods.example.com:8443": "pods.example.com", "pods.example.com.:8443": "pods.example.com", "pods.example.com:": "pods.example.com",
+		"localhost": "localhost", "127.0.0.1:8080": "127.0.0.1", "[::1]": "::1", "[::1]:8080": "::1", "[0:0:0:0:0:0:0:1]:1": "::1",
+		"[::ffff:127.0.0.1]": "127.0.0.1", "a": "a",
+		"": "", ".": "", "..": "", "a..b": "", ".a": "", "a b": "", "a/b": "", "a@b": "", "a:b": "", "a:1:2": "", "::1": "", "[::1": "", "[::1]x": "",
+		"[::1]:x": "", "[fe80::1%eth0]": "", "[127.0.0.1]": "", "[]": "", "a\x00b": "", "a\tb": "", "ä.example": "", "-a": "", "a-": "", "a_b": "",
+		"a.." + "": "", strings.Repeat("a", 64): "", strings.Repeat("a.", 130) + "a": "", "[": "", ":80": "",
+	} {
+		got, ok := hostName(host)
+		if ok != (want != "") || ok && got != want {
+			t.Errorf("%q: %q, %v, want %q", host, got, ok, want)
+		}
+	}
+}
+
+func FuzzHostName(f *testing.F) {
+	for _, seed := range []string{"pods.example.com:443", "[::1]:80", "LOCALHOST.", "a:b:c", "[::ffff:1.2.3.4]"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, host string) {
+		name, ok := hostName(host)
+		if !ok {
+			return
+		}
+		if strings.ContainsAny(name, " /@[]%\\\x00") || name != strings.ToLower(name) || strings.HasSuffix(name, ".") {
+			t.Errorf("%q gives %q", host, name)
+		}
+		wrapped := name
+		if strings.Contains(name, ":") {
+			wrapped = "[" + name + "]"
+		}
+		if again, ok := hostName(wrapped); !ok || again != name {
+			t.Errorf("%q gives %q, which gives %q", host, name, again)
+		}
+	})
+}
+
+// Which part of podgate answers to which name. Everything else is refused: a
+// page of a stranger whose name resolves to this machine gets nowhere.
+func TestFrontDoor(t *testing.T) {
+	t.Parallel()
+	says := func(text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) })
+	}
+	door := func(public, domain string) *frontDoor {
+		return &frontDoor{
+			publicHost: public, podsDomain: domain, site: says("site"), refuse: says("refused"),
+			pods: func(w http.ResponseWriter, _ *http.Request, name string) { io.WriteString(w, "pod "+name) },
+		}
+	}
+	local, remote := door("localhost", "localhost"), door("pods.example.com", "apps.example.com")
+	below := door("example.com", "example.com")
+	for _, c := range []struct {
+		door *frontDoor
+		host string
+		want string
+	}{
+		{local, "localhost:8080", "site"}, {local, "LOCALHOST", "site"}, {local, "localhost.:8080", "site"}, {local, "127.0.0.1:8080", "site"},
+		{local, "127.1.2.3", "site"}, {local, "[::1]:8080", "site"}, {local, "[::ffff:127.0.0.1]", "site"},
+		{local, "demo.localhost:8080", "pod demo"}, {local, "DEMO.localhost.", "pod demo"}, {local, "demo.localhost:1", "pod demo"},
+		{local, "a.demo.localhost", "refused"}, {local, ".localhost", "refused"}, {local, "evil.example", "refused"}, {local, "", "refused"},
+		{local, "localhost.evil.example", "refused"}, {local, "evillocalhost", "refused"}, {local, "0.0.0.0:8080", "refused"}, {local, "[::]:8080", "refused"},
+		{local, "192.168.1.7:8080", "refused"}, {local, "127.1", "refused"}, {local, "2130706433", "refused"}, {local, "localhost:80:80", "refused"},
+		{local, "127.0.0.1.nip.io", "refused"}, {local, "localhost@evil.example", "refused"},
+		{remote, "pods.example.com", "site"}, {remote, "Pods.Example.Com:443", "site"}, {remote, "pods.example.com.", "site"}, {remote, "localhost:8080", "site"},
+		{remote, "demo.apps.example.com", "pod demo"}, {remote, "apps.example.com", "refused"}, {remote, "x.pods.example.com", "refused"},
+		{remote, "demo.localhost", "refused"}, {remote, "pods.example.com.evil.example", "refused"}, {remote, "www.example.com", "refused"},
+		{below, "example.com", "site"}, {below, "demo.example.com", "pod demo"},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Host = c.host
+		r.Header.Set("X-Forwarded-Host", "localhost") // counts for nothing
+		w := httptest.NewRecorder()
+		c.door.ServeHTTP(w, r)
+		if got := w.Body.String(); got != c.want {
+			t.Errorf("public %s, pods %s: %q goes to %s, want %s", c.door.publicHost, c.door.podsDomain, c.host, got, c.want)
+		}
+	}
+}
+
+func TestRefusedHostHearsWhereToGo(t *testing.T) {
+	t.Parallel()
+	h := testStack().Handle(refuseHost("https://pods.example.com"), writePlainError)
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Host = "<script>evil"
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	body := w.Body.String()
+	if w.Code != http.StatusMisdirectedRequest || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") ||
+		!strings.Contains(body, "https://pods.example.com") || !strings.Contains(body, "public_url") || strings.Contains(body, "evil") {
+		t.Errorf("%d %v %s", w.Code, w.Header(), body)
+	}
+}
+
+func TestOnCanonicalHost(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ issuer, host, target, want string }{
+		{"http://localhost:8080", "localhost:8080", "/a", ""},
+		{"http://localhost:8080", "localhost:9000", "/a", ""}, // through a tunnel
+		{"http://localhost:8080", "127.0.0.1:8080", "/a?b=c&d=%2F", "http://localhost:8080/a?b=c&d=%2F"},
+		{"http://localhost:8080", "[::1]:8080", "/", "http://localhost:8080/"},
+		{"http://127.0.0.1:8080", "localhost:8080", "//evil.example/x", "http://127.0.0.1:8080//evil.example/x"},
+		{"https://pods.example.com", "127.0.0.1:8080", "/a", ""}, // a proxy that does not pass Host on
+	} {
+		issuer, err := url.Parse(c.issuer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest("GET", "http://x"+c.target, nil)
+		r.Host = c.host
+		w := httptest.NewRecorder()
+		onCanonicalHost(issuer, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
+		if got := w.Header().Get("Location"); got != c.want {
+			t.Errorf("%s asked for as %s%s leads to %q, want %q", c.issuer, c.host, c.target, got, c.want)
+		}
+	}
+}

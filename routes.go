@@ -1,0 +1,133 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"podgate/internal/web"
+)
+
+// mcpPaths are where the MCP endpoint answers, the second because people type
+// it; there is no redirect, which some clients do not follow with a POST.
+var mcpPaths = []string{"/api/mcp", "/api/mcp/"}
+
+// mcpMethods are passed on to the MCP endpoint, which itself says which of them
+// it does not have: without a token it must answer 401 to each of them, as
+// clients look for the challenge with any.
+var mcpMethods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
+
+// mcpRoutes puts the guarded endpoint on the router.
+func mcpRoutes(guarded http.Handler) []web.Route {
+	serve := func(w http.ResponseWriter, r *http.Request) error { guarded.ServeHTTP(w, r); return nil }
+	var routes []web.Route
+	for _, path := range mcpPaths {
+		for _, method := range mcpMethods {
+			routes = append(routes, web.Route{Method: method, Path: path, Handler: serve, Errors: web.WriteJSONError, CORS: true})
+		}
+	}
+	return routes
+}
+
+// newSite puts the routes of all rooms on one router. pageError writes the
+// errors of paths that people rather than programs ask for.
+func newSite(stack *web.Stack, issuer *url.URL, routes []web.Route, pageError web.ErrorWriter) http.Handler {
+	router := httprouter.New()
+	router.RedirectTrailingSlash, router.RedirectFixedPath = false, false
+	router.NotFound = stack.Handle(notFound, byPath(pageError))
+	router.MethodNotAllowed = stack.Handle(methodNotAllowed, byPath(pageError))
+	methods := methodsByPath(routes)
+	for _, route := range routes {
+		handler := stack.Handle(route.Handler, route.Errors)
+		if route.CORS {
+			handler = web.CORS(strings.Join(methods[route.Path], ", "), handler)
+		} else if route.Method == http.MethodGet || route.Method == http.MethodHead {
+			handler = onCanonicalHost(issuer, handler)
+		}
+		router.Handler(route.Method, route.Path, handler)
+		if route.Method == http.MethodGet && !slices.Contains(methods[route.Path], http.MethodHead) {
+			router.Handler(http.MethodHead, route.Path, handler) // net/http leaves the body out
+		}
+		if route.CORS && route.Method == methods[route.Path][0] && !slices.Contains(methods[route.Path], http.MethodOptions) {
+			router.Handler(http.MethodOptions, route.Path, handler)
+		}
+	}
+	return limitBodyTime(router)
+}
+
+func methodsByPath(routes []web.Route) map[string][]string {
+	methods := map[string][]string{}
+	for _, r := range routes {
+		methods[r.Path] = append(methods[r.Path], r.Method)
+	}
+	return methods
+}
+
+func notFound(http.ResponseWriter, *http.Request) error {
+	return web.Fault(http.StatusNotFound, "not_found", "There is nothing at this address.", nil)
+}
+
+// methodNotAllowed runs after httprouter has set Allow.
+func methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
+	return web.Fault(http.StatusMethodNotAllowed, "method_not_allowed", "This address does not take "+r.Method+"; it takes "+w.Header().Get("Allow")+".", nil)
+}
+
+// byPath answers programs in JSON: a discovery that gets a page for an unknown
+// path takes it for an answer, so below these prefixes there are none.
+func byPath(page web.ErrorWriter) web.ErrorWriter {
+	return func(w http.ResponseWriter, r *http.Request, e *web.Error) {
+		for _, prefix := range []string{"/api/", "/.well-known/"} {
+			if strings.HasPrefix(r.URL.Path, prefix) {
+				web.WriteJSONError(w, r, e)
+				return
+			}
+		}
+		page(w, r, e)
+	}
+}
+
+// bodyTime is how long a client may take to send a body to podgate itself. All
+// of these are small; a pod's app sets limits of its own.
+const bodyTime = time.Minute
+
+// limitBodyTime keeps a client from holding a connection by sending a body a
+// byte at a time.
+func limitBodyTime(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			c := http.NewResponseController(w)
+			if err := c.SetReadDeadline(time.Now().Add(bodyTime)); err == nil {
+				r.Body = &timedBody{r.Body, c}
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// timedBody lifts the deadline when the body has arrived: net/http goes on to
+// read in the background to notice that the client is gone, and a deadline
+// there would end the request.
+type timedBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+// Read implements io.Reader.
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case errors.Is(err, io.EOF):
+		// A connection that could set a deadline can lift it.
+		_ = b.control.SetReadDeadline(time.Time{})
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = web.Fault(http.StatusRequestTimeout, "timeout", "The request body took too long to arrive. Send it again.", err)
+	}
+	return n, err
+}

@@ -1,0 +1,349 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"podgate/account"
+	"podgate/control"
+	"podgate/internal/web"
+	"podgate/pods"
+	"podgate/store"
+	"podgate/ui"
+)
+
+const (
+	// drainTime is how long requests may go on after the server was asked to
+	// stop. A command in a pod may take longer; it is then cut off.
+	drainTime = 10 * time.Second
+
+	// upkeepEvery is how often last-used times are written and expired records
+	// are taken away.
+	upkeepEvery = time.Minute
+)
+
+func setupServe(inv *invocation) func(context.Context) error {
+	inv.setting("listen", "listen", "listen on `ADDRESS`, such as localhost:8080 or :8080")
+	return func(ctx context.Context) error {
+		s, err := inv.load()
+		if err != nil {
+			return err
+		}
+		return serve(ctx, s, inv.process)
+	}
+}
+
+// serve runs the server until ctx ends or it fails.
+func serve(ctx context.Context, s *settings, p process) error {
+	srv, err := start(ctx, s, p)
+	if err != nil {
+		return dataDirWords(err, s)
+	}
+	if err := srv.announce(ctx, p.Stdout); err != nil {
+		return errors.Join(err, srv.stop())
+	}
+	select {
+	case <-ctx.Done():
+		srv.log.Info("stopping")
+		return srv.stop()
+	case err := <-srv.failed:
+		return errors.Join(err, srv.stop())
+	}
+}
+
+// server is what runs, with what must be undone, newest first.
+type server struct {
+	settings  *settings
+	log       *slog.Logger
+	issuer    *url.URL
+	listeners []net.Listener
+	accounts  *account.Service
+	db        *store.DB
+	regions   []pods.Region
+	failed    chan error // something that must not end has ended
+	undo      []func() error
+}
+
+// start brings everything up or leaves nothing behind.
+func start(ctx context.Context, s *settings, p process) (srv *server, err error) {
+	srv = &server{settings: s, log: newLogger(s.Log, p.Stderr), failed: make(chan error, 4)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, srv.stop())
+		}
+	}()
+	for _, w := range s.warnings {
+		srv.log.Warn(w)
+	}
+	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.serveControl, srv.serveHTTP} {
+		if err := step(ctx); err != nil {
+			return srv, err
+		}
+	}
+	srv.background(srv.upkeep)
+	return srv, nil
+}
+
+func (srv *server) onStop(f func() error) { srv.undo = append(srv.undo, f) }
+
+// stop undoes what start did, newest first, whatever fails on the way.
+func (srv *server) stop() error {
+	var all error
+	for len(srv.undo) > 0 {
+		last := len(srv.undo) - 1
+		all = errors.Join(all, srv.undo[last]())
+		srv.undo = srv.undo[:last]
+	}
+	return all
+}
+
+// background runs f until stop.
+func (srv *server) background(f func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() { f(ctx) })
+	srv.onStop(func() error { cancel(); group.Wait(); return nil })
+}
+
+// newLogger writes to w in the configured form.
+func newLogger(c logConfig, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.level()}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func (srv *server) openStore(context.Context) error {
+	dir := srv.settings.DataDir
+	if err := prepareDataDir(dir, srv.log); err != nil {
+		return err
+	}
+	db, err := store.Open(control.DatabasePath(dir))
+	if err != nil {
+		return err
+	}
+	srv.db = db
+	srv.onStop(db.Close)
+	srv.accounts = account.New(account.Config{DB: db, Log: srv.log, Now: time.Now})
+	return nil
+}
+
+// prepareDataDir makes the folder that keeps everything, for this user only. A
+// folder that is there already keeps its mode, as it may not be ours to change.
+func prepareDataDir(dir string, log *slog.Logger) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the data folder: %w; choose another with --data", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		log.Warn("other users of this machine can look into the data folder; chmod 700 keeps them out", "folder", dir, "mode", fmt.Sprintf("%04o", mode))
+	}
+	return nil
+}
+
+// listen opens the address, after which the public URL is known.
+func (srv *server) listen(ctx context.Context) error {
+	listeners, err := listen(ctx, srv.settings.Listen)
+	if err != nil {
+		return err
+	}
+	srv.listeners = listeners
+	for _, ln := range listeners {
+		srv.onStop(func() error { return ignoreClosed(ln.Close()) })
+		srv.log.Info("listening", "address", ln.Addr().String())
+	}
+	srv.issuer, err = url.Parse(srv.settings.issuer(portOf(listeners[0])))
+	return err
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// issuer returns the public URL; port is what the server listens on.
+func (s *settings) issuer(port int) string {
+	if s.PublicURL != "" {
+		return s.PublicURL
+	}
+	if port == 80 {
+		return "http://localhost"
+	}
+	return "http://localhost:" + strconv.Itoa(port)
+}
+
+// podURL returns the function that gives a pod's address from its name: names
+// below localhost lead to this machine and so to the port that we listen on,
+// all others come the way that the public URL comes.
+func (srv *server) podURL() func(name string) string {
+	domain, port := srv.settings.Pods.Domain, srv.issuer.Port()
+	scheme := srv.issuer.Scheme
+	if domain == "localhost" || strings.HasSuffix(domain, ".localhost") {
+		scheme, port = "http", strconv.Itoa(portOf(srv.listeners[0]))
+	}
+	if port != "" && !(scheme == "http" && port == "80") {
+		domain += ":" + port
+	}
+	return func(name string) string { return scheme + "://" + name + "." + domain }
+}
+
+func (srv *server) serveControl(context.Context) error {
+	handler := control.NewHandler(control.Config{DB: srv.db, Accounts: srv.accounts, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now})
+	s, err := control.Serve(srv.settings.DataDir, handler, srv.log)
+	if err != nil {
+		return err
+	}
+	srv.onStop(func() error { return withTimeout(drainTime, s.Close) })
+	return nil
+}
+
+func withTimeout(d time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return f(ctx)
+}
+
+// localControl answers commands while no server runs.
+func (s *settings) localControl(db *store.DB) http.Handler {
+	_, port, _ := net.SplitHostPort(s.Listen) // checked with the configuration
+	n, _ := strconv.Atoi(port)
+	log := slog.New(slog.DiscardHandler) // whoever gave the command reads the outcome itself
+	return control.NewHandler(control.Config{
+		DB: db, Accounts: account.New(account.Config{DB: db, Log: log, Now: time.Now}),
+		Issuer: s.issuer(n), Log: log, Now: time.Now,
+	})
+}
+
+// serveHTTP begins to answer requests.
+func (srv *server) serveHTTP(context.Context) error {
+	handler, err := srv.handler()
+	if err != nil {
+		return err
+	}
+	s := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
+	}
+	var group sync.WaitGroup
+	for _, ln := range srv.listeners {
+		group.Go(func() {
+			if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+				srv.failed <- fmt.Errorf("serve on %s: %w", ln.Addr(), err)
+			}
+		})
+	}
+	srv.onStop(func() error {
+		err := withTimeout(drainTime, s.Shutdown)
+		if errors.Is(err, context.DeadlineExceeded) {
+			srv.log.Warn("some requests did not end in time and were cut off")
+			err = s.Close()
+		}
+		group.Wait()
+		return err
+	})
+	return nil
+}
+
+// handler wires the rooms together.
+func (srv *server) handler() (http.Handler, error) {
+	stack := &web.Stack{Log: srv.log, Now: time.Now}
+	pages, err := ui.New(ui.Config{Issuer: srv.issuer.String(), Account: srv.accounts, Log: srv.log, Now: time.Now, TrustedProxies: srv.settings.TrustedProxies})
+	if err != nil {
+		return nil, err
+	}
+	return &frontDoor{
+		publicHost: srv.issuer.Hostname(), podsDomain: srv.settings.Pods.Domain,
+		site:   newSite(stack, srv.issuer, pages.Routes(), pages.WriteError),
+		pods:   func(http.ResponseWriter, *http.Request, string) {},
+		refuse: stack.Handle(refuseHost(srv.issuer.String()), writePlainError),
+	}, nil
+}
+
+// upkeep writes last-used times and takes expired records away.
+func (srv *server) upkeep(ctx context.Context) {
+	tick := time.NewTicker(upkeepEvery)
+	defer tick.Stop()
+	for {
+		if n, err := srv.db.Sweep(time.Now()); err != nil {
+			srv.log.Error("expired records could not be removed", "error", err)
+		} else if n > 0 {
+			srv.log.Debug("removed expired records", "count", n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := srv.db.Flush(); err != nil {
+			srv.log.Error("last-used times could not be written", "error", err)
+		}
+	}
+}
+
+// announce tells the person at the terminal what to do next. The setup link is
+// a secret, so it goes here and never to the log.
+func (srv *server) announce(ctx context.Context, w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "podgate is ready at %s\n", srv.issuer)
+	needed, err := srv.accounts.NeedsSetup()
+	if err != nil {
+		return err
+	}
+	if needed {
+		token, err := srv.accounts.SetupLink(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "\nMake the first account: open this link within %d minutes. It works once.\n\n  %s/setup?token=%s\n",
+			int(account.SetupTTL.Minutes()), srv.issuer, token)
+	}
+	fmt.Fprintf(&b, "\nThen give your assistant this address:\n\n  %s/api/mcp\n\n", srv.issuer)
+	for _, r := range srv.regions {
+		if r.Err != nil {
+			fmt.Fprintf(&b, "Pods cannot run in the region %s yet. %s\n\n", r.Name, r.Err)
+		}
+	}
+	_, err = io.WriteString(w, b.String())
+	return err
+}
+
+// dataDirWords says what to do about an error of the data folder.
+func dataDirWords(err error, s *settings) error {
+	dir := s.DataDir
+	if abs, absErr := filepath.Abs(dir); absErr == nil {
+		dir = abs
+	}
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		return fmt.Errorf("another podgate is using the data folder %s; stop it first, or choose another folder with --data", dir)
+	case errors.Is(err, control.ErrNoDatabase):
+		return fmt.Errorf("there is no podgate database in %s; start «podgate» once, or name the right folder with --data", dir)
+	}
+	return err
+}
+
+// inWords returns the text of an error for the person at the terminal.
+func inWords(err error) string {
+	if errors.Is(err, context.Canceled) {
+		return "interrupted"
+	}
+	return strings.TrimPrefix(err.Error(), "store: ")
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets the test binary stand in for podgate itself: as a part of a
+// pod, and as the program that scripts and kill tests start.
+func TestMain(m *testing.M) {
+	dispatchChild()
+	testscript.Main(m, map[string]func(){
+		"podgate": main,
+		"craft":   craft,
+	})
+}
+
+// testServer is a server that a test started.
+type testServer struct {
+	URL      string // http://127.0.0.1:PORT, whatever the public URL
+	Issuer   string // the public URL
+	DataDir  string
+	SetupURL string // the first start's one-time link; empty once there is an administrator
+	Stdout   *syncBuffer
+	Log      *syncBuffer
+
+	t      testing.TB
+	cancel context.CancelFunc // of one that runs in this process
+	proc   *os.Process        // of one that does not
+	code   chan int           // the exit code, once
+	ended  *int
+}
+
+// startServer runs the program as a value on a free port of 127.0.0.1 and
+// returns when it is ready. extra is its configuration file. It is stopped
+// at the end of the test, which fails if it does not end well.
+func startServer(t testing.TB, extra ...string) *testServer {
+	t.Helper()
+	return startServerIn(t, t.TempDir(), extra...)
+}
+
+// startServerIn is startServer over a data folder that may have been used.
+func startServerIn(t testing.TB, dir string, extra ...string) *testServer {
+	t.Helper()
+	s := newTestServer(t, dir)
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	p := process{Args: s.args(extra), Env: testEnv(), Stdin: strings.NewReader(""), Stdout: s.Stdout, Stderr: s.Log}
+	go func() { s.code <- run(ctx, p) }()
+	t.Cleanup(func() {
+		if code := s.Stop(); code != exitDone {
+			t.Errorf("the server ended with code %d\n%s", code, s.Log)
+		}
+	})
+	s.waitReady()
+	return s
+}
+
+// startProcess is startServerIn in a process of its own, which Kill can end
+// the hard way.
+func startProcess(t testing.TB, dir string, extra ...string) *testServer {
+	t.Helper()
+	s := newTestServer(t, dir)
+	exe, err := exec.LookPath("podgate") // testscript puts this binary on PATH
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, s.args(extra)...)
+	cmd.Env = testEnv()
+	cmd.Stdout, cmd.Stderr = s.Stdout, s.Log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.proc = cmd.Process
+	go func() {
+		_ = cmd.Wait() // the exit code says it
+		s.code <- cmd.ProcessState.ExitCode()
+	}()
+	t.Cleanup(func() { s.Kill() })
+	s.waitReady()
+	return s
+}
+
+func newTestServer(t testing.TB, dir string) *testServer {
+	return &testServer{t: t, DataDir: dir, Stdout: &syncBuffer{}, Log: &syncBuffer{}, code: make(chan int, 1)}
+}
+
+// testEnv is all that servers of tests see of this process's environment.
+func testEnv() environ { return environ{"PATH=" + os.Getenv("PATH"), "PODGATE_LOG_LEVEL=debug"} }
+
+// args writes the configuration file and returns the command line.
+func (s *testServer) args(extra []string) []string {
+	s.t.Helper()
+	file := filepath.Join(s.t.TempDir(), "podgate.toml")
+	if err := os.WriteFile(file, []byte(strings.Join(extra, "\n")), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return []string{"serve", "--listen", "127.0.0.1:0", "--data", s.DataDir, "--config", file}
+}
+
+var (
+	readyLine  = regexp.MustCompile(`podgate is ready at (\S+)\n`)
+	setupLine  = regexp.MustCompile(`\n  (\S+/setup\?token=\S+)\n`)
+	listenLine = regexp.MustCompile(`msg=listening address=(127\.0\.0\.1:\d+)|"msg":"listening","address":"(127\.0\.0\.1:\d+)"`)
+)
+
+// waitReady waits until the server has said all that it says at the start.
+func (s *testServer) waitReady() {
+	s.t.Helper()
+	eventually(s.t, func() bool {
+		if s.exited() {
+			s.t.Fatalf("the server ended with code %d before it was ready\n%s%s", *s.ended, s.Stdout, s.Log)
+		}
+		return strings.Contains(s.Stdout.String(), "/api/mcp\n")
+	})
+	s.Issuer = readyLine.FindStringSubmatch(s.Stdout.String())[1]
+	if m := setupLine.FindStringSubmatch(s.Stdout.String()); m != nil {
+		s.SetupURL = m[1]
+	}
+	m := listenLine.FindStringSubmatch(s.Log.String())
+	if m == nil {
+		s.t.Fatalf("the log does not say where the server listens:\n%s", s.Log)
+	}
+	s.URL = "http://" + m[1] + m[2]
+}
+
+// exited reports whether the server has ended, and then remembers its code.
+func (s *testServer) exited() bool {
+	if s.ended != nil {
+		return true
+	}
+	select {
+	case code := <-s.code:
+		s.ended = &code
+	default:
+	}
+	return s.ended != nil
+}
+
+// Stop asks the server to end, waits until it has, and returns its exit code.
+// It may be called again.
+func (s *testServer) Stop() int {
+	s.t.Helper()
+	if s.cancel != nil {
+		s.cancel()
+	} else if !s.exited() {
+		_ = s.proc.Signal(syscall.SIGTERM) // fails only when it has just ended
+	}
+	return s.wait()
+}
+
+// Kill ends a server that has its own process at once, as a power cut would.
+func (s *testServer) Kill() int {
+	s.t.Helper()
+	if !s.exited() {
+		_ = s.proc.Kill() // fails only when it has just ended
+	}
+	return s.wait()
+}
+
+func (s *testServer) wait() int {
+	s.t.Helper()
+	eventually(s.t, s.exited)
+	return *s.ended
+}
+
+// command gives a podgate command for the server's data folder and returns the
+// exit code and what was printed.
+func (s *testServer) command(args ...string) (code int, stdout, stderr string) {
+	return runCommand(append(args, "--data", s.DataDir)...)
+}
+
+// runCommand runs the program as a value.
+func runCommand(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(context.Background(), process{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs})
+	return code, out.String(), errs.String()
+}
+
+// get fetches a path of the server under a Host of the caller's choice, without
+// following redirects.
+func (s *testServer) get(host, path string) (*http.Response, string) {
+	s.t.Helper()
+	req, err := http.NewRequest(http.MethodGet, s.URL+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Host = host
+	transport := &http.Transport{DisableKeepAlives: true}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+// eventually waits until done holds, for as long as a slow machine may take.
+func eventually(t testing.TB, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !done(); {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain")
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// syncBuffer is a buffer that one side writes while the other reads.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
