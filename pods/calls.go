@@ -28,6 +28,13 @@ const (
 	defaultLines       = 100
 )
 
+// Limits of calls, for those who describe them.
+const (
+	MaxExecTimeout = agent.MaxExecTimeout
+	MaxLogLines    = agent.MaxLines
+	MaxFileSize    = agent.MaxFile // bytes
+)
+
 // call finds a pod for an actor and runs do with its agent's client. A pod that
 // should run and does not is brought back first.
 func (s *Service) call(ctx context.Context, a authz.Actor, action authz.Action, name string, do func(store.Pod, *live) error) error {

@@ -50,6 +50,13 @@ func (f *fault) Unwrap() []error {
 	return []error{f.word, f.cause}
 }
 
+// IsPublic reports whether an error's text is made for the person or model that
+// asked. All other errors are for the log.
+func IsPublic(err error) bool {
+	var f *fault
+	return errors.As(err, &f)
+}
+
 // refuse makes an error of a word and a text for a person.
 func refuse(word error, format string, args ...any) error {
 	return &fault{word: word, text: fmt.Sprintf(format, args...)}

@@ -1,0 +1,195 @@
+package mcp
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/jsonschema-go/jsonschema"
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"podgate/internal/authz"
+	"podgate/pods"
+)
+
+// podSummary is a pod in a list.
+type podSummary struct {
+	Name   string `json:"name"`
+	Status string `json:"status" jsonschema:"creating, starting, running, stopping, stopped or failed"`
+	Preset string `json:"preset"`
+	Plan   string `json:"plan"`
+	Region string `json:"region"`
+	URL    string `json:"url" jsonschema:"where the app answers"`
+}
+
+// podDetail is all that is known of a pod.
+type podDetail struct {
+	podSummary
+	Reason      string    `json:"reason,omitempty" jsonschema:"why the pod failed or does not answer yet"`
+	LastLines   []string  `json:"last_lines,omitempty" jsonschema:"what the app printed last, when it failed"`
+	Created     time.Time `json:"created"`
+	Started     time.Time `json:"started,omitzero" jsonschema:"when the app was started"`
+	Restarts    int       `json:"restarts" jsonschema:"how often the app died and was started again"`
+	Command     string    `json:"command,omitempty" jsonschema:"the app's start command"`
+	Port        int       `json:"port" jsonschema:"what PORT is in the pod; the app must listen there"`
+	MemoryUsed  int64     `json:"memory_used_bytes"`
+	MemoryLimit int64     `json:"memory_limit_bytes"`
+	CPUUsed     float64   `json:"cpu_used_seconds"`
+	CPULimit    float64   `json:"cpu_limit_cores"`
+	DiskUsed    int64     `json:"disk_used_bytes"`
+	DiskLimit   int64     `json:"disk_limit_bytes"`
+	Processes   int       `json:"processes"`
+	Enforced    []string  `json:"enforced_limits,omitempty" jsonschema:"the limits that this server can enforce, and by what means"`
+}
+
+func summarize(p pods.Pod) podSummary {
+	return podSummary{Name: p.Name, Status: p.Status, Preset: p.Preset, Plan: p.Plan, Region: p.Region, URL: p.URL}
+}
+
+func detail(p pods.Pod) podDetail {
+	d := podDetail{
+		podSummary: summarize(p), Reason: validText(p.Reason), Created: p.Created, Started: p.Started, Restarts: p.Restarts,
+		Command: validText(p.Command), Port: p.Port, MemoryUsed: p.Memory, MemoryLimit: p.Limits.Memory, CPUUsed: p.CPU, CPULimit: p.Limits.CPUs,
+		DiskUsed: p.Disk, DiskLimit: p.Limits.Disk, Processes: p.Processes, Enforced: p.Enforced,
+	}
+	for _, line := range p.Tail {
+		text, _ := keepStart(validText(line.Text), 500)
+		d.LastLines = append(d.LastLines, text)
+	}
+	return d
+}
+
+// text describes a pod for reading.
+func (d podDetail) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Pod %s is %s.\nurl: %s\npreset: %s, plan: %s, region: %s\n", d.Name, d.Status, d.URL, d.Preset, d.Plan, d.Region)
+	if d.Reason != "" {
+		fmt.Fprintf(&b, "reason: %s\n", d.Reason)
+	}
+	if d.Command != "" {
+		fmt.Fprintf(&b, "command: %s (PORT=%d, restarted %d times)\n", d.Command, d.Port, d.Restarts)
+	}
+	if d.Processes > 0 {
+		fmt.Fprintf(&b, "uses: %s of %s memory, %s of %s disk, %.1f s CPU, %d processes\n",
+			size(d.MemoryUsed), size(d.MemoryLimit), size(d.DiskUsed), size(d.DiskLimit), d.CPUUsed, d.Processes)
+	}
+	if len(d.LastLines) > 0 {
+		fmt.Fprintf(&b, "last lines:\n%s\n", strings.Join(d.LastLines, "\n"))
+	}
+	return b.String()
+}
+
+func podAnswer(p pods.Pod) answer[podDetail] {
+	d := detail(p)
+	return answer[podDetail]{text: d.text(), data: d}
+}
+
+type listPodsInput struct{}
+
+type teamOutput struct {
+	Slug string `json:"slug"`
+	Name string `json:"name"`
+}
+
+type listPodsOutput struct {
+	Team teamOutput   `json:"team"`
+	Pods []podSummary `json:"pods"`
+}
+
+type getPodInput struct {
+	Name string `json:"name" jsonschema:"the pod's name"`
+}
+
+type createPodInput struct {
+	Name   string            `json:"name" jsonschema:"a new name: lower-case letters, digits and hyphens; it becomes part of the pod's address"`
+	Preset string            `json:"preset" jsonschema:"the kind of pod, one of list_presets"`
+	Plan   string            `json:"plan,omitempty" jsonschema:"one of list_plans; the first of them when left out"`
+	Region string            `json:"region,omitempty" jsonschema:"one of list_regions; the first of them when left out"`
+	Env    map[string]string `json:"env,omitempty" jsonschema:"environment variables for the app and for commands"`
+}
+
+type managePodInput struct {
+	Name    string `json:"name" jsonschema:"the pod's name"`
+	Action  string `json:"action" jsonschema:"start, stop, restart (the app only), reload (install, find the start command, restart) or delete"`
+	Confirm string `json:"confirm,omitempty" jsonschema:"only for delete: the pod's name once more"`
+}
+
+type managePodOutput struct {
+	Deleted bool       `json:"deleted" jsonschema:"true after delete; there is no pod then"`
+	Pod     *podDetail `json:"pod,omitempty"`
+}
+
+func podName(s *jsonschema.Schema) {
+	s.Properties["name"].Pattern = podNamePattern
+	longest(s, "name", 63)
+}
+
+func (e *endpoint) addPodTools(s *sdk.Server) {
+	add(e, s, tool{
+		name: "list_pods", title: "List pods", action: authz.ListPods, hints: readOnly,
+		description: "Lists the pods of this team with status and address. Begin here to see what exists.",
+	}, e.listPods)
+	add(e, s, tool{
+		name: "get_pod", title: "Show a pod", action: authz.ReadPod, hints: readOnly, refine: podName,
+		description: "Shows one pod: status and why it failed, address, start command, limits and what it uses.",
+	}, func(ctx context.Context, r request, in getPodInput) (answer[podDetail], error) {
+		p, err := e.cfg.Pods.Get(ctx, r.actor, in.Name)
+		return podAnswer(p), err
+	})
+	add(e, s, tool{
+		name: "create_pod", title: "Create a pod", action: authz.CreatePod, hints: changes(false, false), refine: podName,
+		description: "Makes a new pod and answers when its welcome page is up, with its address. Afterwards write the app's files with write_file and use manage_pod with action reload.",
+	}, func(ctx context.Context, r request, in createPodInput) (answer[podDetail], error) {
+		p, err := e.cfg.Pods.Create(ctx, r.actor, pods.CreateRequest{Name: in.Name, Preset: in.Preset, Plan: in.Plan, Region: in.Region, Env: in.Env}, r.progress)
+		return podAnswer(p), err
+	})
+	add(e, s, tool{
+		name: "manage_pod", title: "Start, stop, restart, reload or delete a pod", action: authz.ManagePod, hints: changes(true, true),
+		description: "Changes what a pod does and answers with the pod after it. Use reload after changing files: it installs dependencies, finds the start command and waits until the app answers. delete removes the pod and all its files for good and wants confirm set to the pod's name.",
+		refine: func(s *jsonschema.Schema) {
+			podName(s)
+			enum(s, "action", "start", "stop", "restart", "reload", "delete")
+		},
+	}, e.managePod)
+}
+
+func (e *endpoint) listPods(ctx context.Context, r request, _ listPodsInput) (answer[listPodsOutput], error) {
+	list, err := e.cfg.Pods.List(ctx, r.actor)
+	if err != nil {
+		return answer[listPodsOutput]{}, err
+	}
+	out := listPodsOutput{Team: teamOutput{Slug: r.actor.Team.Slug, Name: r.actor.Team.Name}, Pods: make([]podSummary, 0, len(list))}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Team %s has %d pods.\n", out.Team.Slug, len(list))
+	if len(list) == 0 {
+		b.WriteString("Make one with create_pod; list_presets shows the kinds there are.\n")
+	}
+	for _, p := range list {
+		out.Pods = append(out.Pods, summarize(p))
+		fmt.Fprintf(&b, "- %s: %s, %s, %s\n", p.Name, p.Status, p.Preset, p.URL)
+	}
+	return answer[listPodsOutput]{text: b.String(), data: out}, nil
+}
+
+func (e *endpoint) managePod(ctx context.Context, r request, in managePodInput) (answer[managePodOutput], error) {
+	if in.Action == "delete" {
+		if err := e.cfg.Pods.Delete(ctx, r.actor, in.Name, in.Confirm); err != nil {
+			return answer[managePodOutput]{}, err
+		}
+		text := fmt.Sprintf("Pod %s and all its files are deleted. Its name stays reserved for this team for seven days.", in.Name)
+		return answer[managePodOutput]{text: text, data: managePodOutput{Deleted: true}}, nil
+	}
+	do := map[string]func(context.Context, authz.Actor, string, pods.Progress) (pods.Pod, error){
+		"start": e.cfg.Pods.Start, "stop": e.cfg.Pods.Stop, "restart": e.cfg.Pods.Restart, "reload": e.cfg.Pods.Reload,
+	}[in.Action]
+	if do == nil {
+		return answer[managePodOutput]{}, &toolError{"bad input: action must be start, stop, restart, reload or delete"}
+	}
+	p, err := do(ctx, r.actor, in.Name, r.progress)
+	if err != nil {
+		return answer[managePodOutput]{}, err
+	}
+	d := detail(p)
+	return answer[managePodOutput]{text: d.text(), data: managePodOutput{Pod: &d}}, nil
+}

@@ -1,0 +1,145 @@
+package mcp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"podgate/internal/authz"
+	"podgate/internal/web"
+	"podgate/pods"
+	"podgate/store"
+)
+
+// maxRequest bounds a request's body, in bytes: the largest file that a tool
+// writes, in base64, and room for the rest.
+const maxRequest = 16 << 20
+
+// listTTL is how long a client may keep the lists of tools and prompts, which
+// change only with a new podgate.
+const listTTL = 5 * time.Minute
+
+// Config is what the endpoint needs. All fields but Issuer are required.
+type Config struct {
+	Pods    *pods.Service
+	Issuer  string // podgate's public URL, for the server's description
+	Version string // podgate's
+	Log     *slog.Logger
+	// InsufficientScope answers 403 with the challenge that names the scopes
+	// which the operation needs.
+	InsufficientScope func(w http.ResponseWriter, r *http.Request, needed []store.Scope)
+}
+
+// endpoint is the handler of POST /api/mcp.
+type endpoint struct {
+	cfg    Config
+	tools  map[string]store.Scope // what each tool needs
+	plain  http.Handler           // answers with one JSON object
+	stream http.Handler           // answers with events, so that progress can be sent
+}
+
+// New returns the handler. It must stand behind the bearer check.
+func New(cfg Config) (http.Handler, error) {
+	if cfg.Pods == nil || cfg.Log == nil || cfg.InsufficientScope == nil {
+		return nil, errors.New("mcp: Pods, Log and InsufficientScope are required")
+	}
+	e := &endpoint{cfg: cfg, tools: map[string]store.Scope{}}
+	server := e.newServer()
+	pick := func(*http.Request) *sdk.Server { return server }
+	options := sdk.StreamableHTTPOptions{
+		Stateless: true, MaxRequestBodyBytes: maxRequest, PropagateRequestCancellation: true,
+		// Package main refuses foreign Host headers before anything else, and
+		// knows the public name that the SDK would refuse behind a proxy.
+		DisableLocalhostProtection: true,
+	}
+	e.stream = sdk.NewStreamableHTTPHandler(pick, &options)
+	options.JSONResponse = true
+	e.plain = sdk.NewStreamableHTTPHandler(pick, &options)
+	return e, nil
+}
+
+// newServer builds the one server that all requests share: tools are declared
+// and their schemas resolved once.
+func (e *endpoint) newServer() *sdk.Server {
+	s := sdk.NewServer(&sdk.Implementation{Name: "podgate", Title: "podgate", Version: e.cfg.Version, WebsiteURL: e.cfg.Issuer}, &sdk.ServerOptions{
+		Instructions: instructions,
+		// Lists never change while the server runs, so no change is announced.
+		// Resources are offered, and empty, because some clients ask for the
+		// list without looking at the capabilities.
+		Capabilities: &sdk.ServerCapabilities{Tools: &sdk.ToolCapabilities{}, Prompts: &sdk.PromptCapabilities{}, Resources: &sdk.ResourceCapabilities{}},
+		SetCacheable: func(_ context.Context, _ sdk.Request, c *sdk.Cacheable) {
+			c.TTLMs = int(listTTL.Milliseconds())
+		},
+	})
+	e.addCatalogueTools(s)
+	e.addPodTools(s)
+	e.addExecTool(s)
+	e.addFileTools(s)
+	e.addLogTool(s)
+	addPrompts(s)
+	return s
+}
+
+const instructions = `podgate runs small apps in pods: isolated Linux environments of one team, each with files, commands, logs and its own web address.
+
+A first path: list_presets shows what kinds of pod there are; create_pod makes one and answers with its url; write_file puts the app's files into /home/pod/app; manage_pod with action reload installs what the app needs and starts it; get_logs shows what it printed when it does not answer.
+
+The app must listen on the port in the environment variable PORT. Files under /home/pod stay when a pod is stopped or restarted. Pods have no way out to the network. Names of pods are unique on this server.`
+
+// requestKey carries the context of the HTTP request to the tools. The SDK
+// passes a context's values on but, for the older protocol versions, not its
+// end; here a client that is gone can never hear the answer, so its command is
+// stopped in every version.
+type requestKey struct{}
+
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", "POST")
+		web.WriteJSONError(w, r, web.Fault(http.StatusMethodNotAllowed, "method_not_allowed", "This is an MCP endpoint: send POST with a JSON-RPC message.", nil))
+		return
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		web.WriteJSONError(w, r, web.AsError(err))
+		return
+	}
+	if needed := e.missing(authz.FromContext(r.Context()), body); len(needed) > 0 {
+		e.cfg.InsufficientScope(w, r, needed)
+		return
+	}
+	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, r.Context()))
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	// A client that wants progress gets events; all others one JSON object,
+	// which is cheaper and passes every proxy.
+	if bytes.Contains(body, []byte(`"progressToken"`)) {
+		e.stream.ServeHTTP(w, r)
+		return
+	}
+	e.plain.ServeHTTP(w, r)
+}
+
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	var tooBig *http.MaxBytesError
+	if err != nil && !errors.As(err, &tooBig) {
+		return nil, web.Fault(http.StatusBadRequest, "invalid_request", "The request body could not be read to its end.", err)
+	}
+	return body, err
+}
+
+// withCaller returns a context that also ends when the HTTP request does.
+func withCaller(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	request, ok := ctx.Value(requestKey{}).(context.Context)
+	if !ok {
+		return ctx, cancel
+	}
+	stop := context.AfterFunc(request, cancel)
+	return ctx, func() { stop(); cancel() }
+}
