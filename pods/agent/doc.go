@@ -4,5 +4,17 @@
 // host. The server speaks to it over streams that the runtime provides; wire.go
 // is that protocol.
 //
+// What holds, whoever runs in the pod:
+//
+//   - [Serve] ends with its listener, and nothing that it started outlives it.
+//   - A command that is cancelled or out of time is killed with everything it
+//     started, also what left its session, its group and its parent.
+//   - Files are touched only below the home and the temporary folder, and no
+//     open ever waits for a pipe or a device.
+//   - Output, logs, listings and bodies are bounded, in memory and on disk.
+//
+// Paths of the protocol are those that the pod sees: /home/pod and /tmp. A
+// runtime for tests may lay them elsewhere through [Config].
+//
 // It imports nothing of the rest of podgate: it runs where hostile code runs.
 package agent

@@ -60,6 +60,7 @@ const (
 	FaultIsDir        = "is_a_directory"
 	FaultNotListening = "not_listening" // nothing accepts on that port
 	FaultNotRunning   = "app_not_running"
+	FaultBusy         = "busy"   // too many at once; try again later
 	FaultFailed       = "failed" // anything else; Message says what
 )
 

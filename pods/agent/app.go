@@ -1,0 +1,358 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Actions of an AppRequest.
+const (
+	actionStart   = "start"
+	actionStop    = "stop"
+	actionRestart = "restart"
+	actionReload  = "reload"
+)
+
+const (
+	preparing  = "installing what the app needs"
+	tailLines  = 20
+	firstProbe = 20 * time.Millisecond
+	lastProbe  = 500 * time.Millisecond
+)
+
+// child is one life of the app.
+type child interface {
+	PID() int
+	Done() <-chan struct{}
+	// End returns how it ended, once Done is closed.
+	End() string
+	// Stop asks it to end, waits for the grace time, then kills what is left
+	// of it. It returns when nothing runs any more; also wanted after Done.
+	Stop()
+}
+
+// launcher is what a supervisor needs of the pod: a seam, so that the restart
+// policy can be tested without processes and in fake time.
+type launcher interface {
+	// Launch starts the app. A *Fault means that there is nothing to start,
+	// and that trying again is no use.
+	Launch(spec AppSpec) (c child, command string, err error)
+	// Answers reports whether something accepts on the port.
+	Answers(port int) bool
+	Remark(format string, args ...any)
+	Tail(lines int) []LogLine
+}
+
+// supervisor keeps the app running. Actions come one at a time (act); one
+// goroutine at most (keep) lives between a start and the next stop.
+type supervisor struct {
+	l   launcher
+	now func() time.Time
+
+	act    sync.Mutex
+	closed bool               // nothing starts any more
+	cancel context.CancelFunc // of keep; nil when none was started
+	ended  chan struct{}      // closed when keep is over
+
+	mu      sync.Mutex
+	state   State
+	spec    *AppSpec
+	changed chan struct{} // closed and replaced with every change of state
+}
+
+func newSupervisor(l launcher, now func() time.Time) *supervisor {
+	return &supervisor{l: l, now: now, state: State{App: AppStopped}, changed: make(chan struct{})}
+}
+
+// State returns the app as it is.
+func (s *supervisor) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+func (s *supervisor) lastSpec() *AppSpec {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.spec
+}
+
+func (s *supervisor) update(f func(*State)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.state)
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Start begins keeping the app, unless it runs or is about to.
+func (s *supervisor) Start(spec AppSpec) {
+	s.act.Lock()
+	defer s.act.Unlock()
+	if st := s.State().App; st == AppRunning || st == AppStarting {
+		return
+	}
+	s.replaceLocked(spec)
+}
+
+// Restart begins anew with spec, whatever was.
+func (s *supervisor) Restart(spec AppSpec) {
+	s.act.Lock()
+	defer s.act.Unlock()
+	s.replaceLocked(spec)
+}
+
+// Stop ends the app. Nothing of it runs on return.
+func (s *supervisor) Stop() {
+	s.act.Lock()
+	defer s.act.Unlock()
+	s.stopLocked()
+}
+
+// Close is Stop for good.
+func (s *supervisor) Close() {
+	s.act.Lock()
+	defer s.act.Unlock()
+	s.closed = true
+	s.stopLocked()
+}
+
+// Preparing shows an app that does not run as starting, for as long as the
+// returned function has not been called with the outcome.
+func (s *supervisor) Preparing() (done func(error)) {
+	s.act.Lock()
+	defer s.act.Unlock()
+	if st := s.State().App; st != AppStopped && st != AppFailed {
+		return func(error) {}
+	}
+	s.stopLocked()
+	s.update(func(st *State) { st.App, st.Reason = AppStarting, preparing })
+	return func(err error) {
+		s.act.Lock()
+		defer s.act.Unlock()
+		if st := s.State(); err != nil && st.Reason == preparing {
+			s.fail(AppFailed, asFault(err).Message, time.Time{})
+		}
+	}
+}
+
+func (s *supervisor) replaceLocked(spec AppSpec) {
+	s.stopLocked()
+	if s.closed {
+		return
+	}
+	s.mu.Lock()
+	s.spec = &spec
+	s.mu.Unlock()
+	s.update(func(st *State) {
+		*st = State{App: AppStarting, Port: spec.Port, Restarts: st.Restarts}
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel, s.ended = cancel, make(chan struct{})
+	go s.keep(ctx, spec, s.ended)
+}
+
+func (s *supervisor) stopLocked() {
+	if s.cancel != nil {
+		s.cancel()
+		<-s.ended
+		s.cancel = nil
+	}
+	s.update(func(st *State) {
+		*st = State{App: AppStopped, Port: st.Port, Restarts: st.Restarts}
+	})
+}
+
+// keep starts the app again and again until ctx ends or the policy gives up.
+func (s *supervisor) keep(ctx context.Context, spec AppSpec, ended chan struct{}) {
+	defer close(ended)
+	var policy restartPolicy
+	for {
+		began := s.now()
+		reason, final := s.live(ctx, spec)
+		if ctx.Err() != nil {
+			return
+		}
+		pause, again := policy.died(s.now().Sub(began))
+		if final || !again {
+			if !final {
+				reason += "; that was the tenth time in a row. Mend it, then start or reload the pod"
+			}
+			s.fail(AppFailed, reason, time.Time{})
+			return
+		}
+		s.fail(AppWaiting, reason, s.now().Add(pause))
+		if !sleep(ctx, pause) {
+			return
+		}
+		s.update(func(st *State) {
+			*st = State{App: AppStarting, Port: st.Port, Restarts: st.Restarts + 1}
+		})
+	}
+}
+
+// live is one life of the app. It returns why it ended, and whether trying
+// again is pointless.
+func (s *supervisor) live(ctx context.Context, spec AppSpec) (reason string, final bool) {
+	c, command, err := s.l.Launch(spec)
+	if err != nil {
+		var nothing *Fault
+		if errors.As(err, &nothing) {
+			return nothing.Message, true
+		}
+		return "the app cannot be started: " + err.Error(), false
+	}
+	defer c.Stop()
+	s.l.Remark("started: %s", command)
+	s.update(func(st *State) {
+		st.Command, st.PID, st.Started = command, c.PID(), s.now()
+	})
+	if s.awaitPort(ctx, c, spec.Port) {
+		s.update(func(st *State) { st.App = AppRunning })
+	}
+	select {
+	case <-ctx.Done():
+		s.l.Remark("stopping")
+		return "", false
+	case <-c.Done():
+		return "the app " + c.End(), false
+	}
+}
+
+// awaitPort polls until the port answers; false when the app or ctx ended.
+func (s *supervisor) awaitPort(ctx context.Context, c child, port int) bool {
+	for pause := firstProbe; ; pause = min(2*pause, lastProbe) {
+		t := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return false
+		case <-c.Done():
+			t.Stop()
+			return false
+		case <-t.C:
+		}
+		if s.l.Answers(port) {
+			return true
+		}
+	}
+}
+
+func (s *supervisor) fail(app, reason string, next time.Time) {
+	if next.IsZero() {
+		s.l.Remark("failed: %s", reason)
+	} else {
+		s.l.Remark("%s; next try in %v", reason, next.Sub(s.now()).Round(time.Second))
+	}
+	tail := s.l.Tail(tailLines)
+	s.update(func(st *State) {
+		*st = State{
+			App: app, Reason: reason, Command: st.Command, Port: st.Port,
+			Restarts: st.Restarts, Started: st.Started, NextTry: next, Tail: tail,
+		}
+	})
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// Settled waits until the app is no longer starting, ctx ends, or wait is over,
+// and returns its state.
+func (s *supervisor) Settled(ctx context.Context, wait time.Duration) State {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		s.mu.Lock()
+		state, changed := s.state, s.changed
+		s.mu.Unlock()
+		if state.App != AppStarting || wait <= 0 {
+			return state
+		}
+		select {
+		case <-ctx.Done():
+			return s.State()
+		case <-changed:
+		}
+	}
+}
+
+// serveState is GET /v1/state.
+func (a *agent) serveState(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parseQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, a.app.State())
+	return nil
+}
+
+// serveApp is POST /v1/app.
+func (a *agent) serveApp(w http.ResponseWriter, r *http.Request) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAppBody))
+	if err != nil {
+		return err
+	}
+	req, err := parseApp(body)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	if !strings.Contains(r.Header.Get("Accept"), ndjson) {
+		state, err := a.act(ctx, req, nil)
+		if err != nil {
+			return err
+		}
+		writeJSON(w, http.StatusOK, state)
+		return nil
+	}
+	out := newEventStream(w, cancel)
+	state, err := a.act(ctx, req, func(b []byte) { out.send(Event{Stream: sourceInstall, Data: b}) })
+	switch {
+	case err != nil && out.started():
+		out.send(Event{Fault: asFault(err)})
+	case err != nil:
+		return err
+	default:
+		out.send(Event{State: &state})
+	}
+	return nil
+}
+
+// act carries out req. Output of an install goes to tap as well.
+func (a *agent) act(ctx context.Context, req AppRequest, tap func([]byte)) (State, error) {
+	if req.Action == actionStop {
+		a.installs.cancel()
+		a.app.Stop()
+		return a.app.State(), nil
+	}
+	if req.Welcome && req.Action == actionStart {
+		if err := a.writeWelcome(*req.Spec); err != nil {
+			return State{}, err
+		}
+	}
+	switch req.Action {
+	case actionStart:
+		a.app.Start(*req.Spec)
+	case actionRestart:
+		a.app.Restart(*req.Spec)
+	case actionReload:
+		if err := a.install(ctx, *req.Spec, tap); err != nil {
+			return State{}, err
+		}
+		a.app.Restart(*req.Spec)
+	}
+	return a.app.Settled(ctx, time.Duration(req.WaitMillis)*time.Millisecond), nil
+}

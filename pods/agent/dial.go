@@ -1,0 +1,86 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	dialTime    = 5 * time.Second
+	maxDials    = 1024
+	dialUpgrade = "podgate-tcp"
+)
+
+// serveDial is GET /v1/dial: after 101 the connection is the app's.
+func (a *agent) serveDial(w http.ResponseWriter, r *http.Request) error {
+	port, err := parsePort(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	if !strings.EqualFold(r.Header.Get("Upgrade"), dialUpgrade) || !strings.EqualFold(r.Header.Get("Connection"), "upgrade") {
+		return badRequest("send Connection: Upgrade and Upgrade: %s", dialUpgrade)
+	}
+	select {
+	case a.dials <- struct{}{}:
+		defer func() { <-a.dials }()
+	default:
+		return faultf(FaultBusy, "%d connections to apps are open already", maxDials)
+	}
+	app, err := dialPort(r.Context(), port, dialTime)
+	if err != nil {
+		return faultf(FaultNotListening, "nothing in the pod answers on port %d; start an app that listens on $PORT", port)
+	}
+	defer app.Close()
+	server, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	server.SetDeadline(time.Time{})
+	// The request's context has ended with the hijack; the agent's goes on.
+	stop := context.AfterFunc(a.ctx, func() {
+		server.Close()
+		app.Close()
+	})
+	defer stop()
+	const answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + dialUpgrade + "\r\n\r\n"
+	if _, err := io.WriteString(server, answer); err != nil {
+		return nil
+	}
+	pipe(server, app, io.LimitReader(buf.Reader, int64(buf.Reader.Buffered())))
+	return nil
+}
+
+// pipe copies both ways until both are at their end, or one fails. early is
+// what has been read of server already. The end of one way is passed on as the
+// end of that way only, where the connection can tell it.
+func pipe(server, app net.Conn, early io.Reader) {
+	done := make(chan bool, 2)
+	go func() {
+		_, err := io.Copy(app, early)
+		if err == nil {
+			_, err = io.Copy(app, server)
+		}
+		done <- err == nil && closeWrite(app)
+	}()
+	go func() {
+		_, err := io.Copy(server, app)
+		done <- err == nil && closeWrite(server)
+	}()
+	for range 2 {
+		if !<-done {
+			server.Close()
+			app.Close()
+		}
+	}
+}
+
+// closeWrite ends one direction; false when the connection cannot.
+func closeWrite(c net.Conn) bool {
+	h, ok := c.(interface{ CloseWrite() error })
+	return ok && h.CloseWrite() == nil
+}

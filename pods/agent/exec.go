@@ -1,0 +1,262 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	maxExecs = 64
+	// pipeGrace is how long output is awaited after the shell has ended, when
+	// something that it left in the background still holds the pipe.
+	pipeGrace = 150 * time.Millisecond
+	chunkSize = 32 << 10
+)
+
+// serveExec is POST /v1/exec.
+func (a *agent) serveExec(w http.ResponseWriter, r *http.Request) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxExecBody))
+	if err != nil {
+		return err
+	}
+	req, err := parseExec(body)
+	if err != nil {
+		return err
+	}
+	select {
+	case a.execs <- struct{}{}:
+		defer func() { <-a.execs }()
+	default:
+		return faultf(FaultBusy, "%d commands run already; wait until one ends", maxExecs)
+	}
+	dir, err := a.folders.dir(req.Dir)
+	if err != nil {
+		return err
+	}
+	limit := time.Duration(req.TimeoutMillis) * time.Millisecond
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
+	defer cancel()
+	out := newEventStream(w, cancel)
+	x := &execution{
+		agent: a, out: out, limit: req.MaxOutput,
+		cmd: command{path: a.cfg.Shell, argv: []string{"sh", "-c", req.Command}, dir: dir.real(), env: a.commandEnv(req.Env)},
+	}
+	exit, err := x.run(ctx, req.Stdin)
+	if err != nil {
+		return err
+	}
+	out.send(Event{Exit: exit})
+	return nil
+}
+
+// commandEnv is what a command sees: the base, what the app sees, and what the
+// request adds.
+func (a *agent) commandEnv(extra map[string]string) []string {
+	env := newEnviron(a.cfg.Environ)
+	if spec := a.app.lastSpec(); spec != nil {
+		a.addAppEnv(env, *spec)
+	}
+	env.setAll(extra)
+	return env.list()
+}
+
+// execution is one command while it runs.
+type execution struct {
+	agent *agent
+	cmd   command
+	out   *eventStream
+	limit int // bytes kept of each stream
+
+	readers sync.WaitGroup
+}
+
+// run starts the command and returns when its shell has ended and its output
+// is sent. When ctx ends first, nothing of what it started is left on return;
+// otherwise what it left in the background lives on.
+func (x *execution) run(ctx context.Context, stdin []byte) (*Exit, error) {
+	began := time.Now()
+	p, pipes, err := x.start(stdin)
+	if err != nil {
+		return nil, faultf(FaultFailed, "the command cannot be started: %v", err)
+	}
+	stdout := x.follow("stdout", pipes.out)
+	stderr := x.follow("stderr", pipes.err)
+	timedOut := false
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		timedOut = errors.Is(ctx.Err(), context.DeadlineExceeded)
+		if err := p.killTree(); err != nil {
+			x.agent.log.Printf("command: %v", err)
+		}
+	}
+	pipes.stopInput()
+	x.settle(pipes)
+	exit := &Exit{
+		TimedOut:      timedOut,
+		DroppedStdout: stdout.dropped, DroppedStderr: stderr.dropped,
+		Millis: time.Since(began).Milliseconds(),
+	}
+	exit.Code, exit.Signal = exitCode(p.status)
+	return exit, nil
+}
+
+// settle waits for the readers. A pipe that a background process keeps open is
+// drained elsewhere from then on: closing it would kill that process at its
+// next line.
+func (x *execution) settle(pipes *execPipes) {
+	at := time.Now().Add(pipeGrace)
+	pipes.out.SetReadDeadline(at)
+	pipes.err.SetReadDeadline(at)
+	x.readers.Wait()
+}
+
+// sink is how far one stream of output has come.
+type sink struct {
+	kept    int
+	dropped int64
+}
+
+// follow sends what comes from f until its end or its deadline. The sink may
+// be read once the readers are done.
+func (x *execution) follow(stream string, f *os.File) *sink {
+	s := &sink{}
+	x.readers.Go(func() {
+		buf := make([]byte, chunkSize)
+		for {
+			n, err := f.Read(buf)
+			keep := min(n, x.limit-s.kept)
+			if keep > 0 {
+				x.out.send(Event{Stream: stream, Data: buf[:keep]})
+			}
+			s.kept += keep
+			s.dropped += int64(n - keep)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				x.agent.drains.add(f)
+				return
+			}
+			if err != nil {
+				f.Close()
+				return
+			}
+		}
+	})
+	return s
+}
+
+// execPipes are our ends of a command's descriptors.
+type execPipes struct {
+	out, err *os.File
+	in       *os.File // nil when there is no input
+}
+
+func (p *execPipes) stopInput() {
+	if p.in != nil {
+		p.in.Close()
+	}
+}
+
+func (x *execution) start(stdin []byte) (*proc, *execPipes, error) {
+	var pipes execPipes
+	var ends []*os.File // the child's
+	defer func() {
+		for _, f := range ends {
+			f.Close()
+		}
+	}()
+	fail := func(err error) (*proc, *execPipes, error) {
+		for _, f := range []*os.File{pipes.out, pipes.err, pipes.in} {
+			if f != nil {
+				f.Close()
+			}
+		}
+		return nil, nil, err
+	}
+	in, mine, err := inputFor(stdin)
+	if err != nil {
+		return fail(err)
+	}
+	pipes.in = mine
+	ends = append(ends, in)
+	for _, to := range []**os.File{&pipes.out, &pipes.err} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return fail(err)
+		}
+		*to = r
+		ends = append(ends, w)
+	}
+	x.cmd.files = [3]*os.File(ends)
+	p, err := x.agent.procs.start(x.cmd)
+	if err != nil {
+		return fail(err)
+	}
+	if mine != nil {
+		// Ends when all is written, when nobody reads any more (EPIPE; the
+		// Go runtime raises no signal for it beyond descriptors 1 and 2), or
+		// when stopInput closes the file.
+		go func() {
+			mine.Write(stdin)
+			mine.Close()
+		}()
+	}
+	return p, &pipes, nil
+}
+
+func inputFor(stdin []byte) (theirs, ours *os.File, err error) {
+	if len(stdin) > 0 {
+		return os.Pipe()
+	}
+	theirs, err = os.Open(os.DevNull)
+	return theirs, nil, err
+}
+
+// drains reads and drops what background processes write to pipes whose
+// command is over. It holds a bounded number: past it the oldest is closed.
+type drains struct {
+	mu    sync.Mutex
+	files []*os.File
+}
+
+const maxDrains = 128
+
+func (d *drains) add(f *os.File) {
+	d.mu.Lock()
+	if len(d.files) >= maxDrains {
+		d.files[0].Close()
+		d.files = d.files[1:]
+	}
+	d.files = append(d.files, f)
+	d.mu.Unlock()
+	f.SetReadDeadline(time.Time{})
+	go func() {
+		io.Copy(io.Discard, struct{ io.Reader }{f})
+		d.remove(f)
+	}()
+}
+
+func (d *drains) remove(f *os.File) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f.Close()
+	for i, g := range d.files {
+		if f == g {
+			d.files = append(d.files[:i:i], d.files[i+1:]...)
+			return
+		}
+	}
+}
+
+func (d *drains) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.files {
+		f.Close()
+	}
+	d.files = nil
+}

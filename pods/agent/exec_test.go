@@ -1,0 +1,256 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestExec(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	if err := os.MkdirAll(a.home("app/sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		req  ExecRequest
+		code int
+		sig  string
+		out  string
+		err  string
+	}{
+		{"streams apart", ExecRequest{Command: "echo out; echo err >&2"}, 0, "", "out\n", "err\n"},
+		{"exit code", ExecRequest{Command: "exit 42"}, 42, "", "", ""},
+		{"no such command", ExecRequest{Command: "exec /nonexistent/x 2>/dev/null"}, 127, "", "", ""},
+		{"signal", ExecRequest{Command: "kill -9 $$"}, 137, "SIGKILL", "", ""},
+		{"signal by name", ExecRequest{Command: "kill -TERM $$"}, 143, "SIGTERM", "", ""},
+		{"stdin", ExecRequest{Command: "cat", Stdin: []byte("a\x00b\xff")}, 0, "", "a\x00b\xff", ""},
+		{"no stdin", ExecRequest{Command: "cat; echo end"}, 0, "", "end\n", ""},
+		{"env", ExecRequest{Command: `echo "$X-$USER"`, Env: map[string]string{"X": "1 2"}}, 0, "", "1 2-pod\n", ""},
+		{"default folder", ExecRequest{Command: "pwd"}, 0, "", a.home("app") + "\n", ""},
+		{"relative folder", ExecRequest{Command: "pwd", Dir: "sub"}, 0, "", a.home("app/sub") + "\n", ""},
+		{"absolute folder", ExecRequest{Command: "pwd", Dir: "/home/pod"}, 0, "", a.home("") + "\n", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.req.TimeoutMillis, c.req.MaxOutput = 20000, 1000
+			got := a.exec(c.req)
+			if got.Code != c.code || got.Signal != c.sig || got.stdout != c.out || got.stderr != c.err {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+func TestExecOutputLimit(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	got := a.exec(ExecRequest{Command: "head -c 3000000 /dev/zero; echo 123456 >&2", TimeoutMillis: 20000, MaxOutput: 5})
+	if len(got.stdout) != 5 || got.DroppedStdout != 3000000-5 || got.stderr != "12345" || got.DroppedStderr != 2 {
+		t.Errorf("kept %d and %q, dropped %d and %d", len(got.stdout), got.stderr, got.DroppedStdout, got.DroppedStderr)
+	}
+}
+
+// Input that nobody reads must not keep a command open.
+func TestExecUnreadInput(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	got := a.exec(ExecRequest{Command: "exit 3", Stdin: make([]byte, 1<<20), TimeoutMillis: 20000})
+	if got.Code != 3 || got.Millis > 10000 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestExecStreams(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	body, _ := json.Marshal(ExecRequest{Command: "echo first; read x < go; echo last", TimeoutMillis: 20000, MaxOutput: 100})
+	a.run("mkfifo go")
+	resp, err := a.http.Post("http://agent"+PathExec, "application/json", strings.NewReader(string(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	first := true
+	var out string
+	err = readEvents(resp.Body, func(e Event) {
+		out += string(e.Data)
+		if first {
+			first = false
+			// The command goes on only after its first line has arrived.
+			a.run("echo > go")
+		}
+	})
+	if err != nil || out != "first\nlast\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// The ways in which a grandchild can slip out of what a naive kill reaches.
+var escapes = map[string]string{
+	"child":           "sleep %s",
+	"background":      "sleep %s & wait",
+	"setsid":          "setsid sleep %s & wait; sleep 60",
+	"double fork":     "(setsid sh -c 'sleep %s & exit 0' &) ; sleep 60",
+	"no environment":  "(env -i setsid /bin/sh -c 'sleep %s & exit 0' &) ; sleep 60",
+	"ignores signals": "trap '' TERM INT HUP; (trap '' TERM; setsid sleep %s) & sleep 60",
+	"stopped":         "sleep %s & kill -STOP $!; sleep 60",
+	"all of it":       "(env -i setsid /bin/sh -c 'trap \"\" TERM; (sleep %s &) ; exit 0' >/dev/null 2>&1 &) ; sleep 60",
+}
+
+func TestExecTimeLimitKillsAll(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	n := 0
+	for name, script := range escapes {
+		n++
+		id := fmt.Sprintf("7%d1.%d", n, time.Now().UnixNano()%1e9)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := a.exec(ExecRequest{Command: "echo began; " + fmt.Sprintf(script, id), TimeoutMillis: 700, MaxOutput: 100})
+			if !got.TimedOut || got.Code != 137 || got.Signal != "SIGKILL" || got.stdout != "began\n" {
+				t.Errorf("%+v", got)
+			}
+			if alive(id) {
+				t.Error("a process is left")
+			}
+		})
+	}
+}
+
+// A tree that grows while it is killed.
+func TestExecTimeLimitKillsForks(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	id := fmt.Sprintf("8001.%d", time.Now().UnixNano()%1e9)
+	script := fmt.Sprintf(`f() { setsid sh -c 'sleep %s & sleep %s' & }; i=0; while [ $i -lt 60 ]; do f; sleep 0.02; i=$((i+1)); done; wait`, id, id)
+	got := a.exec(ExecRequest{Command: script, TimeoutMillis: 500, MaxOutput: 100})
+	if !got.TimedOut || alive(id) {
+		t.Errorf("%+v, left behind: %v", got, alive(id))
+	}
+}
+
+func TestExecCancelKillsAll(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	id := fmt.Sprintf("9001.%d", time.Now().UnixNano()%1e9)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		_, err := a.tryExec(ctx, ExecRequest{Command: "setsid sleep " + id + " & wait; sleep 60", TimeoutMillis: 60000})
+		done <- err
+	}()
+	eventually(t, "the command runs", func() bool { return alive(id) })
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled command: %v", err)
+	}
+	eventually(t, "nothing is left", func() bool { return !alive(id) })
+}
+
+// A helper that a command leaves in the background lives on, also when it goes
+// on printing, and does not hold the command up.
+func TestExecBackground(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	got := a.run("(while true; do echo tick; echo >> ticks; sleep 0.05; done) & echo started")
+	if got.Code != 0 || !strings.HasPrefix(strings.ReplaceAll(got.stdout, "tick\n", ""), "started") || got.Millis > 5000 {
+		t.Fatalf("%+v", got)
+	}
+	size := func() int64 {
+		info, err := os.Stat(a.home("app/ticks"))
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	before := size()
+	eventually(t, "the helper goes on", func() bool { return size() > before+10 })
+	if err := a.end(); err != nil {
+		t.Fatal(err)
+	}
+	after := size()
+	time.Sleep(120 * time.Millisecond)
+	if size() != after {
+		t.Error("the helper outlived the agent")
+	}
+}
+
+func TestExecInParallel(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			got, err := a.tryExec(context.Background(), ExecRequest{Command: fmt.Sprintf("cat; exit %d", i), Stdin: fmt.Append(nil, i), TimeoutMillis: 20000, MaxOutput: 10})
+			if err != nil || got.Code != i || got.stdout != fmt.Sprint(i) {
+				t.Errorf("command %d: %+v, %v", i, got, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestExecAtMost(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for range maxExecs {
+		wg.Go(func() {
+			a.tryExec(ctx, ExecRequest{Command: "echo >> up; sleep 60", TimeoutMillis: 60000})
+		})
+	}
+	defer wg.Wait()
+	defer cancel()
+	eventually(t, "all run", func() bool {
+		b, _ := os.ReadFile(a.home("app/up"))
+		return len(b) == maxExecs
+	})
+	body, _ := json.Marshal(ExecRequest{Command: "true", TimeoutMillis: 1000})
+	a.refused(FaultBusy, "POST", PathExec, body)
+}
+
+func TestExecRefuses(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	a.put("file", "x")
+	for body, code := range map[string]string{
+		``:   FaultBadRequest,
+		`{}`: FaultBadRequest,
+		`{"command":"touch made","timeout_millis":0}`:                           FaultBadRequest,
+		`{"command":"touch made","timeout_millis":280001}`:                      FaultBadRequest,
+		`{"command":"touch made","timeout_millis":1000,"max_output":-1}`:        FaultBadRequest,
+		`{"command":"touch made","timeout_millis":1000,"more":1}`:               FaultBadRequest,
+		`{"command":"touch made","timeout_millis":1000} {}`:                     FaultBadRequest,
+		`{"command":"touch made\u0000","timeout_millis":1000}`:                  FaultBadRequest,
+		`{"command":"touch made","timeout_millis":1000,"env":{"A=B":"x"}}`:      FaultBadRequest,
+		`{"command":"touch made","timeout_millis":1000,"env":{"A":"\u0000"}}`:   FaultBadRequest,
+		`{"command":"touch made","timeout_millis":1000,"dir":"/etc"}`:           FaultPath,
+		`{"command":"touch made","timeout_millis":1000,"dir":"../../../etc"}`:   FaultPath,
+		`{"command":"touch made","timeout_millis":1000,"dir":"absent"}`:         FaultNotFound,
+		`{"command":"touch made","timeout_millis":1000,"dir":"file"}`:           FaultNotDir,
+		`{"command":"` + strings.Repeat("x", 128<<10) + `","timeout_millis":1}`: FaultTooLarge,
+		`"` + strings.Repeat("x", maxExecBody) + `"`:                            FaultTooLarge,
+	} {
+		a.refused(code, "POST", PathExec, []byte(body))
+	}
+	if _, err := os.Stat(a.home("app/made")); err == nil {
+		t.Error("a refused command ran")
+	}
+}
+
+func BenchmarkExec(b *testing.B) {
+	a := startAgent(b)
+	for b.Loop() {
+		if _, err := a.tryExec(context.Background(), ExecRequest{Command: "true", TimeoutMillis: 20000}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,270 @@
+package agent
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+const defaultMode = fs.FileMode(0o644)
+
+// serveWrite is PUT /v1/file: the file is complete under its name or not
+// there at all.
+func (a *agent) serveWrite(w http.ResponseWriter, r *http.Request) error {
+	q, err := parseWrite(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	if r.ContentLength > MaxFile {
+		return faultf(FaultTooLarge, "a file may have at most %d bytes", MaxFile)
+	}
+	s, err := a.folders.resolve(q.Path)
+	if err != nil {
+		return err
+	}
+	info, err := writeFile(s, q, http.MaxBytesReader(w, r.Body, MaxFile))
+	if err != nil {
+		return fileFault(s.virtual, err)
+	}
+	asked, _ := cleanPath(q.Path)
+	answer := fileInfo(info)
+	answer.Name = asked
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// writeFile puts body at s by way of a temporary file beside it.
+func writeFile(s spot, q writeQuery, body io.Reader) (fs.FileInfo, error) {
+	mode, err := targetMode(s, q.Mode)
+	if err != nil {
+		return nil, err
+	}
+	root, dir := s.place.root, path.Dir(s.rel)
+	if err := root.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	tmp := path.Join(dir, ".podgate-"+rand.Text())
+	f, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := fillFile(f, mode, body)
+	if err == nil {
+		err = root.Rename(tmp, s.rel)
+	}
+	if err != nil {
+		root.Remove(tmp)
+		return nil, err
+	}
+	return info, nil
+}
+
+func fillFile(f *os.File, mode fs.FileMode, body io.Reader) (fs.FileInfo, error) {
+	_, err := io.Copy(f, body)
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if err == nil {
+		// Without it a crash of the machine could leave the new name with
+		// no content.
+		err = f.Sync()
+	}
+	info, serr := f.Stat()
+	return info, errors.Join(err, serr, f.Close())
+}
+
+// targetMode is the mode that a write leaves: the asked one, else that of the
+// file it replaces. Only a regular file may be replaced.
+func targetMode(s spot, asked *fs.FileMode) (fs.FileMode, error) {
+	if s.rel == "." {
+		return 0, faultf(FaultIsDir, "%s is a directory", s.virtual)
+	}
+	mode := defaultMode
+	info, err := s.place.root.Lstat(s.rel)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return 0, err
+	case info.IsDir():
+		return 0, faultf(FaultIsDir, "%s is a directory", s.virtual)
+	case !info.Mode().IsRegular():
+		return 0, errSpecial(s.virtual)
+	default:
+		mode = info.Mode().Perm()
+	}
+	if asked != nil {
+		mode = *asked
+	}
+	return mode, nil
+}
+
+func errSpecial(p string) *Fault {
+	return faultf(FaultFailed, "%s is not a regular file", p)
+}
+
+// serveRead is GET /v1/file.
+func (a *agent) serveRead(w http.ResponseWriter, r *http.Request) error {
+	q, err := parseRead(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	s, err := a.folders.resolve(q.Path)
+	if err != nil {
+		return err
+	}
+	data, info, err := readFile(s, q.Offset, q.Limit)
+	if err != nil {
+		return fileFault(s.virtual, err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Length", strconv.Itoa(len(data)))
+	h.Set("X-File-Size", strconv.FormatInt(info.Size(), 10))
+	h.Set("X-File-Mode", octal(info.Mode()))
+	h.Set("X-File-Modified", info.ModTime().UTC().Format(time.RFC3339Nano))
+	w.Write(data)
+	return nil
+}
+
+// readFile reads at most limit bytes at offset, into memory first: a file that
+// grows or shrinks meanwhile changes neither length nor bound of the answer.
+func readFile(s spot, offset, limit int64) ([]byte, fs.FileInfo, error) {
+	f, info, err := openRegular(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	size := min(limit, max(0, info.Size()-offset))
+	buf := make([]byte, size)
+	n, err := io.ReadFull(io.NewSectionReader(f, offset, size), buf)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, nil, err
+	}
+	return buf[:n], info, nil
+}
+
+// openRegular opens a regular file for reading. A device is refused before it
+// is opened, since opening alone can act; O_NONBLOCK and the second look catch
+// a pipe that takes the file's place in between.
+func openRegular(s spot) (*os.File, fs.FileInfo, error) {
+	info, err := s.place.root.Lstat(s.rel)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := wantRegular(s, info); err != nil {
+		return nil, nil, err
+	}
+	f, err := s.place.root.OpenFile(s.rel, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err = f.Stat()
+	if err == nil {
+		err = wantRegular(s, info)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
+}
+
+func wantRegular(s spot, info fs.FileInfo) error {
+	switch {
+	case info.IsDir():
+		return faultf(FaultIsDir, "%s is a directory", s.virtual)
+	case !info.Mode().IsRegular():
+		return errSpecial(s.virtual)
+	}
+	return nil
+}
+
+// serveDir is GET /v1/dir.
+func (a *agent) serveDir(w http.ResponseWriter, r *http.Request) error {
+	q, err := parseDir(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	s, err := a.folders.dir(q.Path)
+	if err != nil {
+		return err
+	}
+	names, cut, err := listNames(s, MaxEntries)
+	if err != nil {
+		return fileFault(s.virtual, err)
+	}
+	asked, _ := cleanPath(q.Path)
+	l := Listing{Path: asked, Entries: []FileInfo{}, Cut: cut}
+	for _, name := range names {
+		if e, ok := entry(s, name); ok {
+			l.Entries = append(l.Entries, e)
+		}
+	}
+	writeJSON(w, http.StatusOK, l)
+	return nil
+}
+
+// listNames returns the first limit names in order, whatever the directory's
+// size, holding at most a few times limit in memory.
+func listNames(s spot, limit int) (names []string, cut bool, err error) {
+	d, err := s.place.root.OpenFile(s.rel, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, false, err
+	}
+	defer d.Close()
+	for {
+		some, err := d.Readdirnames(limit)
+		names = append(names, some...)
+		slices.Sort(names)
+		if len(names) > limit {
+			names, cut = names[:limit], true
+		}
+		if err == io.EOF {
+			return names, cut, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+// entry describes one name in a directory; false when it went away meanwhile.
+func entry(dir spot, name string) (FileInfo, bool) {
+	rel := path.Join(dir.rel, name)
+	info, err := dir.place.root.Lstat(rel)
+	if err != nil {
+		return FileInfo{}, false
+	}
+	e := fileInfo(info)
+	if e.Type == "symlink" {
+		e.Target, _ = dir.place.root.Readlink(rel)
+	}
+	return e, true
+}
+
+func fileInfo(info fs.FileInfo) FileInfo {
+	typ := "other"
+	switch m := info.Mode(); {
+	case m.IsRegular():
+		typ = "file"
+	case m.IsDir():
+		typ = "dir"
+	case m&fs.ModeSymlink != 0:
+		typ = "symlink"
+	}
+	return FileInfo{
+		Name: info.Name(), Type: typ, Size: info.Size(),
+		Mode: octal(info.Mode()), Modified: info.ModTime().UTC(),
+	}
+}
+
+func octal(m fs.FileMode) string { return fmt.Sprintf("%04o", m.Perm()) }

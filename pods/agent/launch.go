@@ -1,0 +1,241 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	installTime = 15 * time.Minute
+	probeTime   = time.Second
+	// lastWords is how long output is read after everything that could write
+	// it has been killed.
+	lastWords = 500 * time.Millisecond
+)
+
+// addAppEnv adds what the app is told. The pod's own settings win over those of
+// the spec: an app that listens elsewhere could not be reached.
+func (a *agent) addAppEnv(env *environ, spec AppSpec) {
+	env.setAll(spec.Env)
+	env.set("PORT", strconv.Itoa(spec.Port))
+	env.setDefault("HOST", "127.0.0.1")
+	env.set("PODGATE_NAME", spec.Name)
+	if spec.URL != "" {
+		env.set("PODGATE_URL", spec.URL)
+	}
+	if spec.Preset == presetPython {
+		// Output would otherwise reach the log in blocks, much later.
+		env.setDefault("PYTHONUNBUFFERED", "1")
+	}
+	if extra := toolPath(spec.Preset, a.appDir()); extra != "" {
+		env.set("PATH", extra+":"+env.get("PATH"))
+	}
+}
+
+func (a *agent) appDir() string { return filepath.Join(a.cfg.Home, "app") }
+
+func (a *agent) appEnv(spec AppSpec) []string {
+	env := newEnviron(a.cfg.Environ)
+	a.addAppEnv(env, spec)
+	return env.list()
+}
+
+// Launch implements launcher.
+func (a *agent) Launch(spec AppSpec) (child, string, error) {
+	if err := os.MkdirAll(a.appDir(), 0o755); err != nil {
+		return nil, "", err
+	}
+	env := a.appEnv(spec)
+	start, err := planStart(spec, a.appDir(), newEnviron(env).get("PATH"))
+	if err != nil {
+		return nil, "", err
+	}
+	c := command{path: a.cfg.Shell, argv: []string{"sh", "-c", start.shell}, dir: a.appDir(), env: env}
+	if start.static {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(spec.Port))
+		c.path, c.argv = a.cfg.Self, []string{roleStatic, a.appDir(), addr}
+	}
+	p, err := a.spawn(c, sourceApp, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	return p, start.String(), nil
+}
+
+// Answers implements launcher.
+func (a *agent) Answers(port int) bool {
+	conn, err := dialPort(context.Background(), port, probeTime)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// Remark implements launcher.
+func (a *agent) Remark(format string, args ...any) { a.logs.remark(format, args...) }
+
+// Tail implements launcher.
+func (a *agent) Tail(lines int) []LogLine {
+	return a.logs.find(logQuery{Lines: lines, Source: sourceApp})
+}
+
+// logged is a process whose output goes to the log.
+type logged struct {
+	*proc
+	grace   time.Duration
+	agent   *agent
+	outputs [2]*os.File
+	readers sync.WaitGroup
+}
+
+// spawn starts c with its output going to the log under source, and to tap.
+func (a *agent) spawn(c command, source string, tap func([]byte)) (*logged, error) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	l := &logged{agent: a, grace: a.cfg.GraceStop}
+	c.files[0] = null
+	for i := range l.outputs {
+		r, w, err := os.Pipe()
+		if err != nil {
+			l.closeOutputs()
+			return nil, err
+		}
+		defer w.Close()
+		l.outputs[i], c.files[1+i] = r, w
+	}
+	if l.proc, err = a.procs.start(c); err != nil {
+		l.closeOutputs()
+		return nil, err
+	}
+	for i, stream := range []string{"stdout", "stderr"} {
+		l.readers.Go(func() {
+			readLines(l.outputs[i], func(lines []string) { a.logs.add(source, stream, lines...) }, tap)
+		})
+	}
+	return l, nil
+}
+
+func (l *logged) closeOutputs() {
+	for _, f := range l.outputs {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+func (l *logged) PID() int              { return l.pid }
+func (l *logged) Done() <-chan struct{} { return l.done }
+
+func (l *logged) End() string { return describeExit(l.status) }
+
+// Stop implements child.
+func (l *logged) Stop() {
+	if !l.exited() {
+		l.signalGroup(syscall.SIGTERM)
+		t := time.NewTimer(l.grace)
+		select {
+		case <-l.done:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+	l.finish()
+}
+
+// finish kills what is left and reads the last output.
+func (l *logged) finish() {
+	if err := l.killTree(); err != nil {
+		l.agent.log.Printf("app: %v", err)
+	}
+	t := time.AfterFunc(lastWords, l.closeOutputs)
+	l.readers.Wait()
+	t.Stop()
+}
+
+// install runs the preset's install step, if the app has one. The app goes on
+// as it was meanwhile, and also when the install fails.
+func (a *agent) install(ctx context.Context, spec AppSpec, tap func([]byte)) error {
+	shell, err := planInstall(spec, a.appDir())
+	if err != nil || shell == "" {
+		return err
+	}
+	ctx, end := a.installs.begin(ctx)
+	defer end()
+	done := a.app.Preparing()
+	err = a.runInstall(ctx, spec, shell, tap)
+	done(err)
+	return err
+}
+
+func (a *agent) runInstall(ctx context.Context, spec AppSpec, shell string, tap func([]byte)) error {
+	a.Remark("install: %s", shell)
+	c := command{path: a.cfg.Shell, argv: []string{"sh", "-c", shell}, dir: a.appDir(), env: a.appEnv(spec)}
+	l, err := a.spawn(c, sourceInstall, tap)
+	if err != nil {
+		return err
+	}
+	defer l.finish()
+	select {
+	case <-l.done:
+	case <-ctx.Done():
+		return faultf(FaultFailed, "the install was cancelled or took over %v; the app was left as it was", installTime)
+	}
+	if code, _ := exitCode(l.status); code != 0 {
+		return faultf(FaultFailed, "the install (%s) %s; the app was left as it was. See the logs with source install", shell, describeExit(l.status))
+	}
+	return nil
+}
+
+// installs lets one install run at a time; a newer one, or cancel, ends the
+// one that runs.
+type installs struct {
+	mu   sync.Mutex
+	stop context.CancelFunc
+	turn sync.Mutex
+}
+
+func (i *installs) begin(ctx context.Context) (context.Context, func()) {
+	i.cancel()
+	i.turn.Lock()
+	ctx, stop := context.WithTimeout(ctx, installTime)
+	i.mu.Lock()
+	i.stop = stop
+	i.mu.Unlock()
+	return ctx, func() {
+		stop()
+		i.turn.Unlock()
+	}
+}
+
+func (i *installs) cancel() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.stop != nil {
+		i.stop()
+	}
+}
+
+// dialPort connects to the pod's own loopback. Servers told to listen on
+// «localhost» may have taken ::1 only, so that is tried second.
+func dialPort(ctx context.Context, port int, wait time.Duration) (net.Conn, error) {
+	d := net.Dialer{Timeout: wait}
+	conn, err := d.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err == nil {
+		return conn, nil
+	}
+	if conn, err6 := d.DialContext(ctx, "tcp", fmt.Sprintf("[::1]:%d", port)); err6 == nil {
+		return conn, nil
+	}
+	return nil, err
+}

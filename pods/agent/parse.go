@@ -1,0 +1,300 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Bounds of requests beside those of wire.go.
+const (
+	maxAppBody   = 512 << 10
+	maxExecBody  = 16 << 20 // MaxFile of stdin as base64, and the rest
+	maxCommand   = 128<<10 - 1
+	maxEnv       = 256 << 10 // of all names and values together
+	maxKeep      = 16 << 20  // of max_output
+	maxGrep      = 1000
+	maxWait      = 10 * time.Minute
+	defaultLines = 100
+)
+
+type writeQuery struct {
+	Path string
+	Mode *fs.FileMode // nil: as it was, else 0644
+}
+
+type readQuery struct {
+	Path          string
+	Offset, Limit int64
+}
+
+type dirQuery struct{ Path string }
+
+type logQuery struct {
+	Lines  int
+	Since  time.Time
+	Grep   string
+	Source string
+}
+
+// query is a request's parameters, of which each may come once and all must be
+// known.
+type query map[string]string
+
+func parseQuery(raw string, known ...string) (query, error) {
+	vals, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, badRequest("the query cannot be read: %v", err)
+	}
+	q := query{}
+	for _, k := range sortedKeys(vals) {
+		if !slices.Contains(known, k) {
+			return nil, badRequest("unknown parameter %q; known are %s", k, strings.Join(known, ", "))
+		}
+		if len(vals[k]) != 1 {
+			return nil, badRequest("parameter %s is given more than once", k)
+		}
+		q[k] = vals[k][0]
+	}
+	return q, nil
+}
+
+// number reads a decimal parameter from lo to hi; def when it is absent.
+func (q query) number(name string, def, lo, hi int64) (int64, error) {
+	s, ok := q[name]
+	if !ok {
+		return def, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil || int64(n) < lo || int64(n) > hi {
+		return 0, badRequest("%s must be a number from %d to %d", name, lo, hi)
+	}
+	return int64(n), nil
+}
+
+func parseWrite(raw string) (writeQuery, error) {
+	q, err := parseQuery(raw, "path", "mode")
+	if err != nil {
+		return writeQuery{}, err
+	}
+	if strings.HasSuffix(q["path"], "/") {
+		return writeQuery{}, faultf(FaultIsDir, "path names a directory; write to a file in it")
+	}
+	out := writeQuery{Path: q["path"]}
+	if s, ok := q["mode"]; ok {
+		n, err := strconv.ParseUint(s, 8, 32)
+		if err != nil || n > 0o777 || len(s) > 5 {
+			return writeQuery{}, badRequest("mode must be octal, 0000 to 0777")
+		}
+		m := fs.FileMode(n)
+		out.Mode = &m
+	}
+	return out, checkPath(out.Path)
+}
+
+func parseRead(raw string) (readQuery, error) {
+	q, err := parseQuery(raw, "path", "offset", "limit")
+	if err != nil {
+		return readQuery{}, err
+	}
+	off, err := q.number("offset", 0, 0, 1<<62)
+	if err != nil {
+		return readQuery{}, err
+	}
+	limit, err := q.number("limit", MaxRead, 1, MaxRead)
+	if err != nil {
+		return readQuery{}, err
+	}
+	return readQuery{Path: q["path"], Offset: off, Limit: limit}, checkPath(q["path"])
+}
+
+func parseDir(raw string) (dirQuery, error) {
+	q, err := parseQuery(raw, "path")
+	if err != nil {
+		return dirQuery{}, err
+	}
+	p, ok := q["path"]
+	if !ok || p == "" {
+		p = podApp
+	}
+	return dirQuery{Path: p}, checkPath(p)
+}
+
+func checkPath(p string) error {
+	_, err := cleanPath(p)
+	return err
+}
+
+func parseLogs(raw string) (logQuery, error) {
+	q, err := parseQuery(raw, "lines", "since", "grep", "source")
+	if err != nil {
+		return logQuery{}, err
+	}
+	n, err := q.number("lines", defaultLines, 1, MaxLines)
+	if err != nil {
+		return logQuery{}, err
+	}
+	out := logQuery{Lines: int(n), Grep: q["grep"], Source: q["source"]}
+	if len(out.Grep) > maxGrep {
+		return logQuery{}, badRequest("grep is over %d bytes", maxGrep)
+	}
+	if !slices.Contains([]string{"", sourceApp, sourceAgent, sourceInstall}, out.Source) {
+		return logQuery{}, badRequest("source must be app, agent or install")
+	}
+	if s, ok := q["since"]; ok && s != "" {
+		if out.Since, err = time.Parse(time.RFC3339, s); err != nil {
+			return logQuery{}, badRequest("since must be a time such as 2026-01-31T12:00:00Z")
+		}
+	}
+	return out, nil
+}
+
+func parsePort(raw string) (int, error) {
+	q, err := parseQuery(raw, "port")
+	if err != nil {
+		return 0, err
+	}
+	n, err := q.number("port", 0, 1, 65535)
+	if err == nil && n == 0 {
+		err = badRequest("port is missing")
+	}
+	return int(n), err
+}
+
+// decode reads exactly one JSON object with known fields only.
+func decode(body []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		if errors.Is(err, io.EOF) {
+			return badRequest("the body is empty; send a JSON object")
+		}
+		return badRequest("the body is not the expected JSON: %v", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return badRequest("the body goes on after the JSON object")
+	}
+	return nil
+}
+
+func parseExec(body []byte) (ExecRequest, error) {
+	var r ExecRequest
+	if err := decode(body, &r); err != nil {
+		return ExecRequest{}, err
+	}
+	if r.Dir == "" {
+		r.Dir = podApp
+	}
+	switch maxMillis := int(MaxExecTimeout / time.Millisecond); {
+	case strings.TrimSpace(r.Command) == "":
+		return ExecRequest{}, badRequest("command is empty")
+	case len(r.Command) > maxCommand:
+		return ExecRequest{}, faultf(FaultTooLarge, "command is over %d bytes; write it to a file and run that", maxCommand)
+	case strings.ContainsRune(r.Command, 0):
+		return ExecRequest{}, badRequest("command has a NUL byte")
+	case r.TimeoutMillis < 1 || r.TimeoutMillis > maxMillis:
+		return ExecRequest{}, badRequest("timeout_millis must be 1 to %d", maxMillis)
+	case r.MaxOutput < 0 || r.MaxOutput > maxKeep:
+		return ExecRequest{}, badRequest("max_output must be 0 to %d", maxKeep)
+	case len(r.Stdin) > MaxFile:
+		return ExecRequest{}, faultf(FaultTooLarge, "stdin is over %d bytes", MaxFile)
+	}
+	if err := checkPath(r.Dir); err != nil {
+		return ExecRequest{}, err
+	}
+	return r, checkEnv(r.Env)
+}
+
+func parseApp(body []byte) (AppRequest, error) {
+	var r AppRequest
+	if err := decode(body, &r); err != nil {
+		return AppRequest{}, err
+	}
+	if r.WaitMillis < 0 || r.WaitMillis > int(maxWait/time.Millisecond) {
+		return AppRequest{}, badRequest("wait_millis must be 0 to %d", maxWait/time.Millisecond)
+	}
+	switch r.Action {
+	case actionStop:
+		return r, nil
+	case actionStart, actionRestart, actionReload:
+		if r.Spec == nil {
+			return AppRequest{}, badRequest("%s needs spec", r.Action)
+		}
+		return r, checkSpec(r.Spec)
+	}
+	return AppRequest{}, badRequest("action must be start, stop, restart or reload")
+}
+
+func checkSpec(s *AppSpec) error {
+	switch {
+	case !slices.Contains(presets, s.Preset):
+		return badRequest("preset must be one of %s", strings.Join(presets, ", "))
+	case s.Port < 1 || s.Port > 65535:
+		return badRequest("port must be 1 to 65535")
+	case !isLabel(s.Name):
+		return badRequest("name must be a DNS label")
+	}
+	if s.URL != "" {
+		u, err := url.Parse(s.URL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || len(s.URL) > 2048 {
+			return badRequest("url must be an http or https address")
+		}
+	}
+	return checkEnv(s.Env)
+}
+
+func isLabel(s string) bool {
+	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+func checkEnv(env map[string]string) error {
+	total := 0
+	for _, name := range sortedKeys(env) {
+		v := env[name]
+		if !isEnvName(name) {
+			return badRequest("environment name %q must be letters, digits and _ and not start with a digit", name)
+		}
+		if strings.ContainsRune(v, 0) {
+			return badRequest("the value of %s has a NUL byte", name)
+		}
+		// The kernel's own bound for one entry.
+		if len(name)+len(v)+2 > 128<<10 {
+			return faultf(FaultTooLarge, "the value of %s is over %d bytes", name, 128<<10)
+		}
+		total += len(name) + len(v) + 2
+	}
+	if total > maxEnv {
+		return faultf(FaultTooLarge, "the environment is over %d bytes", maxEnv)
+	}
+	return nil
+}
+
+func isEnvName(s string) bool {
+	for i, c := range []byte(s) {
+		letter := c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	return slices.Sorted(maps.Keys(m))
+}

@@ -1,0 +1,258 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	killPatience = 10 * time.Second // until a tree that will not die is reported
+	oomScore     = 500              // the kernel should take an app before the agent
+)
+
+// awaitChild waits until the child pid, or any when pid is 0, is dead, and
+// leaves it to be collected.
+func awaitChild(pid int) (int, error) {
+	kind := unix.P_PID
+	if pid == 0 {
+		kind = unix.P_ALL
+	}
+
+	var info unix.Siginfo
+	if err := unix.Waitid(kind, pid, &info, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		return 0, err
+	}
+	if pid == 0 {
+		pid = siginfoPID(&info)
+	}
+	return pid, nil
+}
+
+// markProcess gives a fresh child a second mark that survives a cleared
+// environment: the soft limit of file locks, which the kernel inherits and
+// shows but has not used since Linux 2.4. It follows the fork by microseconds,
+// long before a shell can have read its command.
+func markProcess(pid int, m mark, raiseOOM bool) {
+	var lim unix.Rlimit
+	if unix.Prlimit(pid, unix.RLIMIT_LOCKS, nil, &lim) == nil && lim.Max >= uint64(m) {
+		lim.Cur = uint64(m)
+		unix.Prlimit(pid, unix.RLIMIT_LOCKS, &lim, nil)
+	}
+	if raiseOOM {
+		os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(oomScore)), 0)
+	}
+}
+
+// entryOf is one process as /proc shows it.
+type entryOf struct {
+	pid, ppid, session int
+	state              byte
+	ticks              uint64 // user and system time, also of collected children
+	pages              int64  // resident
+	start              string // ticks after boot; with pid it names a process for good
+}
+
+func (e entryOf) dead() bool { return e.state == 'Z' || e.state == 'X' }
+
+// readProcess reads /proc/PID/stat.
+func readProcess(pid int) (entryOf, bool) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return entryOf{}, false
+	}
+	return parseStat(pid, b)
+}
+
+// parseStat reads the fields of proc(5). The name in parentheses may hold
+// anything, also parentheses and spaces, so the last ")" ends it.
+func parseStat(pid int, b []byte) (entryOf, bool) {
+	i := bytes.LastIndexByte(b, ')')
+	if i < 0 {
+		return entryOf{}, false
+	}
+	f := strings.Fields(string(b[i+1:]))
+	if len(f) < 22 || len(f[0]) != 1 {
+		return entryOf{}, false
+	}
+	e := entryOf{pid: pid, state: f[0][0], start: f[19]}
+	e.ppid, _ = strconv.Atoi(f[1])
+	e.session, _ = strconv.Atoi(f[3])
+	for _, s := range f[11:15] {
+		n, _ := strconv.ParseUint(s, 10, 64)
+		e.ticks += n
+	}
+	e.pages, _ = strconv.ParseInt(f[21], 10, 64)
+	return e, true
+}
+
+func listProcesses() ([]entryOf, error) {
+	d, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var out []entryOf
+	for _, n := range names {
+		pid, err := strconv.Atoi(n)
+		if err != nil {
+			continue
+		}
+		if e, ok := readProcess(pid); ok {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
+// marks finds the marks that a process carries, in its environment and in its
+// limit.
+func marks(pid int) []mark {
+	var found []mark
+	dir := "/proc/" + strconv.Itoa(pid)
+	if env, err := os.ReadFile(dir + "/environ"); err == nil {
+		for kv := range bytes.SplitSeq(env, []byte{0}) {
+			if v, ok := bytes.CutPrefix(kv, []byte(markEnv+"=")); ok {
+				if n, err := strconv.ParseUint(string(v), 16, 64); err == nil {
+					found = append(found, mark(n))
+				}
+			}
+		}
+	}
+	if lim, err := os.ReadFile(dir + "/limits"); err == nil {
+		if _, rest, ok := bytes.Cut(lim, []byte("Max file locks")); ok {
+			if f := bytes.Fields(rest); len(f) > 0 {
+				if n, err := strconv.ParseUint(string(f[0]), 10, 64); err == nil {
+					found = append(found, mark(n))
+				}
+			}
+		}
+	}
+	return found
+}
+
+// members lists the living processes that carry a mark which match accepts,
+// that are of leader's session while leader still holds its pid, and all their
+// descendants. The agent itself is never among them.
+func members(match func(mark) bool, leader *proc) ([]entryOf, error) {
+	all, err := listProcesses()
+	if err != nil {
+		return nil, err
+	}
+	session := 0
+	if leader != nil && leader.leads() {
+		session = leader.pid
+	}
+	in := map[int]bool{}
+	for _, e := range all {
+		if session != 0 && e.session == session {
+			in[e.pid] = true
+			continue
+		}
+		for _, m := range marks(e.pid) {
+			in[e.pid] = in[e.pid] || match(m)
+		}
+	}
+	self := os.Getpid()
+	delete(in, self)
+	for grew := true; grew; {
+		grew = false
+		for _, e := range all {
+			if in[e.ppid] && !in[e.pid] && e.pid != self {
+				in[e.pid], grew = true, true
+			}
+		}
+	}
+	var out []entryOf
+	for _, e := range all {
+		if in[e.pid] && !e.dead() {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
+// killMarked ends all members and returns when none is left. They are stopped
+// first, so that a tree that forks faster than we look cannot win.
+func killMarked(match func(mark) bool, leader *proc) error {
+	deadline := time.Now().Add(killPatience)
+	pause := time.Millisecond
+	for {
+		found, err := members(match, leader)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			return nil
+		}
+		for _, e := range found {
+			signalProcess(e, syscall.SIGSTOP)
+		}
+		if more, err := members(match, leader); err == nil {
+			found = more
+		}
+		for _, e := range found {
+			signalProcess(e, syscall.SIGKILL)
+		}
+		if time.Now().After(deadline) {
+			return errors.New("processes are left that cannot be killed")
+		}
+		time.Sleep(pause)
+		pause = min(2*pause, 20*time.Millisecond)
+	}
+}
+
+// signalProcess signals the process that e describes, not one that got its pid
+// since: a pidfd is taken first, then the pid's owner is compared.
+func signalProcess(e entryOf, sig syscall.Signal) {
+	fd, err := unix.PidfdOpen(e.pid, 0)
+	if err == nil {
+		defer unix.Close(fd)
+	}
+	if now, ok := readProcess(e.pid); !ok || now.start != e.start {
+		return
+	}
+	if err != nil || unix.PidfdSendSignal(fd, sig, nil, 0) != nil {
+		syscall.Kill(e.pid, sig)
+	}
+}
+
+// guardInit makes this process fit to be PID 1 of a pod: its memory and
+// descriptors are closed to the pod (PR_SET_DUMPABLE), and signals from inside
+// do not end it. Handlers, unlike ignored signals, are not inherited.
+func guardInit() (undo func(), err error) {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return nil, err
+	}
+	sigs := make([]os.Signal, 0, 31)
+	for s := syscall.Signal(1); s <= 31; s++ {
+		switch s {
+		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCHLD, syscall.SIGURG:
+		default:
+			sigs = append(sigs, s)
+		}
+	}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, sigs...)
+	return func() { signal.Stop(c) }, nil
+}
+
+// siginfoPID reads si_pid, which x/sys/unix leaves unnamed: the first field of
+// the union, aligned to a word after three ints.
+func siginfoPID(info *unix.Siginfo) int {
+	word := unsafe.Sizeof(uintptr(0))
+	offset := (3*unsafe.Sizeof(int32(0)) + word - 1) / word * word
+	return int(*(*int32)(unsafe.Add(unsafe.Pointer(info), offset)))
+}

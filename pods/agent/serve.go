@@ -1,0 +1,179 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+)
+
+// agent is one pod's agent while it serves.
+type agent struct {
+	cfg     Config
+	ctx     context.Context // ends when the agent should
+	log     *log.Logger
+	folders *folders
+	logs    *logs
+	procs   *procs
+	app     *supervisor
+	disk    *diskMeter
+	drains  drains
+
+	execs    chan struct{} // one token a running command
+	dials    chan struct{} // one token an open connection to the app
+	installs installs
+	requests requests
+}
+
+// Serve answers the protocol of wire.go on l until ctx ends or l is closed,
+// then ends everything that it started and returns: nil when ctx ended, else
+// why it could not go on. In init mode the caller must be PID 1 of the pod and
+// must exit when Serve returns.
+func Serve(ctx context.Context, cfg Config, l net.Listener) error {
+	defer l.Close()
+	cfg = cfg.withDefaults()
+	if cfg.Init {
+		if pid := os.Getpid(); pid != 1 {
+			return fmt.Errorf("agent: init mode is for PID 1 only, this is %d", pid)
+		}
+		undo, err := guardInit()
+		if err != nil {
+			return fmt.Errorf("agent: %w", err)
+		}
+		defer undo()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a, err := newAgent(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	return a.serve(cancel, l)
+}
+
+func newAgent(ctx context.Context, cfg Config) (*agent, error) {
+	f, err := openFolders(cfg.Home, cfg.Tmp)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(cfg.Home, "app"), 0o755); err != nil {
+		f.Close()
+		return nil, err
+	}
+	l, err := openLogs(cfg.LogDir, cfg.Now)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	a := &agent{
+		cfg: cfg, ctx: ctx, log: cfg.logger(), folders: f, logs: l,
+		procs: newProcs(cfg.Init),
+		disk:  &diskMeter{dir: cfg.Home, ctx: ctx},
+		execs: make(chan struct{}, maxExecs),
+		dials: make(chan struct{}, maxDials),
+	}
+	a.app = newSupervisor(a, cfg.Now)
+	return a, nil
+}
+
+// serve runs until the listener or ctx ends. What is undone then goes from the
+// outside in: first no new requests, then no processes, then no files.
+func (a *agent) serve(cancel context.CancelFunc, l net.Listener) error {
+	srv := &http.Server{
+		Handler:           a.handler(),
+		BaseContext:       func(net.Listener) context.Context { return a.ctx },
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          a.log,
+	}
+	stop := context.AfterFunc(a.ctx, func() { l.Close() })
+	defer stop()
+	err := srv.Serve(l)
+	if a.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	cancel()
+	srv.Close()
+	a.app.Close()
+	if kerr := a.procs.close(); kerr != nil {
+		err = errors.Join(err, fmt.Errorf("agent: %w", kerr))
+	}
+	a.requests.close()
+	a.drains.close()
+	a.disk.walks.Wait()
+	a.logs.Close()
+	a.folders.Close()
+	return err
+}
+
+// handler is a route that answers or says why not.
+type handler func(http.ResponseWriter, *http.Request) error
+
+func (a *agent) handler() http.Handler {
+	rt := httprouter.New()
+	rt.RedirectTrailingSlash = false
+	rt.RedirectFixedPath = false
+	rt.HandleOPTIONS = false
+	rt.NotFound = a.route(func(http.ResponseWriter, *http.Request) error {
+		return faultf(FaultNotFound, "no such address")
+	})
+	rt.MethodNotAllowed = a.route(func(_ http.ResponseWriter, r *http.Request) error {
+		return badRequest("method %s is not for this address", r.Method)
+	})
+	rt.Handler("GET", PathState, a.route(a.serveState))
+	rt.Handler("POST", PathApp, a.route(a.serveApp))
+	rt.Handler("POST", PathExec, a.route(a.serveExec))
+	rt.Handler("PUT", PathFile, a.route(a.serveWrite))
+	rt.Handler("GET", PathFile, a.route(a.serveRead))
+	rt.Handler("GET", PathDir, a.route(a.serveDir))
+	rt.Handler("GET", PathLogs, a.route(a.serveLogs))
+	rt.Handler("GET", PathUsage, a.route(a.serveUsage))
+	rt.Handler("GET", PathDial, a.route(a.serveDial))
+	return rt
+}
+
+// route is where every refusal is written.
+func (a *agent) route(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !a.requests.enter() {
+			writeFault(w, faultf(FaultFailed, "the pod is stopping"))
+			return
+		}
+		defer a.requests.running.Done()
+		if err := h(w, r); err != nil {
+			writeFault(w, asFault(err))
+		}
+	})
+}
+
+// requests counts those under way, so that nothing is closed under them.
+type requests struct {
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup
+}
+
+func (q *requests) enter() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.running.Add(1)
+	}
+	return !q.closed
+}
+
+// close refuses further requests and waits for those under way.
+func (q *requests) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.running.Wait()
+}
