@@ -162,7 +162,8 @@ func (m cgroupMount) dir(group string) (string, error) {
 		return "", errors.New("not mounted")
 	}
 	rel, err := filepath.Rel(m.root, group)
-	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+	// A group outside the cgroup namespace begins with "/..".
+	if err != nil || strings.HasPrefix(group, "/..") || rel == ".." || strings.HasPrefix(rel, "../") {
 		return "", fmt.Errorf("the group %s is not below the mounted %s", group, m.root)
 	}
 	return filepath.Join(m.point, rel), nil
