@@ -1,0 +1,140 @@
+package sandbox
+
+import "fmt"
+
+// This file says which system calls a pod may not make. The filter is a second
+// wall: without capabilities most of these fail anyway. It takes away what a
+// process could do in a new user namespace, parts of the kernel with a history
+// of bugs, and what looks into or pushes into other processes.
+
+// Numbers of errors, the same on every Linux.
+const (
+	ePERM  = 1
+	eNOSYS = 38
+)
+
+// machine is an architecture that has a table.
+type machine struct {
+	audit uint32 // AUDIT_ARCH_…
+	last  uint32 // highest call known; higher ones answer ENOSYS, and so does the x32 range
+}
+
+var machines = map[string]machine{
+	"amd64": {audit: 0xc000003e, last: 471},
+	"arm64": {audit: 0xc00000b7, last: 471},
+}
+
+// call is one system call with its number on each architecture; -1 where it
+// does not exist.
+type call struct {
+	name         string
+	amd64, arm64 int
+}
+
+func (c call) number(arch string) int {
+	if arch == "amd64" {
+		return c.amd64
+	}
+	return c.arm64
+}
+
+// forbidden always fails with EPERM.
+var forbidden = []call{
+	// mounts and roots
+	{"mount", 165, 40}, {"umount2", 166, 39}, {"pivot_root", 155, 41}, {"chroot", 161, 51},
+	{"open_tree", 428, 428}, {"open_tree_attr", 467, 467}, {"move_mount", 429, 429},
+	{"fsopen", 430, 430}, {"fsconfig", 431, 431}, {"fsmount", 432, 432}, {"fspick", 433, 433},
+	{"mount_setattr", 442, 442}, {"statmount", 457, 457}, {"listmount", 458, 458},
+	// namespaces
+	{"setns", 308, 268}, {"unshare", 272, 97},
+	// wide parts of the kernel
+	{"bpf", 321, 280}, {"perf_event_open", 298, 241}, {"userfaultfd", 323, 282},
+	{"io_uring_setup", 425, 425}, {"io_uring_enter", 426, 426}, {"io_uring_register", 427, 427},
+	{"add_key", 248, 217}, {"request_key", 249, 218}, {"keyctl", 250, 219},
+	{"memfd_secret", 447, 447}, {"modify_ldt", 154, -1}, {"remap_file_pages", 216, 234},
+	{"move_pages", 279, 239}, {"migrate_pages", 256, 238},
+	// other processes
+	{"ptrace", 101, 117}, {"process_vm_readv", 310, 270}, {"process_vm_writev", 311, 271},
+	{"process_madvise", 440, 440}, {"pidfd_getfd", 438, 438}, {"kcmp", 312, 272},
+	// files by other ways than their path
+	{"open_by_handle_at", 304, 265}, {"lookup_dcookie", 212, 18},
+	{"fanotify_init", 300, 262}, {"fanotify_mark", 301, 263},
+	// the machine
+	{"kexec_load", 246, 104}, {"kexec_file_load", 320, 294}, {"reboot", 169, 142},
+	{"init_module", 175, 105}, {"finit_module", 313, 273}, {"delete_module", 176, 106},
+	{"create_module", 174, -1}, {"query_module", 178, -1}, {"get_kernel_syms", 177, -1},
+	{"clock_settime", 227, 112}, {"clock_adjtime", 305, 266}, {"settimeofday", 164, 170}, {"adjtimex", 159, 171},
+	{"swapon", 167, 224}, {"swapoff", 168, 225}, {"acct", 163, 89}, {"syslog", 103, 116},
+	{"quotactl", 179, 60}, {"quotactl_fd", 443, 443}, {"vhangup", 153, 58},
+	{"sethostname", 170, 161}, {"setdomainname", 171, 162}, {"iopl", 172, -1}, {"ioperm", 173, -1},
+	{"nfsservctl", 180, 42}, {"uselib", 134, -1}, {"ustat", 136, -1}, {"sysfs", 139, -1}, {"_sysctl", 156, -1},
+}
+
+// Calls that are answered by their arguments.
+var (
+	callClone       = call{"clone", 56, 220}
+	callClone3      = call{"clone3", 435, 435}
+	callIoctl       = call{"ioctl", 16, 29}
+	callPersonality = call{"personality", 135, 92}
+	callSocket      = call{"socket", 41, 198}
+	callSocketpair  = call{"socketpair", 53, 199}
+)
+
+const (
+	// newNamespaces is CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID and NET.
+	newNamespaces = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
+
+	ioctlTIOCSTI   = 0x5412 // types into a terminal as if its user did
+	ioctlTIOCLINUX = 0x541c // pastes into a console
+
+	familyUnix, familyInet, familyInet6, familyNetlink = 1, 2, 10, 16
+
+	socketTypeMask = 0xf // without SOCK_CLOEXEC and SOCK_NONBLOCK
+)
+
+// byArgument are the rules for calls of which a part is forbidden.
+func byArgument(arch string) []rule {
+	internet := []uint32{familyInet, familyInet6}
+	return []rule{
+		// clone3 hides its flags behind a pointer; C libraries fall back to
+		// clone on ENOSYS.
+		{number: uint32(callClone3.number(arch)), verdict: errno(eNOSYS)},
+		{number: uint32(callClone.number(arch)), verdict: errno(ePERM), when: [][]test{
+			{{arg: 0, mask: newNamespaces, values: []uint32{0}, not: true}},
+		}},
+		{number: uint32(callIoctl.number(arch)), verdict: errno(ePERM), when: [][]test{
+			{{arg: 1, values: []uint32{ioctlTIOCSTI, ioctlTIOCLINUX}}},
+		}},
+		// Linux, Linux for 32 bits, both with an old version number, and the
+		// question which one is set.
+		{number: uint32(callPersonality.number(arch)), verdict: errno(ePERM), when: [][]test{
+			{{arg: 0, values: []uint32{0, 8, 0x20000, 0x20008, 0xffffffff}, not: true}},
+		}},
+		{number: uint32(callSocketpair.number(arch)), verdict: errno(ePERM), when: [][]test{
+			{{arg: 0, values: []uint32{familyUnix}, not: true}},
+		}},
+		// TCP, UDP, ICMP, ping, MPTCP; of netlink only what lists addresses and
+		// routes. SCTP, DCCP and their like would load modules of the kernel.
+		{number: uint32(callSocket.number(arch)), verdict: errno(ePERM), when: [][]test{
+			{{arg: 0, values: []uint32{familyUnix, familyInet, familyInet6, familyNetlink}, not: true}},
+			{{arg: 0, values: []uint32{familyNetlink}}, {arg: 2, values: []uint32{0}, not: true}},
+			{{arg: 0, values: internet}, {arg: 1, mask: socketTypeMask, values: []uint32{1, 2, 3}, not: true}},
+			{{arg: 0, values: internet}, {arg: 2, values: []uint32{0, 1, 6, 17, 58, 262}, not: true}},
+		}},
+	}
+}
+
+// filter is the program for an architecture by its Go name.
+func filter(arch string) ([]instruction, error) {
+	m, ok := machines[arch]
+	if !ok {
+		return nil, fmt.Errorf("no table of system calls for %s", arch)
+	}
+	rules := byArgument(arch)
+	for _, c := range forbidden {
+		if n := c.number(arch); n >= 0 {
+			rules = append(rules, rule{number: uint32(n), verdict: errno(ePERM)})
+		}
+	}
+	return compile(m.audit, m.last, rules, errno(eNOSYS))
+}

@@ -1,0 +1,211 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"podgate/pods"
+	"podgate/pods/agent"
+	"podgate/store"
+)
+
+const (
+	startTimeout = 20 * time.Second // until the agent answers
+	stopGrace    = 3 * time.Second  // for the agent to end the app properly
+)
+
+// instance is one run of a pod.
+type instance struct {
+	process  *os.Process
+	control  *control
+	group    *group // nil without cgroups
+	limits   pods.Limits
+	enforced []string
+	started  time.Time
+	output   *output
+	log      *slog.Logger
+	watched  watched
+
+	mu     sync.Mutex
+	wanted bool   // Stop was called: ending is no news
+	blame  string // why the watcher killed it
+	exit   string // set before done is closed
+	done   chan struct{}
+}
+
+// alive is false for nil.
+func (in *instance) alive() bool {
+	if in == nil {
+		return false
+	}
+	select {
+	case <-in.done:
+		return false
+	default:
+		return true
+	}
+}
+
+func (in *instance) status(id store.PodID) pods.Status {
+	s := pods.Status{ID: id, Running: in.alive(), Started: in.started}
+	if s.Running {
+		s.Enforced = in.enforced
+		return s
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	s.Exit = in.exit
+	return s
+}
+
+// reap waits for the pod's first process, with which the kernel ends all
+// others, and frees what belongs to the run.
+func (in *instance) reap() {
+	state, err := in.process.Wait()
+	in.control.Close()
+	in.output.wait()
+	oom := false
+	if in.group != nil {
+		oom = in.group.outOfMemory()
+		if err := in.group.remove(); err != nil {
+			in.log.Warn("a pod's cgroup stays behind", "error", err)
+		}
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.wanted {
+		in.exit = in.reason(state, err, oom)
+		in.log.Warn("a pod ended by itself", "reason", in.exit)
+	}
+	close(in.done)
+}
+
+func (in *instance) reason(state *os.ProcessState, err error, oom bool) string {
+	if in.blame != "" {
+		return in.blame
+	}
+	if err != nil {
+		return err.Error()
+	}
+	words := state.String()
+	if oom && state.Sys().(syscall.WaitStatus).Signaled() {
+		words = fmt.Sprintf("out of memory: the limit is %d MiB", in.limits.Memory>>20)
+	}
+	if last := in.output.last(); last != "" {
+		words += ": " + last
+	}
+	return words
+}
+
+// end lets go of the lifeline, gives the agent a moment and then kills.
+// Nothing of the pod runs when it returns nil.
+func (in *instance) end(ctx context.Context) error {
+	in.mu.Lock()
+	in.wanted = true
+	in.mu.Unlock()
+	in.control.Close()
+	grace := time.NewTimer(stopGrace)
+	defer grace.Stop()
+	select {
+	case <-in.done:
+		return nil
+	case <-grace.C:
+	case <-ctx.Done():
+	}
+	return in.kill()
+}
+
+// kill ends the pod at once. The kernel does not let a killed process go on,
+// so the wait is short, whatever became of the caller's context.
+func (in *instance) kill() error {
+	_ = in.process.Kill() // dead already
+	select {
+	case <-in.done:
+		return nil
+	case <-time.After(10 * time.Second):
+		return errors.New("a killed pod does not end: a process of it waits in the kernel")
+	}
+}
+
+// answers waits until the agent answers over the control socket.
+func (in *instance) answers(ctx context.Context) error {
+	conn, err := in.control.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := io.WriteString(conn, "GET "+agent.PathState+" HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n"); err != nil {
+		return err
+	}
+	response, err := http.ReadResponse(bufio.NewReader(io.LimitReader(conn, 64<<10)), nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the agent answers %s", response.Status)
+	}
+	return nil
+}
+
+// output reads what a pod's first process prints before and beside its
+// logs: into the server's log, a bounded number of lines, and keeps the last
+// one for errors.
+type output struct {
+	done chan struct{}
+	mu   sync.Mutex
+	text string
+}
+
+const (
+	maxOutputLine  = 2 << 10 // bytes
+	maxOutputLines = 100     // of one run; the rest is read and dropped
+)
+
+// newOutput takes over r.
+func newOutput(r *os.File, log *slog.Logger) *output {
+	o := &output{done: make(chan struct{})}
+	go func() {
+		defer close(o.done)
+		defer r.Close()
+		lines := bufio.NewReaderSize(r, maxOutputLine)
+		for n := 0; ; {
+			line, _, err := lines.ReadLine()
+			if err != nil {
+				return
+			}
+			text := strings.ToValidUTF8(string(line), "?")
+			o.mu.Lock()
+			o.text = text
+			o.mu.Unlock()
+			if n < maxOutputLines {
+				n++
+				log.Warn("the agent of a pod says", "line", text)
+			}
+		}
+	}()
+	return o
+}
+
+func (o *output) last() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text
+}
+
+// wait returns when nothing more can come.
+func (o *output) wait() { <-o.done }

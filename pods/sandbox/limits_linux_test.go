@@ -1,0 +1,160 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"podgate/pods"
+)
+
+// small are limits for the tests that break them. Under the race detector the
+// agent alone is larger than the smallest plan.
+var small = pods.Limits{Memory: 192 << 20, CPUs: 2, Disk: 64 << 20, Processes: 40}
+
+func TestPodEnforced(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	start(t, r, "a", small)
+	got := statusOf(t, r, "a").Enforced
+	want := []string{"memory (cgroup v", "cpus (cgroup v", "processes (cgroup v", "disk (measured"}
+	if r.groups == nil {
+		want = []string{"memory (summed", "processes (RLIMIT_NPROC", "disk (measured"}
+	}
+	if !slices.EqualFunc(got, want, strings.HasPrefix) {
+		t.Errorf("enforced %q, want %q", got, want)
+	}
+	if g := r.running("a").group; g != nil {
+		for controller, file := range map[string]string{"memory": "memory.limit_in_bytes", "pids": "pids.max", "cpu": "cpu.cfs_quota_us"} {
+			if g.h.version == 1 {
+				value, err := g.h.fs.read(filepath.Join(g.h.bases[controller], "a", file))
+				if want := map[string]string{"memory": "201326592", "pids": "56", "cpu": "200000"}[controller]; err != nil || value != want {
+					t.Errorf("%s holds %q, %v, want %s", file, value, err, want)
+				}
+			}
+		}
+	}
+}
+
+func TestPodMemoryBomb(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	start(t, r, "a", small)
+	before := statusOf(t, r, "a").Started
+	got := command(t, r, "a", "head -c 300M /dev/zero | tail | wc -c")
+	if strings.Contains(got.stdout, "314572800") {
+		t.Errorf("a program took more than the pod's memory: %+v", got)
+	}
+	if got := command(t, r, "a", "echo here"); got.stdout != "here\n" {
+		t.Errorf("after the bomb: %+v", got)
+	}
+	if s := statusOf(t, r, "a"); !s.Running || s.Started != before {
+		t.Errorf("the agent did not survive: %+v", s)
+	}
+}
+
+func TestPodForkBomb(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	start(t, r, "a", small)
+	got := command(t, r, "a", `n=0; while [ $n -lt 200 ]; do n=$((n+1)); sleep 30 >/dev/null 2>&1 & done; echo survived`)
+	if strings.Contains(got.stdout, "survived") && !strings.Contains(got.stderr, "fork") {
+		t.Errorf("200 processes with a limit of %d: %+v", small.Processes, got)
+	}
+	command(t, r, "a", "true")
+	start(t, r, "b", small)
+	if got := command(t, r, "b", "echo well"); got.stdout != "well\n" {
+		t.Errorf("the pod beside it: %+v", got)
+	}
+}
+
+func TestPodDiskBomb(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	limits := small
+	limits.Disk = 8 << 20
+	start(t, r, "a", limits)
+	if got := command(t, r, "a", "head -c 9M /dev/zero > one; wc -c < one"); got.stdout != "8388608\n" {
+		t.Errorf("one file over the limit: %+v", got)
+	}
+	// Many files, rewritten for ever, until the watcher ends it.
+	got := command(t, r, "a", "exec dd if=/dev/zero of=two bs=64k count=1000000 seek=0 conv=notrunc 2>/dev/null; echo")
+	if got.code == 0 {
+		t.Errorf("writing went on: %+v", got)
+	}
+	if got := command(t, r, "a", `while true; do head -c 2M /dev/zero > three; done`); got.code == 0 {
+		t.Errorf("writing went on: %+v", got)
+	}
+	if got := command(t, r, "a", "rm one two three; echo $?"); got.stdout != "0\n" {
+		t.Errorf("cleaning up: %+v", got)
+	}
+}
+
+func TestMeasureTree(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	outside := t.TempDir()
+	write := func(path string, size int) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, make([]byte, size), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(outside, "big"), 8<<20)
+	write(filepath.Join(dir, "a/b/c"), 1<<20)
+	before, err := measureTree(dir)
+	if err != nil || before < 1<<20 || before > 1<<20+64<<10 {
+		t.Fatalf("1 MiB in two folders: %d, %v", before, err)
+	}
+	err = errors.Join(
+		os.Link(filepath.Join(dir, "a/b/c"), filepath.Join(dir, "again")),
+		os.Symlink(outside, filepath.Join(dir, "out")),
+		os.Symlink(dir, filepath.Join(dir, "round")),
+		unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after, err := measureTree(dir); err != nil || after > before+64<<10 {
+		t.Errorf("links count again: %d before, %d after, %v", before, after, err)
+	}
+	deep := dir
+	for range maxDepth + 1 {
+		deep = filepath.Join(deep, "d")
+	}
+	write(filepath.Join(deep, "file"), 1)
+	if _, err := measureTree(dir); !errors.Is(err, errTooDeep) {
+		t.Errorf("a tree that is too deep: %v", err)
+	}
+	if _, err := measureTree(filepath.Join(dir, "out")); err == nil {
+		t.Error("a link was followed")
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	t.Parallel()
+	tail := " S 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 12345 0 0"
+	for _, c := range []struct {
+		stat string
+		want process
+		ok   bool
+	}{
+		{"9 (sh)" + tail, process{9, 7, 12345}, true},
+		{"9 (a) S 1 (b)" + tail, process{9, 7, 12345}, true},
+		{"9 (sh) S 7", process{}, false},
+		{"", process{}, false},
+		{"9 (sh)" + strings.Replace(tail, "7", "x", 1), process{}, false},
+	} {
+		got, err := parseStat(9, c.stat)
+		if (err == nil) != c.ok || c.ok && got != c.want {
+			t.Errorf("%q: %+v, %v", c.stat, got, err)
+		}
+	}
+}

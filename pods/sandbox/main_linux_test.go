@@ -1,0 +1,185 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"podgate/pods"
+	"podgate/pods/agent"
+	"podgate/store"
+)
+
+func TestMain(m *testing.M) {
+	Dispatch()
+	if len(os.Args) > 1 && os.Args[1] == attackRole {
+		attackMain(os.Args[2:])
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// unprivilegedMark is set in the process that runs the tests of pods once more
+// as an ordinary user.
+const unprivilegedMark = "PODGATE_TEST_UNPRIVILEGED"
+
+// TestUnprivileged runs all tests of pods as an ordinary user.
+func TestUnprivileged(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("the tests run as an ordinary user already")
+	}
+	const uid = 65534
+	dir, err := os.MkdirTemp("/tmp", "podgate-unprivileged-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := errors.Join(os.Chmod(dir, 0o755), copySelf(filepath.Join(dir, "sandbox.test")), os.Mkdir(filepath.Join(dir, "tmp"), 0o700), os.Chown(filepath.Join(dir, "tmp"), uid, uid)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "sandbox.test"), "-test.run=^TestPod", "-test.v", "-test.timeout=120s")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), unprivilegedMark+"=1", "TMPDIR="+filepath.Join(dir, "tmp"), "HOME="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v:\n%s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "SKIP") || strings.Contains(line, "skipped:") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+	if !bytes.Contains(out, []byte("--- PASS: TestPod")) && !bytes.Contains(out, []byte("--- SKIP: TestPod")) {
+		t.Errorf("no test ran:\n%s", out)
+	}
+}
+
+func copySelf(path string) error {
+	b, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o755)
+}
+
+// open is a runtime for one test. Where the kernel refuses, the test is
+// skipped, or fails when PODGATE_REQUIRE names the sandbox.
+func open(t testing.TB, cfg Config) *Runtime {
+	t.Helper()
+	if cfg.Dir == "" {
+		cfg.Dir = t.TempDir()
+	}
+	r, err := Open(t.Context(), cfg)
+	var unavailable *pods.UnavailableError
+	if errors.As(err, &unavailable) {
+		if slices.Contains(strings.Split(os.Getenv("PODGATE_REQUIRE"), ","), "sandbox") {
+			t.Fatalf("required: %v (%v)", err, unavailable.Err)
+		}
+		t.Skipf("skipped: %v (%v)", err, unavailable.Err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return r
+}
+
+// limits are wide enough for a test binary with the race detector.
+var limits = pods.Limits{Memory: 512 << 20, CPUs: 1, Disk: 1 << 30, Processes: 100}
+
+func start(t testing.TB, r *Runtime, id store.PodID, l pods.Limits) {
+	t.Helper()
+	if err := r.Start(t.Context(), store.Pod{ID: id, Name: strings.ToLower(string(id))}, l); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// result is what a command in a pod gave.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+// command runs a shell command in a pod through its agent.
+func command(t testing.TB, r *Runtime, id store.PodID, line string) result {
+	t.Helper()
+	res, err := tryCommand(t.Context(), r, id, line)
+	if err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	return res
+}
+
+func tryCommand(ctx context.Context, r *Runtime, id store.PodID, line string) (result, error) {
+	transport := &http.Transport{
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return r.Dial(ctx, id) },
+		DisableKeepAlives: true,
+	}
+	body, err := json.Marshal(agent.ExecRequest{Command: line, Dir: home, TimeoutMillis: 30000, MaxOutput: 1 << 20})
+	if err != nil {
+		return result{}, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://pod"+agent.PathExec, bytes.NewReader(body))
+	if err != nil {
+		return result{}, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		return result{}, err
+	}
+	defer response.Body.Close()
+	return readEvents(response.Body)
+}
+
+func readEvents(r io.Reader) (res result, err error) {
+	var stdout, stderr strings.Builder
+	for d := json.NewDecoder(r); ; {
+		var e agent.Event
+		if err := d.Decode(&e); err != nil {
+			return result{}, err
+		}
+		switch {
+		case e.Exit != nil:
+			return result{stdout.String(), stderr.String(), e.Exit.Code}, nil
+		case e.Fault != nil:
+			return result{}, e.Fault
+		case e.Stream == "stdout":
+			stdout.Write(e.Data)
+		case e.Stream == "stderr":
+			stderr.Write(e.Data)
+		}
+	}
+}
+
+// eventually waits until ok is true.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}

@@ -1,0 +1,385 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"podgate/pods"
+	"podgate/store"
+)
+
+// Runtime runs pods on this machine. It is safe for concurrent use.
+type Runtime struct {
+	cfg    Config
+	log    *slog.Logger
+	root   bool
+	self   *os.File   // our binary, sealed
+	lock   *os.File   // Dir is ours while this is open
+	groups *hierarchy // nil without cgroups
+	uids   *uidPool   // nil unless root
+	spawn  *spawner
+	stop   context.CancelFunc // ends the watcher
+	watch  sync.WaitGroup
+
+	mu     sync.Mutex
+	pods   map[store.PodID]*pod
+	closed bool
+}
+
+var _ pods.Runtime = (*Runtime)(nil)
+
+// pod is what the runtime knows of one pod. It is kept until Remove.
+type pod struct {
+	turn chan struct{} // holds one value while Start, Stop or Remove works
+	run  *instance     // guarded by Runtime.mu; nil before the first start
+}
+
+var (
+	errClosed = errors.New("the sandbox is closed")
+	validID   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+)
+
+// Open prepares Dir and proves with a real pod, which it throws away, that
+// pods can run here. When they cannot, the error is a [*pods.UnavailableError].
+// ctx bounds the opening only.
+func Open(ctx context.Context, cfg Config) (*Runtime, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	r := &Runtime{cfg: cfg, log: cfg.Log, root: os.Geteuid() == 0, pods: map[store.PodID]*pod{}}
+	if err := r.open(ctx); err != nil {
+		return nil, errors.Join(r.explain(err), r.Close())
+	}
+	return r, nil
+}
+
+func (c Config) check() error {
+	if !filepath.IsAbs(c.Dir) {
+		return fmt.Errorf("the pods' folder must be an absolute path, not %q", c.Dir)
+	}
+	switch c.LimitsMode {
+	case LimitsAuto, LimitsRequire, LimitsOff:
+	default:
+		return fmt.Errorf("limits is %q: use %q, %q or %q", c.LimitsMode, LimitsAuto, LimitsRequire, LimitsOff)
+	}
+	var faults []error
+	for _, path := range c.Binds {
+		if err := checkBind(path); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (r *Runtime) open(ctx context.Context) (err error) {
+	if err := os.MkdirAll(r.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	if r.lock, err = lockDir(r.cfg.Dir); err != nil {
+		return err
+	}
+	if r.self, err = sealedSelf(); err != nil {
+		return err
+	}
+	if r.root {
+		if r.uids, err = newUIDPool(r.cfg.Dir, r.cfg.FirstUID, r.cfg.UIDs); err != nil {
+			return err
+		}
+	}
+	if err := r.openGroups(); err != nil {
+		return err
+	}
+	r.spawn = newSpawner()
+	watching, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	r.watch.Go(func() { r.watchPods(watching) })
+	return r.probe(ctx)
+}
+
+// lockDir makes sure that one server only works with dir; sweeping would
+// otherwise kill the other's pods.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another podgate uses %s: stop it first", dir)
+	}
+	return f, nil
+}
+
+// openGroups finds cgroups as LimitsMode wants them and ends what a killed
+// server has left in them.
+func (r *Runtime) openGroups() error {
+	if r.cfg.LimitsMode == LimitsOff {
+		return nil
+	}
+	h := fnv.New64a()
+	h.Write([]byte(r.cfg.Dir))
+	groups, err := findHierarchy(kernelFS{}, fmt.Sprintf("%x", h.Sum64()))
+	if err != nil {
+		r.log.Info("no cgroups for pods", "reason", err)
+	} else {
+		r.groups = groups
+		err = groups.sweep()
+	}
+	complete := groups.has("memory") && groups.has("pids") && groups.has("cpu")
+	if r.cfg.LimitsMode == LimitsRequire && !complete {
+		return &failure{Step: stepCgroup, Detail: fmt.Sprint("not all controllers can be used: ", err)}
+	}
+	if r.groups == nil {
+		return nil
+	}
+	return err
+}
+
+// explain makes a refusal of the kernel an UnavailableError.
+func (r *Runtime) explain(err error) error {
+	var f *failure
+	if !errors.As(err, &f) {
+		return err
+	}
+	known := readFacts()
+	uidMap, _ := os.ReadFile("/proc/self/uid_map") // unreadable: as if nothing were mapped
+	if r.root && !mappedIDs(string(uidMap), r.cfg.FirstUID, r.cfg.UIDs) {
+		known.UIDs = fmt.Sprintf("%d to %d", r.cfg.FirstUID, r.cfg.FirstUID+r.cfg.UIDs-1)
+	}
+	d := diagnose(f.Step, f.Errno, known)
+	return &pods.UnavailableError{Reason: d.reason, Fix: d.fix, Err: err}
+}
+
+// probeID cannot be a pod's: validID wants another first character.
+const probeID store.PodID = ".probe"
+
+// probe starts and ends a pod. What an earlier one left goes first.
+func (r *Runtime) probe(ctx context.Context) error {
+	if err := removeTree(r.folder(probeID)); err != nil {
+		return err
+	}
+	p := r.pod(probeID)
+	_, err := r.start(ctx, p, store.Pod{ID: probeID, Name: "probe"}, pods.Limits{Memory: 256 << 20, CPUs: 1, Processes: 64})
+	return errors.Join(err, r.remove(ctx, probeID, p))
+}
+
+func (r *Runtime) folder(id store.PodID) string { return filepath.Join(r.cfg.Dir, string(id)) }
+
+// pod is the record of id, made when there is none.
+func (r *Runtime) pod(id store.PodID) *pod {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.pods[id]
+	if p == nil {
+		p = &pod{turn: make(chan struct{}, 1)}
+		r.pods[id] = p
+	}
+	return p
+}
+
+// running is the live instance of id, or nil.
+func (r *Runtime) running(id store.PodID) *instance {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.pods[id]; p != nil && p.run.alive() {
+		return p.run
+	}
+	return nil
+}
+
+// take waits for the turn to change the pod id and returns it with what gives
+// the turn back.
+func (r *Runtime) take(ctx context.Context, id store.PodID) (*pod, func(), error) {
+	if !validID.MatchString(string(id)) {
+		return nil, nil, fmt.Errorf("%w: a pod cannot have the id %q", pods.ErrBadInput, id)
+	}
+	for {
+		p := r.pod(id)
+		select {
+		case p.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+		r.mu.Lock()
+		current, closed := r.pods[id] == p, r.closed
+		r.mu.Unlock()
+		release := func() { <-p.turn }
+		switch {
+		case closed:
+			release()
+			return nil, nil, errClosed
+		case current:
+			return p, release, nil
+		}
+		release() // it was removed meanwhile
+	}
+}
+
+// Start implements pods.Runtime.
+func (r *Runtime) Start(ctx context.Context, sp store.Pod, limits pods.Limits) error {
+	p, release, err := r.take(ctx, sp.ID)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if r.running(sp.ID) != nil {
+		return nil
+	}
+	_, err = r.start(ctx, p, sp, limits)
+	return err
+}
+
+// Dial implements pods.Runtime.
+func (r *Runtime) Dial(ctx context.Context, id store.PodID) (net.Conn, error) {
+	in := r.running(id)
+	if in == nil {
+		return nil, pods.ErrNotRunning
+	}
+	return in.control.dial(ctx)
+}
+
+// Stop implements pods.Runtime. The agent gets a moment to end the app
+// properly.
+func (r *Runtime) Stop(ctx context.Context, id store.PodID) error {
+	_, release, err := r.take(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return r.end(ctx, id)
+}
+
+// end stops what runs of id. The caller has the turn.
+func (r *Runtime) end(ctx context.Context, id store.PodID) error {
+	if in := r.running(id); in != nil {
+		return in.end(ctx)
+	}
+	return nil
+}
+
+// Remove implements pods.Runtime.
+func (r *Runtime) Remove(ctx context.Context, id store.PodID) error {
+	p, release, err := r.take(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return r.remove(ctx, id, p)
+}
+
+// remove ends the pod and deletes its folder and record. The caller has the
+// turn.
+func (r *Runtime) remove(ctx context.Context, id store.PodID, p *pod) error {
+	if err := r.end(ctx, id); err != nil {
+		return err
+	}
+	if err := removeTree(r.folder(id)); err != nil {
+		return fmt.Errorf("files of pod %s: %w", id, err)
+	}
+	if r.uids != nil {
+		r.uids.free(r.folder(id))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pods[id] == p {
+		delete(r.pods, id)
+	}
+	return nil
+}
+
+// List implements pods.Runtime.
+func (r *Runtime) List(context.Context) ([]pods.Status, error) {
+	entries, err := os.ReadDir(r.cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, errClosed
+	}
+	var all []pods.Status
+	for _, e := range entries {
+		if e.IsDir() && validID.MatchString(e.Name()) {
+			all = append(all, r.statusLocked(store.PodID(e.Name())))
+		}
+	}
+	return all, nil
+}
+
+func (r *Runtime) statusLocked(id store.PodID) pods.Status {
+	p := r.pods[id]
+	if p == nil || p.run == nil {
+		return pods.Status{ID: id}
+	}
+	return p.run.status(id)
+}
+
+// Close implements pods.Runtime. It ends all pods at once and waits for them.
+func (r *Runtime) Close() error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.closed = true
+	all := make(map[store.PodID]*pod, len(r.pods))
+	for id, p := range r.pods {
+		all[id] = p
+	}
+	r.mu.Unlock()
+	faults := r.endAll(all)
+	if r.stop != nil {
+		r.stop()
+	}
+	r.watch.Wait()
+	if r.spawn != nil {
+		r.spawn.close()
+	}
+	if r.groups != nil {
+		faults = append(faults, r.groups.close())
+	}
+	for _, f := range []*os.File{r.self, r.lock} {
+		if f != nil {
+			faults = append(faults, f.Close())
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (r *Runtime) endAll(all map[store.PodID]*pod) []error {
+	var (
+		wg     sync.WaitGroup
+		mu     sync.Mutex
+		faults []error
+	)
+	for id, p := range all {
+		wg.Go(func() {
+			p.turn <- struct{}{} // whoever has it ends in bounded time
+			defer func() { <-p.turn }()
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if err := r.end(ctx, id); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				faults = append(faults, err)
+			}
+		})
+	}
+	wg.Wait()
+	return faults
+}

@@ -1,0 +1,78 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"os"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// spawner starts processes from one thread that lives as long as the runtime:
+// the signal that a child gets when its parent dies is tied to the thread that
+// started it, and Go ends threads as it likes.
+type spawner struct {
+	orders chan spawnOrder
+	done   chan struct{}
+}
+
+type spawnOrder struct {
+	path  string
+	argv  []string
+	attr  *os.ProcAttr
+	reply chan spawned
+}
+
+type spawned struct {
+	process *os.Process
+	err     error
+}
+
+func newSpawner() *spawner {
+	s := &spawner{orders: make(chan spawnOrder), done: make(chan struct{})}
+	go func() {
+		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
+		defer close(s.done)
+		for o := range s.orders {
+			p, err := os.StartProcess(o.path, o.argv, o.attr)
+			o.reply <- spawned{p, err}
+		}
+	}()
+	return s
+}
+
+func (s *spawner) start(path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
+	reply := make(chan spawned, 1)
+	s.orders <- spawnOrder{path, argv, attr, reply}
+	r := <-reply
+	return r.process, r.err
+}
+
+// close ends the thread. No start may follow, and all that was started has
+// ended.
+func (s *spawner) close() {
+	close(s.orders)
+	<-s.done
+}
+
+// isolation is how stage 1 is started. hostID is the pod's uid and gid on the
+// host.
+func isolation(hostID int, root bool) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{
+		Setsid: true,
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC |
+			unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: podUID, HostID: hostID, Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: podUID, HostID: hostID, Size: 1}},
+		AmbientCaps: capabilities,
+	}
+	if root {
+		attr.GidMappingsEnableSetgroups = true // to be able to drop root's groups
+		attr.Credential = &syscall.Credential{Uid: podUID, Gid: podUID}
+	} else {
+		attr.GidMappings[0].HostID = os.Getegid()
+	}
+	return attr
+}

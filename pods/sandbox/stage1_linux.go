@@ -1,0 +1,187 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dispatch must be the first call of main, and of TestMain where tests start
+// pods: when this process is part of a pod it runs that part and never
+// returns. Otherwise it returns at once.
+func Dispatch() {
+	switch os.Args[0] {
+	case stage1Name:
+		runStage1()
+	case stage2Name:
+		runStage2()
+	}
+}
+
+// capabilities are what stage 1 is given in the pod's user namespace, each for
+// one purpose, until it drops them: mounts, lo, the bounding set, making
+// folders, rlimits.
+var capabilities = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_SETPCAP, unix.CAP_DAC_OVERRIDE, unix.CAP_SYS_RESOURCE}
+
+// runStage1 builds the pod around itself and becomes stage 2. Everything
+// happens on one thread: capabilities, no_new_privs and the filter belong to
+// a thread, and execution keeps only those of the thread that calls it.
+func runStage1() {
+	runtime.LockOSThread()
+	status := os.NewFile(fdStatus, "status")
+	err := stage1()
+	writeStatus(status, err)
+	os.Exit(1)
+}
+
+func stage1() error {
+	// The belt beside the lifeline. The server starts pods from a thread that
+	// lives as long as it does.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fail(stepDrop, err)
+	}
+	if err := unix.CloseRange(fdSpec, ^uint(0)>>1&0x7fffffff, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fail(stepSpec, err)
+	}
+	s, err := readSpec(os.NewFile(fdSpec, "specification"))
+	if err != nil {
+		return fail(stepSpec, err)
+	}
+	// Only now, since the server has put this process into its cgroup before
+	// it sent the specification, and that one becomes the visible root.
+	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+		return fail(stepClone, err)
+	}
+	if err := buildRoot(s); err != nil {
+		return err
+	}
+	if err := settle(s); err != nil {
+		return err
+	}
+	return execAgent(s)
+}
+
+// settle sets what is not a file: host name, loopback, rlimits.
+func settle(s spec) error {
+	if err := unix.Sethostname([]byte(s.Hostname)); err != nil {
+		return fail(stepLoopback, fmt.Errorf("host name: %w", err))
+	}
+	if err := loopbackUp(); err != nil {
+		return fail(stepLoopback, err)
+	}
+	for _, l := range s.Rlimits {
+		if err := setRlimit(l); err != nil {
+			return fail(stepRlimits, fmt.Errorf("rlimit %d: %w", l.Resource, err))
+		}
+	}
+	return nil
+}
+
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
+}
+
+// setRlimit never raises the hard limit: that would need a capability of the
+// host.
+func setRlimit(l rlimit) error {
+	var now syscall.Rlimit
+	if err := syscall.Getrlimit(l.Resource, &now); err != nil {
+		return err
+	}
+	v := min(l.Value, now.Max)
+	return syscall.Setrlimit(l.Resource, &syscall.Rlimit{Cur: v, Max: v})
+}
+
+// execAgent gives up every privilege and becomes stage 2.
+func execAgent(s spec) error {
+	argument, err := json.Marshal(s.Agent)
+	if err != nil {
+		return fail(stepExec, err)
+	}
+	program, err := filter(runtime.GOARCH)
+	if err != nil {
+		return fail(stepSeccomp, err)
+	}
+	if _, err := unix.FcntlInt(fdControl, unix.F_SETFD, 0); err != nil {
+		return fail(stepExec, err)
+	}
+	if err := dropPrivileges(); err != nil {
+		return fail(stepDrop, err)
+	}
+	if err := installFilter(program); err != nil {
+		return fail(stepSeccomp, err)
+	}
+	// The agent's heap is small; it must stay out of the way of the app, whose
+	// memory limit it shares.
+	environ := []string{"GOMAXPROCS=2", "GOMEMLIMIT=24MiB"}
+	path := fmt.Sprintf("/proc/self/fd/%d", fdSelf)
+	return fail(stepExec, syscall.Exec(path, []string{stage2Name, string(argument)}, environ))
+}
+
+const (
+	securebitNoRoot            = 1 << 0
+	securebitNoSetuidFixup     = 1 << 2
+	securebitKeepCapsLocked    = 1 << 5
+	securebitNoCapAmbientRaise = 1 << 6
+	securebitsLocked           = securebitNoRoot<<1 | securebitNoSetuidFixup<<1 | securebitNoCapAmbientRaise<<1
+	securebits                 = securebitNoRoot | securebitNoSetuidFixup | securebitKeepCapsLocked | securebitNoCapAmbientRaise | securebitsLocked
+	capabilityVersion3         = 0x20080522
+	highestCapability          = 63
+)
+
+// dropPrivileges empties all five sets of capabilities of this thread for good.
+func dropPrivileges() error {
+	for c := uintptr(0); c <= highestCapability; c++ {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err == unix.EINVAL {
+			break // the kernel knows no more
+		} else if err != nil {
+			return fmt.Errorf("bounding set: %w", err)
+		}
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("ambient set: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_SECUREBITS, securebits, 0, 0, 0); err != nil {
+		return fmt.Errorf("secure bits: %w", err)
+	}
+	header := unix.CapUserHeader{Version: capabilityVersion3}
+	var none [2]unix.CapUserData
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		return fmt.Errorf("capabilities: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("no_new_privs: %w", err)
+	}
+	return nil
+}
+
+// installFilter puts the program on this thread.
+func installFilter(program []instruction) error {
+	prog := struct {
+		length uint16
+		filter *instruction
+	}{uint16(len(program)), &program[0]}
+	_, _, errno := unix.Syscall(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)))
+	runtime.KeepAlive(program)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,336 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"podgate/pods"
+	"podgate/store"
+)
+
+// undo is what to do when a start fails half way, last first.
+type undo []func()
+
+func (u *undo) add(f func()) { *u = append(*u, f) }
+
+func (u undo) run() {
+	for _, f := range slices.Backward(u) {
+		f()
+	}
+}
+
+// start makes the pod run. The caller has the pod's turn. When it fails,
+// nothing of the attempt is left but the pod's folder.
+func (r *Runtime) start(ctx context.Context, p *pod, sp store.Pod, limits pods.Limits) (*instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if r.cfg.LimitsMode == LimitsOff {
+		limits = pods.Limits{}
+	}
+	hostID, err := r.prepareFolder(sp.ID)
+	if err != nil {
+		return nil, err
+	}
+	in, status, err := r.launch(sp, limits, hostID)
+	if err != nil {
+		return nil, err
+	}
+	defer status.Close()
+	if err := in.comesUp(ctx, status); err != nil {
+		return nil, errors.Join(err, in.abandon())
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.run = in
+	return in, nil
+}
+
+// launch starts stage 1 and sends it its specification. What it reports comes
+// out of the returned file.
+func (r *Runtime) launch(sp store.Pod, limits pods.Limits, hostID int) (_ *instance, _ *os.File, err error) {
+	var undo undo
+	defer func() {
+		if err != nil {
+			undo.run()
+		}
+	}()
+	in := &instance{limits: limits, done: make(chan struct{}), log: r.log.With("pod", sp.ID), started: time.Now()}
+	if in.group, err = r.newGroup(sp.ID, limits); err != nil {
+		return nil, nil, err
+	}
+	if in.group != nil {
+		undo.add(func() { _ = in.group.remove() }) // swept by the next Open otherwise
+	}
+	h, err := newHandover()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer h.closeTheirs()
+	undo.add(h.closeOurs)
+	in.control = h.control
+	in.enforced = r.enforced(limits)
+	s := r.specification(sp, limits)
+	trees, err := r.homeMounts(&s, sp.ID)
+	defer closeAll(trees)
+	if err != nil {
+		return nil, nil, err
+	}
+	if in.process, err = r.spawnStage1(h, trees, hostID); err != nil {
+		return nil, nil, err
+	}
+	in.output = newOutput(h.stderr, in.log)
+	go in.reap()
+	if err = errors.Join(in.confine(), h.send(s)); err != nil {
+		undo = undo[:0] // reap does it all
+		h.status.Close()
+		return nil, nil, errors.Join(err, in.abandon())
+	}
+	return in, h.status, nil
+}
+
+func (r *Runtime) newGroup(id store.PodID, limits pods.Limits) (*group, error) {
+	if r.groups == nil {
+		return nil, nil
+	}
+	g, err := r.groups.create(string(id), limits)
+	return g, fail(stepCgroup, err)
+}
+
+func (in *instance) confine() error {
+	if in.group == nil {
+		return nil
+	}
+	return fail(stepCgroup, in.group.add(in.process.Pid))
+}
+
+// comesUp waits until the pod's agent answers.
+func (in *instance) comesUp(ctx context.Context, status *os.File) error {
+	stop := context.AfterFunc(ctx, in.giveUp)
+	err := readStatus(status)
+	stop()
+	if ctx.Err() != nil {
+		return fail(stepAgent, fmt.Errorf("the pod was not up in time: %w", ctx.Err()))
+	}
+	if err != nil {
+		return err
+	}
+	if err := in.answers(ctx); err != nil {
+		return fail(stepAgent, in.withLastWords(err))
+	}
+	return nil
+}
+
+// withLastWords adds what the agent printed when it has ended.
+func (in *instance) withLastWords(err error) error {
+	select {
+	case <-in.done:
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		return fmt.Errorf("the agent ended (%s): %w", in.exit, err)
+	case <-time.After(100 * time.Millisecond):
+		return fmt.Errorf("the agent does not answer: %w", err)
+	}
+}
+
+// abandon ends an instance that nobody has seen yet.
+func (in *instance) abandon() error {
+	in.giveUp()
+	return in.kill()
+}
+
+// giveUp kills without waiting.
+func (in *instance) giveUp() {
+	in.mu.Lock()
+	in.wanted = true
+	in.mu.Unlock()
+	_ = in.process.Kill() // dead already
+}
+
+// handover is the descriptors between the server and a new pod.
+type handover struct {
+	control      *control
+	spec         *os.File // ours: write
+	status       *os.File // ours: read
+	stderr       *os.File // ours: read
+	theirs       []*os.File
+	childStderr  *os.File
+	childControl *os.File
+	childSpec    *os.File
+	childStatus  *os.File
+}
+
+func newHandover() (h *handover, err error) {
+	h = &handover{}
+	defer func() {
+		if err != nil {
+			h.closeTheirs()
+			h.closeOurs()
+		}
+	}()
+	if h.control, h.childControl, err = newControl(); err != nil {
+		return h, err
+	}
+	if h.childSpec, h.spec, err = os.Pipe(); err != nil {
+		return h, err
+	}
+	if h.status, h.childStatus, err = os.Pipe(); err != nil {
+		return h, err
+	}
+	h.stderr, h.childStderr, err = os.Pipe()
+	return h, err
+}
+
+func (h *handover) closeTheirs() {
+	closeAll([]*os.File{h.childControl, h.childSpec, h.childStatus, h.childStderr})
+}
+
+func (h *handover) closeOurs() {
+	if h.control != nil {
+		h.control.Close()
+	}
+	closeAll([]*os.File{h.spec, h.status, h.stderr})
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// send gives stage 1 its specification.
+func (h *handover) send(s spec) error {
+	err := json.NewEncoder(h.spec).Encode(s)
+	return fail(stepSpec, errors.Join(err, h.spec.Close()))
+}
+
+func (r *Runtime) spawnStage1(h *handover, trees []*os.File, hostID int) (*os.Process, error) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	files := []*os.File{null, h.childStderr, h.childStderr, h.childSpec, h.childStatus, h.childControl, r.self}
+	attr := &os.ProcAttr{
+		Dir:   "/",
+		Env:   []string{"GOMAXPROCS=1", "GOGC=off"}, // it lives for milliseconds
+		Files: append(files, trees...),
+		Sys:   isolation(hostID, r.root),
+	}
+	process, err := r.spawn.start(fmt.Sprintf("/proc/self/fd/%d", r.self.Fd()), []string{stage1Name}, attr)
+	return process, fail(stepClone, err)
+}
+
+// specification is what stage 1 does for this pod, but for its home.
+func (r *Runtime) specification(sp store.Pod, limits pods.Limits) spec {
+	s := spec{Hostname: hostname(sp), Rlimits: rlimits(limits), Scratch: limits.Memory / 2}
+	if limits.Memory > 0 && !r.groups.has("memory") {
+		s.Agent.Data = uint64(max(2*limits.Memory, limits.Memory+256<<20))
+	}
+	for _, path := range r.cfg.Binds {
+		s.Binds = append(s.Binds, bind{Source: path, Target: path, Optional: true})
+	}
+	return s
+}
+
+func hostname(sp store.Pod) string {
+	if sp.Name == "" {
+		return "pod"
+	}
+	return sp.Name[:min(len(sp.Name), 63)]
+}
+
+// rlimits are the limits that every process of the pod has.
+func rlimits(l pods.Limits) []rlimit {
+	all := []rlimit{{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, 65536}, {unix.RLIMIT_MEMLOCK, 8 << 20}}
+	if l.Processes > 0 {
+		all = append(all, rlimit{unix.RLIMIT_NPROC, uint64(l.Processes + agentThreads)})
+	}
+	if l.Disk > 0 {
+		all = append(all, rlimit{unix.RLIMIT_FSIZE, uint64(l.Disk)})
+	}
+	return all
+}
+
+// enforced is Status.Enforced of a pod with these limits.
+func (r *Runtime) enforced(l pods.Limits) []string {
+	var all []string
+	if l.Memory > 0 {
+		how := "summed twice a second, and RLIMIT_DATA for each process"
+		if r.groups.has("memory") {
+			how = r.groups.how()
+		}
+		all = append(all, "memory ("+how+")")
+	}
+	if l.CPUs > 0 && r.groups.has("cpu") {
+		all = append(all, "cpus ("+r.groups.how()+")")
+	}
+	if l.Processes > 0 {
+		how := "RLIMIT_NPROC"
+		if r.groups.has("pids") {
+			how = r.groups.how()
+		}
+		all = append(all, "processes ("+how+")")
+	}
+	if l.Disk > 0 {
+		all = append(all, "disk (measured, and RLIMIT_FSIZE for each file)")
+	}
+	return all
+}
+
+// homeMounts adds home and logs to s. As root they go as detached mounts,
+// because the pod's uid may not pass the folders above them.
+func (r *Runtime) homeMounts(s *spec, id store.PodID) (trees []*os.File, err error) {
+	own := []bind{
+		{Source: filepath.Join(r.folder(id), "home"), Target: home, Writable: true},
+		{Source: filepath.Join(r.folder(id), "logs"), Target: logDir, Writable: true, NoExec: true},
+	}
+	s.Binds = append(own, s.Binds...)
+	if !r.root {
+		return nil, nil
+	}
+	kept := s.Binds[:0]
+	for _, b := range s.Binds {
+		fd, err := cloneTree(b.Source)
+		if errors.Is(err, unix.ENOENT) && b.Optional {
+			continue
+		}
+		if err != nil {
+			return trees, fail(stepTree, fmt.Errorf("%s: %w", b.Source, err))
+		}
+		b.Tree = fdTrees + len(trees)
+		trees = append(trees, os.NewFile(uintptr(fd), b.Source))
+		b.Source = ""
+		kept = append(kept, b)
+	}
+	s.Binds = kept
+	return trees, nil
+}
+
+// reserved are places that a bind would break.
+var reserved = []string{"/", "/dev", "/etc", "/home", "/proc", "/root", "/run", "/sys", "/tmp", "/usr", "/var", home, logDir}
+
+// checkBind refuses what is not a clean absolute path or would hide or open
+// something that belongs to the pod's isolation.
+func checkBind(path string) error {
+	bad := !filepath.IsAbs(path) || filepath.Clean(path) != path || slices.Contains(reserved, path)
+	for _, tree := range []string{"/dev/", "/proc/", "/sys/", home + "/"} {
+		bad = bad || strings.HasPrefix(path, tree)
+	}
+	if bad {
+		return fmt.Errorf("%q cannot be bound into pods: name an absolute folder of its own, such as /opt/tools", path)
+	}
+	return nil
+}

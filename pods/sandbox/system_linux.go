@@ -1,0 +1,95 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// This file says what of the host's system a pod sees, and which files are
+// made for it.
+
+// fromEtc are the parts of /etc that programs need and that tell nothing about
+// the machine's people and services. Patterns as of filepath.Match.
+var fromEtc = []string{
+	"alternatives", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "ca-certificates.conf", "pki", "crypto-policies",
+	"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "services", "protocols", "java-*-openjdk",
+}
+
+// topLevel are the folders that are links into /usr on most systems and
+// folders of their own on some.
+var topLevel = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
+
+// link is a symbolic link to make in the pod.
+type link struct{ path, target string }
+
+// systemBinds looks at the host and says what to bind and what to link.
+func systemBinds() (binds []bind, links []link) {
+	binds = append(binds, bind{Source: "/usr", Target: "/usr"})
+	add := func(path string) {
+		if target, err := os.Readlink(path); err == nil {
+			links = append(links, link{strings.TrimPrefix(path, "/"), target})
+		} else {
+			binds = append(binds, bind{Source: path, Target: path, Optional: true})
+		}
+	}
+	for _, name := range topLevel {
+		if _, err := os.Lstat("/" + name); err == nil {
+			add("/" + name)
+		}
+	}
+	for _, pattern := range fromEtc {
+		paths, _ := filepath.Glob("/etc/" + pattern) // none for a pattern that fits nothing; ours are well formed
+		for _, path := range paths {
+			add(path)
+		}
+	}
+	return binds, links
+}
+
+// makeFiles fills the new root, which is the working directory, with folders,
+// links and the generated part of /etc.
+func makeFiles(s spec, links []link) error {
+	for _, dir := range []string{"etc", "home/pod", "opt", "mnt", "root", "srv", "var/cache", "var/lib", "var/log/pod", "usr"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	links = append(links, link{"etc/mtab", "/proc/self/mounts"}, link{"var/run", "/run"}, link{"var/lock", "/run"}, link{"etc/os-release", "../usr/lib/os-release"})
+	for _, l := range links {
+		if err := os.MkdirAll(filepath.Dir(l.path), 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink(l.target, l.path); err != nil {
+			return err
+		}
+	}
+	for name, content := range generated(s.Hostname) {
+		if err := os.WriteFile("etc/"+name, []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func generated(hostname string) map[string]string {
+	shell := "/bin/sh"
+	if _, err := os.Stat("/bin/bash"); err == nil {
+		shell = "/bin/bash"
+	}
+	return map[string]string{
+		"passwd": fmt.Sprintf("root:x:0:0:root:/root:/usr/sbin/nologin\npod:x:%d:%d:pod:%s:%s\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+			podUID, podUID, home, shell),
+		"group":         fmt.Sprintf("root:x:0:\npod:x:%d:\nnogroup:x:65534:\n", podUID),
+		"hosts":         fmt.Sprintf("127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost\n", hostname),
+		"hostname":      hostname + "\n",
+		"nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+		"shells":        "/bin/sh\n" + shell + "\n",
+		// There is no name server inside; this makes a look-up fail at once
+		// where a library's own defaults would make it wait.
+		"resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+	}
+}

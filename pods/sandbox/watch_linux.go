@@ -1,0 +1,275 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"podgate/store"
+)
+
+// This file is the limits that no cgroup holds: the memory of a pod is summed
+// where there is no memory controller, and its home is measured. What breaks a
+// limit is killed, but the agent stays, so that its owner can look and clean
+// up.
+
+const (
+	watchPeriod   = 500 * time.Millisecond
+	measurePeriod = 5 * time.Second // between two measurements of a home, at least
+
+	// writingMuch is what a process may write between two looks while its
+	// pod's home is over the limit: deleting and logging need less.
+	writingMuch = 1 << 20
+)
+
+// watched is what the watcher remembers about an instance. Only its goroutine
+// touches it.
+type watched struct {
+	nextMeasure time.Time
+	over        bool           // home was over the limit at the last measurement
+	written     map[int]uint64 // bytes by process, while it is over
+}
+
+func (r *Runtime) watchPods(ctx context.Context) {
+	ticker := time.NewTicker(watchPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			r.watchOnce(now)
+		}
+	}
+}
+
+// watchOnce looks at all running pods. The table of processes is read only
+// when a pod needs it.
+func (r *Runtime) watchOnce(now time.Time) {
+	var table processTable
+	for id, in := range r.runningAll() {
+		r.measureHome(id, in, now)
+		sumMemory := in.limits.Memory > 0 && !r.groups.has("memory")
+		if !sumMemory && !in.watched.over {
+			continue
+		}
+		if table == nil {
+			table = readProcesses()
+		}
+		processes := table.below(in.process.Pid)
+		if sumMemory {
+			in.holdMemory(processes)
+		}
+		if in.watched.over {
+			in.holdDisk(processes)
+		}
+	}
+}
+
+func (r *Runtime) runningAll() map[store.PodID]*instance {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := map[store.PodID]*instance{}
+	for id, p := range r.pods {
+		if p.run.alive() {
+			all[id] = p.run
+		}
+	}
+	return all
+}
+
+// process is one process of the machine. start tells it from a later one with
+// the same number.
+type process struct {
+	pid    int
+	parent int
+	start  uint64
+}
+
+// processTable is all processes by their parent.
+type processTable map[int][]process
+
+func readProcesses() processTable {
+	table := processTable{}
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return table
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1) // what could be read is good
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if p, err := readProcess(pid); err == nil {
+			table[p.parent] = append(table[p.parent], p)
+		}
+	}
+	return table
+}
+
+// readProcess reads /proc/PID/stat. The name in it may hold anything, so what
+// counts is behind the last bracket.
+func readProcess(pid int) (process, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return process{}, err
+	}
+	return parseStat(pid, string(b))
+}
+
+func parseStat(pid int, stat string) (process, error) {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return process{}, fmt.Errorf("process %d: too few fields", pid)
+	}
+	parent, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return process{}, err
+	}
+	start, err := strconv.ParseUint(fields[19], 10, 64)
+	return process{pid, parent, start}, err
+}
+
+// below is all descendants of a pod's first process. In a process namespace
+// that is everything in it: orphans become children of the first.
+func (t processTable) below(pid int) []process {
+	var all []process
+	for next := []int{pid}; len(next) > 0; next = next[1:] {
+		for _, p := range t[next[0]] {
+			all = append(all, p)
+			next = append(next, p.pid)
+		}
+	}
+	return all
+}
+
+// kill ends the process unless its number belongs to another one by now.
+func (p process) kill() {
+	fd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil {
+		return // gone
+	}
+	defer unix.Close(fd)
+	if now, err := readProcess(p.pid); err != nil || now.start != p.start {
+		return
+	}
+	_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // gone
+}
+
+// residentMemory is what a process has in memory that is not backed by a file,
+// in bytes.
+func residentMemory(pid int) int64 {
+	return sumFields(fmt.Sprintf("/proc/%d/status", pid), "RssAnon:", "RssShmem:") << 10
+}
+
+// sumFields adds the numbers behind names in a file of /proc. 0 when it cannot
+// be read: the process is gone.
+func sumFields(path string, names ...string) int64 {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	var sum int64
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Fields(line)
+		for _, name := range names {
+			if len(fields) > 1 && fields[0] == name {
+				n, _ := strconv.ParseInt(fields[1], 10, 64) // the kernel writes numbers
+				sum += n
+			}
+		}
+	}
+	return sum
+}
+
+// holdMemory kills the largest processes until the pod is below its limit. The
+// agent is the last: with it goes what is left, also in /tmp.
+func (in *instance) holdMemory(processes []process) {
+	sizes := make([]int64, len(processes))
+	total := residentMemory(in.process.Pid) + scratchUsed(in.process.Pid)
+	for i, p := range processes {
+		sizes[i] = residentMemory(p.pid)
+		total += sizes[i]
+	}
+	for total > in.limits.Memory {
+		largest := -1
+		for i, size := range sizes {
+			if size > 0 && (largest < 0 || size > sizes[largest]) {
+				largest = i
+			}
+		}
+		if largest < 0 {
+			in.killFor(fmt.Sprintf("out of memory: the limit is %d MiB", in.limits.Memory>>20))
+			return
+		}
+		in.log.Warn("a process of a pod was killed for the pod's memory limit", "used", total, "limit", in.limits.Memory)
+		processes[largest].kill()
+		total -= sizes[largest]
+		sizes[largest] = 0
+	}
+}
+
+// scratchUsed is what lies in the file systems in memory of the pod with this
+// first process.
+func scratchUsed(pid int) int64 {
+	var sum int64
+	for _, path := range []string{"tmp", "var/tmp", "run", "dev/shm"} {
+		var st unix.Statfs_t
+		if unix.Statfs(fmt.Sprintf("/proc/%d/root/%s", pid, path), &st) == nil && st.Type == unix.TMPFS_MAGIC {
+			sum += int64(st.Blocks-st.Bfree) * st.Bsize
+		}
+	}
+	return sum
+}
+
+// killFor ends the pod for a reason that its status tells.
+func (in *instance) killFor(reason string) {
+	in.mu.Lock()
+	in.blame = reason
+	in.mu.Unlock()
+	_ = in.process.Kill() // gone
+}
+
+// measureHome looks whether the pod's home is over its limit, when it is time
+// to. Homes that take long are measured less often.
+func (r *Runtime) measureHome(id store.PodID, in *instance, now time.Time) {
+	w := &in.watched
+	if in.limits.Disk <= 0 || now.Before(w.nextMeasure) {
+		return
+	}
+	begin := time.Now()
+	used, err := measureTree(filepath.Join(r.folder(id), "home"))
+	w.nextMeasure = now.Add(max(measurePeriod, 20*time.Since(begin)))
+	over := err != nil || used > in.limits.Disk
+	if over {
+		w.nextMeasure = now.Add(max(watchPeriod, 4*time.Since(begin)))
+	}
+	if over && !w.over {
+		in.log.Warn("the home of a pod is over its limit", "used", used, "limit", in.limits.Disk, "error", err)
+		w.written = map[int]uint64{}
+	}
+	w.over = over
+}
+
+// holdDisk kills what goes on writing while the home is over the limit.
+func (in *instance) holdDisk(processes []process) {
+	for _, p := range processes {
+		now := uint64(sumFields(fmt.Sprintf("/proc/%d/io", p.pid), "wchar:"))
+		before, known := in.watched.written[p.pid]
+		in.watched.written[p.pid] = now
+		if known && now > before+writingMuch {
+			in.log.Warn("a process of a pod was killed because it writes while the home is over its limit", "limit", in.limits.Disk)
+			p.kill()
+		}
+	}
+}
