@@ -27,6 +27,7 @@ var (
 	ErrBadInput      = errors.New("bad input")
 	ErrUnavailable   = errors.New("pods cannot run on this server")
 	ErrNotStarted    = errors.New("pod could not be started") // it exists and is failed
+	ErrAppFailed     = errors.New("the app failed")           // the pod goes on
 	ErrNotAnswering  = errors.New("pod does not answer")      // its agent, or the port of its app
 	ErrBusy          = errors.New("pod is busy")              // another operation goes on
 	ErrInterrupted   = errors.New("interrupted")              // by a stop or delete of the same pod

@@ -223,7 +223,7 @@ func (s *Service) appFailed(op *operation, rec store.Pod, action string, err err
 	var f *agent.Fault
 	if errors.As(err, &f) {
 		op.succeeded(s.cfg.Now())
-		return &fault{ErrNotStarted, fmt.Sprintf("%s of the app failed: %s", action, clean(f.Message, maxReason)), err}
+		return &fault{ErrAppFailed, action + ": " + clean(f.Message, maxReason), err}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &fault{ErrTimedOut, fmt.Sprintf("%s of the app took too long; look at get_logs", action), err}

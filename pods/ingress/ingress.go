@@ -1,0 +1,253 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/http/httputil"
+	"net/netip"
+	"net/textproto"
+	"strings"
+	"sync"
+	"time"
+
+	"podgate/pods"
+)
+
+// Bounds on what one pod may ask of the server.
+const (
+	maxAnswerHeader = 64 << 10         // bytes of an app's answer, 1xx included
+	max1xx          = 5                // informational answers to one request
+	answerTimeout   = 2 * time.Minute  // from the end of a request to the head of its answer
+	idleTimeout     = 30 * time.Second // of an unused stream to an app
+	maxIdle         = 8                // unused streams to one app
+	maxOpen         = 256              // requests of one pod at a time, WebSockets included
+	continueTimeout = 2 * time.Second  // for an app to say 100 Continue before the body is sent anyway
+	copyBuffer      = 32 << 10         // bytes
+)
+
+// Config is what an Ingress needs. All but Pods is optional.
+type Config struct {
+	Pods *pods.Service
+	// ClientAddr gives the visitor's address; nil: that of the connection.
+	ClientAddr func(*http.Request) netip.Addr
+	// Scheme is how visitors reach this server, http (the default) or https.
+	Scheme string
+	Log    *slog.Logger
+}
+
+// Ingress passes requests on to the apps of pods. It is safe for concurrent
+// use.
+type Ingress struct {
+	cfg       Config
+	proxy     *httputil.ReverseProxy
+	transport *http.Transport
+
+	mu   sync.Mutex
+	open map[string]int // requests by pod
+}
+
+// New returns an Ingress. Close it to let go of its idle streams.
+func New(cfg Config) *Ingress {
+	if cfg.ClientAddr == nil {
+		cfg.ClientAddr = peer
+	}
+	if cfg.Scheme == "" {
+		cfg.Scheme = "http"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	in := &Ingress{cfg: cfg, open: map[string]int{}}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	in.transport = &http.Transport{
+		DialContext:            in.dial,
+		Protocols:              protocols,
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    maxIdle,
+		IdleConnTimeout:        idleTimeout,
+		ResponseHeaderTimeout:  answerTimeout,
+		ExpectContinueTimeout:  continueTimeout,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+	}
+	in.proxy = &httputil.ReverseProxy{
+		Rewrite:        in.rewrite,
+		Transport:      answers{in.transport},
+		ModifyResponse: func(res *http.Response) error { cleanAnswer(res.Header); return nil },
+		ErrorHandler:   in.fail,
+		ErrorLog:       slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		FlushInterval:  -1, // an app decides when its bytes go out, not we
+		BufferPool:     &buffers{},
+	}
+	return in
+}
+
+// Close lets go of idle streams.
+func (in *Ingress) Close() { in.transport.CloseIdleConnections() }
+
+func peer(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
+// Handler returns the handler of one pod's address.
+func (in *Ingress) Handler(name string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { in.Serve(w, r, name) })
+}
+
+// Serve passes one request on to the app of the pod with that name, or answers
+// with a page that says why it cannot.
+func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request, name string) {
+	if !isLabel(name) {
+		pageAbsent.write(w, r)
+		return
+	}
+	if !in.enter(name) {
+		pageBusy.write(w, r)
+		return
+	}
+	defer in.leave(name)
+	// An app may answer while the visitor still sends. A connection that
+	// cannot do that ends the request body at the answer, which is all it can.
+	_ = http.NewResponseController(w).EnableFullDuplex()
+	ctx := context.WithValue(r.Context(), nameKey{}, name)
+	in.proxy.ServeHTTP(w, r.WithContext(httptrace.WithClientTrace(ctx, limit1xx())))
+}
+
+type nameKey struct{}
+
+// enter counts a request; false when the pod has too many open.
+func (in *Ingress) enter(name string) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.open[name] >= maxOpen {
+		return false
+	}
+	in.open[name]++
+	return true
+}
+
+func (in *Ingress) leave(name string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.open[name]--; in.open[name] == 0 {
+		delete(in.open, name)
+	}
+}
+
+var errFlood = errors.New("ingress: too many informational answers")
+
+// limit1xx ends a request whose app sends informational answers without end:
+// as they are passed on, the transport no longer counts them.
+func limit1xx() *httptrace.ClientTrace {
+	seen := 0
+	return &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error {
+		if seen++; seen > max1xx {
+			return errFlood
+		}
+		return nil
+	}}
+}
+
+// rewrite makes the request that the app gets. The address names the pod, which
+// keys the idle streams; dial reads it back.
+func (in *Ingress) rewrite(pr *httputil.ProxyRequest) {
+	name, _ := pr.In.Context().Value(nameKey{}).(string)
+	pr.Out.URL.Scheme, pr.Out.URL.Host = "http", name
+	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // the app parses it, not we
+	pr.Out.Host = pr.In.Host
+	pr.Out.Trailer = nil
+	h := pr.Out.Header
+	cleanRequest(h)
+	if a := in.cfg.ClientAddr(pr.In); a.IsValid() {
+		h.Set("X-Forwarded-For", a.String())
+	}
+	h.Set("X-Forwarded-Host", pr.In.Host)
+	h.Set("X-Forwarded-Proto", in.cfg.Scheme)
+}
+
+// dialFault carries the page that a failed dial leads to.
+type dialFault struct {
+	page page
+	err  error
+}
+
+func (e *dialFault) Error() string { return e.err.Error() }
+func (e *dialFault) Unwrap() error { return e.err }
+
+func (in *Ingress) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+	name, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	conn, pod, err := in.cfg.Pods.DialApp(ctx, name)
+	if err != nil {
+		return nil, &dialFault{pageFor(err, pod.Status), err}
+	}
+	return conn, nil
+}
+
+// answers is the transport with what an answer must not bring along taken off.
+type answers struct{ http.RoundTripper }
+
+var errStatus = errors.New("ingress: the app's status is none")
+
+// RoundTrip refuses a status that net/http cannot send on, and returns a copy
+// of the answer without trailers: those that come after the body are written
+// to the original, where nobody passes them on past cleanAnswer.
+func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := a.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode < 200 && res.StatusCode != http.StatusSwitchingProtocols {
+		return nil, errors.Join(errStatus, res.Body.Close())
+	}
+	bare := *res
+	bare.Trailer = nil
+	return &bare, nil
+}
+
+// fail answers a request that got no answer from its app.
+func (in *Ingress) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var dial *dialFault
+	var timeout net.Error
+	var tooBig *http.MaxBytesError
+	switch {
+	case r.Context().Err() != nil:
+		panic(http.ErrAbortHandler) // the visitor is gone
+	case errors.As(err, &dial):
+		dial.page.write(w, r)
+		return
+	case errors.As(err, &tooBig):
+		pageTooLarge.write(w, r)
+		return
+	case errors.As(err, &timeout) && timeout.Timeout():
+		pageSilent.write(w, r)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "connection reset"):
+		pageFailed.write(w, r)
+	default:
+		pageBroken.write(w, r)
+	}
+	in.cfg.Log.Debug("pod gave no answer", "host", r.Host, "error", err)
+}
+
+// buffers keeps copy buffers for reuse.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, copyBuffer)
+}
+
+func (b *buffers) Put(p []byte) { b.pool.Put(&p) }
