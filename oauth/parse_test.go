@@ -134,7 +134,7 @@ func TestParseBasic(t *testing.T) {
 	}
 	for _, header := range []string{
 		"", "Basic", "Basic ", "Basic abc", "Basic " + enc("abc"), "Basic " + enc(":"), "Basic " + enc(":pw"), "Basic " + enc("%zz:"), "Basic " + enc("a:%"),
-		"Bearer " + enc("abc:"), "Basic" + enc("abc:"), "Basic " + enc("abc:") + "x", "Basic " + strings.Repeat("A", maxBasic),
+		"Bearer " + enc("abc:"), "Basic" + enc("abc:"), "Basic " + enc("abc:") + "x", "Basic " + enc(strings.Repeat("a", maxBasic)+":"),
 	} {
 		if id, _, err := parseBasic([]string{header}); err == nil {
 			t.Errorf("parseBasic(%.40q) = %q", header, id)
