@@ -318,13 +318,19 @@ type readCounter struct{ reads counter }
 
 func (r *readCounter) Read([]byte) (int, error) { r.reads.add(); return 0, io.EOF }
 
-// The bearer check answers a broken store with 500, not with «sign in again».
+// The bearer check answers a broken store with 500, not with «sign in again»;
+// what cannot be a token is refused without asking the store.
 func TestBearerWithoutStore(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	broken := storetest.Open(t, t.TempDir()+"/podgate.db")
 	f.must(broken.Close())
 	f.db = broken
+	for _, token := range []string{"x", testChallenge, accessPrefix + testChallenge + "x", strings.Repeat("x", 1<<16)} {
+		if a := f.call(token); a.status != http.StatusUnauthorized {
+			t.Errorf("%.20q is looked up: %d", token, a.status)
+		}
+	}
 	a := f.call(accessPrefix + testChallenge)
 	if a.status != http.StatusInternalServerError || a.header.Get("WWW-Authenticate") != "" || strings.Contains(a.body, "database") {
 		t.Errorf("%d %v %s", a.status, a.header, a.body)

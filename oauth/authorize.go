@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"podgate/internal/web"
@@ -37,6 +36,8 @@ type refusal struct {
 	title   string
 	message string
 }
+
+func (r *refusal) Error() string { return r.title }
 
 // parseAuthorize reads an authorization request in the order in which its
 // faults may be told. early is set when client or redirect URI are not even
@@ -118,13 +119,14 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 	if early != nil {
 		return s.showRefusal(w, r, early)
 	}
-	client, goal, early, err := s.prove(a)
-	switch {
-	case err != nil:
-		return err
-	case early != nil:
+	client, goal, err := s.prove(a)
+	if errors.As(err, &early) {
 		return s.showRefusal(w, r, early)
-	case late != nil:
+	}
+	if err != nil {
+		return err
+	}
+	if late != nil {
 		return s.showReturn(w, r, late, a, goal)
 	}
 	session, user, ok := s.sessions.Current(r)
@@ -146,28 +148,21 @@ func parseQuery(raw string) (url.Values, error) {
 }
 
 // prove finds the client and proves that the redirect URI is its own. Only
-// after that is there somewhere to send an answer.
-func (s *Server) prove(a authorization) (store.Client, target, *refusal, error) {
-	client, err := s.client(a.client)
+// after that is there somewhere to send an answer; the error is a *refusal
+// when there is not.
+func (s *Server) prove(a authorization) (store.Client, target, error) {
+	client, err := s.db.Client(a.client)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.Client{}, target{}, &refusal{title: "Unknown app", message: "This server does not know the app that sent you here; it may have forgotten it. " + startOver}, nil
+		return store.Client{}, target{}, &refusal{title: "Unknown app", message: "This server does not know the app that sent you here; it may have forgotten it. " + startOver}
 	}
 	if err != nil {
-		return store.Client{}, target{}, nil, err
+		return store.Client{}, target{}, fmt.Errorf("find client: %w", err)
 	}
 	goal, ok := matchRedirect(client.RedirectURIs, a.redirectURI, s.schemes)
 	if !ok {
-		return store.Client{}, target{}, &refusal{title: "Unknown redirect address", message: "The app wants the answer sent to an address (redirect_uri) that it has not registered. " + startOver}, nil
+		return store.Client{}, target{}, &refusal{title: "Unknown redirect address", message: "The app wants the answer sent to an address (redirect_uri) that it has not registered. " + startOver}
 	}
-	return client, goal, nil, nil
-}
-
-// client finds a client by id; store.ErrNotFound also for what cannot be one.
-func (s *Server) client(id store.ClientID) (store.Client, error) {
-	if !isClientID(string(id)) {
-		return store.Client{}, store.ErrNotFound
-	}
-	return s.db.Client(id)
+	return client, goal, nil
 }
 
 func (s *Server) showRefusal(w http.ResponseWriter, r *http.Request, f *refusal) error {
@@ -226,7 +221,7 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, f form, req
 	slices.SortFunc(teams, func(a, b store.Membership) int { return strings.Compare(a.Team.Slug, b.Team.Slug) })
 	return s.pages.Consent(w, r, Consent{
 		Handle: f.handle, User: user, ClientName: cleanName(client.Name, maxNameShown), RedirectHost: goal.host, Loopback: goal.local,
-		Teams: teams, Scopes: consentScopes(req.Scopes, f.scopes), AccessTTL: s.accessTTL.Round(time.Second), Fault: fault, Team: f.team,
+		Teams: teams, Scopes: consentScopes(req.Scopes, f.scopes), AccessTTL: s.accessTTL, Fault: fault, Team: f.team,
 	})
 }
 

@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	maxBody     = 64 << 10 // bytes of a request body
-	maxClientID = 2048     // characters; a client id may be a URL
-	maxBasic    = 8 << 10  // bytes of an Authorization header with Basic
+	maxBody  = 64 << 10 // bytes of a request body
+	maxBasic = 8 << 10  // bytes of an Authorization header with Basic
 )
 
 // readForm reads an application/x-www-form-urlencoded body. Parameters in the
@@ -103,8 +102,6 @@ func parseClient(form url.Values, authorization []string) (store.ClientID, error
 		return "", invalidClient("Clients of this server have no secret. Send client_id alone.")
 	case id == "":
 		return "", badRequest(codeInvalidRequest, "The parameter client_id is missing.")
-	case !isClientID(id):
-		return "", invalidClient("The client is not known here. Register again.")
 	}
 	return store.ClientID(id), nil
 }
@@ -131,10 +128,4 @@ func parseBasic(headers []string) (id, secret string, err error) {
 		return "", "", refused
 	}
 	return id, secret, nil
-}
-
-// isClientID reports whether s can be a client id: visible ASCII (RFC 6749
-// appendix A.1), bounded.
-func isClientID(s string) bool {
-	return s != "" && len(s) <= maxClientID && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
 }

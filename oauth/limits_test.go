@@ -206,8 +206,11 @@ func TestRecentClientIsGone(t *testing.T) {
 	reg := registration{name: "x", redirectURIs: []string{testRedirect}, scopes: knownScopes("")}
 	f.recent.put(reg.key("192.0.2.1"), "gone", f.now())
 	c, err := f.Server.register(reg, "192.0.2.1", f.now())
-	if err != nil || c.ID == "gone" {
+	if err != nil || c.ID == "" || c.ID == "gone" {
 		t.Fatalf("%+v, %v", c, err)
+	}
+	if _, err := f.db.Client(c.ID); err != nil {
+		t.Errorf("the client that was handed out does not exist: %v", err)
 	}
 	again, err := f.Server.register(reg, "192.0.2.1", f.now())
 	if err != nil || again.ID != c.ID {

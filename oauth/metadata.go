@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"podgate/internal/authz"
 )
@@ -43,7 +44,7 @@ func (s *Server) describeServer(docs string) serverDocument {
 		AuthorizationEndpoint: s.issuer + "/oauth/authorize",
 		TokenEndpoint:         s.issuer + "/api/oauth/token",
 		RevocationEndpoint:    s.issuer + "/api/oauth/revoke",
-		Scopes:                scopeStrings(authz.Scopes()),
+		Scopes:                serverScopes(grantTypeNames()),
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{"query"},
 		GrantTypes:            grantTypeNames(),
@@ -57,6 +58,16 @@ func (s *Server) describeServer(docs string) serverDocument {
 		d.RegistrationEndpoint = s.issuer + "/api/oauth/register"
 	}
 	return d
+}
+
+// serverScopes are the scopes that a client may name. offline_access belongs
+// to the server alone: it asks for a refresh token and opens nothing.
+func serverScopes(grants []string) []string {
+	scopes := scopeStrings(authz.Scopes())
+	if slices.Contains(grants, "refresh_token") {
+		scopes = append(scopes, "offline_access")
+	}
+	return scopes
 }
 
 func (s *Server) describeResource(docs string) resourceDocument {

@@ -82,7 +82,7 @@ func checkJSON(r *http.Request) error {
 // once. What has no bearing on a public client that uses codes is not kept.
 func parseRegistration(body []byte, schemes []string) (registration, error) {
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil || members == nil {
+	if err := json.Unmarshal(body, &members); err != nil {
 		// The cause could quote the body.
 		return registration{}, badRequest(codeInvalidClientMetadata, "The body is not a JSON object.")
 	}

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +50,19 @@ func TestDefaults(t *testing.T) {
 	f := newFixture(t)
 	if f.accessTTL.Hours() != 30*24 || f.codeTTL.Minutes() != 10 || !f.open || f.Resource() != testIssuer+"/api/mcp" {
 		t.Errorf("%v %v %v %v", f.accessTTL, f.codeTTL, f.open, f.Resource())
+	}
+}
+
+// A refresh token is offered exactly when one can be redeemed.
+func TestOfflineAccess(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		grants []string
+		want   bool
+	}{{grantTypeNames(), slices.Contains(grantTypeNames(), "refresh_token")}, {[]string{"authorization_code"}, false}, {[]string{"authorization_code", "refresh_token"}, true}} {
+		if got := slices.Contains(serverScopes(c.grants), "offline_access"); got != c.want {
+			t.Errorf("%v offers offline_access: %v", c.grants, got)
+		}
 	}
 }
 

@@ -152,10 +152,10 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	return t.grant.redeem(s, t, client)
 }
 
-// knownClient is client in the words of the token and revocation endpoints.
+// knownClient finds a client, with errors in the words of the token and revocation endpoints.
 // invalid_client makes clients register again, which is what helps.
 func (s *Server) knownClient(id store.ClientID) (store.Client, error) {
-	client, err := s.client(id)
+	client, err := s.db.Client(id)
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Client{}, invalidClient("The client is not known here. Register again.")
 	}
