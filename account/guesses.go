@@ -29,6 +29,8 @@ const maxBuckets = 10_000
 // guesses counts failed sign-ins. An attempt takes from the tables before the
 // password is looked at, so that a hundred attempts at once are not all judged
 // by the state before the first, and gets it back when the password was right.
+// That, and four tables that decide together, is more than package ratelimit's
+// counting of events.
 type guesses struct {
 	mu                             sync.Mutex
 	pair, strict, address, account buckets

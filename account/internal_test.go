@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -300,6 +301,29 @@ func TestRehash(t *testing.T) {
 	if err != nil || again.Password != u.Password {
 		t.Error("a hash at the present cost was replaced")
 	}
+}
+
+// Several sign-ins at once that all hash the old password anew all succeed.
+func TestRehashInParallel(t *testing.T) {
+	t.Parallel()
+	db, err := store.Open(filepath.Join(t.TempDir(), "podgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	s := New(Config{DB: db, Now: func() time.Time { return t0 }})
+	if err := db.CreateUser(store.User{ID: "u", Email: "ada@example.com", Password: cost{64, 1, 1}.hash("some password")}); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			if _, _, err := s.SignIn(t.Context(), "ada@example.com", "some password", addr(1), ""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
 }
 
 func TestWordsForWaiting(t *testing.T) {

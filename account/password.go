@@ -108,10 +108,11 @@ func (s *Service) hashPassword(ctx context.Context, password, email, name string
 	return defaultCost.hash(password), nil
 }
 
-// verify checks a password against a user, or against nobody when found is
-// false, and takes as long either way. It replaces the stored hash when the
-// cost has changed since. The error is about waiting, not about the password.
-func (s *Service) verify(ctx context.Context, u store.User, password string) (bool, error) {
+// verify checks a password against a user, or against the zero User when there
+// is no such account, and takes as long either way. It replaces the hash, in
+// the store and in u, when the cost has changed since. The error is about
+// waiting, not about the password.
+func (s *Service) verify(ctx context.Context, u *store.User, password string) (bool, error) {
 	stored, err := parsePHC(u.Password)
 	if err != nil {
 		if u.Password != "" {
@@ -127,11 +128,18 @@ func (s *Service) verify(ctx context.Context, u store.User, password string) (bo
 		return false, nil
 	}
 	if stored.cost != defaultCost {
-		if err := s.db.RehashPassword(u.ID, u.Password, defaultCost.hash(password)); err != nil {
-			s.log.Warn("a password could not be hashed anew", "user", u.ID, "error", err)
-		}
+		s.rehash(u, password)
 	}
 	return true, nil
+}
+
+func (s *Service) rehash(u *store.User, password string) {
+	phc := defaultCost.hash(password)
+	if err := s.db.RehashPassword(u.ID, u.Password, phc); err != nil {
+		s.log.Warn("a password could not be hashed anew", "user", u.ID, "error", err)
+		return
+	}
+	u.Password = phc
 }
 
 // checkPassword says why a new password will not do. There are no rules about

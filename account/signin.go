@@ -45,18 +45,23 @@ const maxUserAgent = 200
 // An attempt that is refused here is not checked at all, so a refusal says
 // nothing about the password.
 func (s *Service) SignIn(ctx context.Context, email, password string, addr netip.Addr, userAgent string) (string, store.User, error) {
-	u, err := s.checkCredentials(ctx, email, password, addr)
-	if err != nil {
-		return "", store.User{}, err
+	for range 2 {
+		u, err := s.checkCredentials(ctx, email, password, addr)
+		if err != nil {
+			return "", store.User{}, err
+		}
+		secret, session := s.newSession(u.ID, addr, userAgent)
+		err = s.db.CreateSessionWith(session, u.Password)
+		if err == nil {
+			return secret, public(u), nil
+		}
+		// The account changed while the password was checked. Another sign-in
+		// may just have hashed the same password anew, so look once more.
+		if !errors.Is(err, store.ErrMismatch) && !errors.Is(err, store.ErrNotFound) {
+			return "", store.User{}, fmt.Errorf("begin a session: %w", err)
+		}
 	}
-	secret, session := s.newSession(u.ID, addr, userAgent)
-	switch err := s.db.CreateSession(session); {
-	case errors.Is(err, store.ErrNotFound): // removed while the password was checked
-		return "", store.User{}, wrongCredentials()
-	case err != nil:
-		return "", store.User{}, fmt.Errorf("begin a session: %w", err)
-	}
-	return secret, public(u), nil
+	return "", store.User{}, wrongCredentials()
 }
 
 // checkCredentials is SignIn up to the session. An input that no account could
@@ -78,7 +83,7 @@ func (s *Service) checkCredentials(ctx context.Context, email, password string, 
 	if wait, ok := s.guesses.take(a, s.now()); !ok {
 		return store.User{}, tooMany(wait)
 	}
-	right, err := s.verify(ctx, u, password)
+	right, err := s.verify(ctx, &u, password)
 	if right || err != nil {
 		s.guesses.giveBack(a, s.now())
 	}

@@ -23,11 +23,12 @@ var (
 )
 
 // MismatchError says which part of a redemption did not match what the code
-// was issued for. It is an ErrMismatch.
+// was issued for, or that a password did not stay what it was. It is an
+// ErrMismatch.
 type MismatchError struct{ Field string }
 
 func (e *MismatchError) Error() string {
-	return fmt.Sprintf("store: %s does not match the code", e.Field)
+	return fmt.Sprintf("store: %s does not match", e.Field)
 }
 
 // Is makes errors.Is(err, ErrMismatch) hold.

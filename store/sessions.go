@@ -40,6 +40,22 @@ func (db *DB) CreateSession(s Session) error {
 	})
 }
 
+// CreateSessionWith is CreateSession for a sign-in with the password whose hash
+// is phc. ErrMismatch when the user has another one by now: checking a password
+// takes a while, and a session must not outlive a change made meanwhile.
+func (db *DB) CreateSessionWith(s Session, phc string) error {
+	return db.batch(func(tx *bolt.Tx) error {
+		u, err := users.get(tx, []byte(s.User))
+		if err != nil {
+			return err
+		}
+		if u.Password != phc {
+			return &MismatchError{Field: "password"}
+		}
+		return sessions.insert(tx, &s)
+	})
+}
+
 // Session returns the live session with that hash and its user. ErrNotFound
 // or ErrExpired otherwise.
 func (db *DB) Session(hash Hash, now time.Time) (s Session, u User, err error) {

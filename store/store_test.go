@@ -151,6 +151,47 @@ func TestSetPasswordEndsOtherSessions(t *testing.T) {
 	}
 }
 
+func TestResetPasswordEndsEverything(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	w, other := storetest.Populate(t, db, "ada", t0), storetest.Populate(t, db, "eve", t0)
+	s := w.SignIn(t, db)
+	_, access := w.Connect(t, db, "pods:read") // signs in once more
+	_, hers := other.Connect(t, db, "pods:read")
+	ended, revoked, err := db.ResetPassword(w.User.ID, "$new")
+	if err != nil || ended != 2 || revoked != 1 {
+		t.Fatalf("ResetPassword = %d, %d, %v; want 2 sessions and 1 connection", ended, revoked, err)
+	}
+	_, _, err = db.Session(s.Hash, t0)
+	wantErr(t, err, store.ErrNotFound)
+	_, err = db.Access(access, t0)
+	wantErr(t, err, store.ErrNotFound)
+	if _, err := db.Access(hers, t0); err != nil {
+		t.Errorf("somebody else's token: %v", err)
+	}
+	if u, err := db.User(w.User.ID); err != nil || u.Password != "$new" {
+		t.Errorf("the password is %q, %v", u.Password, err)
+	}
+	_, _, err = db.ResetPassword("nobody", "$new")
+	wantErr(t, err, store.ErrNotFound)
+}
+
+func TestSignInDoesNotOutliveAPasswordChange(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	u := store.User{ID: "u", Email: "ada@example.com", Password: "$old", Created: t0}
+	wantErr(t, db.CreateUser(u), nil)
+	s := store.Session{Hash: store.HashSecret("s"), User: "u", Created: t0, LastUsed: t0, Expires: t0.Add(time.Hour)}
+	_, _, err := db.ResetPassword("u", "$new")
+	wantErr(t, err, nil)
+	wantErr(t, db.CreateSessionWith(s, "$old"), store.ErrMismatch)
+	_, _, err = db.Session(s.Hash, t0)
+	wantErr(t, err, store.ErrNotFound)
+	wantErr(t, db.CreateSessionWith(s, "$new"), nil)
+	s.User = "nobody"
+	wantErr(t, db.CreateSessionWith(s, "$new"), store.ErrNotFound)
+}
+
 func TestSessionsSlide(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)

@@ -18,6 +18,7 @@ import (
 // homePage is the content of home.html.
 type homePage struct {
 	Teams       []teamView
+	Outages     []string // regions where pods cannot run, and how to mend it
 	Connections []connectionView
 	URL         string // of the MCP endpoint: what people type
 	Guides      []guide
@@ -81,6 +82,9 @@ func (s *Server) home(w http.ResponseWriter, r *http.Request, p who) error {
 	for _, m := range memberships {
 		page.Teams = append(page.Teams, s.team(r.Context(), p.user.ID, m))
 	}
+	if len(memberships) > 0 {
+		page.Outages = s.outages(authz.Person(p.user.ID, memberships[0]))
+	}
 	return s.render(w, r, plainPage, http.StatusOK, "home", frame{Title: "Home", Here: "home", Page: page})
 }
 
@@ -113,9 +117,28 @@ func scopeWords(scope store.Scope) string {
 	return cleanText(string(scope), 40)
 }
 
+// outages says where pods cannot run and why. The words of the runtimes are
+// made for the person who owns the machine.
+func (s *Server) outages(actor authz.Actor) []string {
+	if s.pods == nil {
+		return nil
+	}
+	regions, err := s.pods.Regions(actor)
+	if err != nil {
+		return nil // the list of pods says what is wrong
+	}
+	var list []string
+	for _, region := range regions {
+		if region.Err != nil {
+			list = append(list, "Region "+cleanText(region.Name, 40)+": "+cleanText(region.Err.Error(), 600))
+		}
+	}
+	return list
+}
+
 // podPatience bounds what one team's pods may hold the home page up. What is
 // not known by then is left out.
-const podPatience = 2 * time.Second
+const podPatience = 3 * time.Second
 
 // team asks for the pods of a team. Trouble with pods is shown in their place:
 // the rest of the page must stay of use.
@@ -153,14 +176,11 @@ func podsFault(err error) string {
 	return "Pods cannot be listed at this moment. The server's log says why."
 }
 
-// measure fills in what only running pods can tell.
+// measure fills in what List leaves out: limits, and what running pods use.
 func (s *Server) measure(ctx context.Context, actor authz.Actor, list []pods.Pod) {
 	var g errgroup.Group
 	g.SetLimit(8)
 	for i := range list {
-		if list[i].Status != "running" {
-			continue
-		}
 		g.Go(func() error {
 			if p, err := s.pods.Get(ctx, actor, list[i].Name); err == nil {
 				list[i] = p

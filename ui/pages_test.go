@@ -272,9 +272,9 @@ func TestFormsFromElsewhereAreRefused(t *testing.T) {
 func TestFormsAreBounded(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	a := s.browser().post("/sign-in", url.Values{"email": {strings.Repeat("x", 20<<10)}})
+	a := s.browser().post("/sign-in", url.Values{"email": {strings.Repeat("x", 40<<10)}})
 	if a.StatusCode != http.StatusRequestEntityTooLarge {
-		t.Errorf("a form of 20 KiB: %d", a.StatusCode)
+		t.Errorf("a form of 40 KiB: %d", a.StatusCode)
 	}
 	if a := s.browser().post("/sign-in?%zz", nil); a.StatusCode != http.StatusBadRequest {
 		t.Errorf("a form that does not parse: %d", a.StatusCode)

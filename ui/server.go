@@ -96,9 +96,9 @@ func (s *Server) Routes() []web.Route {
 	}
 }
 
-// maxForm bounds the body of a form: its fields are a few hundred bytes, and a
-// password may have 1024.
-const maxForm = 16 << 10
+// maxForm bounds the body of a form. The largest is a sign-in: a long next, a
+// long password, all of it percent-encoded.
+const maxForm = 32 << 10
 
 // form refuses what does not come from our own pages before anything else is
 // looked at, and parses the fields.
