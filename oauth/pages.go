@@ -1,4 +1,3 @@
-// Package oauth is the authorization server.
 package oauth
 
 import (

@@ -1,6 +1,9 @@
 package pods
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The words a tool answers with. Each error that Service returns wraps one of
 // these (errors.Is) and its text says what to do; the text is for the person
@@ -23,4 +26,37 @@ var (
 	ErrOverQuota     = errors.New("over the team's quota")
 	ErrBadInput      = errors.New("bad input")
 	ErrUnavailable   = errors.New("pods cannot run on this server")
+	ErrNotStarted    = errors.New("pod could not be started") // it exists and is failed
+	ErrNotAnswering  = errors.New("pod does not answer")      // its agent, or the port of its app
+	ErrBusy          = errors.New("pod is busy")              // another operation goes on
+	ErrInterrupted   = errors.New("interrupted")              // by a stop or delete of the same pod
+)
+
+// fault is one of the words above with what to do about it. The cause is for
+// errors.Is and the log; the text never shows it.
+type fault struct {
+	word  error
+	text  string
+	cause error
+}
+
+func (f *fault) Error() string { return f.word.Error() + ": " + f.text }
+
+// Unwrap gives the word and the cause.
+func (f *fault) Unwrap() []error {
+	if f.cause == nil {
+		return []error{f.word}
+	}
+	return []error{f.word, f.cause}
+}
+
+// refuse makes an error of a word and a text for a person.
+func refuse(word error, format string, args ...any) error {
+	return &fault{word: word, text: fmt.Sprintf(format, args...)}
+}
+
+var (
+	errStopped = refuse(ErrNotRunning, "use manage_pod with action start first")
+	errAbsent  = refuse(ErrNotFound, "this team has no pod of that name; list_pods shows those it has")
+	errForeign = refuse(ErrNotMember, "the pod belongs to another of your teams; reconnect and choose that team")
 )

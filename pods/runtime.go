@@ -61,3 +61,11 @@ type UnavailableError struct {
 func (e *UnavailableError) Error() string { return e.Reason + ". " + e.Fix }
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// Watcher is a Runtime that can tell when pods end by themselves, so that the
+// service need not wait for its timer.
+type Watcher interface {
+	// Ended delivers a value some time after pods ended without Stop, Remove
+	// or Close. One value may stand for several pods, so senders never block.
+	Ended() <-chan struct{}
+}

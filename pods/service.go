@@ -3,12 +3,12 @@ package pods
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
-	"net"
+	"sync"
 	"time"
 
-	"podgate/internal/authz"
 	"podgate/pods/agent"
 	"podgate/store"
 )
@@ -24,6 +24,9 @@ type Config struct {
 	URL func(name string) string
 	Log *slog.Logger
 	Now func() time.Time
+	// HasTool reports whether pods can use a program of that name, for the
+	// presets that need one. nil looks where the sandbox's pods look.
+	HasTool func(name string) bool
 }
 
 // Region is a place where pods run: one configured runtime, or the reason why
@@ -83,133 +86,130 @@ type Pod struct {
 	Enforced  []string
 }
 
-// Service is the rules and the life cycle of pods. Its methods take the actor,
-// check what it may do, and return errors that wrap the words of errors.go.
-type Service struct{ cfg Config }
-
-// New returns a service. Call Run to keep pods as they should be.
-func New(cfg Config) (*Service, error) { return &Service{cfg}, nil }
-
-var errUnbuilt = errors.New("not built yet")
-
-// Run reconciles at once and then on a timer until ctx ends.
-func (s *Service) Run(ctx context.Context) error { return errUnbuilt }
-
-// Close stops what Service does in the background and closes its runtimes.
-func (s *Service) Close() error { return errUnbuilt }
-
-// List returns the pods of the actor's team by name.
-func (s *Service) List(ctx context.Context, a authz.Actor) ([]Pod, error) { return nil, errUnbuilt }
-
-// Get returns one pod with all that is known of it.
-func (s *Service) Get(ctx context.Context, a authz.Actor, name string) (Pod, error) {
-	return Pod{}, errUnbuilt
-}
-
-// CreateRequest asks for a new pod. Plan and Region may be empty.
-type CreateRequest struct {
-	Name, Preset, Plan, Region string
-	Env                        map[string]string
-}
-
-// Progress hears what a long call is doing, as it happens: a line of text, or
-// output. It may be nil. It is called from one goroutine at a time.
+// Progress hears what a long call is doing, as it happens: a line of text (the
+// stream is then "status"), or output. It may be nil. It is called from one
+// goroutine at a time and must not keep data.
 type Progress func(stream string, data []byte)
 
-// Create makes a pod and returns when its first page answers.
-func (s *Service) Create(ctx context.Context, a authz.Actor, r CreateRequest, p Progress) (Pod, error) {
-	return Pod{}, errUnbuilt
+func (p Progress) say(stream string, data []byte) {
+	if p != nil && len(data) > 0 {
+		p(clean(stream, 20), data)
+	}
 }
 
-// Start, Stop, Restart and Reload change what the pod's app does and return
-// the pod after it.
-func (s *Service) Start(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
-	return Pod{}, errUnbuilt
-}
-func (s *Service) Stop(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
-	return Pod{}, errUnbuilt
-}
-func (s *Service) Restart(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
-	return Pod{}, errUnbuilt
-}
-func (s *Service) Reload(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
-	return Pod{}, errUnbuilt
-}
+func (p Progress) status(line string) { p.say("status", []byte(line+"\n")) }
 
-// Delete removes the pod and everything in it. confirm must be its name.
-func (s *Service) Delete(ctx context.Context, a authz.Actor, name, confirm string) error {
-	return errUnbuilt
-}
+// Service is the rules and the life cycle of pods. Its methods take the actor,
+// check what it may do, and return errors that wrap the words of errors.go.
+// It is safe for concurrent use.
+type Service struct {
+	cfg      Config
+	busyWait time.Duration      // for another operation on the same pod
+	ctx      context.Context    // ends with Close
+	cancel   context.CancelFunc // ends ctx
+	kick     chan struct{}      // asks Run to reconcile now
 
-// ExecRequest is one command.
-type ExecRequest struct {
-	Command   string
-	Dir       string        // default: the app folder
-	Timeout   time.Duration // 0: 60 s; at most agent.MaxExecTimeout
-	Stdin     []byte
-	MaxOutput int // bytes kept a stream; 0: 100,000
-}
-
-// ExecResult is how it ended. With ErrTimedOut it holds what was printed.
-type ExecResult struct {
-	Code                         int
-	Signal                       string
-	Stdout, Stderr               []byte
-	DroppedStdout, DroppedStderr int64 // bytes beyond MaxOutput
-	Duration                     time.Duration
-}
-
-// Exec runs a command in a running pod.
-func (s *Service) Exec(ctx context.Context, a authz.Actor, name string, r ExecRequest, p Progress) (ExecResult, error) {
-	return ExecResult{}, errUnbuilt
-}
-
-// WriteFile writes content to path. mode 0 means 0644, or what the file has.
-func (s *Service) WriteFile(ctx context.Context, a authz.Actor, name, path string, content []byte, mode uint32) (agent.FileInfo, error) {
-	return agent.FileInfo{}, errUnbuilt
-}
-
-// FileContent is a part of a file.
-type FileContent struct {
-	Info    agent.FileInfo
-	Offset  int64
-	Content []byte
-	More    bool // the file goes on after Content
-}
-
-// ReadFile reads at most limit bytes (0: agent.MaxRead) from offset.
-func (s *Service) ReadFile(ctx context.Context, a authz.Actor, name, path string, offset, limit int64) (FileContent, error) {
-	return FileContent{}, errUnbuilt
-}
-
-// ListFiles lists a folder; empty path: the app folder.
-func (s *Service) ListFiles(ctx context.Context, a authz.Actor, name, path string) (agent.Listing, error) {
-	return agent.Listing{}, errUnbuilt
-}
-
-// LogQuery selects log lines.
-type LogQuery struct {
-	Lines  int // 0: 100; at most agent.MaxLines
-	Since  time.Time
-	Grep   string
-	Source string // app, agent, install; empty: all
-}
-
-// Logs returns the newest lines that match, oldest first.
-func (s *Service) Logs(ctx context.Context, a authz.Actor, name string, q LogQuery) ([]agent.LogLine, error) {
-	return nil, errUnbuilt
-}
-
-// Presets, Plans and Regions say what this server offers.
-func (s *Service) Presets(a authz.Actor) ([]Preset, error) { return nil, errUnbuilt }
-func (s *Service) Plans(a authz.Actor) ([]Plan, error)     { return nil, errUnbuilt }
-func (s *Service) Regions(a authz.Actor) ([]Region, error) { return nil, errUnbuilt }
-
-// DialApp opens a stream to the port of a pod's app, for the ingress, which
-// has no actor: a pod's address is public. The pod's state comes along for the
-// page that is shown when nothing answers.
-func (s *Service) DialApp(ctx context.Context, name string) (net.Conn, Pod, error) {
-	return nil, Pod{}, errUnbuilt
+	mu     sync.Mutex
+	closed bool
+	pods   map[store.PodID]*live
+	work   sync.WaitGroup // operations; only added to under mu while not closed
 }
 
 var _ io.Closer = (*Service)(nil)
+
+// New returns a service, or says what is wrong with the configuration. Call
+// Run to keep pods as they should be.
+func New(cfg Config) (*Service, error) {
+	cfg = withDefaults(cfg)
+	if err := checkConfig(cfg); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Service{cfg: cfg, busyWait: 20 * time.Second, ctx: ctx, cancel: cancel, kick: make(chan struct{}, 1), pods: map[store.PodID]*live{}}, nil
+}
+
+func withDefaults(cfg Config) Config {
+	if len(cfg.Plans) == 0 {
+		cfg.Plans = DefaultPlans()
+	}
+	if cfg.Quota == (Quota{}) {
+		cfg.Quota = DefaultQuota()
+	}
+	if cfg.URL == nil {
+		cfg.URL = func(string) string { return "" }
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.HasTool == nil {
+		cfg.HasTool = hasTool
+	}
+	return cfg
+}
+
+// checkConfig reports all faults at once.
+func checkConfig(cfg Config) error {
+	var faults []error
+	if cfg.DB == nil {
+		faults = append(faults, errors.New("pods: no store"))
+	}
+	if len(cfg.Regions) == 0 {
+		faults = append(faults, errors.New("pods: no region; at least one is needed"))
+	}
+	seen := map[string]bool{}
+	for _, r := range cfg.Regions {
+		if !isLabel(r.Name) || seen[r.Name] {
+			faults = append(faults, fmt.Errorf("pods: region %q: names are DNS labels and differ", r.Name))
+		}
+		if (r.Runtime == nil) == (r.Err == nil) {
+			faults = append(faults, fmt.Errorf("pods: region %q needs a runtime or the reason why it has none", r.Name))
+		}
+		seen[r.Name] = true
+	}
+	seen = map[string]bool{}
+	for _, p := range cfg.Plans {
+		l := p.Limits
+		if !isLabel(p.Name) || seen[p.Name] {
+			faults = append(faults, fmt.Errorf("pods: plan %q: names are DNS labels and differ", p.Name))
+		}
+		if l.Memory <= 0 || l.CPUs <= 0 || l.Disk <= 0 || l.Processes <= 0 {
+			faults = append(faults, fmt.Errorf("pods: plan %q: memory, cpus, disk and processes must be more than 0", p.Name))
+		}
+		seen[p.Name] = true
+	}
+	if cfg.Quota.Pods < 0 || cfg.Quota.Memory < 0 {
+		faults = append(faults, errors.New("pods: the quota must not be negative"))
+	}
+	return errors.Join(faults...)
+}
+
+// Close ends the operations that go on, waits for them, and closes the
+// runtimes, which ends every pod. What pods should be stays in the store.
+func (s *Service) Close() error {
+	s.mu.Lock()
+	first := !s.closed
+	s.closed = true
+	all := make([]*live, 0, len(s.pods))
+	for _, l := range s.pods {
+		all = append(all, l)
+	}
+	s.mu.Unlock()
+	s.cancel()
+	s.work.Wait()
+	if !first {
+		return nil
+	}
+	for _, l := range all {
+		l.client.close()
+	}
+	var errs []error
+	for _, r := range s.cfg.Regions {
+		if r.Runtime != nil {
+			errs = append(errs, r.Runtime.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

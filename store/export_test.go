@@ -6,3 +6,6 @@ func (db *DB) NoteCommit() { db.generation.Add(1) }
 
 // ForgetAccess makes the next Access read and decode everything.
 func (db *DB) ForgetAccess(h Hash) { db.access.drop(h) }
+
+// Commits returns how many commits there were that could change rights.
+func (db *DB) Commits() uint64 { return db.generation.Load() }

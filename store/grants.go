@@ -110,8 +110,8 @@ type Redemption struct {
 // resource, which leaves the code unspent.
 func (db *DB) RedeemCode(r Redemption, now time.Time) (g Grant, err error) {
 	// A bad code must not cost a commit, so look before writing. A spent one
-	// goes on, because there is something to revoke.
-	if err := db.view(func(tx *bolt.Tx) error { _, err := redeemable(tx, r, now); return err }); err != nil && !errors.Is(err, ErrSpent) {
+	// goes on while there is something left to revoke.
+	if err := db.view(func(tx *bolt.Tx) error { return redemptionSettled(tx, r, now) }); err != nil {
 		return Grant{}, err
 	}
 	var outcome error
@@ -130,6 +130,16 @@ func (db *DB) RedeemCode(r Redemption, now time.Time) (g Grant, err error) {
 		return err
 	})
 	return g, errors.Join(err, outcome)
+}
+
+// redemptionSettled returns the error of a redemption that has nothing to
+// write, and nil for one that has.
+func redemptionSettled(tx *bolt.Tx, r Redemption, now time.Time) error {
+	code, err := redeemable(tx, r, now)
+	if errors.Is(err, ErrSpent) && grants.has(tx, []byte(code.Grant)) {
+		return nil
+	}
+	return err
 }
 
 // redeemable returns the code if the request may redeem it. With ErrSpent it
@@ -151,7 +161,7 @@ func redeemable(tx *bolt.Tx, r Redemption, now time.Time) (*Code, error) {
 	case r.Resource != "" && r.Resource != code.Resource:
 		return nil, &MismatchError{Field: "resource"}
 	}
-	if _, err := members.get(tx, memberKey(code.Team, code.User)); err != nil {
+	if !members.has(tx, memberKey(code.Team, code.User)) {
 		return nil, ErrNotMember
 	}
 	return code, nil
@@ -162,25 +172,29 @@ func redeem(tx *bolt.Tx, code Code, r Redemption, now time.Time) (Grant, error) 
 	if err != nil {
 		return Grant{}, err
 	}
-	code.Grant = r.Grant
+	spent := code
+	spent.Grant = r.Grant
 	g := Grant{
 		ID: r.Grant, User: code.User, Client: code.Client, ClientName: r.ClientName, RedirectHost: r.RedirectHost,
 		Team: code.Team, Scopes: code.Scopes, Resource: code.Resource, Created: now, LastUsed: now, Expires: r.Expires,
 	}
-	client.Expires = later(client.Expires, r.Expires.Add(ClientIdleTTL))
 	return g, errors.Join(
-		codes.put(tx, &code),
+		codes.replace(tx, &code, &spent),
 		grants.insert(tx, &g),
 		tokens.insert(tx, &Token{Hash: r.Access, Grant: g.ID, Created: now, Expires: r.Expires}),
-		clients.put(tx, client),
+		keepClient(tx, client, r.Expires.Add(ClientIdleTTL)),
 	)
 }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+// keepClient puts the client's deadline off to about until. A day more or less
+// is nobody's loss, so a client that connects often is not written each time.
+func keepClient(tx *bolt.Tx, c *Client, until time.Time) error {
+	if until.Sub(c.Expires) < 24*time.Hour {
+		return nil
 	}
-	return b
+	kept := *c
+	kept.Expires = until
+	return clients.replace(tx, c, &kept)
 }
 
 // endGrant deletes a connection and its tokens; nil when it is gone already.

@@ -315,6 +315,43 @@ func TestRedeemIsSingleUse(t *testing.T) {
 	}
 }
 
+// Whoever has an old code cannot make the disk work with it: the second use
+// revokes, the third finds nothing to do.
+func TestReplayCostsOneCommit(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	code := storetest.Populate(t, db, "ada", t0).Code(t, db, read)
+	_, err := db.RedeemCode(code, t0)
+	wantErr(t, err, nil)
+	before := db.Commits()
+	for range 5 {
+		_, err := db.RedeemCode(code, t0)
+		wantErr(t, err, store.ErrSpent)
+	}
+	if n := db.Commits() - before; n != 1 {
+		t.Errorf("five replays cost %d commits, want 1", n)
+	}
+}
+
+// A client lives as long as its tokens and a while longer, also when it
+// connects again and again.
+func TestRedemptionKeepsTheClient(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	w := storetest.Populate(t, db, "ada", t0)
+	for day := range 3 {
+		code := w.Code(t, db, read)
+		code.Expires = t0.Add(time.Duration(day)*12*time.Hour + 30*24*time.Hour)
+		_, err := db.RedeemCode(code, t0)
+		wantErr(t, err, nil)
+		c, err := db.Client(w.Client.ID)
+		wantErr(t, err, nil)
+		if left := c.Expires.Sub(code.Expires); left < store.ClientIdleTTL-24*time.Hour || left > store.ClientIdleTTL {
+			t.Errorf("redemption %d leaves the client %v beyond its token", day, left)
+		}
+	}
+}
+
 func TestForeignUseOfASpentCodeRevokesNothing(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)

@@ -60,6 +60,9 @@ func (t *table[T]) decode(raw []byte) (*T, error) {
 	return v, nil
 }
 
+// has reports whether there is a record at key.
+func (t *table[T]) has(tx *bolt.Tx, key []byte) bool { return t.bucket(tx).Get(key) != nil }
+
 // live is get, but ErrExpired at and after the record's deadline.
 func (t *table[T]) live(tx *bolt.Tx, key []byte, now time.Time) (*T, error) {
 	v, err := t.get(tx, key)
@@ -91,6 +94,12 @@ func (t *table[T]) put(tx *bolt.Tx, v *T) error {
 			return err
 		}
 	}
+	return t.replace(tx, old, v)
+}
+
+// replace is put for a caller that has just read old, the record that stands
+// at v's key; nil when none does.
+func (t *table[T]) replace(tx *bolt.Tx, old, v *T) error {
 	for _, ix := range t.indexes {
 		if err := t.putIndex(tx, ix, old, v); err != nil {
 			return err
@@ -103,13 +112,17 @@ func (t *table[T]) put(tx *bolt.Tx, v *T) error {
 	if err != nil {
 		return fmt.Errorf("store: encode %s: %w", t.name, err)
 	}
-	return b.Put(key, raw)
+	return t.bucket(tx).Put(t.key(v), raw)
 }
 
 func (t *table[T]) putIndex(tx *bolt.Tx, ix index[T], old, v *T) error {
 	b, key, want := tx.Bucket(t.indexName(ix)), t.key(v), ix.key(v)
 	if old != nil {
-		if had := ix.key(old); had != nil && !bytes.Equal(had, want) {
+		had := ix.key(old)
+		if bytes.Equal(had, want) {
+			return nil // stands there already
+		}
+		if had != nil {
 			if err := b.Delete(had); err != nil {
 				return err
 			}
@@ -141,7 +154,11 @@ func (t *table[T]) expiryKey(v *T) []byte {
 func (t *table[T]) putExpiry(tx *bolt.Tx, old, v *T) error {
 	b, want := tx.Bucket(bucketExpiry), t.expiryKey(v)
 	if old != nil {
-		if had := t.expiryKey(old); had != nil && !bytes.Equal(had, want) {
+		had := t.expiryKey(old)
+		if bytes.Equal(had, want) {
+			return nil // stands there already
+		}
+		if had != nil {
 			if err := b.Delete(had); err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,11 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, p who, stat
 	connections, err := s.account.Connections(p.user.ID)
 	if err != nil {
 		return err
+	}
+	// The browser in front of the person comes first.
+	if i := slices.IndexFunc(sessions, func(x store.Session) bool { return x.Hash == p.session.Hash }); i > 0 {
+		current := sessions[i]
+		sessions = slices.Insert(slices.Delete(sessions, i, i+1), 0, current)
 	}
 	page := accountPage{Fault: fault, User: p.user, Connections: len(connections), MinPassword: account.MinPassword}
 	for _, x := range sessions {

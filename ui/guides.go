@@ -62,7 +62,7 @@ func guides(endpoint string) []guide {
 			{Text: "Open this link on the computer that has VS Code, and press Install.",
 				Link: template.URL("vscode:mcp/install?" + url.QueryEscape(vscode)), Label: "Add to VS Code"},
 			{Text: "Or run this in a terminal.", Code: "code --add-mcp '" + vscode + "'"},
-			{Text: "Start the server from the list MCP: List Servers and allow the sign-in. " + then.Text},
+			{Text: "Run the command MCP: List Servers, start " + serverName + " and allow the sign-in. " + then.Text},
 		}},
 		{ID: "codex", Name: "Codex", Steps: []step{
 			{Text: "Run this in a terminal.", Code: "codex mcp add " + serverName + " --url " + endpoint},
@@ -79,8 +79,7 @@ func guides(endpoint string) []guide {
 	}
 }
 
-// jsonLine encodes with sorted keys and without the HTML escapes that a person
-// would have to read.
+// jsonLine encodes with sorted keys on one line.
 func jsonLine(v map[string]string) string {
 	raw, err := json.Marshal(v)
 	if err != nil {

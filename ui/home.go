@@ -37,7 +37,7 @@ type podView struct {
 	Name, Status, Reason, Preset string
 	URL                          string // empty unless http or https
 	Memory                       string
-	Since                        string // a verb: running since, created
+	Since                        string // a verb: started, created
 	At                           time.Time
 }
 
@@ -180,7 +180,7 @@ func viewPod(p pods.Pod) podView {
 		v.URL = p.URL
 	}
 	if p.Status == "running" && !p.Started.IsZero() {
-		v.Since, v.At = "running since", p.Started
+		v.Since, v.At = "started", p.Started
 	}
 	return v
 }

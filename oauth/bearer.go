@@ -1,0 +1,115 @@
+package oauth
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"podgate/internal/authz"
+	"podgate/internal/web"
+	"podgate/store"
+)
+
+// challenges are the WWW-Authenticate values of RFC 6750 section 3 with the
+// parameter of RFC 9728 section 5.1. They never change, so they are built once.
+type challenges struct {
+	metadata string // resource_metadata="…"
+	absent   string // no token was sent
+	invalid  string // one was, and it opens nothing
+}
+
+func (s *Server) newChallenges() challenges {
+	metadata := `resource_metadata="` + s.issuer + "/.well-known/oauth-protected-resource" + resourcePath + `"`
+	scope := `scope="` + defaultScopes() + `"`
+	return challenges{
+		metadata: metadata,
+		absent:   "Bearer " + metadata + ", " + scope,
+		invalid:  `Bearer error="` + codeInvalidToken + `", error_description="` + deadToken + `", ` + metadata + ", " + scope,
+	}
+}
+
+const (
+	noToken   = "This address needs an access token. Connect to it from an MCP client, which will ask you to sign in."
+	deadToken = "The access token is unknown, expired or revoked. Connect again."
+)
+
+// Bearer lets a request through to next only with a live access token for this
+// resource, and puts the actor it stands for into the context. Everything else
+// is answered 401 before a byte of the body is read (RFC 6750 section 3.1).
+// Tokens in the URL or in a body are not looked at.
+func (s *Server) Bearer(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, sent := bearerToken(r.Header["Authorization"])
+		if !sent {
+			refuseBearer(w, s.challenges.absent, noToken)
+			return
+		}
+		access, err := s.access(token)
+		if err != nil {
+			s.log.Error("look up access token", "error", err)
+			writeError(w, r, web.AsError(err))
+			return
+		}
+		if access == nil {
+			refuseBearer(w, s.challenges.invalid, deadToken)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(authz.WithActor(r.Context(), authz.Connection(access))))
+	})
+}
+
+// access returns what the token opens; nil when that is nothing.
+func (s *Server) access(token string) (*store.Access, error) {
+	if !isAccessToken(token) {
+		return nil, nil
+	}
+	now := s.now()
+	access, err := s.db.Access(store.HashSecret(token), now)
+	if isGone(err) || errors.Is(err, store.ErrNotMember) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if access.Grant.Resource != s.resource {
+		return nil, nil // issued when this server had another address
+	}
+	s.db.NoteGrantUse(access.Grant.ID, now)
+	return access, nil
+}
+
+// bearerToken returns the credentials of an Authorization header of the scheme
+// Bearer (RFC 6750 section 2.1); false when none was sent. Two headers are
+// taken for a token that is not valid: what stands between us and the client
+// may have looked at the other one.
+func bearerToken(headers []string) (token string, sent bool) {
+	for _, h := range headers {
+		scheme, credentials, _ := strings.Cut(h, " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			token, sent = strings.TrimLeft(credentials, " "), true
+		}
+	}
+	if len(headers) > 1 {
+		return "", sent
+	}
+	return token, sent
+}
+
+func refuseBearer(w http.ResponseWriter, challenge, message string) {
+	h := w.Header()
+	h.Set("WWW-Authenticate", challenge)
+	h.Set("Cache-Control", "no-store")
+	web.WriteJSON(w, http.StatusUnauthorized, map[string]string{"error": "unauthorized", "error_description": message})
+}
+
+// InsufficientScope answers 403 for a token that lacks a scope (RFC 6750
+// section 3.1). needed is everything that the operation needs, so that a client
+// can ask for it in one go.
+func (s *Server) InsufficientScope(w http.ResponseWriter, _ *http.Request, needed []store.Scope) {
+	scope := joinScopes(needed)
+	message := "This needs the scope " + scope + ". Connect again and allow it."
+	h := w.Header()
+	h.Set("WWW-Authenticate", `Bearer error="`+codeInsufficientScope+`", error_description="`+message+`", scope="`+scope+`", `+s.challenges.metadata)
+	h.Set("Cache-Control", "no-store")
+	web.WriteJSON(w, http.StatusForbidden, map[string]string{"error": codeInsufficientScope, "error_description": message})
+}

@@ -1,0 +1,198 @@
+package oauth
+
+import (
+	"encoding/binary"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sync/errgroup"
+
+	"podgate/store"
+)
+
+// benchSize is how many connections the stores of the benchmarks hold.
+const benchSize = 1000
+
+// BenchmarkBearer measures the check of an access token beside one bare read
+// of a bbolt file that holds as many records of the same size. The aim is at
+// most three times that.
+func BenchmarkBearer(b *testing.B) {
+	b.Run("bare bbolt read", func(b *testing.B) {
+		db, keys := bareStore(b, benchSize, 300)
+		b.ReportAllocs()
+		n := 0
+		for b.Loop() {
+			n++
+			err := db.View(func(tx *bolt.Tx) error {
+				if len(tx.Bucket(bareBucket).Get(keys[n%len(keys)])) != 300 {
+					b.Fatal("absent")
+				}
+				return nil
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	f := newFixture(b)
+	tokens := make([]string, benchSize)
+	client := f.register()
+	for i := range tokens {
+		tokens[i] = f.mint(client)
+	}
+	handler := f.Bearer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	check := func(b *testing.B, refresh bool) {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("POST", "/api/mcp", nil)
+		headers := make([][]string, len(tokens))
+		for i, token := range tokens {
+			headers[i] = []string{"Bearer " + token}
+		}
+		b.ReportAllocs()
+		n := 0
+		for b.Loop() {
+			n++
+			if refresh && n%10 == 0 {
+				b.StopTimer()
+				_ = f.db.RevokeGrant("absent", "alice") // a write by somebody else
+				b.StartTimer()
+			}
+			r.Header["Authorization"] = headers[n%len(headers)]
+			handler.ServeHTTP(w, r)
+		}
+		if w.Code != http.StatusOK {
+			b.Fatal(w.Code)
+		}
+	}
+	b.Run("bearer check", func(b *testing.B) { check(b, false) })
+	b.Run("bearer check, a write every ten", func(b *testing.B) { check(b, true) })
+}
+
+// mint makes a connection straight in the store.
+func (f *fixture) mint(client store.ClientID) string {
+	f.Helper()
+	code, token := f.mintCode(client), accessPrefix+newSecret()
+	_, err := f.db.RedeemCode(store.Redemption{
+		Code: store.HashSecret(code), Client: client, RedirectURI: testRedirect, Challenge: testChallenge, Grant: store.GrantID(store.NewID()),
+		Access: store.HashSecret(token), Expires: f.now().Add(f.accessTTL),
+	}, f.now())
+	f.must(err)
+	return token
+}
+
+func (f *fixture) mintCode(client store.ClientID) string {
+	f.Helper()
+	handle, code, now := newSecret(), newSecret(), f.now()
+	f.must(f.db.CreateAuthRequest(store.AuthRequest{
+		Handle: store.HashSecret(handle), Session: store.HashSecret("alice"), Client: client, RedirectURI: testRedirect, Challenge: testChallenge,
+		Scopes: knownScopes(""), Resource: f.resource, Created: now, Expires: now.Add(requestTTL),
+	}))
+	_, err := f.db.Approve(store.Approval{
+		Handle: store.HashSecret(handle), Session: store.HashSecret("alice"), Team: "red", Scopes: knownScopes(""), Code: store.HashSecret(code), Expires: now.Add(f.codeTTL),
+	}, now)
+	f.must(err)
+	return code
+}
+
+var bareBucket = []byte("bare")
+
+// bareStore is a bbolt file with n records under keys like hashes.
+func bareStore(b *testing.B, n, size int) (*bolt.DB, [][]byte) {
+	b.Helper()
+	db, err := bolt.Open(filepath.Join(b.TempDir(), "bare.db"), 0o600, &bolt.Options{FreelistType: bolt.FreelistMapType, InitialMmapSize: 64 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	keys := make([][]byte, n)
+	err = db.Update(func(tx *bolt.Tx) error {
+		bucket, err := tx.CreateBucket(bareBucket)
+		if err != nil {
+			return err
+		}
+		for i := range keys {
+			h := store.HashSecret(newSecret())
+			keys[i] = h[:]
+			if err := bucket.Put(keys[i], make([]byte, size)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return db, keys
+}
+
+// BenchmarkRedeem measures the redemption of codes by many clients at once,
+// from the HTTP request to the answer, beside as many bare bbolt Batch commits
+// of one record. The aim is at least half their rate.
+func BenchmarkRedeem(b *testing.B) {
+	const parallel = 128
+	b.Run("bare bbolt batch", func(b *testing.B) {
+		db, _ := bareStore(b, benchSize, 300)
+		var n atomic.Uint64
+		b.SetParallelism(parallel)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				key := store.HashSecret(string(binary.BigEndian.AppendUint64(nil, n.Add(1))))
+				if err := db.Batch(func(tx *bolt.Tx) error { return tx.Bucket(bareBucket).Put(key[:], make([]byte, 300)) }); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+	b.Run("redeem", func(b *testing.B) {
+		f := newFixture(b, func(c *Config) { c.CodeTTL = time.Hour; c.Log = slog.New(slog.DiscardHandler) })
+		client := f.register()
+		bodies := make([]string, b.N)
+		var minting errgroup.Group
+		minting.SetLimit(16) // one session keeps no more than twenty requests waiting
+		for i := range bodies {
+			minting.Go(func() error { bodies[i] = exchange(client, f.mintCode(client)).Encode(); return nil })
+		}
+		f.must(minting.Wait())
+		var n atomic.Int64
+		b.SetParallelism(parallel)
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				r := httptest.NewRequest("POST", "/api/oauth/token", strings.NewReader(bodies[n.Add(1)-1]))
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				w := httptest.NewRecorder()
+				f.handler.ServeHTTP(w, r)
+				if w.Code != http.StatusOK {
+					b.Errorf("%d %s", w.Code, w.Body)
+				}
+			}
+		})
+	})
+}
+
+// BenchmarkParseAuthorize measures the pure part of an authorization request.
+func BenchmarkParseAuthorize(b *testing.B) {
+	raw := request("abcdefghijklmnopqrstuvwxyz").Encode()
+	b.ReportAllocs()
+	for b.Loop() {
+		q, err := url.ParseQuery(raw)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, early, late := parseAuthorize(q, testAudience); early != nil || late != nil {
+			b.Fatal("refused")
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package oauth
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"podgate/internal/web"
+	"podgate/store"
+)
+
+// form is the consent form as a person left it.
+type form struct {
+	handle string // in clear; the store has its hash
+	team   store.TeamID
+	scopes []store.Scope
+	deny   bool
+}
+
+const badForm = "The form is not the one that podgate showed. Go back to your assistant and start connecting again."
+
+// maxFormScopes bounds the scopes of a form; there are far fewer.
+const maxFormScopes = 32
+
+// parseDecision reads the consent form. Only the two words decide: a form that
+// came without a button denies nothing and approves nothing.
+func parseDecision(values url.Values) (form, error) {
+	handle, errHandle := required(values, "request")
+	decision, errDecision := required(values, "decision")
+	team, errTeam := optional(values, "team")
+	err := errors.Join(errHandle, errDecision, errTeam)
+	if err != nil || decision != "approve" && decision != "deny" || len(values["scope"]) > maxFormScopes {
+		return form{}, badRequest(codeInvalidRequest, badForm)
+	}
+	f := form{handle: handle, team: store.TeamID(team), deny: decision == "deny"}
+	for _, scope := range values["scope"] {
+		if s := store.Scope(scope); !slices.Contains(f.scopes, s) {
+			f.scopes = append(f.scopes, s)
+		}
+	}
+	return f, nil
+}
+
+// handleDecision answers POST /oauth/authorize and POST /authorize, the consent
+// form.
+func (s *Server) handleDecision(w http.ResponseWriter, r *http.Request) error {
+	if err := web.SameOrigin(r, s.issuer); err != nil {
+		return err
+	}
+	values, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	f, err := parseDecision(values)
+	if err != nil {
+		return err
+	}
+	session, user, ok := s.sessions.Current(r)
+	if !ok {
+		return s.showOver(w, r)
+	}
+	req, err := s.db.AuthRequest(store.HashSecret(f.handle), session.Hash, s.now())
+	if isGone(err) {
+		return s.showOver(w, r)
+	}
+	if err != nil {
+		return fmt.Errorf("find authorization request: %w", err)
+	}
+	if f.deny {
+		return s.deny(w, r, f, session)
+	}
+	return s.approve(w, r, f, req, session, user)
+}
+
+func (s *Server) deny(w http.ResponseWriter, r *http.Request, f form, session store.Session) error {
+	req, err := s.db.Deny(store.HashSecret(f.handle), session.Hash, s.now())
+	if isGone(err) {
+		return s.showOver(w, r)
+	}
+	if err != nil {
+		return fmt.Errorf("deny: %w", err)
+	}
+	s.log.Info("access denied by the user", "client", req.Client, "user", session.User)
+	return s.sendBack(w, req, pair{"error", codeAccessDenied}, pair{"error_description", "The user denied access."})
+}
+
+// approve spends the request for a code. What the person can mend leaves the
+// request alive and shows the form again.
+func (s *Server) approve(w http.ResponseWriter, r *http.Request, f form, req store.AuthRequest, session store.Session, user store.User) error {
+	switch {
+	case f.team == "":
+		return s.askAgain(w, r, f, req, user, "Choose the team that the app may work in.")
+	case len(f.scopes) == 0:
+		return s.askAgain(w, r, f, req, user, "Tick at least one thing that the app may do, or deny.")
+	}
+	now, code := s.now(), newSecret()
+	spent, err := s.db.Approve(store.Approval{
+		Handle: store.HashSecret(f.handle), Session: session.Hash, Team: f.team, Scopes: inOrderOf(req.Scopes, f.scopes),
+		Code: store.HashSecret(code), Expires: now.Add(s.codeTTL),
+	}, now)
+	var mismatch *store.MismatchError
+	switch {
+	case errors.As(err, &mismatch):
+		return badRequest(codeInvalidRequest, badForm)
+	case errors.Is(err, store.ErrNotMember):
+		return s.askAgain(w, r, f, req, user, "You are not a member of that team. Choose another.")
+	case isGone(err):
+		return s.showOver(w, r)
+	case err != nil:
+		return fmt.Errorf("approve: %w", err)
+	}
+	s.log.Info("access approved by the user", "client", spent.Client, "user", session.User, "team", f.team)
+	return s.sendBack(w, spent, pair{"code", code})
+}
+
+// inOrderOf returns scopes in the order that they have in asked. One that was
+// never asked for stays, for the store to refuse.
+func inOrderOf(asked, scopes []store.Scope) []store.Scope {
+	sorted := slices.Clone(scopes)
+	slices.SortStableFunc(sorted, func(a, b store.Scope) int { return slices.Index(asked, a) - slices.Index(asked, b) })
+	return sorted
+}
+
+// askAgain shows the consent page once more, with a word on what is missing.
+func (s *Server) askAgain(w http.ResponseWriter, r *http.Request, f form, req store.AuthRequest, user store.User, fault string) error {
+	client, err := s.db.Client(req.Client)
+	if isGone(err) {
+		return s.showOver(w, r)
+	}
+	if err != nil {
+		return fmt.Errorf("find client: %w", err)
+	}
+	return s.showConsent(w, r, f, req, client, user, fault)
+}
+
+// sendBack answers 303 to the client's redirect URI with the parameters, state
+// (RFC 6749 section 4.1.2) and iss (RFC 9207 section 2). 303 makes the browser
+// drop the form it has just posted (RFC 9700 section 4.12).
+func (s *Server) sendBack(w http.ResponseWriter, req store.AuthRequest, params ...pair) error {
+	params = append(params, pair{"state", orEmpty(req.State)}, pair{"iss", s.issuer})
+	h := w.Header()
+	h.Set("Location", respond(req.RedirectURI, params...))
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
+}

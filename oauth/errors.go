@@ -1,0 +1,91 @@
+package oauth
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"podgate/internal/web"
+	"podgate/store"
+)
+
+// The error codes of RFC 6749 sections 4.1.2.1 and 5.2, RFC 6750 section 3.1,
+// RFC 7591 section 3.2.2 and RFC 8707 section 2.
+const (
+	codeInvalidRequest          = "invalid_request"
+	codeInvalidClient           = "invalid_client"
+	codeInvalidGrant            = "invalid_grant"
+	codeInvalidTarget           = "invalid_target"
+	codeInvalidToken            = "invalid_token"
+	codeInvalidRedirectURI      = "invalid_redirect_uri"
+	codeInvalidClientMetadata   = "invalid_client_metadata"
+	codeUnsupportedGrantType    = "unsupported_grant_type"
+	codeUnsupportedResponseType = "unsupported_response_type"
+	codeAccessDenied            = "access_denied"
+	codeInsufficientScope       = "insufficient_scope"
+	codeServerError             = "server_error"
+	codeTooManyRequests         = "too_many_requests" // what client libraries call status 429
+	codeMethodNotAllowed        = "method_not_allowed"
+)
+
+// badRequest is a fault of the client in the protocol's words.
+func badRequest(code, message string) *web.Error {
+	return web.Fault(http.StatusBadRequest, code, message, nil)
+}
+
+// invalidClient is a failed client authentication. RFC 9110 section 15.5.2
+// wants a challenge with every 401, and Basic is the only scheme with which a
+// client identifies itself here.
+func invalidClient(message string) *web.Error {
+	return web.Fault(http.StatusUnauthorized, codeInvalidClient, message, nil).
+		With("WWW-Authenticate", `Basic realm="podgate"`)
+}
+
+// writeError answers an error as RFC 6749 section 5.2 has it, whatever the
+// request accepts. Errors that come from outside the protocol, such as a body
+// that is too large, take the nearest code that clients know.
+func writeError(w http.ResponseWriter, r *http.Request, e *web.Error) {
+	answer := *e
+	if !slices.Contains(spokenCodes(), e.Code) {
+		answer.Code = codeInvalidRequest
+		if e.Status >= 500 {
+			answer.Code = codeServerError
+		}
+	}
+	answer.Message = describable(e.Message)
+	web.WriteJSONError(w, r, &answer)
+}
+
+func spokenCodes() []string {
+	return []string{
+		codeInvalidRequest, codeInvalidClient, codeInvalidGrant, codeInvalidTarget, codeInvalidRedirectURI, codeInvalidClientMetadata,
+		codeUnsupportedGrantType, codeAccessDenied, codeTooManyRequests, codeMethodNotAllowed, codeServerError,
+	}
+}
+
+// describable restricts text to what RFC 6749 sections 4.1.2.1 and 5.2 allow
+// in an error_description: printable ASCII without quote and backslash.
+func describable(text string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return '\''
+		}
+		return c
+	}, text)
+}
+
+// writePageError answers an error of the browser routes as a page.
+func (s *Server) writePageError(w http.ResponseWriter, r *http.Request, e *web.Error) {
+	err := s.pages.AuthorizeError(w, r, AuthorizeError{Status: e.Status, Title: "That did not work", Message: e.Message})
+	if err != nil {
+		s.log.Error("write error page", "error", err, "path", r.URL.Path)
+		http.Error(w, e.Message, e.Status)
+	}
+}
+
+// isGone reports whether a request handle, session or client stopped being
+// usable, which is the person's cue to begin again.
+func isGone(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrExpired) || errors.Is(err, store.ErrMismatch)
+}

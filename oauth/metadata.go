@@ -1,0 +1,98 @@
+package oauth
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"podgate/internal/authz"
+)
+
+// serverDocument is the authorization server metadata of RFC 8414 section 2,
+// with the member of RFC 9207 section 3.
+type serverDocument struct {
+	Issuer                string   `json:"issuer"`
+	AuthorizationEndpoint string   `json:"authorization_endpoint"`
+	TokenEndpoint         string   `json:"token_endpoint"`
+	RegistrationEndpoint  string   `json:"registration_endpoint,omitempty"`
+	RevocationEndpoint    string   `json:"revocation_endpoint"`
+	Scopes                []string `json:"scopes_supported"`
+	ResponseTypes         []string `json:"response_types_supported"`
+	ResponseModes         []string `json:"response_modes_supported"`
+	GrantTypes            []string `json:"grant_types_supported"`
+	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
+	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
+	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
+	IssParameter          bool     `json:"authorization_response_iss_parameter_supported"`
+	Documentation         string   `json:"service_documentation,omitempty"`
+}
+
+// resourceDocument is the protected resource metadata of RFC 9728 section 2.
+type resourceDocument struct {
+	Resource      string   `json:"resource"`
+	Servers       []string `json:"authorization_servers"`
+	Scopes        []string `json:"scopes_supported"`
+	BearerMethods []string `json:"bearer_methods_supported"`
+	Name          string   `json:"resource_name"`
+	Documentation string   `json:"resource_documentation,omitempty"`
+}
+
+func (s *Server) describeServer(docs string) serverDocument {
+	d := serverDocument{
+		Issuer:                s.issuer,
+		AuthorizationEndpoint: s.issuer + "/oauth/authorize",
+		TokenEndpoint:         s.issuer + "/api/oauth/token",
+		RevocationEndpoint:    s.issuer + "/api/oauth/revoke",
+		Scopes:                scopeStrings(authz.Scopes()),
+		ResponseTypes:         []string{"code"},
+		ResponseModes:         []string{"query"},
+		GrantTypes:            grantTypeNames(),
+		TokenAuthMethods:      []string{"none"},
+		RevocationAuthMethods: []string{"none"},
+		ChallengeMethods:      []string{"S256"},
+		IssParameter:          true,
+		Documentation:         docs,
+	}
+	if s.open {
+		d.RegistrationEndpoint = s.issuer + "/api/oauth/register"
+	}
+	return d
+}
+
+func (s *Server) describeResource(docs string) resourceDocument {
+	return resourceDocument{
+		Resource:      s.resource,
+		Servers:       []string{s.issuer},
+		Scopes:        scopeStrings(authz.Scopes()),
+		BearerMethods: []string{"header"},
+		Name:          "podgate",
+		Documentation: docs,
+	}
+}
+
+func encodeMetadata(document any) []byte {
+	raw, err := json.MarshalIndent(document, "", "  ")
+	if err != nil {
+		panic(fmt.Sprintf("oauth: metadata does not encode: %v", err)) // our own types; a bug
+	}
+	return append(raw, '\n')
+}
+
+// serveResourceMetadata answers GET /.well-known/oauth-protected-resource and
+// the same with /api/mcp (RFC 9728 section 3).
+func (s *Server) serveResourceMetadata(w http.ResponseWriter, _ *http.Request) error {
+	return writeMetadata(w, s.resourceMetadata)
+}
+
+// serveServerMetadata answers GET /.well-known/oauth-authorization-server and
+// the same with /api/mcp (RFC 8414 section 3).
+func (s *Server) serveServerMetadata(w http.ResponseWriter, _ *http.Request) error {
+	return writeMetadata(w, s.serverMetadata)
+}
+
+func writeMetadata(w http.ResponseWriter, document []byte) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "public, max-age=300")
+	_, _ = w.Write(document) // a failure means that the client is gone
+	return nil
+}

@@ -1,0 +1,209 @@
+package oauth
+
+import (
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"podgate/internal/web"
+	"podgate/store"
+)
+
+// maxRedirectURIs bounds the redirect URIs of one client.
+const maxRedirectURIs = 10
+
+// registration is what is kept of a registration request.
+type registration struct {
+	name         string
+	redirectURIs []string
+	scopes       []store.Scope
+}
+
+// registered is the answer to a registration (RFC 7591 section 3.2.1). It has
+// no member that can be null: some clients refuse the whole answer for one.
+type registered struct {
+	ClientID      store.ClientID `json:"client_id"`
+	IssuedAt      int64          `json:"client_id_issued_at"` // seconds since 1970
+	ClientName    string         `json:"client_name,omitempty"`
+	RedirectURIs  []string       `json:"redirect_uris"`
+	GrantTypes    []string       `json:"grant_types"`
+	ResponseTypes []string       `json:"response_types"`
+	AuthMethod    string         `json:"token_endpoint_auth_method"`
+	Scope         string         `json:"scope"`
+}
+
+// handleRegister answers POST /api/oauth/register and POST /register.
+func (s *Server) handleRegister(w http.ResponseWriter, r *http.Request) error {
+	if !s.open {
+		return web.Fault(http.StatusForbidden, codeAccessDenied, "This server does not let clients register themselves. Ask its administrator.", nil)
+	}
+	now, addr := s.now(), web.AddrKey(web.ClientAddr(r, s.proxies))
+	if wait, ok := s.limits.register.Allow(addr, now); !ok {
+		return web.TooMany(wait, "registrations")
+	}
+	if err := checkJSON(r); err != nil {
+		return err
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	reg, err := parseRegistration(body, s.schemes)
+	if err != nil {
+		return err
+	}
+	client, err := s.register(reg, addr, now)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	web.WriteJSON(w, http.StatusCreated, describeClient(client))
+	return nil
+}
+
+// checkJSON refuses a body that says to be something else. Silence is borne.
+func checkJSON(r *http.Request) error {
+	given := r.Header.Get("Content-Type")
+	kind, _, err := mime.ParseMediaType(given)
+	if given == "" || err == nil && (kind == "application/json" || strings.HasSuffix(kind, "+json")) {
+		return nil
+	}
+	return badRequest(codeInvalidClientMetadata, "Send the client metadata as application/json.")
+}
+
+// parseRegistration reads client metadata (RFC 7591 section 2). Members that it
+// does not know, or that have an unexpected type, are passed over; of the
+// redirect URIs it keeps the usable ones, because clients offer several at
+// once. What has no bearing on a public client that uses codes is not kept.
+func parseRegistration(body []byte, schemes []string) (registration, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(body, &members); err != nil || members == nil {
+		// The cause could quote the body.
+		return registration{}, badRequest(codeInvalidClientMetadata, "The body is not a JSON object.")
+	}
+	var reg registration
+	var why error
+	for _, uri := range texts(members["redirect_uris"]) {
+		if _, err := parseRedirect(uri, schemes); err != nil {
+			why = err
+		} else if !slices.Contains(reg.redirectURIs, uri) {
+			reg.redirectURIs = append(reg.redirectURIs, uri)
+		}
+		if len(reg.redirectURIs) > maxRedirectURIs {
+			return registration{}, badRequest(codeInvalidRedirectURI, fmt.Sprintf("At most %d redirect URIs can be registered.", maxRedirectURIs))
+		}
+	}
+	if len(reg.redirectURIs) == 0 {
+		return registration{}, noRedirectURI(why, schemes)
+	}
+	reg.name = cleanName(strings.Join(texts(members["client_name"]), " "), maxNameStored)
+	reg.scopes = knownScopes(strings.Join(texts(members["scope"]), " "))
+	return reg, nil
+}
+
+// texts reads a member that is a string or an array of strings; anything else
+// in it is passed over.
+func texts(member json.RawMessage) []string {
+	var text string
+	if json.Unmarshal(member, &text) == nil && text != "" {
+		return []string{text}
+	}
+	var items []json.RawMessage
+	if json.Unmarshal(member, &items) != nil {
+		return nil
+	}
+	var list []string
+	for _, item := range items {
+		var text string
+		if json.Unmarshal(item, &text) == nil && text != "" {
+			list = append(list, text)
+		}
+	}
+	return list
+}
+
+// noRedirectURI says what is allowed, and why the last one was not.
+func noRedirectURI(why error, schemes []string) error {
+	message := "Register at least one redirect URI: https, or http on localhost, 127.0.0.1 or [::1]"
+	if len(schemes) > 0 {
+		message += ", or the scheme " + strings.Join(schemes, ", ")
+	}
+	if why == nil {
+		return badRequest(codeInvalidRedirectURI, message+".")
+	}
+	return badRequest(codeInvalidRedirectURI, message+". The one sent cannot be used: "+why.Error()+".")
+}
+
+// register stores a client. The same metadata from the same address again
+// within a few minutes gets the same client: some programs register twice a
+// second apart and then mix the two up.
+func (s *Server) register(reg registration, addr string, now time.Time) (store.Client, error) {
+	key := reg.key(addr)
+	if id, ok := s.recent.get(key, now); ok {
+		if c, err := s.db.Client(id); err == nil {
+			return c, nil
+		}
+	}
+	c := store.Client{
+		ID: store.ClientID(store.NewID()), Name: reg.name, RedirectURIs: reg.redirectURIs, GrantTypes: grantTypeNames(),
+		Scopes: reg.scopes, Created: now, Expires: now.Add(store.ClientUnusedTTL),
+	}
+	if err := s.db.CreateClient(c); err != nil {
+		return store.Client{}, fmt.Errorf("register client: %w", err)
+	}
+	s.recent.put(key, c.ID, now)
+	s.log.Info("client registered", "client", c.ID, "name", c.Name, "redirect_uris", len(c.RedirectURIs))
+	return c, nil
+}
+
+func (reg registration) key(addr string) store.Hash {
+	// Cleaned names and checked URIs hold no control character, so a line
+	// feed cannot stand in any part.
+	parts := append([]string{addr, reg.name, joinScopes(reg.scopes)}, reg.redirectURIs...)
+	return store.HashSecret(strings.Join(parts, "\n"))
+}
+
+func describeClient(c store.Client) registered {
+	return registered{
+		ClientID: c.ID, IssuedAt: c.Created.Unix(), ClientName: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes,
+		ResponseTypes: []string{"code"}, AuthMethod: "none", Scope: joinScopes(c.Scopes),
+	}
+}
+
+const (
+	recentTTL  = 5 * time.Minute
+	maxRecents = 1000
+)
+
+// recentClients remembers who registered what in the last minutes. The zero
+// value is ready.
+type recentClients struct {
+	mu      sync.Mutex
+	clients map[store.Hash]recentClient
+}
+
+type recentClient struct {
+	id    store.ClientID
+	since time.Time
+}
+
+func (rc *recentClients) get(key store.Hash, now time.Time) (store.ClientID, bool) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	c, ok := rc.clients[key]
+	return c.id, ok && now.Sub(c.since) < recentTTL
+}
+
+func (rc *recentClients) put(key store.Hash, id store.ClientID, now time.Time) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if rc.clients == nil || len(rc.clients) >= maxRecents {
+		rc.clients = map[store.Hash]recentClient{}
+	}
+	rc.clients[key] = recentClient{id, now}
+}

@@ -1,0 +1,38 @@
+package oauth
+
+import (
+	"fmt"
+	"net/http"
+
+	"podgate/store"
+)
+
+// handleRevoke answers POST /api/oauth/revoke (RFC 7009 section 2). The answer
+// is 200 for every token, known or not, so that it tells nothing; another
+// client's token stays alive.
+func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request) error {
+	form, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	id, err := parseClient(form, r.Header.Values("Authorization"))
+	if err != nil {
+		return err
+	}
+	token, err := required(form, "token")
+	if err != nil {
+		return err
+	}
+	client, err := s.knownClient(id)
+	if err != nil {
+		return err
+	}
+	if isAccessToken(token) {
+		if err := s.db.RevokeToken(store.HashSecret(token), client.ID); err != nil {
+			return fmt.Errorf("revoke token: %w", err)
+		}
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return nil
+}

@@ -1,0 +1,214 @@
+package oauth
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"podgate/internal/authz"
+	"podgate/internal/ratelimit"
+	"podgate/internal/web"
+	"podgate/store"
+)
+
+const (
+	defaultAccessTTL = 30 * 24 * time.Hour
+	defaultCodeTTL   = 10 * time.Minute
+	// requestTTL is how long a person may look at the consent page.
+	requestTTL = 30 * time.Minute
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Issuer          string // the public URL: scheme and host, no trailing slash
+	DB              *store.DB
+	Pages           Pages
+	Sessions        Sessions
+	AccessTTL       time.Duration  // of access tokens; 0: 30 days
+	CodeTTL         time.Duration  // of authorization codes; 0: 10 minutes
+	Registration    string         // "open" (also when empty) or "off"
+	RedirectSchemes []string       // private-use schemes that redirect URIs may have
+	TrustedProxies  []netip.Prefix // whose X-Forwarded-For counts for rate limits
+	Docs            string         // service_documentation; may be empty
+	Log             *slog.Logger
+	Now             func() time.Time
+}
+
+// Server is the authorization server. It is safe for concurrent use.
+type Server struct {
+	audience
+	db        *store.DB
+	pages     Pages
+	sessions  Sessions
+	accessTTL time.Duration
+	codeTTL   time.Duration
+	open      bool // clients may register themselves
+	schemes   []string
+	proxies   []netip.Prefix
+	log       *slog.Logger
+	now       func() time.Time
+
+	resourceMetadata []byte
+	serverMetadata   []byte
+	challenges       challenges
+	limits           limits
+	recent           recentClients
+}
+
+// limits keep one peer from wearing the server out. They are far above what
+// real clients do.
+type limits struct {
+	register  *ratelimit.Limiter // registrations, by address
+	authorize *ratelimit.Limiter // consent pages, by browser session
+	fail      *ratelimit.Limiter // failed token requests, by address; success is free
+}
+
+func newLimits() limits {
+	return limits{
+		// The total bounds what a flood from many addresses can write to disk
+		// before the sweeper takes unused clients away after a day.
+		register:  ratelimit.New(20, 30*time.Second, 100, 5*time.Second),
+		authorize: ratelimit.New(30, 5*time.Second, 300, 20*time.Millisecond),
+		fail:      ratelimit.New(60, 2*time.Second, 600, 10*time.Millisecond),
+	}
+}
+
+// New checks the configuration and returns a Server. The error names every
+// fault at once.
+func New(c Config) (*Server, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		audience: newAudience(c.Issuer), db: c.DB, pages: c.Pages, sessions: c.Sessions,
+		accessTTL: orDefault(c.AccessTTL, defaultAccessTTL), codeTTL: orDefault(c.CodeTTL, defaultCodeTTL),
+		open: c.Registration != "off", schemes: lowered(c.RedirectSchemes), proxies: c.TrustedProxies,
+		log: c.Log, now: c.Now, limits: newLimits(),
+	}
+	s.resourceMetadata = encodeMetadata(s.describeResource(c.Docs))
+	s.serverMetadata = encodeMetadata(s.describeServer(c.Docs))
+	s.challenges = s.newChallenges()
+	return s, nil
+}
+
+func (c Config) check() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("oauth: "+format, args...)) }
+	if !isOrigin(c.Issuer) {
+		fault("issuer %q is not a bare origin such as https://pods.example.com", c.Issuer)
+	}
+	if c.DB == nil || c.Pages == nil || c.Sessions == nil || c.Log == nil || c.Now == nil {
+		fault("DB, Pages, Sessions, Log and Now are all needed")
+	}
+	if c.AccessTTL < 0 || c.CodeTTL < 0 {
+		fault("lifetimes cannot be negative")
+	}
+	if !slices.Contains([]string{"", "open", "off"}, c.Registration) {
+		fault("registration is %q; write open or off", c.Registration)
+	}
+	for _, scheme := range lowered(c.RedirectSchemes) {
+		if !isScheme(scheme) || forbiddenScheme(scheme) {
+			fault("redirect scheme %q cannot be allowed; name a private-use scheme such as cursor, without the colon", scheme)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func orDefault(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
+}
+
+func lowered(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = strings.ToLower(s)
+	}
+	return out
+}
+
+// Resource returns the identifier of the protected resource, which is the URL
+// that people give their assistants.
+func (s *Server) Resource() string { return s.resource }
+
+// endpoint is one route with its aliases.
+type endpoint struct {
+	paths  []string
+	get    web.Handler // nil: no GET
+	post   web.Handler // nil: no POST
+	errors web.ErrorWriter
+	head   bool // HEAD is answered like GET
+	cors   bool
+}
+
+func (s *Server) endpoints() []endpoint {
+	return []endpoint{
+		{paths: wellKnown("oauth-protected-resource"), get: s.serveResourceMetadata, errors: writeError, head: true, cors: true},
+		{paths: wellKnown("oauth-authorization-server"), get: s.serveServerMetadata, errors: writeError, head: true, cors: true},
+		{paths: []string{"/api/oauth/register", "/register"}, post: s.handleRegister, errors: writeError, cors: true},
+		{paths: []string{"/oauth/authorize", "/authorize"}, get: s.serveAuthorize, post: s.handleDecision, errors: s.writePageError},
+		{paths: []string{"/api/oauth/token", "/token"}, post: s.handleToken, errors: writeError, cors: true},
+		{paths: []string{"/api/oauth/revoke"}, post: s.handleRevoke, errors: writeError, cors: true},
+	}
+}
+
+// wellKnown returns the root and the path form of a discovery document:
+// clients of different ages read one or the other.
+func wellKnown(name string) []string {
+	return []string{"/.well-known/" + name, "/.well-known/" + name + resourcePath}
+}
+
+// Routes returns every route of this package for every method, so that a wrong
+// method is answered in the form of its route, with Allow.
+func (s *Server) Routes() []web.Route {
+	var routes []web.Route
+	for _, e := range s.endpoints() {
+		for _, path := range e.paths {
+			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+				routes = append(routes, web.Route{Method: method, Path: path, Handler: e.handler(method), Errors: e.errors, CORS: e.cors})
+			}
+		}
+	}
+	return routes
+}
+
+func (e endpoint) handler(method string) web.Handler {
+	switch {
+	case method == http.MethodGet && e.get != nil, method == http.MethodHead && e.head:
+		return e.get
+	case method == http.MethodPost && e.post != nil:
+		return e.post
+	case method == http.MethodOptions:
+		return func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Allow", e.allow())
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
+	}
+	refusal := web.Fault(http.StatusMethodNotAllowed, codeMethodNotAllowed, "Use "+e.allow()+" here.", nil).With("Allow", e.allow())
+	return func(http.ResponseWriter, *http.Request) error { return refusal }
+}
+
+func (e endpoint) allow() string {
+	var methods []string
+	if e.get != nil {
+		methods = append(methods, "GET")
+	}
+	if e.head {
+		methods = append(methods, "HEAD")
+	}
+	if e.post != nil {
+		methods = append(methods, "POST")
+	}
+	return strings.Join(append(methods, "OPTIONS"), ", ")
+}
+
+// defaultScopes is what a client is told to ask for.
+func defaultScopes() string { return joinScopes(authz.Scopes()) }

@@ -1,0 +1,92 @@
+package oauth
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"podgate/internal/web"
+)
+
+func TestNewRefusesBadConfig(t *testing.T) {
+	t.Parallel()
+	good := newFixture(t)
+	for name, c := range map[string]struct {
+		change func(*Config)
+		word   string
+	}{
+		"no issuer":       {func(c *Config) { c.Issuer = "" }, "issuer"},
+		"trailing slash":  {func(c *Config) { c.Issuer = "https://pods.example.com/" }, "issuer"},
+		"path":            {func(c *Config) { c.Issuer = "https://pods.example.com/x" }, "issuer"},
+		"query":           {func(c *Config) { c.Issuer = "https://pods.example.com?x" }, "issuer"},
+		"fragment":        {func(c *Config) { c.Issuer = "https://pods.example.com#x" }, "issuer"},
+		"user":            {func(c *Config) { c.Issuer = "https://u@pods.example.com" }, "issuer"},
+		"scheme":          {func(c *Config) { c.Issuer = "ftp://pods.example.com" }, "issuer"},
+		"no scheme":       {func(c *Config) { c.Issuer = "pods.example.com" }, "issuer"},
+		"quote":           {func(c *Config) { c.Issuer = `https://pods"x` }, "issuer"},
+		"negative":        {func(c *Config) { c.AccessTTL = -1 }, "negative"},
+		"registration":    {func(c *Config) { c.Registration = "known" }, "open or off"},
+		"javascript":      {func(c *Config) { c.RedirectSchemes = []string{"JavaScript"} }, "javascript"},
+		"https as scheme": {func(c *Config) { c.RedirectSchemes = []string{"https"} }, "https"},
+		"colon":           {func(c *Config) { c.RedirectSchemes = []string{"cursor:"} }, "without the colon"},
+		"no store":        {func(c *Config) { c.DB = nil }, "DB"},
+	} {
+		config := Config{Issuer: testIssuer, DB: good.db, Pages: good.pages, Sessions: good.sessions, Log: good.log, Now: good.now}
+		c.change(&config)
+		if _, err := New(config); err == nil || !strings.Contains(err.Error(), c.word) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := New(Config{Issuer: "x", Registration: "y", RedirectSchemes: []string{"data"}})
+	if err == nil || strings.Count(err.Error(), "oauth:") != 4 {
+		t.Errorf("not every fault is named at once: %v", err)
+	}
+}
+
+// The defaults are those that people are told.
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	if f.accessTTL.Hours() != 30*24 || f.codeTTL.Minutes() != 10 || !f.open || f.Resource() != testIssuer+"/api/mcp" {
+		t.Errorf("%v %v %v %v", f.accessTTL, f.codeTTL, f.open, f.Resource())
+	}
+}
+
+// Routes covers each path once a method, lets scripts of other origins in
+// where no cookie counts and nowhere else, and leaves no method to chance.
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	seen := map[string]bool{}
+	paths := map[string]bool{}
+	for _, r := range f.Routes() {
+		key := r.Method + " " + r.Path
+		if seen[key] || r.Handler == nil || r.Errors == nil {
+			t.Errorf("%s stands twice or without handler", key)
+		}
+		seen[key], paths[r.Path] = true, true
+		if r.CORS == strings.HasSuffix(r.Path, "authorize") {
+			t.Errorf("%s: CORS %v", key, r.CORS)
+		}
+	}
+	if len(paths) != 11 {
+		t.Errorf("%d paths: %v", len(paths), paths)
+	}
+}
+
+// An answer's page that fails to be written still reaches the person.
+func TestErrorPageFails(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.Server.pages = failingPages{f.pages}
+	a := f.send("PUT", "/oauth/authorize", "")
+	if a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") == "" || !strings.Contains(a.body, "Use GET, POST") {
+		t.Errorf("%d %v %s", a.status, a.header, a.body)
+	}
+}
+
+type failingPages struct{ *fakePages }
+
+func (failingPages) AuthorizeError(http.ResponseWriter, *http.Request, AuthorizeError) error {
+	return web.Fault(http.StatusInternalServerError, "x", "template", nil)
+}

@@ -1,0 +1,217 @@
+package oauth
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"podgate/internal/web"
+	"podgate/store"
+)
+
+// grantType is one way to get an access token. The steps around parse and
+// redeem are the same for all.
+type grantType struct {
+	name   string
+	parse  func(url.Values, *tokenRequest) error
+	redeem func(*Server, tokenRequest, store.Client) (tokenAnswer, error)
+}
+
+// grantTypes lists what the token endpoint redeems. Metadata and registrations
+// name exactly these.
+func grantTypes() []grantType {
+	return []grantType{
+		{"authorization_code", parseCode, (*Server).redeemCode},
+	}
+}
+
+func grantTypeNames() []string {
+	var names []string
+	for _, g := range grantTypes() {
+		names = append(names, g.name)
+	}
+	return names
+}
+
+// tokenRequest is a token request whose parameters are sound in themselves.
+type tokenRequest struct {
+	grant       grantType
+	client      store.ClientID
+	resource    string // ours, or empty when none was sent
+	code        string
+	redirectURI string
+	verifier    string
+}
+
+// tokenAnswer is the answer of RFC 6749 section 5.1.
+type tokenAnswer struct {
+	AccessToken string `json:"access_token"`
+	TokenType   string `json:"token_type"`
+	ExpiresIn   int64  `json:"expires_in"` // seconds
+	Scope       string `json:"scope"`
+}
+
+// parseToken reads a token request (RFC 6749 section 4.1.3, RFC 7636 section
+// 4.5, RFC 8707 section 2.2) and its Authorization headers. Everything that a
+// client could repair is found here, before anything is spent.
+func parseToken(form url.Values, authorization []string, ours audience) (tokenRequest, error) {
+	var t tokenRequest
+	var err error
+	if t.grant, err = parseGrantType(form); err != nil {
+		return tokenRequest{}, err
+	}
+	if t.client, err = parseClient(form, authorization); err != nil {
+		return tokenRequest{}, err
+	}
+	resource, err := optional(form, "resource")
+	if err != nil {
+		return tokenRequest{}, err
+	}
+	if resource != "" {
+		if !ours.names(resource) {
+			return tokenRequest{}, badRequest(codeInvalidTarget, "Tokens of this server are for "+ours.resource+" only.")
+		}
+		t.resource = ours.resource
+	}
+	if err := t.grant.parse(form, &t); err != nil {
+		return tokenRequest{}, err
+	}
+	return t, nil
+}
+
+func parseGrantType(form url.Values) (grantType, error) {
+	name, err := required(form, "grant_type")
+	if err != nil {
+		return grantType{}, err
+	}
+	for _, g := range grantTypes() {
+		if g.name == name {
+			return g, nil
+		}
+	}
+	return grantType{}, badRequest(codeUnsupportedGrantType, "This grant_type is not supported. The metadata names those that are.")
+}
+
+// parseCode reads what an authorization code needs. There is no way around the
+// verifier: a request without one is refused, whatever the code was issued for.
+func parseCode(form url.Values, t *tokenRequest) (err error) {
+	if t.code, err = required(form, "code"); err != nil {
+		return err
+	}
+	if t.redirectURI, err = required(form, "redirect_uri"); err != nil {
+		return err
+	}
+	if t.verifier, err = required(form, "code_verifier"); err != nil {
+		return err
+	}
+	if !isVerifier(t.verifier) {
+		return badRequest(codeInvalidRequest, "A code_verifier has 43 to 128 characters of A-Z, a-z, 0-9, -, ., _ and ~.")
+	}
+	return nil
+}
+
+// handleToken answers POST /api/oauth/token and POST /token.
+func (s *Server) handleToken(w http.ResponseWriter, r *http.Request) error {
+	answer, err := s.token(w, r)
+	if err != nil {
+		return s.slowDown(r, err)
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	web.WriteJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// slowDown returns err, or 429 in its place when the address has failed too
+// often. Requests that succeed never come here, so a program gone wild does not
+// lock out others that share its address.
+func (s *Server) slowDown(r *http.Request, err error) error {
+	if web.AsError(err).Status >= http.StatusInternalServerError {
+		return err
+	}
+	wait, ok := s.limits.fail.Allow(web.AddrKey(web.ClientAddr(r, s.proxies)), s.now())
+	if !ok {
+		return web.TooMany(wait, "failed token requests")
+	}
+	return err
+}
+
+func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, error) {
+	form, err := readForm(w, r)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
+	t, err := parseToken(form, r.Header.Values("Authorization"), s.audience)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
+	client, err := s.knownClient(t.client)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
+	return t.grant.redeem(s, t, client)
+}
+
+// knownClient is client in the words of the token and revocation endpoints.
+// invalid_client makes clients register again, which is what helps.
+func (s *Server) knownClient(id store.ClientID) (store.Client, error) {
+	client, err := s.client(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Client{}, invalidClient("The client is not known here. Register again.")
+	}
+	if err != nil {
+		return store.Client{}, fmt.Errorf("find client: %w", err)
+	}
+	return client, nil
+}
+
+// redeemCode exchanges an authorization code (RFC 6749 section 4.1.3).
+func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, error) {
+	// Only the host is wanted here. Whether it is the right URI is for the
+	// store to say, in the transaction that notices a second use as well.
+	goal, err := parseRedirect(t.redirectURI, s.schemes)
+	if err != nil {
+		return tokenAnswer{}, badRequest(codeInvalidGrant, wrongRedirect)
+	}
+	now, access := s.now(), accessPrefix+newSecret()
+	grant, err := s.db.RedeemCode(store.Redemption{
+		Code: store.HashSecret(t.code), Client: client.ID, RedirectURI: t.redirectURI, Challenge: challengeOf(t.verifier), Resource: t.resource,
+		ClientName: cleanName(client.Name, maxNameShown), RedirectHost: goal.host,
+		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(access), Expires: now.Add(s.accessTTL),
+	}, now)
+	if err != nil {
+		return tokenAnswer{}, s.refuseCode(err, client.ID)
+	}
+	s.log.Info("connection made", "connection", grant.ID, "client", client.ID, "user", grant.User, "team", grant.Team)
+	return tokenAnswer{AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(s.accessTTL.Seconds()), Scope: joinScopes(grant.Scopes)}, nil
+}
+
+const (
+	wrongRedirect = "The redirect_uri is not the one of the authorization request."
+	deadCode      = "The authorization code is unknown, expired, used or revoked. Start the authorization again."
+)
+
+// refuseCode puts the store's reasons in the words of RFC 6749 section 5.2.
+func (s *Server) refuseCode(err error, client store.ClientID) error {
+	var mismatch *store.MismatchError
+	switch {
+	case errors.Is(err, store.ErrSpent):
+		s.log.Warn("authorization code used twice; its connection is revoked", "client", client)
+		return badRequest(codeInvalidGrant, deadCode)
+	case errors.As(err, &mismatch):
+		return refuseMismatch(mismatch)
+	case isGone(err), errors.Is(err, store.ErrNotMember):
+		return badRequest(codeInvalidGrant, deadCode)
+	}
+	return fmt.Errorf("redeem code: %w", err)
+}
+
+func refuseMismatch(m *store.MismatchError) error {
+	switch m.Field {
+	case "resource":
+		return badRequest(codeInvalidTarget, "The resource is not the one of the authorization request.")
+	case "redirect_uri":
+		return badRequest(codeInvalidGrant, wrongRedirect)
+	}
+	return badRequest(codeInvalidGrant, "The code_verifier does not match the code_challenge.")
+}

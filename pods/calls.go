@@ -1,0 +1,339 @@
+package pods
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"podgate/internal/authz"
+	"podgate/pods/agent"
+	"podgate/store"
+)
+
+const (
+	defaultExecTimeout = time.Minute
+	execGrace          = 10 * time.Second // for the agent to kill what a command started and say so
+	defaultMaxOutput   = 100_000          // bytes a stream
+	maxMaxOutput       = 1 << 20
+	maxCommand         = 100 << 10 // bytes; the kernel takes 128 KiB in one argument
+	maxStdin           = 1 << 20
+	maxPath            = 4096
+	maxGrep            = 200
+	defaultLines       = 100
+)
+
+// call finds a pod for an actor and runs do with its agent's client. A pod that
+// should run and does not is brought back first.
+func (s *Service) call(ctx context.Context, a authz.Actor, action authz.Action, name string, do func(store.Pod, *live) error) error {
+	rec, err := s.find(a, action, name)
+	if err != nil {
+		return err
+	}
+	if _, err := s.region(rec.Region); err != nil {
+		return err
+	}
+	if rec.Want != store.WantRunning {
+		return errStopped
+	}
+	l := s.of(rec)
+	err = do(rec, l)
+	if errors.Is(err, ErrNotRunning) {
+		if err := s.revive(ctx, rec); err != nil {
+			return err
+		}
+		err = do(rec, l)
+	}
+	return s.fromAgent(ctx, rec, err)
+}
+
+// faultWords maps the codes of the protocol; all others are bad input or a
+// failure that Message explains.
+var faultWords = map[string]error{
+	agent.FaultPath:         ErrPath,
+	agent.FaultNotFound:     ErrNoFile,
+	agent.FaultTooLarge:     ErrTooLarge,
+	agent.FaultNotListening: ErrNotAnswering,
+	agent.FaultNotRunning:   ErrNotAnswering,
+}
+
+// fromAgent words an error of the agent's client.
+func (s *Service) fromAgent(ctx context.Context, rec store.Pod, err error) error {
+	var worded *fault
+	var f *agent.Fault
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &worded):
+		return worded
+	case errors.As(err, &f):
+		word := faultWords[f.Code]
+		if word == nil {
+			word = ErrBadInput
+		}
+		return &fault{word, clean(f.Message, maxReason), err}
+	case errors.Is(err, ErrNotRunning):
+		return &fault{ErrNotRunning, "it ended a moment ago; look at get_pod, then use manage_pod with action start", err}
+	}
+	s.cfg.Log.Warn("agent call failed", "pod", rec.ID, "error", err)
+	return &fault{ErrNotAnswering, "its agent failed; try again, and if that does not help use manage_pod with action stop, then start", err}
+}
+
+// ExecRequest is one command.
+type ExecRequest struct {
+	Command   string
+	Dir       string        // default: the app folder
+	Timeout   time.Duration // 0: 60 s; at most agent.MaxExecTimeout
+	Stdin     []byte
+	MaxOutput int // bytes kept a stream; 0: 100,000
+}
+
+// ExecResult is how it ended. With ErrTimedOut it holds what was printed.
+type ExecResult struct {
+	Code                         int
+	Signal                       string
+	Stdout, Stderr               []byte
+	DroppedStdout, DroppedStderr int64 // bytes beyond MaxOutput
+	Duration                     time.Duration
+}
+
+// Exec runs a command in a running pod. When ctx ends or the time is up,
+// everything the command started is killed.
+func (s *Service) Exec(ctx context.Context, a authz.Actor, name string, r ExecRequest, p Progress) (ExecResult, error) {
+	if err := a.Allow(authz.Exec, a.Team.ID); err != nil {
+		return ExecResult{}, err
+	}
+	wire, err := r.wire()
+	if err != nil {
+		return ExecResult{}, err
+	}
+	limit := time.Duration(wire.TimeoutMillis) * time.Millisecond
+	var out ExecResult
+	err = s.call(ctx, a, authz.Exec, name, func(rec store.Pod, l *live) error {
+		ctx, cancel := context.WithTimeout(ctx, limit+execGrace)
+		defer cancel()
+		wire.Env = rec.Env
+		var err error
+		out, err = l.client.exec(ctx, wire, p)
+		if errors.Is(err, errExecTime) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return &fault{ErrTimedOut, fmt.Sprintf("it ran for %s and was killed with all it started; give a longer timeout (at most %d s), or run it in the background with its output in a file", limit, agent.MaxExecTimeout/time.Second), err}
+		}
+		return err
+	})
+	return out, err
+}
+
+// wire checks a request and puts it into the form of the protocol.
+func (r ExecRequest) wire() (agent.ExecRequest, error) {
+	if r.Timeout == 0 {
+		r.Timeout = defaultExecTimeout
+	}
+	if r.MaxOutput == 0 {
+		r.MaxOutput = defaultMaxOutput
+	}
+	switch {
+	case strings.TrimSpace(r.Command) == "":
+		return agent.ExecRequest{}, refuse(ErrBadInput, "the command is empty")
+	case len(r.Command) > maxCommand:
+		return agent.ExecRequest{}, refuse(ErrBadInput, "the command has %d bytes, at most %d are allowed; write it to a file with write_file and run that", len(r.Command), maxCommand)
+	case !isText(r.Command):
+		return agent.ExecRequest{}, refuse(ErrBadInput, "the command is not text (NUL or invalid UTF-8)")
+	case r.Timeout < time.Millisecond || r.Timeout > agent.MaxExecTimeout:
+		return agent.ExecRequest{}, refuse(ErrBadInput, "the timeout must be between 1 and %d s", agent.MaxExecTimeout/time.Second)
+	case len(r.Stdin) > maxStdin:
+		return agent.ExecRequest{}, refuse(ErrBadInput, "the input has %d bytes, at most %d are allowed; write it to a file with write_file", len(r.Stdin), maxStdin)
+	case r.MaxOutput < 0 || r.MaxOutput > maxMaxOutput:
+		return agent.ExecRequest{}, refuse(ErrBadInput, "at most %d bytes of output can be kept", maxMaxOutput)
+	}
+	if r.Dir != "" {
+		if err := checkPath(r.Dir); err != nil {
+			return agent.ExecRequest{}, err
+		}
+	}
+	return agent.ExecRequest{Command: r.Command, Dir: r.Dir, Stdin: r.Stdin, TimeoutMillis: millis(r.Timeout), MaxOutput: r.MaxOutput}, nil
+}
+
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
+// checkPath refuses what is no path at all. Which paths are allowed is decided
+// in the pod, where they are resolved.
+func checkPath(path string) error {
+	switch {
+	case path == "":
+		return refuse(ErrPath, "the path is empty; give one under /home/pod or /tmp, or one relative to the app folder")
+	case len(path) > maxPath:
+		return refuse(ErrPath, "the path has %d bytes, at most %d are allowed", len(path), maxPath)
+	case !isText(path):
+		return refuse(ErrPath, "the path is not text (NUL or invalid UTF-8)")
+	}
+	return nil
+}
+
+// WriteFile writes content to path. mode 0 means 0644, or what the file has.
+func (s *Service) WriteFile(ctx context.Context, a authz.Actor, name, path string, content []byte, mode uint32) (agent.FileInfo, error) {
+	if err := a.Allow(authz.WriteFiles, a.Team.ID); err != nil {
+		return agent.FileInfo{}, err
+	}
+	if err := checkPath(path); err != nil {
+		return agent.FileInfo{}, err
+	}
+	switch {
+	case len(content) > agent.MaxFile:
+		return agent.FileInfo{}, refuse(ErrTooLarge, "the content has %d bytes, at most %d are allowed; write it in parts, or have a command in the pod fetch it", len(content), agent.MaxFile)
+	case mode > 0o777:
+		return agent.FileInfo{}, refuse(ErrBadInput, "the mode must be permission bits from 0001 to 0777, such as 0755")
+	}
+	var info agent.FileInfo
+	err := s.call(ctx, a, authz.WriteFiles, name, func(rec store.Pod, l *live) (err error) {
+		if err := s.fits(ctx, rec, l, int64(len(content))); err != nil {
+			return err
+		}
+		info, err = l.client.write(ctx, path, content, mode)
+		return err
+	})
+	return info, err
+}
+
+// written counts what tools wrote since the agent last measured the disk,
+// which it does only now and then.
+type written struct {
+	measured int64 // what the agent said last
+	since    int64
+	at       time.Time // of the first write since
+}
+
+// remeasured is how long a measurement can be old.
+const remeasured = 15 * time.Second
+
+// fits refuses a write that would take the pod's home over its plan, and counts
+// it otherwise.
+func (s *Service) fits(ctx context.Context, rec store.Pod, l *live, size int64) error {
+	plan, err := s.plan(rec.Plan)
+	if err != nil {
+		return err
+	}
+	usage, err := l.client.usage(ctx)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := s.cfg.Now()
+	if usage.Disk != l.wrote.measured || now.Sub(l.wrote.at) > remeasured {
+		l.wrote = written{measured: usage.Disk, at: now}
+	}
+	used := usage.Disk + l.wrote.since
+	if used+size > plan.Limits.Disk {
+		return refuse(ErrOverPlan, "the pod uses %d MiB of the %d MiB of plan %s and the file has %d bytes; delete files first", used>>20, plan.Limits.Disk>>20, plan.Name, size)
+	}
+	l.wrote.since += size
+	return nil
+}
+
+// FileContent is a part of a file.
+type FileContent struct {
+	Info    agent.FileInfo
+	Offset  int64
+	Content []byte
+	More    bool // the file goes on after Content
+}
+
+// ReadFile reads at most limit bytes (0: agent.MaxRead) from offset.
+func (s *Service) ReadFile(ctx context.Context, a authz.Actor, name, path string, offset, limit int64) (FileContent, error) {
+	if err := a.Allow(authz.ReadFiles, a.Team.ID); err != nil {
+		return FileContent{}, err
+	}
+	if err := checkPath(path); err != nil {
+		return FileContent{}, err
+	}
+	if limit == 0 {
+		limit = agent.MaxRead
+	}
+	if offset < 0 || limit < 0 || limit > agent.MaxRead {
+		return FileContent{}, refuse(ErrBadInput, "offset must not be negative and limit at most %d", agent.MaxRead)
+	}
+	var part FileContent
+	err := s.call(ctx, a, authz.ReadFiles, name, func(_ store.Pod, l *live) (err error) {
+		part, err = l.client.read(ctx, path, offset, limit)
+		return err
+	})
+	part.Info.Name = path
+	return part, err
+}
+
+// ListFiles lists a folder; empty path: the app folder.
+func (s *Service) ListFiles(ctx context.Context, a authz.Actor, name, path string) (agent.Listing, error) {
+	if err := a.Allow(authz.ReadFiles, a.Team.ID); err != nil {
+		return agent.Listing{}, err
+	}
+	if path == "" {
+		path = "."
+	}
+	if err := checkPath(path); err != nil {
+		return agent.Listing{}, err
+	}
+	var listing agent.Listing
+	err := s.call(ctx, a, authz.ReadFiles, name, func(_ store.Pod, l *live) (err error) {
+		listing, err = l.client.list(ctx, path)
+		return err
+	})
+	return listing, err
+}
+
+// LogQuery selects log lines.
+type LogQuery struct {
+	Lines  int // 0: 100; at most agent.MaxLines
+	Since  time.Time
+	Grep   string
+	Source string // app, agent, install; empty: all
+}
+
+// Logs returns the newest lines that match, oldest first.
+func (s *Service) Logs(ctx context.Context, a authz.Actor, name string, q LogQuery) ([]agent.LogLine, error) {
+	if err := a.Allow(authz.ReadLogs, a.Team.ID); err != nil {
+		return nil, err
+	}
+	query, err := q.wire()
+	if err != nil {
+		return nil, err
+	}
+	var lines []agent.LogLine
+	err = s.call(ctx, a, authz.ReadLogs, name, func(_ store.Pod, l *live) (err error) {
+		lines, err = l.client.logs(ctx, query)
+		return err
+	})
+	return lines, err
+}
+
+// wire checks a query and puts it into the form of the protocol.
+func (q LogQuery) wire() (url.Values, error) {
+	if q.Lines == 0 {
+		q.Lines = defaultLines
+	}
+	switch {
+	case q.Lines < 0 || q.Lines > agent.MaxLines:
+		return nil, refuse(ErrBadInput, "lines must be from 1 to %d", agent.MaxLines)
+	case len(q.Grep) > maxGrep || !isText(q.Grep):
+		return nil, refuse(ErrBadInput, "grep must be text of at most %d bytes", maxGrep)
+	case !slices.Contains([]string{"", "app", "agent", "install"}, q.Source):
+		return nil, refuse(ErrBadInput, "source must be app, agent or install, or left out for all")
+	}
+	query := url.Values{"lines": {strconv.Itoa(q.Lines)}}
+	if !q.Since.IsZero() {
+		query.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
+	}
+	if q.Grep != "" {
+		query.Set("grep", q.Grep)
+	}
+	if q.Source != "" {
+		query.Set("source", q.Source)
+	}
+	return query, nil
+}

@@ -1,0 +1,188 @@
+package pods
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"podgate/internal/authz"
+	"podgate/store"
+)
+
+// preset is what a kind of environment needs of the machine.
+type preset struct {
+	Preset
+	tool    string // program that must be there; empty: none
+	install string // how to get it
+}
+
+func presets() []preset {
+	return []preset{
+		{Preset: Preset{Name: "static", Port: 8080, Description: "Files from the app folder (or its public or dist folder) over HTTP: sites without a server program"}},
+		{Preset: Preset{Name: "nodejs", Port: 3000, Description: "Node.js: npm install at reload, then Procfile, npm start, server.js, app.js or index.js"},
+			tool: "node", install: "install nodejs and npm (on Debian and Ubuntu: apt install nodejs npm)"},
+		{Preset: Preset{Name: "python", Port: 8000, Description: "Python 3: a virtual environment with requirements.txt or pyproject.toml at reload, then Procfile, gunicorn, uvicorn, app.py or main.py"},
+			tool: "python3", install: "install Python 3 with its venv module (on Debian and Ubuntu: apt install python3 python3-venv)"},
+		{Preset: Preset{Name: "php", Port: 8080, Description: "PHP: composer install at reload, then Procfile or PHP's own server on the public or app folder"},
+			tool: "php", install: "install PHP's command line (on Debian and Ubuntu: apt install php-cli composer)"},
+		{Preset: Preset{Name: "command", Port: 8080, Description: "Any program: the web line of a Procfile; its release line runs at reload"}},
+	}
+}
+
+// hasTool reports whether a program is in one of the folders that pods see.
+// Those that only the server's own PATH knows are of no use to a pod.
+func hasTool(name string) bool {
+	for _, dir := range []string{"/usr/local/bin", "/usr/bin", "/bin"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// catalogue returns the presets as they stand on this machine now.
+func (s *Service) catalogue() []Preset {
+	var list []Preset
+	for _, p := range presets() {
+		p.Available = p.tool == "" || s.cfg.HasTool(p.tool)
+		if !p.Available {
+			p.Reason = fmt.Sprintf("%s is not installed on this server; the person who runs it has to %s", p.tool, p.install)
+		}
+		list = append(list, p.Preset)
+	}
+	return list
+}
+
+func (s *Service) preset(name string) (Preset, error) {
+	list := s.catalogue()
+	i := slices.IndexFunc(list, func(p Preset) bool { return p.Name == name })
+	switch {
+	case i < 0:
+		return Preset{}, refuse(ErrUnknownPreset, "%q; choose one of %s", shorten(name), names(list, func(p Preset) string { return p.Name }))
+	case !list[i].Available:
+		return Preset{}, refuse(ErrPresetMissing, "%s", list[i].Reason)
+	}
+	return list[i], nil
+}
+
+// DefaultPlans are the plans of a server whose configuration names none.
+func DefaultPlans() []Plan {
+	return []Plan{
+		{"small", Limits{Memory: 256 << 20, CPUs: 0.5, Disk: 1 << 30, Processes: 256}},
+		{"medium", Limits{Memory: 512 << 20, CPUs: 1, Disk: 5 << 30, Processes: 256}},
+		{"large", Limits{Memory: 2 << 30, CPUs: 2, Disk: 20 << 30, Processes: 256}},
+	}
+}
+
+// DefaultQuota is what a team may have when the configuration does not say.
+func DefaultQuota() Quota { return Quota{Pods: 10, Memory: 4 << 30} }
+
+// plan returns the plan of that name; the first when name is empty.
+func (s *Service) plan(name string) (Plan, error) {
+	if name == "" {
+		return s.cfg.Plans[0], nil
+	}
+	i := slices.IndexFunc(s.cfg.Plans, func(p Plan) bool { return p.Name == name })
+	if i < 0 {
+		return Plan{}, refuse(ErrUnknownPlan, "%q; choose one of %s", shorten(name), names(s.cfg.Plans, func(p Plan) string { return p.Name }))
+	}
+	return s.cfg.Plans[i], nil
+}
+
+// region returns the region of that name, the first when name is empty. A
+// region whose runtime cannot run pods is an ErrUnavailable.
+func (s *Service) region(name string) (Region, error) {
+	if name == "" {
+		name = s.cfg.Regions[0].Name
+	}
+	i := slices.IndexFunc(s.cfg.Regions, func(r Region) bool { return r.Name == name })
+	if i < 0 {
+		return Region{}, refuse(ErrUnknownRegion, "%q; choose one of %s", shorten(name), names(s.cfg.Regions, func(r Region) string { return r.Name }))
+	}
+	if r := s.cfg.Regions[i]; r.Err != nil {
+		return Region{}, unavailable(r.Err)
+	}
+	return s.cfg.Regions[i], nil
+}
+
+// unavailable is what a region that cannot run pods answers. Only an
+// *UnavailableError is written for people; other causes go to the log.
+func unavailable(cause error) error {
+	var u *UnavailableError
+	if errors.As(cause, &u) {
+		return &fault{ErrUnavailable, u.Error(), cause}
+	}
+	return &fault{ErrUnavailable, "the log of the server says why; the person who runs it can look there", cause}
+}
+
+func names[T any](list []T, name func(T) string) string {
+	var all []string
+	for _, v := range list {
+		all = append(all, name(v))
+	}
+	return strings.Join(all, ", ")
+}
+
+// allowance is the check that CreatePod makes inside its transaction: whether
+// the team may have one more pod of that plan. Pods being deleted no longer
+// count.
+func (s *Service) allowance(plan Plan) func([]store.Pod) error {
+	return func(have []store.Pod) error {
+		count, memory := 0, int64(0)
+		for _, p := range have {
+			if p.Want == store.WantGone {
+				continue
+			}
+			count++
+			if has, err := s.plan(p.Plan); err == nil {
+				memory += has.Limits.Memory
+			}
+		}
+		q := s.cfg.Quota
+		switch {
+		case count >= q.Pods:
+			return refuse(ErrOverQuota, "the team has %d pods of %d allowed; delete one first", count, q.Pods)
+		case memory+plan.Limits.Memory > q.Memory:
+			return refuse(ErrOverQuota, "the team's pods have %d MiB of the %d MiB allowed and plan %s needs %d MiB; choose a smaller plan or delete a pod",
+				memory>>20, q.Memory>>20, plan.Name, plan.Limits.Memory>>20)
+		}
+		return nil
+	}
+}
+
+// Presets says what kinds of pod this server offers.
+func (s *Service) Presets(a authz.Actor) ([]Preset, error) {
+	if err := a.Allow(authz.SeeCatalogue, a.Team.ID); err != nil {
+		return nil, err
+	}
+	return s.catalogue(), nil
+}
+
+// Plans says what limits a pod can be made with; the first is the default.
+func (s *Service) Plans(a authz.Actor) ([]Plan, error) {
+	if err := a.Allow(authz.SeeCatalogue, a.Team.ID); err != nil {
+		return nil, err
+	}
+	return slices.Clone(s.cfg.Plans), nil
+}
+
+// Regions says where pods can run; the first is the default. Err of one that
+// is not there is an ErrUnavailable fit to be shown. The runtimes themselves
+// are not handed out.
+func (s *Service) Regions(a authz.Actor) ([]Region, error) {
+	if err := a.Allow(authz.SeeCatalogue, a.Team.ID); err != nil {
+		return nil, err
+	}
+	list := slices.Clone(s.cfg.Regions)
+	for i := range list {
+		list[i].Runtime = nil
+		if list[i].Err != nil {
+			list[i].Err = unavailable(list[i].Err)
+		}
+	}
+	return list, nil
+}

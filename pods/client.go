@@ -1,0 +1,328 @@
+package pods
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"podgate/pods/agent"
+)
+
+// Bounds on what one answer of an agent may be. The agent belongs to the pod,
+// so each is chosen for the worst that an honest one can say, not for trust.
+const (
+	maxAnswerHeader = 16 << 10 // bytes
+	maxSmallAnswer  = 1 << 20  // bytes of a State, Usage, FileInfo or Fault
+	maxListAnswer   = 24 << 20 // bytes of a listing or of log lines
+	maxAgentConns   = 128      // streams to one agent at a time
+	maxIdleConns    = 4        // of them kept when idle
+	agentIdle       = time.Minute
+	agentTimeout    = 20 * time.Second // one plain request, answer included
+	drainTimeout    = time.Second      // for the end of a stream after its last event
+)
+
+// client speaks the protocol of pods/agent to the agent of one pod. It holds a
+// few idle connections; close lets go of them. It never follows a redirect,
+// because it uses the transport itself.
+type client struct{ transport *http.Transport }
+
+func newClient(dial func(context.Context) (net.Conn, error)) *client {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &client{&http.Transport{
+		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		Protocols:              protocols,
+		DisableCompression:     true,
+		MaxConnsPerHost:        maxAgentConns,
+		MaxIdleConnsPerHost:    maxIdleConns,
+		IdleConnTimeout:        agentIdle,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+	}}
+}
+
+func (c *client) close() { c.transport.CloseIdleConnections() }
+
+// errHostile is an answer outside the protocol. Its text is for the log.
+var errHostile = errors.New("agent broke the protocol")
+
+// request sends one request and returns the answer when its status is want,
+// and the agent's *agent.Fault or errHostile otherwise. The caller closes the
+// body. contentType belongs to body and may be empty.
+func (c *client) request(ctx context.Context, method, path string, query url.Values, body []byte, contentType string, want int) (*http.Response, error) {
+	u := url.URL{Scheme: "http", Host: "agent", Path: path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	if contentType == "application/json" {
+		req.Header.Set("Accept", "application/x-ndjson")
+	}
+	res, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode == want {
+		return res, nil
+	}
+	defer res.Body.Close()
+	return nil, readFault(res)
+}
+
+// readFault makes an error of a refusal.
+func readFault(res *http.Response) error {
+	var f agent.Fault
+	if res.StatusCode < 400 || res.StatusCode > 599 {
+		return fmt.Errorf("%w: status %d", errHostile, res.StatusCode)
+	}
+	if err := decode(res.Body, maxSmallAnswer, &f); err != nil {
+		return fmt.Errorf("status %d: %w", res.StatusCode, err)
+	}
+	return &f
+}
+
+// decode reads one JSON value of at most limit bytes and nothing after it.
+func decode(r io.Reader, limit int64, v any) error {
+	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return err
+	}
+	if int64(len(raw)) > limit {
+		return fmt.Errorf("%w: answer of more than %d bytes", errHostile, limit)
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return fmt.Errorf("%w: %v", errHostile, err)
+	}
+	return nil
+}
+
+// get fetches one JSON value of at most limit bytes.
+func (c *client) get(ctx context.Context, path string, query url.Values, limit int64, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
+	defer cancel()
+	res, err := c.request(ctx, http.MethodGet, path, query, nil, "", http.StatusOK)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	return decode(res.Body, limit, v)
+}
+
+func (c *client) state(ctx context.Context) (agent.State, error) {
+	var s agent.State
+	err := c.get(ctx, agent.PathState, nil, maxSmallAnswer, &s)
+	return cleanState(s), err
+}
+
+func (c *client) usage(ctx context.Context) (agent.Usage, error) {
+	var u agent.Usage
+	err := c.get(ctx, agent.PathUsage, nil, maxSmallAnswer, &u)
+	u.Memory, u.Disk, u.Processes, u.CPU = max(0, u.Memory), max(0, u.Disk), max(0, u.Processes), max(0, u.CPU)
+	return u, err
+}
+
+func (c *client) list(ctx context.Context, path string) (agent.Listing, error) {
+	var l agent.Listing
+	if err := c.get(ctx, agent.PathDir, url.Values{"path": {path}}, maxListAnswer, &l); err != nil {
+		return agent.Listing{}, err
+	}
+	if len(l.Entries) > agent.MaxEntries {
+		return agent.Listing{}, fmt.Errorf("%w: %d entries", errHostile, len(l.Entries))
+	}
+	return l, nil
+}
+
+func (c *client) logs(ctx context.Context, query url.Values) ([]agent.LogLine, error) {
+	var lines []agent.LogLine
+	if err := c.get(ctx, agent.PathLogs, query, maxListAnswer, &lines); err != nil {
+		return nil, err
+	}
+	if len(lines) > agent.MaxLines {
+		return nil, fmt.Errorf("%w: %d log lines", errHostile, len(lines))
+	}
+	return cleanLines(lines), nil
+}
+
+func (c *client) write(ctx context.Context, path string, content []byte, mode uint32) (agent.FileInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
+	defer cancel()
+	query := url.Values{"path": {path}}
+	if mode != 0 {
+		query.Set("mode", "0"+strconv.FormatUint(uint64(mode), 8))
+	}
+	var info agent.FileInfo
+	res, err := c.request(ctx, http.MethodPut, agent.PathFile, query, content, "application/octet-stream", http.StatusOK)
+	if err != nil {
+		return info, err
+	}
+	defer res.Body.Close()
+	return info, decode(res.Body, maxSmallAnswer, &info)
+}
+
+// read returns at most limit bytes of a file from offset. Info has no name:
+// the protocol does not repeat it.
+func (c *client) read(ctx context.Context, path string, offset, limit int64) (FileContent, error) {
+	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
+	defer cancel()
+	query := url.Values{"path": {path}, "offset": {strconv.FormatInt(offset, 10)}, "limit": {strconv.FormatInt(limit, 10)}}
+	res, err := c.request(ctx, http.MethodGet, agent.PathFile, query, nil, "", http.StatusOK)
+	if err != nil {
+		return FileContent{}, err
+	}
+	defer res.Body.Close()
+	info, err := fileHeader(res.Header)
+	if err != nil {
+		return FileContent{}, err
+	}
+	content, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
+	if err != nil {
+		return FileContent{}, err
+	}
+	if int64(len(content)) > limit {
+		return FileContent{}, fmt.Errorf("%w: more than the %d bytes asked for", errHostile, limit)
+	}
+	end := offset + int64(len(content))
+	return FileContent{Info: info, Offset: offset, Content: content, More: end < info.Size}, nil
+}
+
+func fileHeader(h http.Header) (agent.FileInfo, error) {
+	size, err := strconv.ParseInt(h.Get("X-File-Size"), 10, 64)
+	if err != nil || size < 0 {
+		return agent.FileInfo{}, fmt.Errorf("%w: X-File-Size %.40q", errHostile, h.Get("X-File-Size"))
+	}
+	mode, err := strconv.ParseUint(h.Get("X-File-Mode"), 8, 12)
+	if err != nil {
+		return agent.FileInfo{}, fmt.Errorf("%w: X-File-Mode %.40q", errHostile, h.Get("X-File-Mode"))
+	}
+	modified, err := time.Parse(time.RFC3339, h.Get("X-File-Modified"))
+	if err != nil {
+		return agent.FileInfo{}, fmt.Errorf("%w: X-File-Modified %.40q", errHostile, h.Get("X-File-Modified"))
+	}
+	return agent.FileInfo{Type: "file", Size: size, Mode: fmt.Sprintf("%04o", mode), Modified: modified}, nil
+}
+
+// stream posts v and hands every event to each until each returns done. total
+// bounds the bytes of the whole answer.
+func (c *client) stream(ctx context.Context, path string, v any, total int64, each func(agent.Event) (done bool, err error)) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	res, err := c.request(ctx, http.MethodPost, path, nil, body, "application/json", http.StatusOK)
+	if err != nil {
+		cancel()
+		return err
+	}
+	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); strings.TrimSpace(kind) != "application/x-ndjson" {
+		err = fmt.Errorf("%w: stream of type %.60q", errHostile, res.Header.Get("Content-Type"))
+	} else {
+		err = readEvents(res.Body, total, each)
+	}
+	if err != nil {
+		cancel()
+		return errors.Join(err, res.Body.Close())
+	}
+	go drain(res.Body, cancel)
+	return nil
+}
+
+// drain reads the end of a stream, so that its connection can be used again,
+// but does not wait for an agent that never ends it.
+func drain(body io.ReadCloser, cancel context.CancelFunc) {
+	timer := time.AfterFunc(drainTimeout, cancel)
+	_, _ = io.Copy(io.Discard, io.LimitReader(body, 4<<10)) // an error only means that the connection is not used again
+	_ = body.Close()
+	timer.Stop()
+	cancel()
+}
+
+// app changes what the app does and returns its state after that.
+func (c *client) app(ctx context.Context, r agent.AppRequest, p Progress) (agent.State, error) {
+	var state agent.State
+	err := c.stream(ctx, agent.PathApp, r, maxAppStream, func(e agent.Event) (bool, error) {
+		switch {
+		case e.Fault != nil:
+			return true, e.Fault
+		case e.State != nil:
+			state = cleanState(*e.State)
+			return true, nil
+		}
+		p.say(e.Stream, e.Data)
+		return false, nil
+	})
+	return state, err
+}
+
+// exec runs a command. The output that came before an error is returned with
+// it. Nothing beyond MaxOutput is kept, whatever the agent sends.
+func (c *client) exec(ctx context.Context, r agent.ExecRequest, p Progress) (ExecResult, error) {
+	var out ExecResult
+	total := int64(r.MaxOutput)*3 + execSlack
+	err := c.stream(ctx, agent.PathExec, r, total, func(e agent.Event) (bool, error) {
+		switch {
+		case e.Fault != nil:
+			return true, e.Fault
+		case e.Exit != nil:
+			out.end(e.Exit)
+			if e.Exit.TimedOut {
+				return true, errExecTime
+			}
+			return true, nil
+		case e.Stream == "stderr":
+			out.Stderr, out.DroppedStderr = keep(out.Stderr, e.Data, r.MaxOutput, out.DroppedStderr)
+		default:
+			out.Stdout, out.DroppedStdout = keep(out.Stdout, e.Data, r.MaxOutput, out.DroppedStdout)
+		}
+		p.say(e.Stream, e.Data)
+		return false, nil
+	})
+	return out, err
+}
+
+// errExecTime is an exec that the agent ended because its time was up.
+var errExecTime = errors.New("the command's time was up")
+
+func (r *ExecResult) end(e *agent.Exit) {
+	r.Code, r.Signal = e.Code, clean(e.Signal, 20)
+	r.DroppedStdout += max(0, e.DroppedStdout)
+	r.DroppedStderr += max(0, e.DroppedStderr)
+	r.Duration = time.Duration(max(0, e.Millis)) * time.Millisecond
+}
+
+// keep appends data to kept up to limit bytes and counts what is over.
+func keep(kept, data []byte, limit int, dropped int64) ([]byte, int64) {
+	room := min(limit-len(kept), len(data))
+	return append(kept, data[:room]...), dropped + int64(len(data)-room)
+}
+
+// dialPort opens a raw stream to a port of the pod's own loopback address.
+// conn is a fresh stream to the agent and is closed on error.
+func dialPort(ctx context.Context, conn net.Conn, port int) (_ net.Conn, err error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer func() {
+		if !stop() {
+			err = errors.Join(context.Cause(ctx), err)
+		}
+		if err != nil {
+			err = errors.Join(err, conn.Close())
+		}
+	}()
+	if _, err := fmt.Fprintf(conn, "GET %s?port=%d HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", agent.PathDial, port, upgradeTCP); err != nil {
+		return nil, err
+	}
+	return readUpgrade(conn)
+}
+
+const upgradeTCP = "podgate-tcp"

@@ -1,0 +1,398 @@
+package pods
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"podgate/pods/agent"
+)
+
+// hostile returns a client whose agent reads the head of each request and then
+// does what script says with the bare connection. Connections end with the
+// test.
+func hostile(t *testing.T, script func(net.Conn)) *client {
+	t.Helper()
+	c := newClient(rawAgent(t, script))
+	t.Cleanup(c.close)
+	return c
+}
+
+func rawAgent(t *testing.T, script func(net.Conn)) func(context.Context) (net.Conn, error) {
+	return func(context.Context) (net.Conn, error) {
+		near, far := net.Pipe()
+		t.Cleanup(func() { _ = near.Close(); _ = far.Close() })
+		go func() {
+			defer far.Close()
+			r := bufio.NewReader(far)
+			req, err := http.ReadRequest(r)
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, req.Body)
+			script(far)
+		}()
+		return near, nil
+	}
+}
+
+// says is a script that answers with fixed bytes.
+func says(format string, args ...any) func(net.Conn) {
+	return func(c net.Conn) { _, _ = fmt.Fprintf(c, format, args...) }
+}
+
+// forever writes chunk until the connection is closed.
+func forever(head, chunk string) func(net.Conn) {
+	chunk = strings.Repeat(chunk, 1+64<<10/len(chunk))
+	return func(c net.Conn) {
+		_, err := io.WriteString(c, head)
+		for err == nil {
+			_, err = io.WriteString(c, chunk)
+		}
+	}
+}
+
+func body(status, kind, content string) string {
+	return fmt.Sprintf("HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", status, kind, len(content), content)
+}
+
+func TestClientSurvivesHostileAnswers(t *testing.T) {
+	t.Parallel()
+	entries := strings.Repeat(`{"name":"x"},`, agent.MaxEntries) + `{"name":"x"}`
+	lines := strings.Repeat(`{"text":"x"},`, agent.MaxLines) + `{"text":"x"}`
+	for name, script := range map[string]func(net.Conn){
+		"closes at once":         func(net.Conn) {},
+		"no HTTP":                says("SSH-2.0-OpenSSH_9.9\r\n\r\n"),
+		"endless status line":    forever("HTTP/1.1 200 ", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+		"endless header line":    forever("HTTP/1.1 200 OK\r\nX: ", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+		"endless headers":        forever("HTTP/1.1 200 OK\r\n", "X-A: b\r\n"),
+		"endless 1xx":            forever("", "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n"),
+		"endless body":           forever("HTTP/1.1 200 OK\r\n\r\n[", "{\"name\":\"x\"},"),
+		"endless spaces":         forever("HTTP/1.1 200 OK\r\n\r\n", "                                    "),
+		"endless chunks":         forever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n"),
+		"lying length":           says("HTTP/1.1 200 OK\r\nContent-Length: 9999999999999\r\n\r\n{}"),
+		"two lengths":            says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
+		"wrong JSON":             says("%s", body("200 OK", "application/json", `{"app":`)),
+		"two values":             says("%s", body("200 OK", "application/json", `{}{}`)),
+		"wrong types":            says("%s", body("200 OK", "application/json", `"running"`)),
+		"deep nesting":           says("%s", body("200 OK", "application/json", strings.Repeat("[", 100_000))),
+		"redirect":               says("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"),
+		"no content":             says("HTTP/1.1 204 No Content\r\n\r\n"),
+		"switches protocols":     says("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"),
+		"status 999":             says("HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n"),
+		"refusal without fault":  says("%s", body("500 Oops", "text/plain", "oops")),
+		"refusal without end":    forever("HTTP/1.1 400 Bad\r\n\r\n{\"code\":\"", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+		"too many entries":       says("%s", body("200 OK", "application/json", `{"entries":[`+entries+`]}`)),
+		"too many lines":         says("%s", body("200 OK", "application/json", `[`+lines+`]`)),
+		"negative size":          says("HTTP/1.1 200 OK\r\nX-File-Size: -1\r\nX-File-Mode: 0644\r\nX-File-Modified: 2026-01-01T00:00:00Z\r\n\r\n{}x"),
+		"mode out of range":      says("HTTP/1.1 200 OK\r\nX-File-Size: 1\r\nX-File-Mode: 77777777\r\nX-File-Modified: 2026-01-01T00:00:00Z\r\n\r\n{}x"),
+		"time that is none":      says("HTTP/1.1 200 OK\r\nX-File-Size: 1\r\nX-File-Mode: 0644\r\nX-File-Modified: yesterday\r\n\r\n{}x"),
+		"more than was asked":    says("HTTP/1.1 200 OK\r\nX-File-Size: 1\r\nX-File-Mode: 0644\r\nX-File-Modified: 2026-01-01T00:00:00Z\r\n\r\n{}%s", strings.Repeat("x", 2000)),
+		"stream of other type":   says("%s", body("200 OK", "text/html", `{"exit":{"code":0}}`+"\n")),
+		"stream without end":     says("%s", body("200 OK", "application/x-ndjson", `{"stream":"stdout","data":"YQ=="}`+"\n")),
+		"stream of rubbish":      says("%s", body("200 OK", "application/x-ndjson", "hello\n")),
+		"stream with no newline": forever("HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+		"endless events":         forever("HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n", `{"stream":"stdout","data":"YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh"}`+"\n"),
+		"never answers":          func(c net.Conn) { _, _ = io.Copy(io.Discard, c) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			refuses(t, hostile(t, script))
+		})
+	}
+}
+
+// refuses makes the calls whose answers could all be meant and wants an error
+// from each; a panic, an endless loop or memory without bound would show here.
+func refuses(t *testing.T, c *client) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	calls := map[string]func(context.Context) error{
+		"list": func(ctx context.Context) error { _, err := c.list(ctx, "x"); return err },
+		"logs": func(ctx context.Context) error { _, err := c.logs(ctx, nil); return err },
+		"read": func(ctx context.Context) error { _, err := c.read(ctx, "x", 0, 1000); return err },
+		"exec": func(ctx context.Context) error {
+			_, err := c.exec(ctx, agent.ExecRequest{Command: "x", MaxOutput: 1000}, nil)
+			return err
+		},
+	}
+	for name, call := range calls {
+		err := call(ctx)
+		lenient := name == "list" || name == "logs" // headers and types of others do not matter to them
+		if err == nil && !lenient {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestDecodeBoundsAnswers(t *testing.T) {
+	t.Parallel()
+	endless := &counter{}
+	if err := decode(endless, 5000, new(any)); !errors.Is(err, errHostile) || endless.n > 20_000 {
+		t.Errorf("an endless answer: %v after %d bytes", err, endless.n)
+	}
+	if err := decode(strings.NewReader(`"12345"`), 7, new(any)); err != nil {
+		t.Errorf("an answer at the limit: %v", err)
+	}
+}
+
+// counter is an endless reader of spaces that counts.
+type counter struct{ n int }
+
+func (c *counter) Read(p []byte) (int, error) {
+	c.n += len(p)
+	return copy(p, strings.Repeat(" ", len(p))), nil
+}
+
+func TestClientBoundsExecOutput(t *testing.T) {
+	t.Parallel()
+	chunk := `{"stream":"stdout","data":"` + strings.Repeat("YWFh", 1000) + `"}` + "\n"
+	c := hostile(t, says("HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n%s%s", strings.Repeat(chunk, 20), `{"exit":{"code":3,"signal":"SIG\u202eX","dropped_stdout":-5}}`+"\n"))
+	var heard int
+	out, err := c.exec(t.Context(), agent.ExecRequest{Command: "x", MaxOutput: 5000}, func(_ string, data []byte) { heard += len(data) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out.Stdout) != 5000 || out.DroppedStdout != 55_000 || heard != 60_000 {
+		t.Errorf("kept %d, dropped %d, heard %d", len(out.Stdout), out.DroppedStdout, heard)
+	}
+	if out.Code != 3 || out.Signal != "SIGX" {
+		t.Errorf("ended with %d %q", out.Code, out.Signal)
+	}
+}
+
+func TestClientBoundsTotalOfStream(t *testing.T) {
+	t.Parallel()
+	var sent atomic.Int64
+	c := hostile(t, func(conn net.Conn) {
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n")
+		line := `{"stream":"stdout","data":"` + strings.Repeat("YWFh", 10_000) + `"}` + "\n"
+		for {
+			n, err := io.WriteString(conn, line)
+			if sent.Add(int64(n)); err != nil {
+				return
+			}
+		}
+	})
+	_, err := c.exec(t.Context(), agent.ExecRequest{Command: "x", MaxOutput: 1000}, nil)
+	if !errors.Is(err, errHostile) {
+		t.Fatalf("an endless stream: %v", err)
+	}
+	if n := sent.Load(); n > 4<<20 {
+		t.Errorf("read %d bytes before giving up", n)
+	}
+}
+
+func TestClientCancels(t *testing.T) {
+	t.Parallel()
+	gone := make(chan struct{})
+	c := hostile(t, func(conn net.Conn) {
+		defer close(gone)
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n"+`{"stream":"stdout","data":"aGk="}`+"\n")
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	out, err := c.exec(ctx, agent.ExecRequest{Command: "x", MaxOutput: 1000}, func(string, []byte) { cancel() })
+	if !errors.Is(err, context.Canceled) || string(out.Stdout) != "hi" {
+		t.Fatalf("cancelled exec: %v, printed %q", err, out.Stdout)
+	}
+	<-gone // the agent sees the caller go
+}
+
+func TestClientUsesConnectionsAgain(t *testing.T) {
+	t.Parallel()
+	var dials atomic.Int64
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/exec", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		_, _ = io.WriteString(w, `{"exit":{"code":0}}`+"\n")
+	})
+	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, `{"app":"running"}`) })
+	c := newClient(serving(t, mux, &dials))
+	for range 20 {
+		if _, err := c.exec(t.Context(), agent.ExecRequest{Command: "x", MaxOutput: 10}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.state(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := dials.Load(); n > 3 { // a stream's end may still be drained when the next call starts
+		t.Errorf("40 calls one after the other took %d connections", n)
+	}
+	c.close()
+}
+
+// serving returns a way to dial a proper HTTP server in memory.
+func serving(t *testing.T, h http.Handler, dials *atomic.Int64) func(context.Context) (net.Conn, error) {
+	l := &pipes{make(chan net.Conn), make(chan struct{})}
+	srv := &http.Server{Handler: h}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	t.Cleanup(func() { close(l.gone); _ = srv.Close(); <-done })
+	return func(ctx context.Context) (net.Conn, error) {
+		dials.Add(1)
+		near, far := net.Pipe()
+		l.queue <- far
+		return near, nil
+	}
+}
+
+type pipes struct {
+	queue chan net.Conn
+	gone  chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.queue:
+		return c, nil
+	case <-p.gone:
+		return nil, net.ErrClosed
+	}
+}
+func (p *pipes) Close() error   { return nil }
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
+
+func TestDialPort(t *testing.T) {
+	t.Parallel()
+	const switched = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: podgate-tcp\r\nConnection: Upgrade\r\n\r\n"
+	dial := func(t *testing.T, script func(net.Conn)) (net.Conn, error) {
+		conn, err := rawAgent(t, script)(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		return dialPort(ctx, conn, 8080)
+	}
+	t.Run("nothing of the stream is lost", func(t *testing.T) {
+		t.Parallel()
+		conn, err := dial(t, func(c net.Conn) {
+			_, _ = io.WriteString(c, switched+"early ")
+			_, _ = io.WriteString(c, "late")
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _ := io.ReadAll(conn)
+		if string(got) != "early late" {
+			t.Errorf("read %q", got)
+		}
+	})
+	for name, c := range map[string]struct {
+		script func(net.Conn)
+		want   error
+	}{
+		"endless headers": {forever("HTTP/1.1 101 S\r\n", "X-A: b\r\n"), errHostile},
+		"other protocol":  {says("HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), errHostile},
+		"plain answer":    {says("%s", body("200 OK", "text/plain", "hi")), errHostile},
+		"no HTTP":         {says("hello\r\n\r\n"), errHostile},
+		"nothing":         {func(net.Conn) {}, io.EOF},
+		"silence":         {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if conn, err := dial(t, c.script); !errors.Is(err, c.want) || conn != nil {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+		})
+	}
+	t.Run("refusal", func(t *testing.T) {
+		t.Parallel()
+		_, err := dial(t, says("%s", body("502 Bad Gateway", "application/json", `{"code":"not_listening","message":"nothing there"}`)))
+		var f *agent.Fault
+		if !errors.As(err, &f) || f.Code != agent.FaultNotListening {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestClientSendsWhatTheProtocolSays(t *testing.T) {
+	t.Parallel()
+	var got []string
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		raw, _ := io.ReadAll(r.Body)
+		got = append(got, r.Method+" "+r.URL.String()+" "+string(raw))
+		switch {
+		case r.Method == http.MethodGet && r.URL.Path == agent.PathFile:
+			w.Header().Set("X-File-Size", "9")
+			w.Header().Set("X-File-Mode", "0600")
+			w.Header().Set("X-File-Modified", "2026-01-02T03:04:05Z")
+			_, _ = io.WriteString(w, "cde")
+		case r.URL.Path == agent.PathLogs:
+			_, _ = io.WriteString(w, "[]")
+		default:
+			_, _ = io.WriteString(w, `{"name":"/home/pod/x","entries":[]}`)
+		}
+	})
+	var dials atomic.Int64
+	c := newClient(serving(t, mux, &dials))
+	t.Cleanup(c.close)
+	part, err := c.read(t.Context(), "a b&c", 2, 3)
+	if err != nil || string(part.Content) != "cde" || !part.More || part.Info.Size != 9 || part.Info.Mode != "0600" {
+		t.Errorf("read: %+v %v", part, err)
+	}
+	if _, err := c.write(t.Context(), "x", []byte("hi"), 0o750); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.write(t.Context(), "x", nil, 0); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.list(t.Context(), "."); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.logs(t.Context(), url.Values{"lines": {"3"}}); err != nil {
+		t.Error(err)
+	}
+	want := "GET /v1/file?limit=3&offset=2&path=a+b%26c \nPUT /v1/file?mode=0750&path=x hi\nPUT /v1/file?path=x \nGET /v1/dir?path=. \nGET /v1/logs?lines=3 "
+	if all := strings.Join(got, "\n"); all != want {
+		t.Errorf("sent\n%s\nwant\n%s", all, want)
+	}
+}
+
+func TestCleanState(t *testing.T) {
+	t.Parallel()
+	s := cleanState(agent.State{App: "king", Reason: "x", Restarts: -3, Command: "a\x1b[31m\u202eb\n" + strings.Repeat("é", 2000), Tail: make([]agent.LogLine, 500)})
+	if s.App != agent.AppFailed || s.Restarts != 0 || len(s.Tail) != maxTail || !strings.Contains(s.Reason, "no sense") {
+		t.Errorf("%+v", s)
+	}
+	if strings.ContainsAny(s.Command, "\x1b\n\u202e") || len(s.Command) > maxReason+len("…") {
+		t.Errorf("command %q", s.Command)
+	}
+	long := cleanLines([]agent.LogLine{{Text: strings.Repeat("x", agent.MaxLineBytes-1) + "é", Source: strings.Repeat("s", 99)}})
+	if n := len(long[0].Text); n > agent.MaxLineBytes+3 || len(long[0].Source) > 25 {
+		t.Errorf("line of %d bytes from %q", n, long[0].Source)
+	}
+}
+
+func FuzzReadEvents(f *testing.F) {
+	f.Add([]byte(`{"stream":"stdout","data":"aGk="}` + "\n" + `{"exit":{"code":0,"millis":3}}` + "\n"))
+	f.Add([]byte(`{"fault":{"code":"failed","message":"x"}}` + "\n"))
+	f.Add([]byte("\n{}\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		seen, limit := 0, int64(1000)
+		err := readEvents(bytes.NewReader(raw), limit, func(e agent.Event) (bool, error) {
+			seen += len(e.Data)
+			return e.Exit != nil || e.State != nil || e.Fault != nil, nil
+		})
+		if int64(seen) > limit {
+			t.Errorf("%d bytes out of %d", seen, limit)
+		}
+		if err == nil && !bytes.Contains(raw, []byte("\n")) {
+			t.Error("a stream without a whole line is no stream")
+		}
+	})
+}

@@ -1,0 +1,390 @@
+package pods
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"podgate/internal/authz"
+	"podgate/pods/agent"
+	"podgate/store"
+)
+
+// Reserved is how long the name of a deleted pod stays its team's.
+const Reserved = 7 * 24 * time.Hour
+
+const (
+	startTimeout  = time.Minute       // of an environment
+	appTimeout    = 40 * time.Second  // of an app action without install
+	reloadTimeout = 280 * time.Second // of one with install
+	startWait     = 15 * time.Second  // for the port of a started app to answer
+	reloadWait    = 60 * time.Second
+)
+
+// find returns the actor's pod of that name once the actor may do action with
+// it. A foreign pod and an absent one give the same error, unless the user is a
+// member of the team that owns it: then it says to choose that team.
+func (s *Service) find(a authz.Actor, action authz.Action, name string) (store.Pod, error) {
+	if err := a.Allow(action, a.Team.ID); err != nil {
+		return store.Pod{}, err
+	}
+	rec, err := s.cfg.DB.PodByName(name)
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && rec.Want == store.WantGone:
+		return store.Pod{}, errAbsent
+	case err != nil:
+		return store.Pod{}, fmt.Errorf("pods: look up a pod: %w", err)
+	case rec.Team == a.Team.ID:
+		return rec, nil
+	}
+	switch _, err := s.cfg.DB.Member(rec.Team, a.User); {
+	case err == nil:
+		return store.Pod{}, errForeign
+	case errors.Is(err, store.ErrNotMember):
+		return store.Pod{}, errAbsent
+	default:
+		return store.Pod{}, fmt.Errorf("pods: look up a member: %w", err)
+	}
+}
+
+// CreateRequest asks for a new pod. Plan and Region may be empty.
+type CreateRequest struct {
+	Name, Preset, Plan, Region string
+	Env                        map[string]string
+}
+
+// Create makes a pod and returns when its first page answers. Bad input, a
+// region that cannot run pods, and a caller who leaves before the environment
+// is up leave nothing behind. An environment that fails to start for another
+// reason leaves the pod as failed, with ErrNotStarted: it is returned beside
+// the error, and can be started again or deleted.
+func (s *Service) Create(ctx context.Context, a authz.Actor, r CreateRequest, p Progress) (Pod, error) {
+	if err := a.Allow(authz.CreatePod, a.Team.ID); err != nil {
+		return Pod{}, err
+	}
+	rec, plan, err := s.draft(a, r)
+	if err != nil {
+		return Pod{}, err
+	}
+	l := s.of(rec)
+	op, err := s.begin(ctx, l, "creating", polite)
+	if err != nil {
+		s.drop(l)
+		return Pod{}, err
+	}
+	err = s.create(op, rec, plan, p)
+	op.end()
+	if now, gone := s.current(rec.ID); gone == nil {
+		return s.describe(context.WithoutCancel(ctx), now, true), err
+	}
+	return Pod{}, err
+}
+
+// draft checks a request and makes the record of it.
+func (s *Service) draft(a authz.Actor, r CreateRequest) (store.Pod, Plan, error) {
+	if err := CheckName(r.Name); err != nil {
+		return store.Pod{}, Plan{}, err
+	}
+	preset, err := s.preset(r.Preset)
+	if err != nil {
+		return store.Pod{}, Plan{}, err
+	}
+	plan, err := s.plan(r.Plan)
+	if err != nil {
+		return store.Pod{}, Plan{}, err
+	}
+	if err := checkEnv(r.Env); err != nil {
+		return store.Pod{}, Plan{}, err
+	}
+	region, err := s.region(r.Region)
+	if err != nil {
+		return store.Pod{}, Plan{}, err
+	}
+	return store.Pod{
+		ID: store.PodID(store.NewID()), Name: r.Name, Team: a.Team.ID, Preset: preset.Name, Plan: plan.Name, Region: region.Name,
+		Env: maps.Clone(r.Env), Want: store.WantRunning, CreatedBy: a.User, Created: s.cfg.Now(),
+	}, plan, nil
+}
+
+func (s *Service) create(op *operation, rec store.Pod, plan Plan, p Progress) error {
+	if err := s.insert(rec, plan); err != nil {
+		s.drop(op.live)
+		return err
+	}
+	if err := s.raiseEnvironment(op, rec, p); err != nil {
+		if op.ctx.Err() != nil || errors.Is(err, ErrUnavailable) {
+			s.undo(op, rec)
+		}
+		return err
+	}
+	return s.direct(op, rec, agent.AppRequest{Action: "start", Welcome: true, WaitMillis: millis(startWait)}, p)
+}
+
+// insert puts the record into the store, in the words of this package.
+func (s *Service) insert(rec store.Pod, plan Plan) error {
+	err := s.cfg.DB.CreatePod(rec, rec.Created, s.allowance(plan))
+	switch {
+	case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrReserved):
+		return &fault{ErrNameTaken, "choose another name", err}
+	case errors.Is(err, store.ErrNotFound):
+		return &fault{ErrNotMember, "the team does not exist any more; reconnect and choose another", err}
+	}
+	return err
+}
+
+// undo takes back a pod that never ran. What it cannot finish, Reconcile does.
+func (s *Service) undo(op *operation, rec store.Pod) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(op.ctx), detachedTimeout)
+	defer cancel()
+	err := s.cfg.DB.SetWant(rec.ID, store.WantGone)
+	if err == nil {
+		err = s.remove(ctx, op.live, rec)
+	}
+	if err != nil {
+		s.cfg.Log.Error("a pod that was not created is not gone yet", "pod", rec.ID, "error", err)
+	}
+}
+
+// raise makes the environment run and tells the agent what to do with the app.
+func (s *Service) raise(op *operation, rec store.Pod, r agent.AppRequest, p Progress) error {
+	if err := s.raiseEnvironment(op, rec, p); err != nil {
+		return err
+	}
+	return s.direct(op, rec, r, p)
+}
+
+// direct has the agent do something with the app.
+func (s *Service) direct(op *operation, rec store.Pod, r agent.AppRequest, p Progress) error {
+	timeout := appTimeout
+	if r.Action == "reload" {
+		timeout = reloadTimeout
+	}
+	ctx, cancel := context.WithTimeout(op.ctx, timeout)
+	defer cancel()
+	r.Spec = s.spec(rec)
+	p.status(r.Action + " the app")
+	if _, err := op.client.app(ctx, r, p); err != nil {
+		return s.appFailed(op, rec, r.Action, err)
+	}
+	op.succeeded(s.cfg.Now())
+	return nil
+}
+
+// raiseEnvironment makes the environment run, and notes and words why not.
+func (s *Service) raiseEnvironment(op *operation, rec store.Pod, p Progress) error {
+	region, err := s.region(rec.Region)
+	if err != nil {
+		return s.notStarted(op, rec, err)
+	}
+	plan, err := s.plan(rec.Plan)
+	if err != nil {
+		return s.notStarted(op, rec, err)
+	}
+	ctx, cancel := context.WithTimeout(op.ctx, startTimeout)
+	defer cancel()
+	if !op.look().up {
+		p.status("starting the environment")
+	}
+	if err := region.Runtime.Start(ctx, rec, plan.Limits); err != nil {
+		return s.notStarted(op, rec, err)
+	}
+	return nil
+}
+
+// notStarted notes why the environment did not start and words it.
+func (s *Service) notStarted(op *operation, rec store.Pod, err error) error {
+	if op.ctx.Err() != nil {
+		return context.Cause(op.ctx)
+	}
+	s.cfg.Log.Error("pod did not start", "pod", rec.ID, "error", err)
+	var u *UnavailableError
+	var f *fault
+	switch {
+	case errors.As(err, &f):
+	case errors.As(err, &u):
+		err = unavailable(u)
+	case errors.Is(err, context.DeadlineExceeded):
+		err = &fault{ErrNotStarted, fmt.Sprintf("its environment took longer than %s; use manage_pod with action start to try again", startTimeout), err}
+	default:
+		err = &fault{ErrNotStarted, "its environment failed, the log of the server says why; use manage_pod with action start to try again, or delete", err}
+	}
+	op.failed(s.cfg.Now(), clean(err.Error(), maxReason))
+	return err
+}
+
+// appFailed words an app action that the agent did not carry out. The
+// environment goes on, so files and commands can be used to mend things.
+func (s *Service) appFailed(op *operation, rec store.Pod, action string, err error) error {
+	if op.ctx.Err() != nil {
+		return context.Cause(op.ctx)
+	}
+	var f *agent.Fault
+	if errors.As(err, &f) {
+		op.succeeded(s.cfg.Now())
+		return &fault{ErrNotStarted, fmt.Sprintf("%s of the app failed: %s", action, clean(f.Message, maxReason)), err}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &fault{ErrTimedOut, fmt.Sprintf("%s of the app took too long; look at get_logs", action), err}
+	}
+	s.cfg.Log.Error("agent failed an app action", "pod", rec.ID, "action", action, "error", err)
+	op.failed(s.cfg.Now(), "the pod's agent did not answer")
+	return &fault{ErrNotAnswering, "its agent failed; use manage_pod with action stop, then start", err}
+}
+
+// manage runs one operation on a pod and returns the pod after it.
+func (s *Service) manage(ctx context.Context, a authz.Actor, name, phase string, u urgency, do func(*operation, store.Pod) error) (Pod, error) {
+	rec, err := s.find(a, authz.ManagePod, name)
+	if err != nil {
+		return Pod{}, err
+	}
+	if _, err := s.region(rec.Region); err != nil {
+		return Pod{}, err
+	}
+	err = s.operate(ctx, rec, phase, u, do)
+	if err != nil {
+		return Pod{}, err
+	}
+	if rec, err = s.current(rec.ID); err != nil {
+		return Pod{}, err
+	}
+	return s.describe(ctx, rec, true), nil
+}
+
+// operate runs do as the only operation on the pod, with its record as it is
+// by then.
+func (s *Service) operate(ctx context.Context, rec store.Pod, phase string, u urgency, do func(*operation, store.Pod) error) error {
+	op, err := s.begin(ctx, s.of(rec), phase, u)
+	if err != nil {
+		return err
+	}
+	defer op.end()
+	now, err := s.current(rec.ID)
+	if err != nil {
+		if errors.Is(err, ErrNotFound) {
+			s.drop(op.live)
+		}
+		return err
+	}
+	return do(op, now)
+}
+
+// current reads a pod's record again; errAbsent when it is gone by now.
+func (s *Service) current(id store.PodID) (store.Pod, error) {
+	rec, err := s.cfg.DB.Pod(id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && rec.Want == store.WantGone {
+		return store.Pod{}, errAbsent
+	}
+	return rec, err
+}
+
+// Start makes a pod run and returns it when its app answers, or when it is
+// clear that it does not: Status and Reason then say why.
+func (s *Service) Start(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
+	return s.manage(ctx, a, name, "starting", polite, s.wake("start", startWait, p))
+}
+
+// Restart starts the app again without an install. A stopped pod is started.
+func (s *Service) Restart(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
+	return s.manage(ctx, a, name, "starting", polite, s.wake("restart", startWait, p))
+}
+
+// Reload installs what the app needs, finds its start command and starts it
+// again. A stopped pod is started.
+func (s *Service) Reload(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
+	return s.manage(ctx, a, name, "starting", polite, s.wake("reload", reloadWait, p))
+}
+
+// wake wants the pod running and has the agent carry out action.
+func (s *Service) wake(action string, wait time.Duration, p Progress) func(*operation, store.Pod) error {
+	return func(op *operation, rec store.Pod) error {
+		if err := s.want(rec, store.WantRunning); err != nil {
+			return err
+		}
+		op.forgive()
+		return s.raise(op, rec, agent.AppRequest{Action: action, WaitMillis: millis(wait)}, p)
+	}
+}
+
+func (s *Service) want(rec store.Pod, want store.Want) error {
+	if rec.Want == want {
+		return nil
+	}
+	err := s.cfg.DB.SetWant(rec.ID, want)
+	if errors.Is(err, store.ErrNotFound) {
+		return errAbsent
+	}
+	return err
+}
+
+// Stop ends everything in the pod; its home stays. It interrupts a start or
+// reload that goes on, and once begun it is carried out even when the caller
+// leaves.
+func (s *Service) Stop(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
+	return s.manage(ctx, a, name, "stopping", urgent, func(op *operation, rec store.Pod) error {
+		if err := s.want(rec, store.WantStopped); err != nil {
+			return err
+		}
+		p.status("stopping the environment")
+		return s.lower(op, rec)
+	})
+}
+
+// lower stops the environment.
+func (s *Service) lower(op *operation, rec store.Pod) error {
+	region, err := s.region(rec.Region)
+	if err != nil {
+		return err
+	}
+	if err := region.Runtime.Stop(op.ctx, rec.ID); err != nil {
+		s.cfg.Log.Error("pod did not stop", "pod", rec.ID, "error", err)
+		return &fault{ErrNotAnswering, "it has not stopped yet; podgate goes on trying, look again with get_pod", err}
+	}
+	op.lowered()
+	return nil
+}
+
+// Delete removes the pod and everything in it. confirm must be its name. Once
+// it returns nil the pod is gone for everybody; should its files resist,
+// Reconcile goes on removing them, and the name stays taken until then.
+func (s *Service) Delete(ctx context.Context, a authz.Actor, name, confirm string) error {
+	rec, err := s.find(a, authz.DeletePod, name)
+	if err != nil {
+		return err
+	}
+	if confirm != rec.Name {
+		return refuse(ErrBadInput, "confirm must be the name of the pod, %s; nothing was deleted", rec.Name)
+	}
+	if _, err := s.region(rec.Region); err != nil {
+		return err
+	}
+	return s.operate(ctx, rec, "stopping", urgent, func(op *operation, rec store.Pod) error {
+		if err := s.want(rec, store.WantGone); err != nil {
+			return err
+		}
+		if err := s.remove(op.ctx, op.live, rec); err != nil {
+			s.cfg.Log.Error("a deleted pod is not gone yet", "pod", rec.ID, "error", err)
+		}
+		return nil
+	})
+}
+
+// remove takes away the environment, then the record of a pod that is wanted
+// gone. A crash in between is mended by doing it again.
+func (s *Service) remove(ctx context.Context, l *live, rec store.Pod) error {
+	region, err := s.region(rec.Region)
+	if err != nil {
+		return err
+	}
+	if err := region.Runtime.Remove(ctx, rec.ID); err != nil {
+		return err
+	}
+	if err := s.cfg.DB.ForgetPod(rec.ID, s.cfg.Now().Add(Reserved)); err != nil {
+		return err
+	}
+	s.drop(l)
+	return nil
+}
+
+func millis(d time.Duration) int { return int(d / time.Millisecond) }

@@ -1,0 +1,243 @@
+package pods
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"podgate/pods/agent"
+	"podgate/store"
+)
+
+// live is what the service knows of one pod beyond the store. All of it may be
+// lost: Reconcile finds out again.
+type live struct {
+	id     store.PodID
+	slot   chan struct{} // holds a token while an operation goes on
+	client *client
+
+	mu        sync.Mutex
+	phase     string                  // the status while an operation goes on; else empty
+	interrupt context.CancelCauseFunc // ends the operation; nil when it must be left alone
+	up        bool                    // the app was started in the environment that runs now
+	started   time.Time               // when up became true
+	fails     int                     // starts that failed and environments that died young, in a row
+	retry     time.Time               // no automatic start before this
+	reason    string                  // why the last start failed or the environment ended
+	wrote     written                 // bytes that tools wrote since the disk was last measured
+}
+
+// of returns what is known of a pod, at first nothing.
+func (s *Service) of(rec store.Pod) *live {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.pods[rec.ID]
+	if l == nil {
+		l = &live{id: rec.ID, slot: make(chan struct{}, 1)}
+		l.client = newClient(func(ctx context.Context) (net.Conn, error) { return s.dial(ctx, rec.Region, rec.ID) })
+		s.pods[rec.ID] = l
+	}
+	return l
+}
+
+func (s *Service) dial(ctx context.Context, region string, id store.PodID) (net.Conn, error) {
+	r, err := s.region(region)
+	if err != nil {
+		return nil, err
+	}
+	return r.Runtime.Dial(ctx, id)
+}
+
+// drop forgets a pod that is gone.
+func (s *Service) drop(l *live) {
+	l.client.close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.pods, l.id)
+}
+
+// An operation is the only one that changes its pod until end is called. Its
+// context ends with the caller's (unless detached), with Close, and when a stop
+// or a delete interrupts it.
+type operation struct {
+	*live
+	ctx context.Context
+	end func()
+}
+
+// urgency says how an operation goes along with others on the same pod.
+type urgency int
+
+const (
+	polite   urgency = iota // waits for its turn
+	urgent                  // ends what goes on, and once begun is not ended with its caller
+	optional                // gives up when another operation goes on
+)
+
+// detachedTimeout bounds an urgent operation, which its caller cannot end.
+const detachedTimeout = time.Minute
+
+// begin waits for the pod's turn, at most s.busyWait, and takes it. phase is
+// the pod's status meanwhile.
+func (s *Service) begin(ctx context.Context, l *live, phase string, u urgency) (*operation, error) {
+	if u == urgent {
+		l.interruptOperation()
+	}
+	if err := s.takeTurn(ctx, l, u); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		<-l.slot
+		return nil, refuse(ErrUnavailable, "the server is stopping; try again in a minute")
+	}
+	s.work.Add(1)
+	return s.newOperation(ctx, l, phase, u), nil
+}
+
+func (s *Service) takeTurn(ctx context.Context, l *live, u urgency) error {
+	select {
+	case l.slot <- struct{}{}:
+		return nil
+	default:
+	}
+	busy := refuse(ErrBusy, "another operation on it goes on; wait a little, look with get_pod, then try again")
+	if u == optional {
+		return busy
+	}
+	timer := time.NewTimer(s.busyWait)
+	defer timer.Stop()
+	select {
+	case l.slot <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-s.ctx.Done():
+		return refuse(ErrUnavailable, "the server is stopping; try again in a minute")
+	case <-timer.C:
+		return busy
+	}
+}
+
+func (s *Service) newOperation(ctx context.Context, l *live, phase string, u urgency) *operation {
+	timeout := func() {}
+	if u == urgent {
+		ctx, timeout = context.WithTimeout(context.WithoutCancel(ctx), detachedTimeout)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.ctx, func() { cancel(context.Canceled) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.phase = phase
+	if u != urgent {
+		l.interrupt = cancel
+	}
+	return &operation{live: l, ctx: ctx, end: func() {
+		stop()
+		cancel(nil)
+		timeout()
+		l.mu.Lock()
+		l.phase, l.interrupt = "", nil
+		l.mu.Unlock()
+		<-l.slot
+		s.work.Done()
+	}}
+}
+
+func (l *live) interruptOperation() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.interrupt != nil {
+		l.interrupt(refuse(ErrInterrupted, "the pod was stopped or deleted meanwhile"))
+	}
+}
+
+const (
+	youngDeath = time.Minute      // an environment that ends before that counts as a failure
+	maxBackoff = 10 * time.Minute // between automatic starts
+)
+
+// succeeded notes that the environment and the app's supervision run.
+func (l *live) succeeded(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.up, l.started, l.reason = true, now, ""
+}
+
+// failed notes a start that did not work, for a person.
+func (l *live) failed(now time.Time, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.up, l.reason = false, reason
+	l.fails++
+	l.retry = now.Add(backoff(l.fails))
+}
+
+// died notes that the environment ended by itself. The first time it may come
+// back at once; one that keeps dying young waits longer each time.
+func (l *live) died(now time.Time, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.up {
+		return
+	}
+	l.up, l.reason = false, reason
+	if now.Sub(l.started) >= youngDeath {
+		l.fails, l.retry = 0, time.Time{}
+		return
+	}
+	if l.fails++; l.fails > 1 {
+		l.retry = now.Add(backoff(l.fails - 1))
+	}
+}
+
+// lowered notes that the environment was ended on purpose, or that somebody
+// asked for a fresh start: earlier failures no longer count.
+func (l *live) lowered() {
+	l.client.close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.up, l.fails, l.retry, l.reason = false, 0, time.Time{}, ""
+}
+
+// forgive lets the next start happen at once.
+func (l *live) forgive() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fails, l.retry = 0, time.Time{}
+}
+
+// backoff is 2 s after the first failure and doubles up to maxBackoff.
+func backoff(fails int) time.Duration {
+	return min(time.Second<<min(fails, 20), maxBackoff)
+}
+
+// glimpse is a consistent look at a live pod.
+type glimpse struct {
+	phase  string
+	up     bool
+	reason string
+	retry  time.Time
+}
+
+func (l *live) look() glimpse {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return glimpse{l.phase, l.up, l.reason, l.retry}
+}
+
+// spec is what the agent must know of the pod's app.
+func (s *Service) spec(rec store.Pod) *agent.AppSpec {
+	return &agent.AppSpec{Preset: rec.Preset, Port: portOf(rec.Preset), Env: rec.Env, Name: rec.Name, URL: s.cfg.URL(rec.Name)}
+}
+
+func portOf(preset string) int {
+	for _, p := range presets() {
+		if p.Name == preset {
+			return p.Port
+		}
+	}
+	return 8080
+}

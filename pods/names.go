@@ -1,0 +1,77 @@
+package pods
+
+import (
+	"slices"
+	"strings"
+)
+
+// MaxName is the longest name of a pod: that of a DNS label (RFC 1035 section
+// 2.3.4), because the name is one.
+const MaxName = 63
+
+// reservedNames are labels that people, mail servers and programs give a
+// meaning of their own; a pod that answered there could pass for the owner of
+// the domain. Sorted.
+var reservedNames = []string{
+	"account", "accounts", "admin", "administrator", "api", "auth", "autoconfig", "autodiscover", "billing", "broadcasthost",
+	"console", "dashboard", "dns", "ftp", "hostmaster", "imap", "isatap", "localdomain", "localhost", "login", "mail", "mcp",
+	"mta-sts", "mx", "ns", "ns1", "ns2", "ns3", "ns4", "oauth", "openid", "podgate", "pods", "pop", "pop3", "postmaster", "root",
+	"security", "setup", "signin", "signup", "smtp", "ssh", "sso", "support", "vpn", "webmail", "webmaster", "wpad", "www",
+}
+
+// CheckName returns nil when name can be the name of a new pod, and an
+// ErrInvalidName that says what would do otherwise.
+func CheckName(name string) error {
+	switch {
+	case name == "":
+		return refuse(ErrInvalidName, "the name is empty; choose one such as my-app")
+	case len(name) > MaxName:
+		return refuse(ErrInvalidName, "the name has %d characters, at most %d are allowed; choose a shorter one", len(name), MaxName)
+	case !isLabel(name):
+		return refuse(ErrInvalidName, "%q may hold only the letters a to z in lower case, digits and hyphens, and begins and ends with a letter or digit%s", shorten(name), suggest(name))
+	case len(name) >= 4 && name[2:4] == "--":
+		return refuse(ErrInvalidName, "%q has hyphens as its third and fourth characters, which DNS keeps for itself%s", shorten(name), suggest(name))
+	}
+	if _, found := slices.BinarySearch(reservedNames, name); found {
+		return refuse(ErrInvalidName, "%q is kept for the server itself; choose another, such as %s-app", name, name)
+	}
+	return nil
+}
+
+// isLabel reports whether name is a lower-case LDH label.
+func isLabel(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		edge := i == 0 || i == len(name)-1
+		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' && !edge) {
+			return false
+		}
+	}
+	return name != "" && len(name) <= MaxName
+}
+
+// suggest returns "; try x" with a valid name that is close to name, or "".
+func suggest(name string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(shorten(name)) {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+	}
+	try := strings.TrimRight(b.String(), "-")
+	if try == name || CheckName(try) != nil {
+		return ""
+	}
+	return "; try " + try
+}
+
+// shorten cuts what an error repeats of the asker's words.
+func shorten(s string) string {
+	if len(s) <= maxSnippet {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxSnippet], "") + "…"
+}

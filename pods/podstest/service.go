@@ -1,0 +1,49 @@
+package podstest
+
+import (
+	"fmt"
+	"testing"
+
+	"podgate/pods"
+	"podgate/store"
+)
+
+// NewService returns a service with one region, called here, that is a Fake.
+// Every preset counts as available. It is closed with the test.
+func NewService(t testing.TB, db *store.DB) *pods.Service {
+	t.Helper()
+	s, _ := NewServiceFake(t, db)
+	return s
+}
+
+// NewServiceFake is NewService for tests that need the switches of the fake.
+func NewServiceFake(t testing.TB, db *store.DB) (*pods.Service, *Fake) {
+	t.Helper()
+	f := NewFake(t)
+	return ServiceOver(t, db, f), f
+}
+
+// ServiceOver returns a service over one runtime, which it closes with the
+// test. change may alter the configuration.
+func ServiceOver(t testing.TB, db *store.DB, r pods.Runtime, change ...func(*pods.Config)) *pods.Service {
+	t.Helper()
+	cfg := pods.Config{
+		DB:      db,
+		Regions: []pods.Region{{Name: "here", Kind: "fake", Runtime: r}},
+		URL:     func(name string) string { return fmt.Sprintf("http://%s.localhost:8080", name) },
+		HasTool: func(string) bool { return true },
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	s, err := pods.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close the service: %v", err)
+		}
+	})
+	return s
+}

@@ -1,0 +1,257 @@
+package pods
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"podgate/pods/agent"
+	"podgate/store"
+)
+
+const (
+	reconcileEvery = 30 * time.Second
+	reconcilePause = time.Second // at least this between two rounds
+	reconcileWidth = 4           // pods started or stopped at a time
+)
+
+// Run reconciles at once and then on a timer, when a runtime says that a pod
+// ended, and when a failed pod is due, until ctx ends. It returns nil then.
+func (s *Service) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	var watchers errgroup.Group
+	for _, r := range s.cfg.Regions {
+		if w, ok := r.Runtime.(Watcher); ok {
+			watchers.Go(func() error { s.watch(ctx, w); return nil })
+		}
+	}
+	for ctx.Err() == nil {
+		if err := s.Reconcile(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("reconcile", "error", err)
+		}
+		s.rest(ctx)
+	}
+	return watchers.Wait()
+}
+
+func (s *Service) watch(ctx context.Context, w Watcher) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-w.Ended():
+			if !open {
+				return
+			}
+			s.nudge()
+		}
+	}
+}
+
+// nudge asks Run for a round soon.
+func (s *Service) nudge() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// rest waits until the next round is due.
+func (s *Service) rest(ctx context.Context) {
+	pause := time.NewTimer(reconcilePause)
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-pause.C:
+	}
+	timer := time.NewTimer(s.untilRetry())
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-s.kick:
+	case <-timer.C:
+	}
+}
+
+// untilRetry is how long until a failed pod is due, at most reconcileEvery.
+func (s *Service) untilRetry() time.Duration {
+	now, wait := s.cfg.Now(), reconcileEvery
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.pods {
+		if due := l.look().retry; due.After(now) {
+			wait = min(wait, due.Sub(now))
+		}
+	}
+	return wait
+}
+
+// Reconcile makes what runs agree with what the store says should run: it
+// starts and stops, and finishes deletions that were cut short. It deletes
+// nothing that the store does not name as to be deleted: a lost record must not
+// cost anybody their files. A pod with an operation of its own is left to it.
+func (s *Service) Reconcile(ctx context.Context) error {
+	var errs []error
+	for _, r := range s.cfg.Regions {
+		if r.Err == nil {
+			errs = append(errs, s.reconcileRegion(ctx, r))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Service) reconcileRegion(ctx context.Context, r Region) error {
+	// What runs is read before what should run: a pod is recorded before it
+	// starts and forgotten after it is removed, so in this order no pod seems
+	// unknown that is only new or just deleted.
+	found, err := r.Runtime.List(ctx)
+	if err != nil {
+		return fmt.Errorf("pods: list what runs in region %s: %w", r.Name, err)
+	}
+	records, err := s.cfg.DB.Pods()
+	if err != nil {
+		return err
+	}
+	is := make(map[store.PodID]Status, len(found))
+	for _, st := range found {
+		is[st.ID] = st
+	}
+	var todo errgroup.Group
+	todo.SetLimit(reconcileWidth)
+	for _, rec := range records {
+		st := is[rec.ID]
+		delete(is, rec.ID)
+		if rec.Region == r.Name && s.differs(rec, st) {
+			todo.Go(func() error { return s.settle(ctx, rec) })
+		}
+	}
+	for id, st := range is {
+		todo.Go(func() error { return s.stray(ctx, r, id, st) })
+	}
+	return todo.Wait()
+}
+
+// differs reports whether something may have to be done about a pod now. What
+// it goes by may be old already, so settle looks again.
+func (s *Service) differs(rec store.Pod, st Status) bool {
+	l := s.of(rec)
+	switch rec.Want {
+	case store.WantGone:
+		return true
+	case store.WantStopped:
+		return st.Running
+	}
+	g := l.look()
+	return !(st.Running && g.up) && !s.cfg.Now().Before(g.retry)
+}
+
+// settle brings one pod to what its record says by now. Errors are noted with
+// the pod; only those of the store are returned.
+func (s *Service) settle(ctx context.Context, rec store.Pod) error {
+	phase := "starting"
+	if rec.Want != store.WantRunning {
+		phase = "stopping"
+	}
+	l := s.of(rec)
+	op, err := s.begin(ctx, l, phase, optional)
+	if err != nil {
+		return nil // an operation goes on, or the server stops
+	}
+	defer op.end()
+	rec, err = s.cfg.DB.Pod(rec.ID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		s.drop(l)
+		return nil
+	case err != nil:
+		return err
+	case rec.Want == store.WantRunning:
+		err = s.resume(op, rec)
+	case rec.Want == store.WantStopped:
+		err = s.lower(op, rec)
+	default:
+		err = s.remove(op.ctx, l, rec)
+	}
+	if err != nil && op.ctx.Err() == nil {
+		s.cfg.Log.Warn("pod is not yet what it should be", "pod", rec.ID, "want", rec.Want, "error", err)
+	}
+	return nil
+}
+
+// resume makes a pod run that should, and starts its app unless the agent says
+// that it is looked after already. One that keeps ending by itself is left
+// alone until it is due.
+func (s *Service) resume(op *operation, rec store.Pod) error {
+	if op.look().up {
+		if _, err := op.client.state(op.ctx); !errors.Is(err, ErrNotRunning) {
+			return nil // somebody else brought it back, or it runs and is ill, which a start would not mend
+		}
+		op.died(s.cfg.Now(), s.whyEnded(op.ctx, rec))
+		if err := s.due(op.live); err != nil {
+			return err
+		}
+	}
+	if err := s.raiseEnvironment(op, rec, nil); err != nil {
+		return err
+	}
+	state, err := op.client.state(op.ctx)
+	if err == nil && state.App != agent.AppStopped {
+		op.succeeded(s.cfg.Now())
+		return nil
+	}
+	return s.direct(op, rec, agent.AppRequest{Action: "start"}, nil)
+}
+
+// stray stops a pod that the store does not know, and keeps its files: it may
+// be the record that was lost.
+func (s *Service) stray(ctx context.Context, r Region, id store.PodID, st Status) error {
+	if !st.Running {
+		s.cfg.Log.Debug("files of a pod that the store does not know; they are kept", "pod", id, "region", r.Name)
+		return nil
+	}
+	s.cfg.Log.Warn("stopping a pod that the store does not know; its files are kept", "pod", id, "region", r.Name)
+	ctx, cancel := context.WithTimeout(ctx, detachedTimeout)
+	defer cancel()
+	if err := r.Runtime.Stop(ctx, id); err != nil {
+		return fmt.Errorf("pods: stop unknown pod %s: %w", id, err)
+	}
+	return nil
+}
+
+// due returns nil when a pod may be started without being asked for.
+func (s *Service) due(l *live) error {
+	if g := l.look(); s.cfg.Now().Before(g.retry) {
+		return refuse(ErrNotRunning, "%s; use manage_pod with action start to try again now", g.reason)
+	}
+	return nil
+}
+
+// whyEnded asks the runtime why a pod ended by itself.
+func (s *Service) whyEnded(ctx context.Context, rec store.Pod) string {
+	const bare = "the pod's environment ended by itself"
+	st, err := s.statusIn(ctx, rec)
+	if err != nil || st.Exit == "" {
+		return bare
+	}
+	return bare + ": " + clean(st.Exit, maxReason)
+}
+
+// revive brings back a pod that should run and does not, for a caller who
+// needs it now.
+func (s *Service) revive(ctx context.Context, rec store.Pod) error {
+	if err := s.due(s.of(rec)); err != nil {
+		return err
+	}
+	return s.operate(ctx, rec, "starting", polite, func(op *operation, rec store.Pod) error {
+		if rec.Want != store.WantRunning {
+			return errStopped
+		}
+		return s.resume(op, rec)
+	})
+}

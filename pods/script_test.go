@@ -1,0 +1,195 @@
+package pods_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"podgate/internal/authz"
+	"podgate/pods"
+	"podgate/pods/agent"
+	"podgate/pods/podstest"
+	"podgate/store"
+	"podgate/store/storetest"
+)
+
+// script is an agent that does what a test says: it answers with fixed states
+// and notes what it was asked.
+type script struct {
+	mu    sync.Mutex
+	state agent.State
+	usage agent.Usage
+	fault *agent.Fault // of app actions
+	asked []agent.AppRequest
+	hold  chan struct{} // when set, app actions wait until it is closed or the caller leaves
+	held  chan struct{} // receives when an app action waits
+	exec  func(http.ResponseWriter, *http.Request, agent.ExecRequest)
+	files map[string]string
+}
+
+func newScript() *script {
+	return &script{state: agent.State{App: agent.AppRunning, Command: "run it"}, held: make(chan struct{}, 100), files: map[string]string{}}
+}
+
+func (s *script) set(do func(*script)) { s.mu.Lock(); defer s.mu.Unlock(); do(s) }
+
+// actions returns the app actions so far.
+func (s *script) actions() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	for _, r := range s.asked {
+		all = append(all, r.Action)
+	}
+	return all
+}
+
+// serve is a podstest.AgentFunc.
+func (s *script) serve(ctx context.Context, _ string, l net.Listener) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+agent.PathState, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return s.state }) })
+	mux.HandleFunc("GET "+agent.PathUsage, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return s.usage }) })
+	mux.HandleFunc("GET "+agent.PathLogs, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return []agent.LogLine{} }) })
+	mux.HandleFunc("GET "+agent.PathDir, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return agent.Listing{} }) })
+	mux.HandleFunc("POST "+agent.PathApp, s.app)
+	mux.HandleFunc("PUT "+agent.PathFile, func(w http.ResponseWriter, r *http.Request) {
+		raw, _ := io.ReadAll(r.Body)
+		s.answer(w, func() any {
+			s.files[r.URL.Query().Get("path")] = string(raw)
+			return agent.FileInfo{Name: "/home/pod/app/" + r.URL.Query().Get("path"), Size: int64(len(raw))}
+		})
+	})
+	mux.HandleFunc("POST "+agent.PathExec, func(w http.ResponseWriter, r *http.Request) {
+		var req agent.ExecRequest
+		_ = json.NewDecoder(r.Body).Decode(&req)
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		s.mu.Lock()
+		do := s.exec
+		s.mu.Unlock()
+		if do == nil {
+			send(w, agent.Event{Exit: &agent.Exit{}})
+			return
+		}
+		do(w, r, req)
+	})
+	srv := &http.Server{Handler: mux}
+	defer context.AfterFunc(ctx, func() { _ = srv.Close() })()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+func (s *script) answer(w http.ResponseWriter, value func() any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = json.NewEncoder(w).Encode(value())
+}
+
+func send(w http.ResponseWriter, e agent.Event) {
+	_ = json.NewEncoder(w).Encode(e)
+	_ = http.NewResponseController(w).Flush()
+}
+
+func (s *script) app(w http.ResponseWriter, r *http.Request) {
+	var req agent.AppRequest
+	_ = json.NewDecoder(r.Body).Decode(&req)
+	s.mu.Lock()
+	s.asked = append(s.asked, req)
+	hold, fault := s.hold, s.fault
+	s.mu.Unlock()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	send(w, agent.Event{Stream: "install", Data: []byte("working\n")})
+	if hold != nil {
+		s.held <- struct{}{}
+		select {
+		case <-hold:
+		case <-r.Context().Done():
+			return
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fault != nil {
+		send(w, agent.Event{Fault: fault})
+		return
+	}
+	if s.state.App == agent.AppStopped {
+		s.state.App = agent.AppRunning
+	}
+	send(w, agent.Event{State: &s.state})
+}
+
+// house is a service over the fake with scripted agents, and two teams.
+type house struct {
+	*pods.Service
+	db     *store.DB
+	fake   *podstest.Fake
+	script *script
+	ann    authz.Actor // owns team ann
+	bob    authz.Actor // owns team bob
+}
+
+func newHouse(t *testing.T, change ...func(*pods.Config)) *house {
+	t.Helper()
+	h := &house{db: storetest.New(t), fake: podstest.NewFake(t), script: newScript()}
+	h.fake.SetAgent(h.script.serve)
+	h.ann, h.bob = actor(t, h.db, "ann"), actor(t, h.db, "bob")
+	h.Service = podstest.ServiceOver(t, h.db, h.fake, change...)
+	return h
+}
+
+var day = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func actor(t *testing.T, db *store.DB, name string) authz.Actor {
+	t.Helper()
+	w := storetest.Populate(t, db, name, day)
+	return authz.Person(w.User.ID, store.Membership{Team: w.Team, Role: store.RoleOwner})
+}
+
+// create makes a pod of ann's or ends the test.
+func (h *house) create(t *testing.T, name string) pods.Pod {
+	t.Helper()
+	p, err := h.Create(t.Context(), h.ann, pods.CreateRequest{Name: name, Preset: "static"}, nil)
+	if err != nil {
+		t.Fatalf("create %s: %v", name, err)
+	}
+	return p
+}
+
+func (h *house) status(t *testing.T, name string) pods.Pod {
+	t.Helper()
+	p, err := h.Get(t.Context(), h.ann, name)
+	if err != nil {
+		t.Fatalf("get %s: %v", name, err)
+	}
+	return p
+}
+
+func wants(t *testing.T, err, want error, words ...string) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("error %v, want %v", err, want)
+		return
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("error %q does not say %q", err, w)
+		}
+	}
+}
+
+func same(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: %q, want %q", what, got, want)
+	}
+}

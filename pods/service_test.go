@@ -1,0 +1,535 @@
+package pods_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"podgate/internal/authz"
+	"podgate/pods"
+	"podgate/pods/agent"
+	"podgate/store"
+)
+
+func TestCreate(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	var heard strings.Builder
+	p, err := h.Create(t.Context(), h.ann, pods.CreateRequest{Name: "shop", Preset: "nodejs", Plan: "medium", Env: map[string]string{"KEY": "secret"}},
+		func(stream string, data []byte) { fmt.Fprintf(&heard, "%s: %s", stream, data) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Status != "running" || p.Name != "shop" || p.Plan != "medium" || p.Region != "here" || p.Port != 3000 || p.Command != "run it" ||
+		p.URL != "http://shop.localhost:8080" || p.Limits.Memory != 512<<20 || p.Team != h.ann.Team.ID {
+		t.Errorf("created %+v", p)
+	}
+	if want := "status: starting the environment\nstatus: start the app\ninstall: working\n"; heard.String() != want {
+		t.Errorf("progress %q, want %q", heard.String(), want)
+	}
+	got := h.script.asked[0]
+	if got.Action != "start" || !got.Welcome || got.WaitMillis <= 0 || got.Spec.Preset != "nodejs" || got.Spec.Port != 3000 || got.Spec.Env["KEY"] != "secret" ||
+		got.Spec.Name != "shop" || got.Spec.URL != p.URL {
+		t.Errorf("the agent was told %+v %+v", got, got.Spec)
+	}
+}
+
+func TestCreateRefusesBadInputAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(c *pods.Config) {
+		c.HasTool = func(tool string) bool { return tool != "php" }
+		c.Regions = append(c.Regions, pods.Region{Name: "down", Kind: "sandbox", Err: &pods.UnavailableError{Reason: "the kernel says no", Fix: "Say yes"}})
+	})
+	h.create(t, "mine")
+	for name, c := range map[string]struct {
+		r    pods.CreateRequest
+		want error
+		say  string
+	}{
+		"name":           {pods.CreateRequest{Name: "My_Shop", Preset: "static"}, pods.ErrInvalidName, "try my-shop"},
+		"taken":          {pods.CreateRequest{Name: "mine", Preset: "static"}, pods.ErrNameTaken, "another name"},
+		"preset":         {pods.CreateRequest{Name: "x", Preset: "cobol"}, pods.ErrUnknownPreset, "static, nodejs, python, php, command"},
+		"no preset":      {pods.CreateRequest{Name: "x"}, pods.ErrUnknownPreset, "choose one of"},
+		"missing preset": {pods.CreateRequest{Name: "x", Preset: "php"}, pods.ErrPresetMissing, "apt install php-cli"},
+		"plan":           {pods.CreateRequest{Name: "x", Preset: "static", Plan: "huge"}, pods.ErrUnknownPlan, "small, medium, large"},
+		"region":         {pods.CreateRequest{Name: "x", Preset: "static", Region: "mars"}, pods.ErrUnknownRegion, "here, down"},
+		"dead region":    {pods.CreateRequest{Name: "x", Preset: "static", Region: "down"}, pods.ErrUnavailable, "the kernel says no. Say yes"},
+		"env":            {pods.CreateRequest{Name: "x", Preset: "static", Env: map[string]string{"PORT": "1"}}, pods.ErrBadInput, "PORT"},
+	} {
+		_, err := h.Create(t.Context(), h.ann, c.r, nil)
+		t.Run(name, func(t *testing.T) { wants(t, err, c.want, c.say) })
+	}
+	list, err := h.List(t.Context(), h.ann)
+	if err != nil || len(list) != 1 || h.fake.Count("start") != 1 {
+		t.Errorf("afterwards: %v %v, %d starts", list, err, h.fake.Count("start"))
+	}
+}
+
+func TestCreateWhoseEnvironmentFails(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.fake.FailStart(errors.New("/var/lib/secret/path: no such file"))
+	p, err := h.Create(t.Context(), h.ann, pods.CreateRequest{Name: "shop", Preset: "static"}, nil)
+	wants(t, err, pods.ErrNotStarted, "action start", "delete")
+	if strings.Contains(err.Error(), "secret") || p.Status != "failed" || p.Reason != err.Error() {
+		t.Errorf("%+v\n%v", p, err)
+	}
+	h.fake.FailStart(nil)
+	if p, err = h.Start(t.Context(), h.ann, "shop", nil); err != nil || p.Status != "running" || p.Reason != "" {
+		t.Errorf("started again: %+v %v", p, err)
+	}
+}
+
+func TestCreateThatMakesNoSenseToKeepIsUndone(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.fake.FailStart(&pods.UnavailableError{Reason: "no namespaces", Fix: "Set the switch"})
+	_, err := h.Create(t.Context(), h.ann, pods.CreateRequest{Name: "shop", Preset: "static"}, nil)
+	wants(t, err, pods.ErrUnavailable, "no namespaces. Set the switch")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	h.fake.OnStart(func(ctx context.Context, _ store.Pod) error { cancel(); <-ctx.Done(); return ctx.Err() })
+	_, err = h.Create(ctx, h.ann, pods.CreateRequest{Name: "shop", Preset: "static"}, nil)
+	wants(t, err, context.Canceled)
+	if list, err := h.db.Pods(); err != nil || len(list) != 0 {
+		t.Errorf("left behind: %v %v", list, err)
+	}
+	h.fake.FailStart(nil)
+	h.create(t, "shop")
+}
+
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(c *pods.Config) { c.Quota = pods.Quota{Pods: 2, Memory: 700 << 20} })
+	h.create(t, "one")
+	_, err := h.Create(t.Context(), h.ann, pods.CreateRequest{Name: "big", Preset: "static", Plan: "medium"}, nil)
+	wants(t, err, pods.ErrOverQuota, "256 MiB of the 700 MiB", "medium needs 512 MiB")
+	h.create(t, "two")
+	_, err = h.Create(t.Context(), h.ann, pods.CreateRequest{Name: "three", Preset: "static"}, nil)
+	wants(t, err, pods.ErrOverQuota, "2 pods of 2")
+	if err := h.Delete(t.Context(), h.ann, "one", "one"); err != nil {
+		t.Fatal(err)
+	}
+	h.create(t, "three")
+	if _, err := h.Create(t.Context(), h.bob, pods.CreateRequest{Name: "his", Preset: "static"}, nil); err != nil {
+		t.Errorf("another team: %v", err)
+	}
+}
+
+func TestQuotaHoldsInParallel(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(c *pods.Config) { c.Quota = pods.Quota{Pods: 3, Memory: 1 << 40} })
+	var wg sync.WaitGroup
+	for i := range 12 {
+		wg.Go(func() {
+			_, err := h.Create(t.Context(), h.ann, pods.CreateRequest{Name: fmt.Sprintf("p%d", i), Preset: "static"}, nil)
+			if err != nil && !errors.Is(err, pods.ErrOverQuota) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if list, err := h.List(t.Context(), h.ann); err != nil || len(list) != 3 {
+		t.Errorf("%d pods, %v", len(list), err)
+	}
+}
+
+// calls is every method that takes an actor and a name.
+func (h *house) calls(ctx context.Context) map[string]func(authz.Actor, string) error {
+	return map[string]func(authz.Actor, string) error{
+		"Get":       func(a authz.Actor, n string) error { _, err := h.Get(ctx, a, n); return err },
+		"Start":     func(a authz.Actor, n string) error { _, err := h.Start(ctx, a, n, nil); return err },
+		"Stop":      func(a authz.Actor, n string) error { _, err := h.Stop(ctx, a, n, nil); return err },
+		"Restart":   func(a authz.Actor, n string) error { _, err := h.Restart(ctx, a, n, nil); return err },
+		"Reload":    func(a authz.Actor, n string) error { _, err := h.Reload(ctx, a, n, nil); return err },
+		"Delete":    func(a authz.Actor, n string) error { return h.Delete(ctx, a, n, n) },
+		"WriteFile": func(a authz.Actor, n string) error { _, err := h.WriteFile(ctx, a, n, "x", nil, 0); return err },
+		"ReadFile":  func(a authz.Actor, n string) error { _, err := h.ReadFile(ctx, a, n, "x", 0, 0); return err },
+		"ListFiles": func(a authz.Actor, n string) error { _, err := h.ListFiles(ctx, a, n, ""); return err },
+		"Logs":      func(a authz.Actor, n string) error { _, err := h.Logs(ctx, a, n, pods.LogQuery{}); return err },
+		"Exec": func(a authz.Actor, n string) error {
+			_, err := h.Exec(ctx, a, n, pods.ExecRequest{Command: "true"}, nil)
+			return err
+		},
+	}
+}
+
+func TestForeignAndAbsentPodsLookTheSame(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "hers")
+	h.create(t, "gone")
+	rec, err := h.db.PodByName("gone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.db.SetWant(rec.ID, store.WantGone); err != nil {
+		t.Fatal(err)
+	}
+	for method, call := range h.calls(t.Context()) {
+		texts := map[string]bool{}
+		for _, name := range []string{"hers", "gone", "absent", "", "NO name\x00", strings.Repeat("x", 1000)} {
+			err := call(h.bob, name)
+			wants(t, err, pods.ErrNotFound, "list_pods")
+			if err != nil {
+				texts[err.Error()] = true
+			}
+		}
+		if len(texts) != 1 {
+			t.Errorf("%s tells them apart: %v", method, texts)
+		}
+	}
+	if p := h.status(t, "hers"); p.Status != "running" {
+		t.Errorf("a stranger changed it: %+v", p)
+	}
+}
+
+func TestPodOfAnotherTeamOfTheSameUser(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "hers")
+	if err := h.db.PutMember(store.Member{Team: h.ann.Team.ID, User: h.bob.User, Role: store.RoleMember, Created: day}); err != nil {
+		t.Fatal(err)
+	}
+	for method, call := range h.calls(t.Context()) {
+		err := call(h.bob, "hers")
+		if !errors.Is(err, pods.ErrNotMember) || !strings.Contains(err.Error(), "choose that team") {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+}
+
+func TestScopesAreCheckedFirst(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "hers")
+	for method, call := range h.calls(t.Context()) {
+		for who, a := range map[string]authz.Actor{"nobody": {}, "without scopes": {User: h.ann.User, Team: h.ann.Team, Role: h.ann.Role}} {
+			var denied *authz.Denied
+			if err := call(a, "hers"); !errors.As(err, &denied) {
+				t.Errorf("%s by %s: %v", method, who, err)
+			}
+			if err := call(a, "absent"); !errors.As(err, &denied) {
+				t.Errorf("%s of nothing by %s: %v", method, who, err)
+			}
+		}
+	}
+	for name, call := range map[string]func() error{
+		"List":    func() error { _, err := h.List(t.Context(), authz.Actor{}); return err },
+		"Presets": func() error { _, err := h.Presets(authz.Actor{}); return err },
+		"Plans":   func() error { _, err := h.Plans(authz.Actor{}); return err },
+		"Regions": func() error { _, err := h.Regions(authz.Actor{}); return err },
+		"Create":  func() error { _, err := h.Create(t.Context(), authz.Actor{}, pods.CreateRequest{}, nil); return err },
+	} {
+		var denied *authz.Denied
+		if err := call(); !errors.As(err, &denied) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestStopStartRestartReload(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	id := h.create(t, "shop").ID
+	if p, err := h.Stop(t.Context(), h.ann, "shop", nil); err != nil || p.Status != "stopped" {
+		t.Fatalf("stop: %+v %v", p, err)
+	}
+	if p, err := h.Stop(t.Context(), h.ann, "shop", nil); err != nil || p.Status != "stopped" {
+		t.Fatalf("stop again: %+v %v", p, err)
+	}
+	for method, call := range h.calls(t.Context()) {
+		if strings.HasSuffix(method, "File") || method == "ListFiles" || method == "Logs" || method == "Exec" {
+			err := call(h.ann, "shop")
+			wants(t, err, pods.ErrNotRunning, "use manage_pod with action start first")
+		}
+	}
+	if p, err := h.Start(t.Context(), h.ann, "shop", nil); err != nil || p.Status != "running" {
+		t.Fatalf("start: %+v %v", p, err)
+	}
+	if _, err := h.Restart(t.Context(), h.ann, "shop", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Reload(t.Context(), h.ann, "shop", nil); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "the agent was asked to", h.script.actions(), []string{"start", "start", "restart", "reload"})
+	if rec, err := h.db.Pod(id); err != nil || rec.Want != store.WantRunning {
+		t.Errorf("%+v %v", rec, err)
+	}
+}
+
+func TestRestartOfAStoppedPodStartsIt(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "shop")
+	if _, err := h.Stop(t.Context(), h.ann, "shop", nil); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := h.Restart(t.Context(), h.ann, "shop", nil); err != nil || p.Status != "running" {
+		t.Errorf("%+v %v", p, err)
+	}
+}
+
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	now := day
+	h := newHouse(t, func(c *pods.Config) { c.Now = func() time.Time { return now } })
+	h.create(t, "shop")
+	wants(t, h.Delete(t.Context(), h.ann, "shop", "shopp"), pods.ErrBadInput, "nothing was deleted")
+	if err := h.Delete(t.Context(), h.ann, "shop", "shop"); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, h.Delete(t.Context(), h.ann, "shop", "shop"), pods.ErrNotFound)
+	_, err := h.Create(t.Context(), h.bob, pods.CreateRequest{Name: "shop", Preset: "static"}, nil)
+	wants(t, err, pods.ErrNameTaken)
+	now = now.Add(pods.Reserved)
+	if _, err := h.Create(t.Context(), h.bob, pods.CreateRequest{Name: "shop", Preset: "static"}, nil); err != nil {
+		t.Errorf("after the reservation: %v", err)
+	}
+}
+
+func TestDeleteThatTheRuntimeResistsIsFinishedLater(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	id := h.create(t, "shop").ID
+	h.fake.FailRemove(errors.New("busy"))
+	if err := h.Delete(t.Context(), h.ann, "shop", "shop"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := h.Get(t.Context(), h.ann, "shop")
+	wants(t, err, pods.ErrNotFound)
+	h.fake.FailRemove(nil)
+	if err := h.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.db.Pod(id); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the record is still there: %v", err)
+	}
+	h.create(t, "shop")
+}
+
+func TestStopAndDeleteInterruptAReload(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*house) error{
+		"stop":   func(h *house) error { _, err := h.Stop(t.Context(), h.ann, "shop", nil); return err },
+		"delete": func(h *house) error { return h.Delete(t.Context(), h.ann, "shop", "shop") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			h.create(t, "shop")
+			h.script.set(func(s *script) { s.hold = make(chan struct{}) })
+			reloaded := make(chan error, 1)
+			go func() { _, err := h.Reload(t.Context(), h.ann, "shop", nil); reloaded <- err }()
+			<-h.script.held
+			if p := h.status(t, "shop"); p.Status != "starting" {
+				t.Errorf("meanwhile %+v", p)
+			}
+			if err := end(h); err != nil {
+				t.Fatal(err)
+			}
+			wants(t, <-reloaded, pods.ErrInterrupted)
+		})
+	}
+}
+
+func TestOperationsOnOnePodTakeTurns(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "shop")
+	hold := make(chan struct{})
+	h.script.set(func(s *script) { s.hold = hold })
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() {
+			if _, err := h.Restart(t.Context(), h.ann, "shop", nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-h.script.held
+	select {
+	case <-h.script.held:
+		t.Error("two operations at a time")
+	default:
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := h.Restart(ctx, h.ann, "shop", nil)
+	wants(t, err, context.Canceled)
+	close(hold)
+	wg.Wait()
+}
+
+func TestAppThatFails(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "shop")
+	tail := []agent.LogLine{{Source: "app", Stream: "stderr", Text: "Cannot find module"}}
+	for app, want := range map[string]string{agent.AppFailed: "failed", agent.AppWaiting: "starting", agent.AppStarting: "starting", agent.AppRunning: "running", "king": "failed"} {
+		h.script.set(func(s *script) { s.state = agent.State{App: app, Reason: "because", Tail: tail} })
+		if p := h.status(t, "shop"); p.Status != want || len(p.Tail) != 1 || app != "king" && p.Reason != "because" {
+			t.Errorf("%s: %+v, want %s", app, p, want)
+		}
+	}
+	h.script.set(func(s *script) {
+		s.fault = &agent.Fault{Code: agent.FaultFailed, Message: "npm ci\x1b[31m failed"}
+	})
+	_, err := h.Reload(t.Context(), h.ann, "shop", nil)
+	wants(t, err, pods.ErrNotStarted, "npm ci [31m failed")
+	if _, err := h.Exec(t.Context(), h.ann, "shop", pods.ExecRequest{Command: "true"}, nil); err != nil {
+		t.Errorf("commands in a pod whose app failed: %v", err)
+	}
+}
+
+func TestExec(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "shop")
+	h.script.set(func(s *script) {
+		s.exec = func(w http.ResponseWriter, r *http.Request, req agent.ExecRequest) {
+			switch req.Command {
+			case "slow":
+				send(w, agent.Event{Stream: "stdout", Data: []byte("so far")})
+				send(w, agent.Event{Exit: &agent.Exit{Code: 137, Signal: "SIGKILL", TimedOut: true}})
+			case "refused":
+				send(w, agent.Event{Fault: &agent.Fault{Code: agent.FaultPath, Message: "no such folder"}})
+			case "dies":
+				send(w, agent.Event{Stream: "stdout", Data: []byte("so")})
+				panic(http.ErrAbortHandler)
+			default:
+				send(w, agent.Event{Stream: "stderr", Data: fmt.Appendf(nil, "%d %d %s", req.TimeoutMillis, req.MaxOutput, req.Dir)})
+				send(w, agent.Event{Exit: &agent.Exit{Code: 2}})
+			}
+		}
+	})
+	out, err := h.Exec(t.Context(), h.ann, "shop", pods.ExecRequest{Command: "x", Dir: "sub"}, nil)
+	if err != nil || out.Code != 2 || string(out.Stderr) != "60000 100000 sub" {
+		t.Errorf("%+v %v", out, err)
+	}
+	out, err = h.Exec(t.Context(), h.ann, "shop", pods.ExecRequest{Command: "slow", Timeout: time.Second}, nil)
+	wants(t, err, pods.ErrTimedOut, "ran for 1s", "longer timeout")
+	if string(out.Stdout) != "so far" {
+		t.Errorf("with the timeout came %+v", out)
+	}
+	_, err = h.Exec(t.Context(), h.ann, "shop", pods.ExecRequest{Command: "refused"}, nil)
+	wants(t, err, pods.ErrPath, "no such folder")
+	_, err = h.Exec(t.Context(), h.ann, "shop", pods.ExecRequest{Command: "dies"}, nil)
+	wants(t, err, pods.ErrNotAnswering, "action stop, then start")
+}
+
+func TestBadCalls(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "shop")
+	long := strings.Repeat("x", 200<<10)
+	exec := func(r pods.ExecRequest) error { _, err := h.Exec(t.Context(), h.ann, "shop", r, nil); return err }
+	write := func(path string, content []byte, mode uint32) error {
+		_, err := h.WriteFile(t.Context(), h.ann, "shop", path, content, mode)
+		return err
+	}
+	read := func(path string, offset, limit int64) error {
+		_, err := h.ReadFile(t.Context(), h.ann, "shop", path, offset, limit)
+		return err
+	}
+	logs := func(q pods.LogQuery) error { _, err := h.Logs(t.Context(), h.ann, "shop", q); return err }
+	for name, c := range map[string]struct{ got, want error }{
+		"no command":         {exec(pods.ExecRequest{Command: " \n"}), pods.ErrBadInput},
+		"long command":       {exec(pods.ExecRequest{Command: long}), pods.ErrBadInput},
+		"NUL in a command":   {exec(pods.ExecRequest{Command: "a\x00b"}), pods.ErrBadInput},
+		"long timeout":       {exec(pods.ExecRequest{Command: "x", Timeout: agent.MaxExecTimeout + 1}), pods.ErrBadInput},
+		"negative timeout":   {exec(pods.ExecRequest{Command: "x", Timeout: -1}), pods.ErrBadInput},
+		"much output":        {exec(pods.ExecRequest{Command: "x", MaxOutput: 1 << 30}), pods.ErrBadInput},
+		"much input":         {exec(pods.ExecRequest{Command: "x", Stdin: make([]byte, 2<<20)}), pods.ErrBadInput},
+		"NUL in a folder":    {exec(pods.ExecRequest{Command: "x", Dir: "a\x00"}), pods.ErrPath},
+		"no path":            {write("", nil, 0), pods.ErrPath},
+		"long path":          {write(long, nil, 0), pods.ErrPath},
+		"path of no text":    {read("\xff", 0, 0), pods.ErrPath},
+		"setuid":             {write("x", nil, 0o4755), pods.ErrBadInput},
+		"big file":           {write("x", make([]byte, agent.MaxFile+1), 0), pods.ErrTooLarge},
+		"negative offset":    {read("x", -1, 0), pods.ErrBadInput},
+		"huge limit":         {read("x", 0, agent.MaxRead+1), pods.ErrBadInput},
+		"many lines":         {logs(pods.LogQuery{Lines: agent.MaxLines + 1}), pods.ErrBadInput},
+		"negative lines":     {logs(pods.LogQuery{Lines: -1}), pods.ErrBadInput},
+		"source of nowhere":  {logs(pods.LogQuery{Source: "kernel"}), pods.ErrBadInput},
+		"endless expression": {logs(pods.LogQuery{Grep: long}), pods.ErrBadInput},
+	} {
+		t.Run(name, func(t *testing.T) { wants(t, c.got, c.want) })
+	}
+}
+
+func TestWritesStayWithinThePlan(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(c *pods.Config) {
+		c.Plans = []pods.Plan{{Name: "tiny", Limits: pods.Limits{Memory: 1, CPUs: 1, Disk: 3 << 20, Processes: 1}}}
+	})
+	h.create(t, "shop")
+	h.script.set(func(s *script) { s.usage.Disk = 1 << 20 })
+	write := func(name string) error {
+		_, err := h.WriteFile(t.Context(), h.ann, "shop", name, make([]byte, 1<<20), 0)
+		return err
+	}
+	if err := errors.Join(write("a"), write("b")); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, write("c"), pods.ErrOverPlan, "3 MiB of the 3 MiB", "delete files first")
+	h.script.set(func(s *script) { s.usage.Disk = 1<<20 + 1 }) // measured again: something was deleted
+	if err := write("c"); err != nil {
+		t.Error(err)
+	}
+	if _, there := h.script.files["c"]; !there {
+		t.Error("it was not written")
+	}
+}
+
+func TestCatalogue(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(c *pods.Config) {
+		c.HasTool = func(tool string) bool { return tool == "node" }
+		c.Regions = append(c.Regions, pods.Region{Name: "down", Kind: "sandbox", Err: errors.New("open /root/key: denied")})
+	})
+	presets, err := h.Presets(h.ann)
+	if err != nil || len(presets) != 5 {
+		t.Fatalf("%v %v", presets, err)
+	}
+	for _, p := range presets {
+		missing := p.Name == "python" || p.Name == "php"
+		if p.Available == missing || (p.Reason != "") != missing || p.Port == 0 || p.Description == "" {
+			t.Errorf("%+v", p)
+		}
+	}
+	plans, err := h.Plans(h.ann)
+	if err != nil || len(plans) != 3 || plans[0].Name != "small" || plans[0].Limits.Memory != 256<<20 {
+		t.Errorf("%v %v", plans, err)
+	}
+	regions, err := h.Regions(h.ann)
+	if err != nil || len(regions) != 2 || regions[0].Runtime != nil || regions[0].Err != nil {
+		t.Fatalf("%v %v", regions, err)
+	}
+	wants(t, regions[1].Err, pods.ErrUnavailable)
+	if strings.Contains(regions[1].Err.Error(), "key") {
+		t.Errorf("the cause is shown: %v", regions[1].Err)
+	}
+}
+
+func TestNewReportsEveryFaultOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	_, err := pods.New(pods.Config{
+		Regions: []pods.Region{{Name: "UP"}, {Name: "a", Err: errors.New("x")}, {Name: "a", Err: errors.New("x")}},
+		Plans:   []pods.Plan{{Name: "free"}}, Quota: pods.Quota{Pods: -1},
+	})
+	for _, want := range []string{"no store", `"UP": names`, `"UP" needs`, `"a": names`, `"free"`, "quota"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\ndoes not say %s", err, want)
+		}
+	}
+	if _, err := pods.New(pods.Config{}); err == nil || !strings.Contains(err.Error(), "no region") {
+		t.Errorf("no region: %v", err)
+	}
+}

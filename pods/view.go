@@ -1,0 +1,144 @@
+package pods
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"podgate/internal/authz"
+	"podgate/pods/agent"
+	"podgate/store"
+)
+
+// glanceTimeout is how long a pod's agent may take to say how its app is
+// before the pod counts as not answering.
+const glanceTimeout = 2 * time.Second
+
+// listWidth is how many agents List asks at a time.
+const listWidth = 16
+
+// List returns the pods of the actor's team by name.
+func (s *Service) List(ctx context.Context, a authz.Actor) ([]Pod, error) {
+	if err := a.Allow(authz.ListPods, a.Team.ID); err != nil {
+		return nil, err
+	}
+	records, err := s.cfg.DB.PodsOf(a.Team.ID)
+	if err != nil {
+		return nil, fmt.Errorf("pods: list: %w", err)
+	}
+	records = slices.DeleteFunc(records, func(p store.Pod) bool { return p.Want == store.WantGone })
+	slices.SortFunc(records, func(x, y store.Pod) int { return strings.Compare(x.Name, y.Name) })
+	list := make([]Pod, len(records))
+	var asked errgroup.Group
+	asked.SetLimit(listWidth)
+	for i, rec := range records {
+		asked.Go(func() error { list[i] = s.describe(ctx, rec, false); return nil })
+	}
+	return list, asked.Wait()
+}
+
+// Get returns one pod with all that is known of it.
+func (s *Service) Get(ctx context.Context, a authz.Actor, name string) (Pod, error) {
+	rec, err := s.find(a, authz.ReadPod, name)
+	if err != nil {
+		return Pod{}, err
+	}
+	return s.describe(ctx, rec, true), nil
+}
+
+// describe makes what people see of a pod. With deep it asks for everything.
+func (s *Service) describe(ctx context.Context, rec store.Pod, deep bool) Pod {
+	pod := Pod{
+		ID: rec.ID, Name: rec.Name, Team: rec.Team, URL: s.cfg.URL(rec.Name),
+		Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created,
+	}
+	if deep {
+		pod.Port = portOf(rec.Preset)
+		if plan, err := s.plan(rec.Plan); err == nil {
+			pod.Limits = plan.Limits
+		}
+	}
+	l := s.of(rec)
+	_, err := s.region(rec.Region)
+	switch phase := l.look().phase; {
+	case phase != "":
+		pod.Status = phase
+	case rec.Want == store.WantStopped:
+		pod.Status = "stopped"
+	case err != nil:
+		pod.Status, pod.Reason = "failed", err.Error()
+	default:
+		s.ask(ctx, l, &pod, deep)
+	}
+	if deep && err == nil {
+		if st, err := s.statusIn(ctx, rec); err == nil && st.Running {
+			pod.Enforced = slices.Clone(st.Enforced)
+		}
+	}
+	return pod
+}
+
+// ask fills in what the agent knows.
+func (s *Service) ask(ctx context.Context, l *live, pod *Pod, deep bool) {
+	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
+	defer cancel()
+	state, err := l.client.state(ctx)
+	switch {
+	case errors.Is(err, ErrNotRunning):
+		pod.Status, pod.Reason = "starting", l.look().reason
+		if s.cfg.Now().Before(l.look().retry) {
+			pod.Status = "failed"
+		}
+		s.nudge()
+		return
+	case err != nil:
+		pod.Status, pod.Reason = "failed", "the pod's agent does not answer; use manage_pod with action stop, then start"
+		return
+	}
+	pod.Status, pod.Reason, pod.Tail = statusOf(state), state.Reason, state.Tail
+	if !deep {
+		return
+	}
+	pod.Started, pod.Restarts, pod.Command = state.Started, state.Restarts, state.Command
+	if usage, err := l.client.usage(ctx); err == nil {
+		pod.Memory, pod.CPU, pod.Processes, pod.Disk = usage.Memory, usage.CPU, usage.Processes, usage.Disk
+	}
+}
+
+// statusOf gives the pod's status from the app's. An app that died and will be
+// tried again is starting; only one that is given up is failed.
+func statusOf(s agent.State) string {
+	switch s.App {
+	case agent.AppRunning:
+		return "running"
+	case agent.AppFailed:
+		return "failed"
+	}
+	return "starting"
+}
+
+// statusIn is the pod as its runtime sees it; the zero Status when it knows
+// nothing of it.
+func (s *Service) statusIn(ctx context.Context, rec store.Pod) (Status, error) {
+	region, err := s.region(rec.Region)
+	if err != nil {
+		return Status{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
+	defer cancel()
+	found, err := region.Runtime.List(ctx)
+	if err != nil {
+		s.cfg.Log.Warn("list what runs", "region", region.Name, "error", err)
+		return Status{}, err
+	}
+	i := slices.IndexFunc(found, func(st Status) bool { return st.ID == rec.ID })
+	if i < 0 {
+		return Status{}, nil
+	}
+	return found[i], nil
+}

@@ -1,0 +1,427 @@
+package ui_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"podgate/internal/authz"
+	"podgate/oauth"
+	"podgate/pods"
+	"podgate/store"
+)
+
+// findChromium returns a browser to test with. Without one the test is
+// skipped, unless PODGATE_REQUIRE says that it must run.
+func findChromium(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	if strings.Contains(os.Getenv("PODGATE_REQUIRE"), "browser") {
+		t.Fatal("PODGATE_REQUIRE asks for the browser test, and there is no chromium in PATH")
+	}
+	t.Skip("no chromium in PATH to test the pages with")
+	return ""
+}
+
+// chrome is one tab of a headless Chromium.
+type chrome struct {
+	t    *testing.T
+	ctx  context.Context
+	base string
+}
+
+// startChromium starts a browser that lives until the test ends.
+func startChromium(t *testing.T) context.Context {
+	t.Helper()
+	options := append([]chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(findChromium(t)), chromedp.UserDataDir(t.TempDir()),
+		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.Headless, chromedp.DisableGPU,
+		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("mute-audio", true),
+	}, rootOptions()...)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatalf("start the browser: %v", err)
+	}
+	return ctx
+}
+
+// newTab opens a tab with cookies of its own.
+func newTab(t *testing.T, browser context.Context, base string) *chrome {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
+	return &chrome{t: t, ctx: ctx, base: base}
+}
+
+// rootOptions: Chromium refuses to sandbox itself when root starts it, which
+// is so in containers. It only ever sees our own pages.
+func rootOptions() []chromedp.ExecAllocatorOption {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return []chromedp.ExecAllocatorOption{chromedp.NoSandbox}
+}
+
+func (c *chrome) do(steps ...chromedp.Action[chromedp.Void]) {
+	c.t.Helper()
+	if err := chromedp.Do(c.ctx, steps...); err != nil {
+		c.t.Fatalf("browser: %v", err)
+	}
+}
+
+func (c *chrome) open(path string) {
+	c.t.Helper()
+	c.do(chromedp.Navigate(c.base+path), chromedp.WaitVisible(chromedp.CSS("main")))
+}
+
+// submit presses a button and waits until another page is there.
+func (c *chrome) submit(button string) {
+	c.t.Helper()
+	resp, err := chromedp.RunResponse(c.ctx, chromedp.Click(chromedp.CSS(button)))
+	if err != nil {
+		c.t.Fatalf("press %s: %v", button, err)
+	}
+	c.t.Logf("pressed %s: %d %s", button, resp.Status, resp.URL)
+}
+
+func (c *chrome) fill(fields map[string]string) {
+	c.t.Helper()
+	for id, value := range fields {
+		c.do(chromedp.SetValue(chromedp.CSS("#"+id), value))
+	}
+}
+
+// ask runs an action that returns something, such as an Evaluate.
+func ask[T any](c *chrome, a chromedp.Action[T]) T {
+	c.t.Helper()
+	v, err := chromedp.Run(c.ctx, a)
+	if err != nil {
+		c.t.Fatalf("browser: %v", err)
+	}
+	return v
+}
+
+func (c *chrome) text(selector string) string {
+	c.t.Helper()
+	return ask(c, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector(%q)?.innerText ?? ""`, selector)))
+}
+
+func (c *chrome) wantH1(want string) {
+	c.t.Helper()
+	if got := c.text("h1"); !strings.Contains(got, want) {
+		c.t.Fatalf("the page is headed %q, want %q:\n%s", got, want, c.text("body"))
+	}
+}
+
+// look sets width and colour scheme.
+func (c *chrome) look(width int, scheme string) {
+	c.t.Helper()
+	c.do(chromedp.EmulateViewport(int64(width), 800))
+	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+	}}
+	if _, err := chromedp.Call(c.ctx, emulation.SetEmulatedMedia, media); err != nil {
+		c.t.Fatalf("browser: %v", err)
+	}
+}
+
+// inspect checks that nothing is wider than the window at the narrowest and
+// the widest size. When PODGATE_SCREENSHOTS names a folder, it keeps a picture
+// of each, light and dark.
+func (c *chrome) inspect(name string) {
+	c.t.Helper()
+	folder, schemes := os.Getenv("PODGATE_SCREENSHOTS"), []string{"light"}
+	if folder != "" {
+		schemes = append(schemes, "dark")
+	}
+	for _, width := range []int{360, 1280} {
+		for _, scheme := range schemes {
+			c.look(width, scheme)
+			if over := ask(c, chromedp.Evaluate[[]string](overflowing)); len(over) > 0 {
+				c.t.Errorf("%s at %d px: wider than the window: %s", name, width, strings.Join(over, ", "))
+			}
+			if folder != "" {
+				c.picture(filepath.Join(folder, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)))
+			}
+		}
+	}
+	c.look(1280, "light")
+}
+
+// overflowing lists the elements that reach beyond the window.
+const overflowing = `(() => {
+	const wide = document.documentElement.clientWidth, list = [];
+	if (document.documentElement.scrollWidth > wide) list.push("document");
+	for (const e of document.querySelectorAll("body *")) {
+		if (e.classList.contains("skip") || !e.checkVisibility()) continue;
+		const r = e.getBoundingClientRect();
+		if (r.width > 0 && (r.right > wide + 1 || r.left < -1)) list.push(e.tagName + "." + e.className);
+	}
+	return list;
+})()`
+
+func (c *chrome) picture(path string) {
+	c.t.Helper()
+	png := ask(c, chromedp.FullScreenshot(100))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, png, 0o644); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// TestBrowser looks at the pages in a real browser, because cookies, redirects,
+// Origin, Content-Security-Policy and layout are the browser's own.
+func TestBrowser(t *testing.T) {
+	t.Parallel()
+	browser := startChromium(t)
+	for name, test := range map[string]func(*testing.T, *site, *chrome){
+		"walk": walk, "other pages": otherPages, "without script": withoutScript, "keyboard": keyboard,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			test(t, s, newTab(t, browser, s.issuer()))
+		})
+	}
+}
+
+// A person sets the server up, signs out and in, approves a client, looks at
+// the result and revokes it.
+func walk(t *testing.T, s *site, c *chrome) {
+
+	token, err := s.account.SetupLink(c.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.open("/setup?token=" + token)
+	c.wantH1("Welcome")
+	if address := ask(c, chromedp.Location()); strings.Contains(address, token) {
+		t.Errorf("the setup token is still in the address bar: %s", address)
+	}
+	c.inspect("setup")
+	c.fill(map[string]string{"name": "Ada Lovelace", "email": "ada@example.com", "password": "ada@example.com", "team": "Analytical engines"})
+	c.submit("form.fields button")
+	c.wantH1("Welcome")
+	c.inspect("setup-fault")
+	c.fill(map[string]string{"password": password})
+	c.submit("form.fields button")
+	c.wantH1("Home")
+	c.inspect("home-empty")
+
+	c.submit("nav button")
+	c.wantH1("Sign in")
+	c.inspect("sign-in")
+	c.fill(map[string]string{"email": "ada@example.com", "password": "not the password"})
+	c.submit("form.fields button")
+	c.inspect("sign-in-fault")
+
+	c.open("/oauth/authorize?client_id=x&state=a%26b")
+	c.wantH1("Sign in")
+	c.inspect("sign-in-connecting")
+	c.fill(map[string]string{"email": "ada@example.com", "password": password})
+	c.submit("form.fields button")
+	c.wantH1("claude.ai")
+	if address := ask(c, chromedp.Location()); !strings.HasSuffix(address, "/oauth/authorize?client_id=x&state=a%26b") {
+		t.Errorf("came back to another request: %s", address)
+	}
+	c.inspect("consent")
+	c.submit(`button[value="approve"]`)
+	s.mu.Lock()
+	if len(s.decisions) != 1 || s.decisions[0].Get("decision") != "approve" || len(s.decisions[0]["scope"]) != 3 || s.decisions[0].Get("team") == "" {
+		t.Errorf("the decision that arrived: %v", s.decisions)
+	}
+	s.mu.Unlock()
+
+	u, err := s.db.UserByEmail("ada@example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.connect(u, "analytical-engines", "Claude", "claude.ai", authz.Scopes()...)
+	s.clock.advance(3 * time.Hour)
+	s.connect(u, "analytical-engines", "Codex", "127.0.0.1:43112", authz.ScopeRead)
+	c.open("/")
+	c.inspect("home")
+	c.submit(".danger")
+	c.wantH1("Home")
+	if list, err := s.account.Connections(u.ID); err != nil || len(list) != 1 {
+		t.Errorf("after one press on Revoke there are %d connections, want 1 (%v)", len(list), err)
+	}
+	c.inspect("home-revoked")
+
+	c.open("/account")
+	c.inspect("account")
+	c.submit(`form[action="/account/log-out-everywhere"] button`)
+	c.wantH1("Signed out everywhere")
+	c.inspect("everywhere")
+	c.open("/account")
+	c.wantH1("Sign in")
+}
+
+// The pages that the walk does not come by.
+func otherPages(t *testing.T, s *site, c *chrome) {
+	c.open("/setup")
+	c.inspect("setup-closed")
+	u := s.addUser("grace@example.com", false, "compilers", "navy")
+	s.addUser("nobody@example.com", false)
+	c.open("/nowhere/at/all")
+	c.wantH1("Nothing here")
+	c.inspect("error-404")
+	c.open("/broken")
+	c.inspect("error-500")
+
+	c.signIn("grace@example.com")
+	s.consent.RedirectHost, s.consent.Loopback = "127.0.0.1:51733", true
+	s.consent.ClientName = hostileName
+	s.consent.Fault = "Choose the team that this connection is for."
+	c.open("/oauth/authorize")
+	c.inspect("consent-loopback")
+
+	team, err := s.db.TeamBySlug("compilers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.connect(u, "compilers", hostileName, strings.Repeat("long-host-name.", 12)+"example", authz.Scopes()...)
+	preview(s, u, team)
+	for _, name := range []string{"pods", "fault", "authorize-error", "authorize-error-return"} {
+		c.open("/preview/" + name)
+		c.inspect("preview-" + name)
+	}
+	c.open("/preview/pods")
+	for _, id := range []string{"claude", "cursor"} {
+		c.do(chromedp.Click(chromedp.CSS("#guide-" + id + " summary")))
+		c.inspect("guide-" + id)
+	}
+
+	c.submit("nav button")
+	c.signIn("nobody@example.com")
+	c.inspect("home-no-team")
+	c.open("/oauth/authorize")
+	c.wantH1("no team")
+	c.inspect("no-team")
+}
+
+func (c *chrome) signIn(email string) {
+	c.t.Helper()
+	c.open("/sign-in")
+	c.fill(map[string]string{"email": email, "password": password})
+	c.submit("form.fields button")
+	c.wantH1("Home")
+}
+
+const hostileName = "<script>alert(1)</script> \u202egnp.exe \"'&amp; 𝕬 very long name that goes on and on without an end"
+
+// preview adds pages with made-up content to the site.
+func preview(s *site, u store.User, team store.Team) {
+	now := s.clock.now()
+	list := []pods.Pod{
+		{Name: "blog", Status: "running", Preset: "static", URL: "http://blog.localhost:8080", Created: now.Add(-70 * 24 * time.Hour), Started: now.Add(-26 * time.Hour), Memory: 12 << 20, Limits: pods.Limits{Memory: 256 << 20}},
+		{Name: "shop-api", Status: "stopped", Preset: "nodejs", URL: "http://shop-api.localhost:8080", Created: now.Add(-5 * 24 * time.Hour), Limits: pods.Limits{Memory: 512 << 20}},
+		{Name: "a-name-of-sixty-three-characters-is-the-longest-a-pod-can-have-x", Status: "failed", Preset: "python", URL: "http://a-name-of-sixty-three-characters-is-the-longest-a-pod-can-have-x.localhost:8080", Reason: "The app ended 10 times in a row; the last time with «ModuleNotFoundError: No module named 'flask'».", Created: now.Add(-time.Hour), Limits: pods.Limits{Memory: 2 << 30}},
+		{Name: "new", Status: "creating", Preset: "command", Created: now},
+	}
+	s.preview = map[string]func(http.ResponseWriter, *http.Request) error{
+		"pods": func(w http.ResponseWriter, r *http.Request) error {
+			return s.ui.HomeWith(w, r, u, store.Membership{Team: team, Role: store.RoleMember}, list, "")
+		},
+		"fault": func(w http.ResponseWriter, r *http.Request) error {
+			return s.ui.HomeWith(w, r, u, store.Membership{Team: team, Role: store.RoleMember}, nil, "Pods cannot be listed: The kernel does not let unprivileged users make namespaces. Set kernel.unprivileged_userns_clone=1.")
+		},
+		"authorize-error": func(w http.ResponseWriter, r *http.Request) error {
+			return s.ui.AuthorizeError(w, r, oauth.AuthorizeError{Status: 400, Title: "Missing required OAuth parameters", Message: "The request lacks client_id and redirect_uri. Remove the connector in your assistant and add it again."})
+		},
+		"authorize-error-return": func(w http.ResponseWriter, r *http.Request) error {
+			return s.ui.AuthorizeError(w, r, oauth.AuthorizeError{Status: 400, Title: "code_challenge_method must be S256", Message: "The client asked for «plain». Update it, or ask its maker to use S256.", Return: "https://claude.ai/api/mcp/auth_callback?error=invalid_request", ReturnHost: "claude.ai"})
+		},
+	}
+}
+
+// Everything works without script: the same walk, in short.
+func withoutScript(t *testing.T, s *site, c *chrome) {
+	u := s.addUser("ada@example.com", false, "red")
+	s.connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
+	if _, err := chromedp.Call(c.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
+		t.Fatal(err)
+	}
+	c.signIn("ada@example.com")
+	if n := ask(c, chromedp.Evaluate[int](`[...document.querySelectorAll("button.copy")].filter(b => b.checkVisibility()).length`)); n != 0 {
+		t.Errorf("%d copy buttons that do nothing are shown", n)
+	}
+	c.do(chromedp.Click(chromedp.CSS("#guide-codex summary")))
+	if !strings.Contains(c.text("#guide-codex"), "codex mcp add podgate --url "+s.issuer()+"/api/mcp") {
+		t.Errorf("the steps do not open: %s", c.text("#guide-codex"))
+	}
+	c.submit(".danger")
+	if list, err := s.account.Connections(u.ID); err != nil || len(list) != 0 {
+		t.Errorf("Revoke left %d connections (%v)", len(list), err)
+	}
+	c.open("/oauth/authorize")
+	c.submit(`button[value="deny"]`)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.decisions) != 1 || s.decisions[0].Get("decision") != "deny" {
+		t.Errorf("the decision that arrived: %v", s.decisions)
+	}
+}
+
+// With the keyboard alone one gets everywhere, in reading order, and sees
+// where one is.
+func keyboard(t *testing.T, s *site, c *chrome) {
+	u := s.addUser("ada@example.com", false, "red")
+	s.connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
+	c.signIn("ada@example.com")
+	c.open("/")
+	type stop struct {
+		Name  string
+		Ring  bool
+		Inner float64
+		Top   float64
+	}
+	const where = `(() => {
+		const e = document.activeElement, s = getComputedStyle(e), r = e.getBoundingClientRect();
+		return {Name: e.getAttribute("aria-label") || e.innerText || e.id, Ring: s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2,
+			Inner: r.left, Top: r.top + scrollY};
+	})()`
+	var names []string
+	for range 14 {
+		c.do(chromedp.KeyEvent("\t"))
+		at := ask(c, chromedp.Evaluate[stop](where))
+		if !at.Ring {
+			t.Errorf("nothing shows that %q has the focus", at.Name)
+		}
+		if len(names) == 0 && at.Inner < 0 {
+			t.Errorf("%q has the focus out of sight", at.Name)
+		}
+		names = append(names, strings.TrimSpace(at.Name))
+	}
+	want := []string{"Skip to the content", "podgate", "Home", "Account", "Sign out", "Revoke claude.ai, team red", "Copy", "Claude, on the web and desktop"}
+	if len(names) < len(want) || !slices.Equal(names[:len(want)], want) {
+		t.Errorf("the way of the Tab key: %q, want %q first", names, want)
+	}
+	// The copy button copies, or selects where the browser forbids it.
+	c.do(chromedp.Click(chromedp.CSS(`button[data-copy="endpoint"]`)), chromedp.WaitReady(chromedp.CSS("main")))
+	said := ask(c, chromedp.Poll[string](`(() => { const s = document.querySelector('button[data-copy="endpoint"]').innerText; return s === "Copy" ? false : s; })()`))
+	if said != "Copied" && said != "Selected" {
+		t.Errorf("the copy button says %q", said)
+	}
+}
