@@ -93,7 +93,8 @@ func askPassword(ctx context.Context, tty *os.File, prompt io.Writer) (newPasswo
 // does, the terminal gets its echo back; the read itself cannot be called off
 // and ends with the process.
 func readHidden(ctx context.Context, tty *os.File, prompt io.Writer, text string) (string, error) {
-	before, err := term.GetState(int(tty.Fd()))
+	fd := int(tty.Fd())
+	before, err := term.GetState(fd)
 	if err != nil {
 		return "", err
 	}
@@ -106,7 +107,7 @@ func readHidden(ctx context.Context, tty *os.File, prompt io.Writer, text string
 	}
 	read := make(chan line, 1)
 	go func() {
-		text, err := term.ReadPassword(int(tty.Fd()))
+		text, err := term.ReadPassword(fd)
 		read <- line{text, err}
 	}()
 	select {
@@ -114,6 +115,6 @@ func readHidden(ctx context.Context, tty *os.File, prompt io.Writer, text string
 		_, _ = io.WriteString(prompt, "\n") // the Enter that was not echoed
 		return string(l.text), l.err
 	case <-ctx.Done():
-		return "", errors.Join(ctx.Err(), term.Restore(int(tty.Fd()), before))
+		return "", errors.Join(ctx.Err(), term.Restore(fd, before))
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"podgate/oauth"
 )
 
 // check returns everything that is wrong with the values, each with what to
@@ -29,7 +31,7 @@ func (s *settings) check() []fault {
 	report("oauth.code_ttl", within(s.OAuth.CodeTTL, duration(10e9), 10*minute)) // RFC 6749 section 4.1.2
 	report("oauth.registration", oneOf(s.OAuth.Registration, registrations))
 	for i, scheme := range s.OAuth.RedirectSchemes {
-		report(fmt.Sprintf("oauth.redirect_schemes[%d]", i), checkScheme(scheme))
+		report(fmt.Sprintf("oauth.redirect_schemes[%d]", i), oauth.CheckRedirectScheme(scheme))
 	}
 	report("log.level", oneOf(s.Log.Level, logLevels))
 	report("log.format", oneOf(s.Log.Format, logFormats))
@@ -197,18 +199,6 @@ func atLeast[T ~int | ~int64](n, least T, write string) error {
 func checkCPUs(n float64) error {
 	if math.IsNaN(n) || n < 0.01 || n > 1024 {
 		return fmt.Errorf("%v is not a number of processors; write for example 0.5 or 2", n)
-	}
-	return nil
-}
-
-var scheme = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`) // RFC 3986 section 3.1
-
-func checkScheme(s string) error {
-	if !scheme.MatchString(s) {
-		return fmt.Errorf(`%q is not a scheme; write it in lower case without the colon, such as "cursor"`, s)
-	}
-	if s == "http" || s == "https" {
-		return fmt.Errorf("%q needs no entry: https and http on the person's own machine are always accepted; leave it out", s)
 	}
 	return nil
 }

@@ -18,10 +18,8 @@ import (
 
 	"podgate/account"
 	"podgate/control"
-	"podgate/internal/web"
 	"podgate/pods"
 	"podgate/store"
-	"podgate/ui"
 )
 
 const (
@@ -190,21 +188,6 @@ func (s *settings) issuer(port int) string {
 	return "http://localhost:" + strconv.Itoa(port)
 }
 
-// podURL returns the function that gives a pod's address from its name: names
-// below localhost lead to this machine and so to the port that we listen on,
-// all others come the way that the public URL comes.
-func (srv *server) podURL() func(name string) string {
-	domain, port := srv.settings.Pods.Domain, srv.issuer.Port()
-	scheme := srv.issuer.Scheme
-	if domain == "localhost" || strings.HasSuffix(domain, ".localhost") {
-		scheme, port = "http", strconv.Itoa(portOf(srv.listeners[0]))
-	}
-	if port != "" && !(scheme == "http" && port == "80") {
-		domain += ":" + port
-	}
-	return func(name string) string { return scheme + "://" + name + "." + domain }
-}
-
 func (srv *server) serveControl(context.Context) error {
 	handler := control.NewHandler(control.Config{DB: srv.db, Accounts: srv.accounts, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now})
 	s, err := control.Serve(srv.settings.DataDir, handler, srv.log)
@@ -260,21 +243,6 @@ func (srv *server) serveHTTP(context.Context) error {
 		return err
 	})
 	return nil
-}
-
-// handler wires the rooms together.
-func (srv *server) handler() (http.Handler, error) {
-	stack := &web.Stack{Log: srv.log, Now: time.Now}
-	pages, err := ui.New(ui.Config{Issuer: srv.issuer.String(), Account: srv.accounts, Log: srv.log, Now: time.Now, TrustedProxies: srv.settings.TrustedProxies})
-	if err != nil {
-		return nil, err
-	}
-	return &frontDoor{
-		publicHost: srv.issuer.Hostname(), podsDomain: srv.settings.Pods.Domain,
-		site:   newSite(stack, srv.issuer, pages.Routes(), pages.WriteError),
-		pods:   func(http.ResponseWriter, *http.Request, string) {},
-		refuse: stack.Handle(refuseHost(srv.issuer.String()), writePlainError),
-	}, nil
 }
 
 // upkeep writes last-used times and takes expired records away.

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -38,6 +39,8 @@ type testServer struct {
 	Log      *syncBuffer
 
 	t      testing.TB
+	config string // its configuration file
+	killed atomic.Bool
 	cancel context.CancelFunc // of one that runs in this process
 	proc   *os.Process        // of one that does not
 	code   chan int           // the exit code, once
@@ -104,11 +107,11 @@ func testEnv() environ { return environ{"PATH=" + os.Getenv("PATH"), "PODGATE_LO
 // args writes the configuration file and returns the command line.
 func (s *testServer) args(extra []string) []string {
 	s.t.Helper()
-	file := filepath.Join(s.t.TempDir(), "podgate.toml")
-	if err := os.WriteFile(file, []byte(strings.Join(extra, "\n")), 0o600); err != nil {
+	s.config = filepath.Join(s.t.TempDir(), "podgate.toml")
+	if err := os.WriteFile(s.config, []byte(strings.Join(extra, "\n")), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	return []string{"serve", "--listen", "127.0.0.1:0", "--data", s.DataDir, "--config", file}
+	return []string{"serve", "--listen", "127.0.0.1:0", "--data", s.DataDir, "--config", s.config}
 }
 
 var (
@@ -165,6 +168,7 @@ func (s *testServer) Stop() int {
 // Kill ends a server that has its own process at once, as a power cut would.
 func (s *testServer) Kill() int {
 	s.t.Helper()
+	s.killed.Store(true)
 	if !s.exited() {
 		_ = s.proc.Kill() // fails only when it has just ended
 	}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// terminal is the two ends of a pseudo-terminal.
+type terminal struct{ keyboard, tty *os.File }
+
+func newTerminal(t *testing.T) terminal {
+	t.Helper()
+	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("there is no /dev/ptmx here: " + err.Error())
+	}
+	t.Cleanup(func() { keyboard.Close() })
+	if err := unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tty.Close() })
+	return terminal{keyboard, tty}
+}
+
+func (term terminal) echoes(t *testing.T) bool {
+	t.Helper()
+	state, err := unix.IoctlGetTermios(int(term.tty.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state.Lflag&unix.ECHO != 0
+}
+
+// typing runs a command at a terminal, types each answer when the terminal no
+// longer echoes after its prompt, and returns code and output.
+func (term terminal) typing(t *testing.T, args []string, prompts, answers []string) (int, string, string) {
+	t.Helper()
+	var out bytes.Buffer
+	errs := &syncBuffer{}
+	done := make(chan int)
+	go func() {
+		done <- run(context.Background(), process{Args: args, Stdin: term.tty, Stdout: &out, Stderr: errs})
+	}()
+	for i, prompt := range prompts {
+		eventually(t, func() bool {
+			return strings.Count(errs.String(), prompt) > 0 && strings.HasSuffix(errs.String(), prompt) && !term.echoes(t)
+		})
+		if _, err := io.WriteString(term.keyboard, answers[i]+"\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code := <-done
+	if !term.echoes(t) {
+		t.Error("the terminal was left without echo")
+	}
+	return code, out.String(), errs.String()
+}
+
+const (
+	firstPrompt  = "New password (empty: make one): "
+	secondPrompt = "The same again: "
+)
+
+func TestPasswordPrompt(t *testing.T) {
+	t.Parallel()
+	term, dir := newTerminal(t), t.TempDir()
+	add := []string{"user", "add", "ada@example.com", "--data", dir}
+	code, out, errs := term.typing(t, add, []string{firstPrompt, secondPrompt}, []string{"correct horse", "correct hose"})
+	if code != exitFailed || !strings.Contains(errs, "the two passwords differ") || out != "" {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "podgate.db")); err == nil {
+		t.Error("a database was begun for nothing")
+	}
+	code, out, errs = term.typing(t, add, []string{firstPrompt, secondPrompt}, []string{"correct horse battery", "correct horse battery"})
+	if code != exitDone || !strings.Contains(out, "Added ada@example.com.") || strings.Contains(out+errs, "horse") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	passwd := []string{"user", "passwd", "ada@example.com", "--data", dir}
+	code, out, errs = term.typing(t, passwd, []string{firstPrompt}, []string{""})
+	if code != exitDone || !strings.Contains(out, "shown only now: ") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+}
+
+// Ctrl-C at the prompt gives the terminal its echo back.
+func TestPasswordPromptInterrupted(t *testing.T) {
+	t.Parallel()
+	term, dir := newTerminal(t), t.TempDir()
+	ctx, interrupt := context.WithCancel(context.Background())
+	errs := &syncBuffer{}
+	done := make(chan int)
+	go func() {
+		done <- run(ctx, process{Args: []string{"user", "add", "ada@example.com", "--data", dir}, Stdin: term.tty, Stdout: io.Discard, Stderr: errs})
+	}()
+	eventually(t, func() bool { return strings.HasSuffix(errs.String(), firstPrompt) && !term.echoes(t) })
+	interrupt()
+	if code := <-done; code != exitFailed || !strings.Contains(errs.String(), "interrupted") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if !term.echoes(t) {
+		t.Error("the terminal was left without echo")
+	}
+	if _, err := io.WriteString(term.keyboard, "\n"); err != nil { // lets the abandoned read end
+		t.Fatal(err)
+	}
+}
