@@ -17,6 +17,11 @@ import (
 const (
 	killPatience = 10 * time.Second // until a tree that will not die is reported
 	oomScore     = 500              // the kernel should take an app before the agent
+
+	// reservedThreads is how many of the pod's processes and threads are the
+	// agent's alone: a Go program that cannot start a thread dies, and with it
+	// would the pod, whenever an app has used up its processes.
+	reservedThreads = 32
 )
 
 // awaitChild waits until the child pid, or any when pid is 0, is dead, and
@@ -49,7 +54,21 @@ func markProcess(pid int, m mark, raiseOOM bool) {
 	}
 	if raiseOOM {
 		os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(oomScore)), 0)
+		reserveThreads(pid)
 	}
+}
+
+// reserveThreads makes the limit of processes of a fresh child, and so of all
+// it starts, lower than that of the agent. The kernel counts them together but
+// looks at the limit of the one that starts another.
+func reserveThreads(pid int) {
+	var lim unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NPROC, &lim) != nil || lim.Cur == unix.RLIM_INFINITY || lim.Cur <= reservedThreads {
+		return
+	}
+	lim.Cur -= reservedThreads
+	lim.Max = lim.Cur
+	unix.Prlimit(pid, unix.RLIMIT_NPROC, &lim, nil)
 }
 
 // entryOf is one process as /proc shows it.

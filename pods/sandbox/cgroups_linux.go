@@ -313,7 +313,7 @@ const (
 
 	// agentThreads is what a pod may have in processes and threads on top of
 	// its plan, for the agent itself.
-	agentThreads = 16
+	agentThreads = 32
 )
 
 // create makes the groups of a pod with its limits.

@@ -177,7 +177,7 @@ func TestGroupsV2(t *testing.T) {
 	}
 	base := own + "/podgate-key/pod/"
 	for file, want := range map[string]string{
-		"memory.max": "268435456", "memory.swap.max": "0", "pids.max": "116", "cpu.max": "150000 100000", "cgroup.procs": "77",
+		"memory.max": "268435456", "memory.swap.max": "0", "pids.max": "132", "cpu.max": "150000 100000", "cgroup.procs": "77",
 	} {
 		if got := f.files[base+file]; got != want {
 			t.Errorf("%s holds %q, want %q", file, got, want)
@@ -281,7 +281,7 @@ func TestGroupsV1(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"/cg/memory/srv/podgate-key/pod/memory.limit_in_bytes": "268435456",
-		"/cg/pids/podgate-key/pod/pids.max":                    "116",
+		"/cg/pids/podgate-key/pod/pids.max":                    "132",
 		"/cg/cpu,cpuacct/podgate-key/pod/cpu.cfs_period_us":    "100000",
 		"/cg/cpu,cpuacct/podgate-key/pod/cpu.cfs_quota_us":     "150000",
 	} {

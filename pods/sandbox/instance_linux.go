@@ -23,7 +23,7 @@ import (
 
 const (
 	startTimeout = 20 * time.Second // until the agent answers
-	stopGrace    = 3 * time.Second  // for the agent to end the app properly
+	stopGrace    = 8 * time.Second  // for the agent to end the app properly; it takes 5 s before it kills
 )
 
 // instance is one run of a pod.
@@ -36,6 +36,7 @@ type instance struct {
 	started  time.Time
 	output   *output
 	log      *slog.Logger
+	ended    func() // is told when the pod ends by itself
 	watched  watched
 
 	mu     sync.Mutex
@@ -89,7 +90,11 @@ func (in *instance) reap() {
 		in.exit = in.reason(state, err, oom)
 		in.log.Warn("a pod ended by itself", "reason", in.exit)
 	}
+	alone := !in.wanted
 	close(in.done)
+	if alone {
+		in.ended()
+	}
 }
 
 func (in *instance) reason(state *os.ProcessState, err error, oom bool) string {

@@ -35,7 +35,7 @@ func TestPodEnforced(t *testing.T) {
 		for controller, file := range map[string]string{"memory": "memory.limit_in_bytes", "pids": "pids.max", "cpu": "cpu.cfs_quota_us"} {
 			if g.h.version == 1 {
 				value, err := g.h.fs.read(filepath.Join(g.h.bases[controller], "a", file))
-				if want := map[string]string{"memory": "201326592", "pids": "56", "cpu": "200000"}[controller]; err != nil || value != want {
+				if want := map[string]string{"memory": "201326592", "pids": "72", "cpu": "200000"}[controller]; err != nil || value != want {
 					t.Errorf("%s holds %q, %v, want %s", file, value, err, want)
 				}
 			}

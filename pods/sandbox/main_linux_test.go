@@ -25,6 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	agent.Dispatch()
 	Dispatch()
 	if len(os.Args) > 1 && os.Args[1] == attackRole {
 		attackMain(os.Args[2:])

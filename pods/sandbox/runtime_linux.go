@@ -33,13 +33,17 @@ type Runtime struct {
 	spawn  *spawner
 	stop   context.CancelFunc // ends the watcher
 	watch  sync.WaitGroup
+	ended  chan struct{} // holds one value when a pod has ended by itself
 
 	mu     sync.Mutex
 	pods   map[store.PodID]*pod
 	closed bool
 }
 
-var _ pods.Runtime = (*Runtime)(nil)
+var (
+	_ pods.Runtime = (*Runtime)(nil)
+	_ pods.Watcher = (*Runtime)(nil)
+)
 
 // pod is what the runtime knows of one pod. It is kept until Remove.
 type pod struct {
@@ -60,7 +64,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	r := &Runtime{cfg: cfg, log: cfg.Log, root: os.Geteuid() == 0, pods: map[store.PodID]*pod{}}
+	r := &Runtime{cfg: cfg, log: cfg.Log, root: os.Geteuid() == 0, pods: map[store.PodID]*pod{}, ended: make(chan struct{}, 1)}
 	if err := r.open(ctx); err != nil {
 		return nil, errors.Join(r.explain(err), r.Close())
 	}
@@ -327,6 +331,16 @@ func (r *Runtime) statusLocked(id store.PodID) pods.Status {
 		return pods.Status{ID: id}
 	}
 	return p.run.status(id)
+}
+
+// Ended implements pods.Watcher.
+func (r *Runtime) Ended() <-chan struct{} { return r.ended }
+
+func (r *Runtime) tellEnded() {
+	select {
+	case r.ended <- struct{}{}:
+	default: // one value stands for several pods
+	}
 }
 
 // Close implements pods.Runtime. It ends all pods at once and waits for them.

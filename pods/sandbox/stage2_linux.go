@@ -8,9 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 
 	"golang.org/x/sys/unix"
+
+	"podgate/pods/agent"
 )
 
 // runStage2 is the agent as the pod's first process. It ends with its
@@ -33,7 +34,6 @@ func stage2() error {
 		return err
 	}
 	unix.CloseOnExec(fdControl)
-	ignoreSignals()
 	if len(os.Args) != 2 {
 		return errors.New("this is started by podgate itself, not by hand")
 	}
@@ -52,24 +52,15 @@ func stage2() error {
 	if err != nil {
 		return err
 	}
-	err = serveAgent(ctx, l)
+	err = agent.Serve(ctx, agent.Config{Home: home, LogDir: logDir, Environ: environ(), Init: true, ErrorLog: os.Stderr}, l)
 	if ctx.Err() != nil {
 		return nil // the server let go
 	}
 	return err
 }
 
-// ignoreSignals keeps what runs in the pod from ending its first process with
-// a signal. They are caught and forgotten, not ignored, because children would
-// inherit that.
-func ignoreSignals() {
-	signal.Notify(make(chan os.Signal, 1))
-}
-
-// environ is what every process of the pod starts with.
+// environ is what every process of the pod starts with, beside what the agent
+// itself adds.
 func environ() []string {
-	return []string{
-		"HOME=" + home, "USER=pod", "LOGNAME=pod", "SHELL=/bin/sh", "LANG=C.UTF-8", "TMPDIR=/tmp",
-		"PATH=" + home + "/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-	}
+	return []string{"PATH=" + home + "/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 }

@@ -65,7 +65,7 @@ func (r *Runtime) launch(sp store.Pod, limits pods.Limits, hostID int) (_ *insta
 			undo.run()
 		}
 	}()
-	in := &instance{limits: limits, done: make(chan struct{}), log: r.log.With("pod", sp.ID), started: time.Now()}
+	in := &instance{limits: limits, done: make(chan struct{}), log: r.log.With("pod", sp.ID), started: time.Now(), ended: r.tellEnded}
 	if in.group, err = r.newGroup(sp.ID, limits); err != nil {
 		return nil, nil, err
 	}
