@@ -1,0 +1,178 @@
+package podstest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"podgate/pods"
+)
+
+// visit asks a pod's app for a path by the way that the ingress goes.
+func (b *bench) visit(pod, path string) (status int, body string, err error) {
+	conn, _, err := b.DialApp(b.t.Context(), pod)
+	if err != nil {
+		return 0, "", err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return 0, "", err
+	}
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, pod); err != nil {
+		return 0, "", err
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(raw), err
+}
+
+func testStatic(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	p := b.create("shop", "static", nil)
+	if p.Status != "running" || p.Command == "" || p.Started.IsZero() || p.Port != 8080 {
+		t.Errorf("created %+v", p)
+	}
+	if status, body, err := b.visit("shop", "/"); err != nil || status != 200 || !strings.Contains(body, "shop") {
+		t.Errorf("the welcome page: %d %v\n%s", status, err, body)
+	}
+	b.write("shop", "index.html", "<p>mine")
+	if status, body, err := b.visit("shop", "/"); err != nil || status != 200 || body != "<p>mine" {
+		t.Errorf("my page: %d %q %v", status, body, err)
+	}
+	if status, _, err := b.visit("shop", "/nothing"); err != nil || status != 404 {
+		t.Errorf("nothing: %d %v", status, err)
+	}
+	if p, err := b.Restart(t.Context(), b.actor, "shop", nil); err != nil || p.Status != "running" || p.Restarts != 0 {
+		t.Errorf("restart: %+v %v", p, err)
+	}
+	if status, _, err := b.visit("shop", "/"); err != nil || status != 200 {
+		t.Errorf("after restart: %d %v", status, err)
+	}
+	if _, err := b.Stop(t.Context(), b.actor, "shop", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.visit("shop", "/"); !errors.Is(err, pods.ErrNotRunning) {
+		t.Errorf("stopped: %v", err)
+	}
+	if p, err := b.Start(t.Context(), b.actor, "shop", nil); err != nil || p.Status != "running" {
+		t.Errorf("start: %+v %v", p, err)
+	}
+	if _, body, err := b.visit("shop", "/"); err != nil || body != "<p>mine" {
+		t.Errorf("after stop and start: %q %v", body, err)
+	}
+}
+
+// testLogs uses an app that prints and ends, so that nothing has to listen.
+func testLogs(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	b.create("shop", "command", nil)
+	b.write("shop", "Procfile", "web: echo one apple; echo two pears >&2; echo three apples; exit 3\nrelease: echo installing\n")
+	before := time.Now().Add(-time.Second)
+	p, err := b.Reload(t.Context(), b.actor, "shop", nil)
+	if err != nil || p.Status != "starting" || p.Reason == "" {
+		t.Fatalf("reload: %+v %v", p, err)
+	}
+	logs := func(q pods.LogQuery) (texts []string) {
+		t.Helper()
+		lines, err := b.Logs(t.Context(), b.actor, "shop", q)
+		if err != nil {
+			t.Fatalf("logs %+v: %v", q, err)
+		}
+		for _, l := range lines {
+			if l.Time.Before(before) || l.Time.After(time.Now().Add(time.Second)) {
+				t.Errorf("line %+v was not written just now", l)
+			}
+			texts = append(texts, l.Stream+" "+l.Text)
+		}
+		return texts
+	}
+	b.until("the app's three lines are in the log", func() bool { return len(logs(pods.LogQuery{Source: "app"})) >= 3 })
+	for _, want := range []string{"stdout one apple", "stderr two pears", "stdout three apples"} {
+		if all := logs(pods.LogQuery{Source: "app"}); !strings.Contains(strings.Join(all, "\n"), want) {
+			t.Errorf("no %q in %q", want, all)
+		}
+	}
+	for _, line := range logs(pods.LogQuery{Grep: "pears", Source: "app"}) {
+		if line != "stderr two pears" {
+			t.Errorf("grep gave %q", line)
+		}
+	}
+	if got := logs(pods.LogQuery{Source: "install"}); len(got) != 1 || got[0] != "stdout installing" {
+		t.Errorf("install: %q", got)
+	}
+	if got := logs(pods.LogQuery{Lines: 2}); len(got) != 2 {
+		t.Errorf("two lines: %q", got)
+	}
+	if got := logs(pods.LogQuery{Since: time.Now().Add(time.Hour)}); len(got) != 0 {
+		t.Errorf("since tomorrow: %q", got)
+	}
+	if got := logs(pods.LogQuery{Source: "agent"}); len(got) == 0 {
+		t.Error("the agent says nothing of the app's end")
+	}
+	if _, err := b.Stop(t.Context(), b.actor, "shop", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Start(t.Context(), b.actor, "shop", nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := logs(pods.LogQuery{Source: "install"}); len(got) != 1 {
+		t.Errorf("the log did not survive a stop: %q", got)
+	}
+}
+
+func testApp(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	b.create("shop", "command", nil)
+	b.prints("shop", "rm -f *")
+	p, err := b.Restart(t.Context(), b.actor, "shop", nil)
+	if err != nil || p.Status != "failed" || !strings.Contains(p.Reason, "Procfile") {
+		t.Errorf("nothing to start: %+v %v", p, err)
+	}
+	if _, _, err := b.visit("shop", "/"); !errors.Is(err, pods.ErrNotAnswering) {
+		t.Errorf("visit: %v", err)
+	}
+	b.write("shop", "Procfile", "web: echo life >> lives; echo last words >&2; exit 3\n")
+	if p, err = b.Restart(t.Context(), b.actor, "shop", nil); err != nil || p.Status != "starting" || len(p.Tail) == 0 {
+		t.Errorf("an app that ends: %+v %v", p, err)
+	}
+	b.until("it is started again", func() bool {
+		p, err := b.Get(t.Context(), b.actor, "shop")
+		return err == nil && p.Restarts > 0
+	})
+	if lives := strings.Count(b.read("shop", "lives"), "life"); lives < 2 {
+		t.Errorf("%d lives", lives)
+	}
+	b.write("shop", "Procfile", "web: exit 0\nrelease: echo no good >&2; exit 9\n")
+	var heard strings.Builder
+	_, err = b.Reload(t.Context(), b.actor, "shop", func(_ string, data []byte) { heard.Write(data) })
+	if !errors.Is(err, pods.ErrAppFailed) || !strings.Contains(err.Error(), "install") || !strings.Contains(heard.String(), "no good") {
+		t.Errorf("an install that fails: %v, heard %q", err, heard.String())
+	}
+}
+
+func testPlan(t *testing.T, r pods.Runtime) {
+	tiny := limits()
+	tiny.Disk = 3 << 20
+	b := newBench(t, r, func(c *pods.Config) { c.Plans = []pods.Plan{{Name: "tiny", Limits: tiny}} })
+	b.create("shop", "static", nil)
+	b.write("shop", "a", strings.Repeat("x", 1<<20))
+	if _, err := b.WriteFile(t.Context(), b.actor, "shop", "b", make([]byte, 3<<20), 0); !errors.Is(err, pods.ErrOverPlan) {
+		t.Errorf("over the plan: %v", err)
+	}
+	if _, err := b.ReadFile(t.Context(), b.actor, "shop", "b", 0, 0); !errors.Is(err, pods.ErrNoFile) {
+		t.Errorf("it was written all the same: %v", err)
+	}
+	p, err := b.Get(t.Context(), b.actor, "shop")
+	if err != nil || p.Limits.Disk != tiny.Disk || p.Disk == 0 || p.Processes == 0 || p.Memory == 0 {
+		t.Errorf("usage %+v %v", p, err)
+	}
+}

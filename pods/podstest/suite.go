@@ -1,0 +1,179 @@
+package podstest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"podgate/internal/authz"
+	"podgate/pods"
+	"podgate/store"
+	"podgate/store/storetest"
+)
+
+// Run proves that the runtimes which open returns keep the contract. Each
+// subtest opens its own; whoever opens sees to it that it is closed with t,
+// also when the test closed it already.
+func Run(t *testing.T, open func(t testing.TB) pods.Runtime) {
+	for name, test := range map[string]func(*testing.T, pods.Runtime){
+		"Lifecycle": testLifecycle,
+		"Unknown":   testUnknown,
+		"Cancel":    testCancelledStart,
+		"Parallel":  testParallelStart,
+		"Apart":     testPodsApart,
+		"Close":     testClose,
+		"Exec":      testExec,
+		"ExecKills": testExecKills,
+		"ExecMany":  testExecMany,
+		"Env":       testEnv,
+		"Files":     testFiles,
+		"Paths":     testPaths,
+		"Special":   testSpecialFiles,
+		"List":      testListFiles,
+		"Static":    testStatic,
+		"Logs":      testLogs,
+		"App":       testApp,
+		"Plan":      testPlan,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, open(t))
+		})
+	}
+}
+
+// RunReopened proves what a restart of the server must not lose. open returns
+// a runtime that keeps its pods under dir, and is called again with the same
+// folder once the first is closed.
+func RunReopened(t *testing.T, open func(t testing.TB, dir string) pods.Runtime) {
+	for name, test := range map[string]func(*testing.T, func() pods.Runtime){
+		"Reconcile": testReconcile,
+		"Remains":   testNothingRemains,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			test(t, func() pods.Runtime { return open(t, dir) })
+		})
+	}
+}
+
+// patience is how long the suite polls for something that should happen soon.
+const patience = 20 * time.Second
+
+// bench is a service over the runtime under test, with one actor.
+type bench struct {
+	*pods.Service
+	t     *testing.T
+	db    *store.DB
+	actor authz.Actor
+}
+
+func newBench(t *testing.T, r pods.Runtime, change ...func(*pods.Config)) *bench {
+	t.Helper()
+	db := storetest.New(t)
+	w := storetest.Populate(t, db, "ann", time.Now())
+	return &bench{
+		Service: ServiceOver(t, db, r, change...), t: t, db: db,
+		actor: authz.Person(w.User.ID, store.Membership{Team: w.Team, Role: store.RoleOwner}),
+	}
+}
+
+// create makes a pod or ends the test.
+func (b *bench) create(name, preset string, env map[string]string) pods.Pod {
+	b.t.Helper()
+	p, err := b.Create(b.t.Context(), b.actor, pods.CreateRequest{Name: name, Preset: preset, Env: env}, nil)
+	if err != nil {
+		b.t.Fatalf("create %s: %v", name, err)
+	}
+	return p
+}
+
+// run runs a command in a pod; an error ends the test.
+func (b *bench) run(pod, command string) pods.ExecResult {
+	b.t.Helper()
+	out, err := b.Exec(b.t.Context(), b.actor, pod, pods.ExecRequest{Command: command, Timeout: patience}, nil)
+	if err != nil {
+		b.t.Fatalf("%s: %v", command, err)
+	}
+	return out
+}
+
+// prints is run for a command that must end well; it returns its output.
+func (b *bench) prints(pod, command string) string {
+	b.t.Helper()
+	out := b.run(pod, command)
+	if out.Code != 0 {
+		b.t.Errorf("%s ended with %d: %s", command, out.Code, out.Stderr)
+	}
+	return string(out.Stdout)
+}
+
+func (b *bench) write(pod, path, content string) {
+	b.t.Helper()
+	if _, err := b.WriteFile(b.t.Context(), b.actor, pod, path, []byte(content), 0); err != nil {
+		b.t.Fatalf("write %s: %v", path, err)
+	}
+}
+
+func (b *bench) read(pod, path string) string {
+	b.t.Helper()
+	part, err := b.ReadFile(b.t.Context(), b.actor, pod, path, 0, 0)
+	if err != nil {
+		b.t.Fatalf("read %s: %v", path, err)
+	}
+	return string(part.Content)
+}
+
+// until polls a condition, and ends the test when it does not come true.
+func (b *bench) until(what string, holds func() bool) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-ctx.Done():
+			b.t.Fatalf("never: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// bare is a pod for calls to the runtime itself.
+func bare() store.Pod {
+	return store.Pod{ID: store.PodID(store.NewID()), Name: "bare", Preset: "static", Plan: "small", Want: store.WantRunning, Created: time.Now()}
+}
+
+func limits() pods.Limits { return pods.DefaultPlans()[0].Limits }
+
+// status finds a pod in what the runtime lists.
+func status(t *testing.T, r pods.Runtime, id store.PodID) (pods.Status, bool) {
+	t.Helper()
+	list, err := r.List(t.Context())
+	if err != nil {
+		t.Fatalf("list: %v", err)
+	}
+	var found []pods.Status
+	for _, st := range list {
+		if st.ID == id {
+			found = append(found, st)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return pods.Status{}, false
+	case 1:
+		return found[0], true
+	}
+	t.Fatalf("listed %d times", len(found))
+	return pods.Status{}, false
+}
+
+func must(t *testing.T, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
