@@ -326,7 +326,7 @@ func TestBearerWithoutStore(t *testing.T) {
 	broken := storetest.Open(t, t.TempDir()+"/podgate.db")
 	f.must(broken.Close())
 	f.db = broken
-	for _, token := range []string{"x", testChallenge, accessPrefix + testChallenge + "x", strings.Repeat("x", 1<<16)} {
+	for _, token := range []string{"x", testChallenge, accessPrefix + testChallenge + "x", accessPrefix + testChallenge[1:] + "!", strings.Repeat("x", 1<<16)} {
 		if a := f.call(token); a.status != http.StatusUnauthorized {
 			t.Errorf("%.20q is looked up: %d", token, a.status)
 		}

@@ -148,7 +148,7 @@ func splitPort(authority string) (host, port string, err error) {
 func checkHost(host string) (loopback bool, err error) {
 	if inner, found := strings.CutPrefix(host, "["); found {
 		addr, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
-		if err != nil || !strings.HasSuffix(inner, "]") || !addr.Is6() || addr.Zone() != "" {
+		if err != nil || !strings.HasSuffix(inner, "]") || !addr.Is6() {
 			return false, errors.New("its host is not an IPv6 address")
 		}
 		return addr == netip.IPv6Loopback(), nil

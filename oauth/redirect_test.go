@@ -43,7 +43,7 @@ func TestParseRedirectRefuses(t *testing.T) {
 	t.Parallel()
 	for _, uri := range []string{
 		"", "https", "https:", "https:/claude.ai/", "https:///cb", "https://", "//claude.ai/cb", "/cb", "claude.ai/cb", "://x",
-		"http://claude.ai/cb", "http://192.168.1.1/cb", "http://0.0.0.0/cb",
+		"http://claude.ai/cb", "HTTP://claude.ai/cb", "hTTp://claude.ai/cb", "http://192.168.1.1/cb", "http://0.0.0.0/cb",
 		"javascript:alert(1)", "JavaScript:alert(1)", "java\tscript:alert(1)", " javascript:alert(1)", "javascript://localhost/%0aalert(1)",
 		"data:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://a/b", "ftp://a/b", "ws://localhost/", "cursor://x/y", "urn:ietf:wg:oauth:2.0:oob",
 		"https://a/#f", "https://a/cb#", "http://localhost:1/cb#@evil.example",

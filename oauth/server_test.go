@@ -1,7 +1,9 @@
 package oauth
 
 import (
+	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -96,6 +98,26 @@ func TestErrorPageFails(t *testing.T) {
 	a := f.send("PUT", "/oauth/authorize", "")
 	if a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") == "" || !strings.Contains(a.body, "Use GET, POST") {
 		t.Errorf("%d %v %s", a.status, a.header, a.body)
+	}
+}
+
+// Errors from outside the protocol come out in its words and characters.
+func TestWriteError(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		status     int
+		code, want string
+	}{
+		{http.StatusRequestEntityTooLarge, "too_large", "invalid_request"},
+		{http.StatusInternalServerError, "whatever", "server_error"},
+		{http.StatusBadRequest, "invalid_grant", "invalid_grant"},
+	} {
+		w := httptest.NewRecorder()
+		writeError(w, httptest.NewRequest("POST", "/", nil), web.Fault(c.status, c.code, "a \"b\" \\ «c»\n", nil))
+		var got map[string]string
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != c.status || got["error"] != c.want || got["error_description"] != "a 'b' ' 'c''" || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %d %v %v", c.code, w.Code, got, err)
+		}
 	}
 }
 
