@@ -260,6 +260,11 @@ func walk(t *testing.T, s *site, c *chrome) {
 	s.connect(u, "analytical-engines", "Claude", "claude.ai", authz.Scopes()...)
 	s.clock.advance(3 * time.Hour)
 	s.connect(u, "analytical-engines", "Codex", "127.0.0.1:43112", authz.ScopeRead)
+	s.createPod(u, "analytical-engines", "difference-engine", "static")
+	s.createPod(u, "analytical-engines", "punch-cards", "static")
+	if _, err := s.pods.Stop(c.ctx, s.actor(u, "analytical-engines"), "punch-cards", nil); err != nil {
+		t.Fatal(err)
+	}
 	c.open("/")
 	c.inspect("home")
 	c.submit(".danger")

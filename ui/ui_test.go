@@ -2,6 +2,8 @@ package ui_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -23,12 +25,16 @@ import (
 	"podgate/internal/authz"
 	"podgate/internal/web"
 	"podgate/oauth"
+	"podgate/pods"
+	"podgate/pods/podstest"
 	"podgate/store"
 	"podgate/store/storetest"
 	"podgate/ui"
 )
 
 const password = "a long and plain sentence"
+
+var here = netip.MustParseAddr("198.51.100.7")
 
 // site is a running set of pages over a store of its own.
 type site struct {
@@ -37,6 +43,8 @@ type site struct {
 	db      *store.DB
 	account *account.Service
 	ui      *ui.Server
+	pods    *pods.Service
+	fake    *podstest.Fake
 	clock   *clock
 	log     *strings.Builder
 
@@ -87,8 +95,10 @@ func newSite(t *testing.T) *site {
 	t.Cleanup(s.Close)
 	log := slog.New(slog.NewTextHandler(syncWriter{new(sync.Mutex), s.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.account = account.New(account.Config{DB: s.db, Log: log, Now: s.clock.now})
+	s.pods, s.fake = podstest.NewServiceFake(t, s.db)
+	s.fake.SetAgent(s.agent)
 	server, err := ui.New(ui.Config{
-		Issuer: s.issuer(), Account: s.account, Log: log, Now: s.clock.now,
+		Issuer: s.issuer(), Account: s.account, Pods: s.pods, Log: log, Now: s.clock.now,
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
 	})
 	if err != nil {
@@ -125,6 +135,31 @@ func (s *site) issuer() string {
 		s.t.Fatal(err)
 	}
 	return "http://localhost:" + port
+}
+
+// agent answers for the agents of pods: an app that has run for a day and uses
+// 12 MB.
+func (s *site) agent(ctx context.Context, _ string, l net.Listener) error {
+	state := fmt.Sprintf(`{"app":"running","command":"serve","port":8080,"started":%q}`, s.clock.now().Add(-26*time.Hour).Format(time.RFC3339))
+	mux := http.NewServeMux()
+	answer := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	mux.HandleFunc("GET /v1/state", answer(state))
+	mux.HandleFunc("GET /v1/usage", answer(`{"memory":12582912}`))
+	mux.HandleFunc("POST /v1/app", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		_, _ = io.WriteString(w, `{"state":`+state+"}\n")
+	})
+	srv := &http.Server{Handler: mux}
+	defer context.AfterFunc(ctx, func() { _ = srv.Close() })()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // authorize stands in for the authorization endpoint: sign in, then consent.
@@ -324,7 +359,7 @@ func (a answer) title() string {
 }
 
 // serve calls one route of a server directly.
-func serve(t *testing.T, server *ui.Server, method, path string, form url.Values, origin string) *httptest.ResponseRecorder {
+func serve(t *testing.T, server *ui.Server, method, path string, form url.Values, origin string, cookies ...*http.Cookie) *httptest.ResponseRecorder {
 	t.Helper()
 	for _, route := range server.Routes() {
 		if route.Method != method || route.Path != path {
@@ -333,6 +368,9 @@ func serve(t *testing.T, server *ui.Server, method, path string, form url.Values
 		r := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Origin", origin)
+		for _, c := range cookies {
+			r.AddCookie(c)
+		}
 		w := httptest.NewRecorder()
 		if err := route.Handler(w, r); err != nil {
 			t.Fatal(err)
