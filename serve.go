@@ -70,6 +70,7 @@ type server struct {
 	accounts  *account.Service
 	db        *store.DB
 	regions   []pods.Region
+	pods      *pods.Service
 	failed    chan error // something that must not end has ended
 	undo      []func() error
 }
@@ -85,7 +86,7 @@ func start(ctx context.Context, s *settings, p process) (srv *server, err error)
 	for _, w := range s.warnings {
 		srv.log.Warn(w)
 	}
-	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.serveControl, srv.serveHTTP} {
+	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.openPods, srv.serveControl, srv.serveHTTP} {
 		if err := step(ctx); err != nil {
 			return srv, err
 		}

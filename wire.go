@@ -1,14 +1,22 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"net/http"
+	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"podgate/internal/web"
+	"podgate/mcp"
 	"podgate/oauth"
+	"podgate/pods"
+	"podgate/pods/ingress"
+	"podgate/pods/sandbox"
 	"podgate/ui"
 )
 
@@ -27,6 +35,59 @@ func (srv *server) podURL() func(name string) string {
 	return func(name string) string { return scheme + "://" + name + "." + domain }
 }
 
+// openPods makes the service that keeps pods, over the configured regions. A
+// region that cannot run pods here is kept with the reason: people can sign in
+// and read it.
+func (srv *server) openPods(ctx context.Context) error {
+	conf := srv.settings
+	for _, r := range conf.Regions {
+		region := srv.openRegion(ctx, r)
+		if region.Name == conf.Pods.DefaultRegion { // the first is the default
+			srv.regions = slices.Insert(srv.regions, 0, region)
+		} else {
+			srv.regions = append(srv.regions, region)
+		}
+	}
+	var plans []pods.Plan
+	for _, p := range conf.Plans {
+		plans = append(plans, pods.Plan{Name: p.Name, Limits: pods.Limits{Memory: int64(p.Memory), CPUs: p.CPUs, Disk: int64(p.Disk), Processes: p.Processes}})
+	}
+	service, err := pods.New(pods.Config{
+		DB: srv.db, Regions: srv.regions, Plans: plans, Quota: pods.Quota{Pods: conf.Pods.QuotaPods, Memory: int64(conf.Pods.QuotaMemory)},
+		URL: srv.podURL(), Log: srv.log, Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	srv.pods = service
+	srv.onStop(service.Close)
+	srv.background(func(ctx context.Context) {
+		if err := service.Run(ctx); err != nil {
+			srv.failed <- fmt.Errorf("keep pods as they should be: %w", err)
+		}
+	})
+	return nil
+}
+
+// openRegion opens the runtime of one region. The sandbox is the only kind
+// that the configuration knows.
+func (srv *server) openRegion(ctx context.Context, c regionConfig) pods.Region {
+	region := pods.Region{Name: c.Name, Kind: c.Runtime}
+	dir, err := filepath.Abs(filepath.Join(srv.settings.DataDir, "pods"))
+	if err != nil {
+		region.Err = err
+		return region
+	}
+	runtime, err := sandbox.Open(ctx, sandbox.Config{Dir: dir, Log: srv.log, Binds: srv.settings.Pods.Binds, LimitsMode: srv.settings.Pods.Limits})
+	if err != nil {
+		srv.log.Warn("pods cannot run here", "region", c.Name, "error", err)
+		region.Err = err
+		return region
+	}
+	region.Runtime = runtime
+	return region
+}
+
 // handler wires the rooms together.
 func (srv *server) handler() (http.Handler, error) {
 	stack := &web.Stack{Log: srv.log, Now: time.Now}
@@ -34,11 +95,23 @@ func (srv *server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	routes := slices.Concat(auth.Routes(), pages.Routes())
+	endpoint, err := mcp.New(mcp.Config{
+		Pods: srv.pods, Issuer: srv.issuer.String(), Version: version(), Log: srv.log, InsufficientScope: auth.InsufficientScope,
+	})
+	if err != nil {
+		return nil, err
+	}
+	trusted := srv.settings.TrustedProxies
+	front := ingress.New(ingress.Config{
+		Pods: srv.pods, Scheme: srv.issuer.Scheme, Log: srv.log,
+		ClientAddr: func(r *http.Request) netip.Addr { return web.ClientAddr(r, trusted) },
+	})
+	srv.onStop(func() error { front.Close(); return nil })
+	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)))
 	return &frontDoor{
 		publicHost: srv.issuer.Hostname(), podsDomain: srv.settings.Pods.Domain,
 		site:   newSite(stack, srv.issuer, routes, pages.WriteError),
-		pods:   func(http.ResponseWriter, *http.Request, string) {},
+		pods:   front.Serve,
 		refuse: stack.Handle(refuseHost(srv.issuer.String()), writePlainError),
 	}, nil
 }
@@ -47,7 +120,7 @@ func (srv *server) handler() (http.Handler, error) {
 func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 	issuer, conf := srv.issuer.String(), srv.settings
 	pages, err := ui.New(ui.Config{
-		Issuer: issuer, Account: srv.accounts, Log: srv.log, Now: time.Now, TrustedProxies: conf.TrustedProxies,
+		Issuer: issuer, Account: srv.accounts, Pods: srv.pods, Log: srv.log, Now: time.Now, TrustedProxies: conf.TrustedProxies,
 	})
 	if err != nil {
 		return nil, nil, err
