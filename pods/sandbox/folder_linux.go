@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"podgate/store"
 )
 
@@ -74,50 +76,76 @@ func giveTo(path string, uid int) error {
 }
 
 // removeTree deletes a folder whatever its pod left in it, such as folders
-// that their owner may not open. nil when it is absent.
+// that their owner may not open, or more of them in each other than there are
+// descriptors. Nothing of the pod runs meanwhile. nil when it is absent.
 func removeTree(path string) error {
-	err := os.RemoveAll(path)
-	if !errors.Is(err, fs.ErrPermission) {
-		return err
+	if err := os.RemoveAll(path); err == nil {
+		return nil
 	}
-	if err := openUp(path); err != nil {
+	if err := flatten(path); err != nil {
 		return err
 	}
 	return os.RemoveAll(path)
 }
 
-// openUp makes all folders of a tree passable for their owner. It does not
-// leave the tree.
-func openUp(path string) error {
-	root, err := os.OpenRoot(path)
+// flatten moves every folder in the tree at path to the top, passable for its
+// owner, until none has folders in it.
+func flatten(path string) error {
+	top, err := openFolder(unix.AT_FDCWD, path)
 	if err != nil {
 		return err
 	}
-	defer root.Close()
-	return openUpIn(root, ".")
+	defer top.Close()
+	moved := 0
+	for queue := []string{"."}; len(queue) > 0; queue = queue[1:] {
+		inside, err := foldersIn(top, queue[0])
+		if err != nil {
+			return err
+		}
+		for _, from := range inside {
+			to := from
+			if queue[0] != "." {
+				to = fmt.Sprintf(".moved-%d", moved)
+				moved++
+				if err := unix.Renameat(int(top.Fd()), from, int(top.Fd()), to); err != nil {
+					return fmt.Errorf("move %s: %w", from, err)
+				}
+			}
+			queue = append(queue, to)
+		}
+	}
+	return nil
 }
 
-func openUpIn(root *os.Root, dir string) error {
-	f, err := root.Open(dir)
+func openFolder(at int, path string) (*os.File, error) {
+	fd, err := unix.Openat(at, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("open folder %s: %w", path, err)
 	}
-	entries, err := f.ReadDir(-1)
-	f.Close()
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// foldersIn names the folders in the folder name of top, as seen from top, and
+// makes them passable for their owner.
+func foldersIn(top *os.File, name string) ([]string, error) {
+	dir, err := openFolder(int(top.Fd()), name)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	var folders []string
 	for _, e := range entries {
 		if !e.IsDir() {
 			continue
 		}
-		name := filepath.Join(dir, e.Name())
-		if err := root.Chmod(name, 0o700); err != nil {
-			return err
+		if err := unix.Fchmodat(int(dir.Fd()), e.Name(), 0o700, 0); err != nil {
+			return nil, fmt.Errorf("open up %s: %w", e.Name(), err)
 		}
-		if err := openUpIn(root, name); err != nil {
-			return err
-		}
+		folders = append(folders, filepath.Join(name, e.Name()))
 	}
-	return nil
+	return folders, nil
 }

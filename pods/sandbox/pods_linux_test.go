@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"podgate/pods"
 	"podgate/store"
 )
@@ -428,6 +430,34 @@ func TestPodStubbornFiles(t *testing.T) {
 	}
 	if _, err := os.Lstat(outside); err != nil {
 		t.Errorf("a link was followed: %v", err)
+	}
+}
+
+// TestDeepFiles removes a tree with more folders in each other than there are
+// descriptors, in a process of its own that has few.
+func TestDeepFiles(t *testing.T) {
+	t.Parallel()
+	const mark = "PODGATE_TEST_FEW_DESCRIPTORS"
+	if os.Getenv(mark) == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestDeepFiles$")
+		cmd.Env = append(os.Environ(), mark+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	path := filepath.Join(t.TempDir(), "tree")
+	if err := os.MkdirAll(path+strings.Repeat("/d", 300), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: 64}); err != nil {
+		t.Fatal(err)
+	}
+	if err := removeTree(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after removing: %v", err)
 	}
 }
 
