@@ -22,7 +22,7 @@ import (
 const (
 	maxAnswerHeader = 64 << 10         // bytes of an app's answer, 1xx included
 	max1xx          = 5                // informational answers to one request
-	answerTimeout   = 2 * time.Minute  // from the end of a request to the head of its answer
+	answerTimeout   = 2 * time.Minute  // default of Config.AnswerTimeout
 	idleTimeout     = 30 * time.Second // of an unused stream to an app
 	maxIdle         = 8                // unused streams to one app
 	maxOpen         = 256              // requests of one pod at a time, WebSockets included
@@ -37,7 +37,10 @@ type Config struct {
 	ClientAddr func(*http.Request) netip.Addr
 	// Scheme is how visitors reach this server, http (the default) or https.
 	Scheme string
-	Log    *slog.Logger
+	// AnswerTimeout is how long an app may take from the end of a request to
+	// the head of its answer; 0: two minutes.
+	AnswerTimeout time.Duration
+	Log           *slog.Logger
 }
 
 // Ingress passes requests on to the apps of pods. It is safe for concurrent
@@ -59,6 +62,9 @@ func New(cfg Config) *Ingress {
 	if cfg.Scheme == "" {
 		cfg.Scheme = "http"
 	}
+	if cfg.AnswerTimeout <= 0 {
+		cfg.AnswerTimeout = answerTimeout
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -71,7 +77,7 @@ func New(cfg Config) *Ingress {
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    maxIdle,
 		IdleConnTimeout:        idleTimeout,
-		ResponseHeaderTimeout:  answerTimeout,
+		ResponseHeaderTimeout:  cfg.AnswerTimeout,
 		ExpectContinueTimeout:  continueTimeout,
 		MaxResponseHeaderBytes: maxAnswerHeader,
 	}
@@ -108,6 +114,11 @@ func (in *Ingress) Handler(name string) http.Handler {
 func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request, name string) {
 	if !isLabel(name) {
 		pageAbsent.write(w, r)
+		return
+	}
+	if r.Method == http.MethodConnect { // would ask for a tunnel, not for a page
+		w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
 	if !in.enter(name) {

@@ -501,6 +501,41 @@ func TestHostileApps(t *testing.T) {
 	}
 }
 
+func TestSlowApps(t *testing.T) {
+	t.Parallel()
+	impatient := func(c *ingress.Config) { c.AnswerTimeout = 200 * time.Millisecond }
+	for name, app := range map[string]func(net.Conn){
+		"silent": raw(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }),
+		"drips": raw(func(c net.Conn) {
+			for _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\n"); err == nil; _, err = io.WriteString(c, "X: y\r\n") {
+				time.Sleep(10 * time.Millisecond) // the attack itself, not a wait for something
+			}
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			res, body := newSite(t, app, impatient).ask(t, "GET", "/", nil)
+			if res.StatusCode != 504 || !strings.Contains(body, "took too long") {
+				t.Errorf("%d %s", res.StatusCode, body)
+			}
+		})
+	}
+}
+
+func TestNoTunnels(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, says("HTTP/1.1 200 OK\r\n\r\ntunnel"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "CONNECT shop:80 HTTP/1.1\r\nHost: shop:80\r\n\r\n")
+	if line, _ := bufio.NewReader(conn).ReadString('\n'); !strings.Contains(line, "405") {
+		t.Errorf("%q", line)
+	}
+}
+
 func TestOnePodCannotHoldAllRequests(t *testing.T) {
 	t.Parallel()
 	var once sync.Once

@@ -74,9 +74,9 @@ func testStatic(t *testing.T, r pods.Runtime) {
 // testLogs uses an app that prints and ends, so that nothing has to listen.
 func testLogs(t *testing.T, r pods.Runtime) {
 	b := newBench(t, r)
+	before := time.Now().Add(-time.Second)
 	b.create("shop", "command", nil)
 	b.write("shop", "Procfile", "web: echo one apple; echo two pears >&2; echo three apples; exit 3\nrelease: echo installing\n")
-	before := time.Now().Add(-time.Second)
 	p, err := b.Reload(t.Context(), b.actor, "shop", nil)
 	if err != nil || p.Status != "starting" || p.Reason == "" {
 		t.Fatalf("reload: %+v %v", p, err)
