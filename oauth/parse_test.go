@@ -204,6 +204,7 @@ func FuzzAuthorize(f *testing.F) {
 	f.Add(with(request("abc"), "code_challenge_method=plain").Encode())
 	f.Add(with(request("abc"), "scope=pods:read openid", "state").Encode())
 	f.Add(request("abc").Encode() + "&state=2")
+	f.Add(with(request("abc"), "state=\xff").Encode())
 	f.Add("client_id=a&redirect_uri=b&response_type=code&code_challenge=&resource=x")
 	f.Fuzz(func(t *testing.T, raw string) {
 		q, err := parseQuery(raw)

@@ -51,7 +51,7 @@ func TestParseRedirectRefuses(t *testing.T) {
 		"http://localhost\\@evil.example/", "http://localhost\\.evil.example/", "https:\\\\a\\cb", "https://a\\b/cb",
 		"http://127.0.0.1.evil.example/", "http://localhost.evil.example/", "http://evil.example/localhost", "http://localhost./", "http://127.0.0.1./", "https://a./cb", "https://.a/cb", "https://a..b/cb",
 		"http://127.1/", "http://2130706433/", "http://0x7f.0.0.1/", "http://0x7f000001/", "http://0177.0.0.1/", "http://127.0.0.01/", "http://127.0.0.256/", "https://1.2.3/cb", "https://a.0x1/cb", "https://0x/cb",
-		"http://[::1%25lo]/", "http://[::1%lo]/", "http://[fe80::1%25eth0]/", "http://[::ffff:127.0.0.1]/", "http://[::]/", "http://[::1", "http://::1/", "http://[127.0.0.1]/", "https://[]/", "https://[::1]x/",
+		"http://[::1%25lo]/", "http://[::1%lo]/", "http://[fe80::1%25eth0]/", "https://[fe80::1%25eth0]/cb", "https://[::1%25lo]/cb", "http://[::ffff:127.0.0.1]/", "http://[::]/", "http://[::1", "http://::1/", "http://[127.0.0.1]/", "https://[]/", "https://[::1]x/",
 		"http://localhost:0/", "http://localhost:/", "http://localhost:65536/", "http://localhost:+80/", "http://localhost:8o/", "http://localhost:80:80/", "http://localhost:-1/",
 		"http://localhost%2eevil.example/", "http://localhost%2f@evil.example/", "https://%61/cb", "https://a%00/cb", "https://a/%00", "https://a/%0d%0aSet-Cookie:x", "https://a/%7f", "https://a/%", "https://a/%2", "https://a/%zz", "https://a/%+1",
 		"https://a/\r\nX: y", "https://a/\x00", "https://a/ b", "https://a/\x7f", "https://a/<script>", "https://a/\"", "https://a/{x}", "https://a/`",

@@ -1,11 +1,15 @@
 package oauth
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // CheckRedirectScheme returns why the configuration cannot allow a private-use
 // scheme for redirect URIs, or nil when it can, so that a mistake is reported
 // with all others in the configuration and not by New alone.
 func CheckRedirectScheme(scheme string) error {
+	scheme = strings.ToLower(scheme)
 	switch {
 	case !isScheme(scheme):
 		return fmt.Errorf(`%q is not a scheme; write it without the colon, such as "cursor"`, scheme)

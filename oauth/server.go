@@ -111,9 +111,9 @@ func (c Config) check() error {
 	if !slices.Contains([]string{"", "open", "off"}, c.Registration) {
 		fault("registration is %q; write open or off", c.Registration)
 	}
-	for _, scheme := range lowered(c.RedirectSchemes) {
-		if !isScheme(scheme) || forbiddenScheme(scheme) {
-			fault("redirect scheme %q cannot be allowed; name a private-use scheme such as cursor, without the colon", scheme)
+	for _, scheme := range c.RedirectSchemes {
+		if err := CheckRedirectScheme(scheme); err != nil {
+			fault("redirect scheme: %w", err)
 		}
 	}
 	return errors.Join(faults...)
