@@ -589,6 +589,9 @@ func TestRevoke(t *testing.T) {
 	other := s.connect(eve, "red", "Codex", "127.0.0.1:1", authz.ScopeRead)
 	b := s.browser()
 	home := b.signIn("ada@example.com")
+	if !strings.Contains(text(home.all("main")[0]), "access until 31 March 2026") {
+		t.Error("the home page does not say how long access lasts")
+	}
 	if !strings.Contains(text(home.all("main")[0]), "may see pods, run commands") || strings.Contains(home.body, string(other.ID)) {
 		t.Error("the home page shows the wrong connections")
 	}
