@@ -33,7 +33,7 @@ func (s *Server) HomeWith(w http.ResponseWriter, r *http.Request, u store.User, 
 	if err != nil {
 		return err
 	}
-	v := teamView{Name: team.Team.Name, Slug: team.Team.Slug, Role: team.Role, Fault: fault}
+	v := teamView{Name: team.Team.Name, Slug: team.Team.Slug, Fault: fault}
 	for _, p := range list {
 		v.Pods = append(v.Pods, viewPod(p))
 	}

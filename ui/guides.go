@@ -56,7 +56,7 @@ func guides(endpoint string) []guide {
 				Link:  template.URL("cursor://anysphere.cursor-deeplink/mcp/install?name=" + serverName + "&config=" + url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(cursor)))),
 				Label: "Add to Cursor"},
 			{Text: "Or put this into ~/.cursor/mcp.json.", Code: fmt.Sprintf("{\n  \"mcpServers\": {\n    \"%s\": { \"url\": \"%s\" }\n  }\n}", serverName, endpoint)},
-			{Text: "In Cursor's settings, under MCP, press Connect beside " + serverName + ". " + then.Text},
+			{Text: "In Cursor's MCP settings, press Connect beside " + serverName + ". " + then.Text},
 		}},
 		{ID: "vscode", Name: "VS Code", Steps: []step{
 			{Text: "Open this link on the computer that has VS Code, and press Install.",

@@ -29,7 +29,6 @@ type homePage struct {
 
 type teamView struct {
 	Name, Slug string
-	Role       store.Role
 	Pods       []podView
 	Fault      string // why the pods cannot be shown
 }
@@ -143,7 +142,7 @@ const podPatience = 3 * time.Second
 // team asks for the pods of a team. Trouble with pods is shown in their place:
 // the rest of the page must stay of use.
 func (s *Server) team(ctx context.Context, user store.UserID, m store.Membership) teamView {
-	v := teamView{Name: m.Team.Name, Slug: m.Team.Slug, Role: m.Role}
+	v := teamView{Name: m.Team.Name, Slug: m.Team.Slug}
 	if s.pods == nil {
 		v.Fault = "This server has no place for pods to run."
 		return v

@@ -96,6 +96,7 @@ func funcs(a *assets) template.FuncMap {
 		"plural": plural,
 		"lasts":  lasts,
 		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"date":   func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 		"full":   func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 	}
 }

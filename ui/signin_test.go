@@ -1,0 +1,346 @@
+package ui_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"podgate/internal/authz"
+	"podgate/store"
+	"podgate/ui"
+)
+
+// What is sent from another site, or without the browser vouching for it, is
+// refused before anything happens.
+func TestFormsFromElsewhereAreRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u := s.addUser("ada@example.com", true, "red")
+	g := s.connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
+	b := s.browser()
+	b.signIn("ada@example.com")
+	secret := b.cookie("podgate")
+	forms := map[string]url.Values{
+		"/sign-in":                    {"email": {"ada@example.com"}, "password": {password}},
+		"/sign-out":                   {},
+		"/setup":                      {"email": {"eve@example.com"}},
+		"/account/password":           {"old": {password}, "password": {"another long password"}, "again": {"another long password"}},
+		"/account/end-session":        {"session": {store.HashSecret(secret).String()}},
+		"/account/log-out-everywhere": {},
+		"/connections/revoke":         {"connection": {string(g.ID)}},
+	}
+	for _, route := range s.ui.Routes() {
+		if _, ok := forms[route.Path]; route.Method == http.MethodPost && !ok {
+			t.Errorf("no form for %s", route.Path)
+		}
+	}
+	for path, form := range forms {
+		for name, header := range map[string]http.Header{
+			"another site":      {"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}},
+			"a pod":             {"Origin": {strings.Replace(s.issuer(), "localhost", "pod.localhost", 1)}, "Sec-Fetch-Site": {"same-site"}},
+			"another port":      {"Origin": {"http://localhost:1"}, "Sec-Fetch-Site": {"same-site"}},
+			"a sandboxed frame": {"Origin": {"null"}, "Sec-Fetch-Site": {"cross-site"}},
+			"nothing said":      {},
+			"the wrong scheme":  {"Origin": {strings.Replace(s.issuer(), "http:", "https:", 1)}},
+		} {
+			if a := b.do(http.MethodPost, path, form, header); a.StatusCode != http.StatusForbidden || a.Header.Get("Set-Cookie") != "" {
+				t.Errorf("%s from %s: %d", path, name, a.StatusCode)
+			}
+		}
+	}
+	if _, _, err := s.account.Authenticate(secret); err != nil {
+		t.Errorf("the session ended: %v", err)
+	}
+	if list, err := s.account.Connections(u.ID); err != nil || len(list) != 1 {
+		t.Errorf("the connection ended: %v, %v", list, err)
+	}
+}
+
+func TestFormsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a := s.browser().post("/sign-in", url.Values{"email": {strings.Repeat("x", 40<<10)}})
+	if a.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("a form of 40 KiB: %d", a.StatusCode)
+	}
+	if a := s.browser().post("/sign-in?%zz", nil); a.StatusCode != http.StatusBadRequest {
+		t.Errorf("a form that does not parse: %d", a.StatusCode)
+	}
+}
+
+func TestSignInAndOut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.addUser("ada@example.com", true, "red")
+	b := s.browser()
+	if a := b.get("/"); a.h1() != "Sign in" {
+		t.Errorf("a stranger at / sees %q", a.h1())
+	}
+	a := b.signIn("ada@example.com")
+	if a.StatusCode != http.StatusOK || a.h1() != "Home" {
+		t.Fatalf("after signing in: %d %q", a.StatusCode, a.h1())
+	}
+	if a := b.get("/sign-in?next=/account"); a.h1() != "Account" {
+		t.Errorf("signing in while signed in leads to %q", a.h1())
+	}
+	secret := b.cookie("podgate")
+	if a := b.post("/sign-out", nil); a.h1() != "Sign in" || !strings.Contains(a.body, "You are signed out.") {
+		t.Errorf("after signing out: %q", a.h1())
+	}
+	if b.cookie("podgate") != "" {
+		t.Error("the cookie is still there")
+	}
+	if _, _, err := s.account.Authenticate(secret); err == nil {
+		t.Error("the session is still there")
+	}
+	if a := b.get("/sign-in"); strings.Contains(a.body, "You are signed out.") {
+		t.Error("the notice is shown twice")
+	}
+}
+
+// The secret is new at each sign-in, and the one from before is dead: somebody
+// who planted it gains nothing (session fixation, login CSRF).
+func TestSessionFixation(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.addUser("ada@example.com", true, "red")
+	s.addUser("eve@example.com", false, "red")
+	eve := s.browser()
+	eve.signIn("eve@example.com")
+	planted := eve.cookie("podgate")
+
+	victim := s.browser()
+	u, _ := url.Parse(s.issuer())
+	victim.client.Jar.SetCookies(u, []*http.Cookie{{Name: "podgate", Value: planted, Path: "/"}})
+	victim.signIn("ada@example.com")
+	if got := victim.cookie("podgate"); got == planted || got == "" {
+		t.Error("the planted secret survived the sign-in")
+	}
+	if a := eve.get("/account"); a.h1() != "Sign in" {
+		t.Errorf("who planted the secret sees %q", a.h1())
+	}
+	made := s.browser()
+	made.client.Jar.SetCookies(u, []*http.Cookie{{Name: "podgate", Value: "pgs_made-up-by-somebody", Path: "/"}})
+	made.signIn("ada@example.com")
+	if made.cookie("podgate") == "pgs_made-up-by-somebody" {
+		t.Error("a made-up secret became a session")
+	}
+}
+
+func TestCookieAttributes(t *testing.T) {
+	t.Parallel()
+	for issuer, name := range map[string]string{"https://pods.example.com": "__Host-podgate", "http://localhost:8080": "podgate"} {
+		s := newSite(t)
+		s.addUser("ada@example.com", true)
+		server, err := ui.New(ui.Config{Issuer: issuer, Account: s.account, Now: s.clock.now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := serve(t, server, http.MethodPost, "/sign-in", url.Values{"email": {"ada@example.com"}, "password": {password}}, issuer).Result().Cookies()
+		if len(c) != 1 || c[0].Name != name || !c[0].HttpOnly || c[0].SameSite != http.SameSiteLaxMode || c[0].Path != "/" || c[0].Domain != "" ||
+			c[0].Secure != strings.HasPrefix(issuer, "https") || c[0].MaxAge != int(store.SessionTTL/time.Second) {
+			t.Errorf("%s sets %v", issuer, c)
+		}
+	}
+}
+
+func TestSignInFailuresLookAlike(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.addUser("ada@example.com", true, "red")
+	try := func(email string) answer {
+		return s.browser().post("/sign-in", url.Values{"email": {email}, "password": {"not the password"}})
+	}
+	a, b := try("ada@example.com"), try("bob@example.com")
+	same := strings.ReplaceAll(b.body, "bob@example.com", "ada@example.com")
+	if a.StatusCode != http.StatusForbidden || a.StatusCode != b.StatusCode || a.body != same {
+		t.Errorf("an account (%d) and none (%d) are told apart:\n%s\n%s", a.StatusCode, b.StatusCode, a.body, b.body)
+	}
+	if strings.Contains(a.body, "not the password") {
+		t.Error("the password is sent back")
+	}
+}
+
+func TestSignInLimit(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.addUser("ada@example.com", true, "red")
+	attacker, owner := s.browser(), s.browser()
+	attacker.header.Set("X-Forwarded-For", "203.0.113.66")
+	owner.header.Set("X-Forwarded-For", "198.51.100.3")
+	var a answer
+	for range 11 {
+		a = attacker.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"guess"}})
+	}
+	if a.StatusCode != http.StatusTooManyRequests || a.Header.Get("Retry-After") != "60" || !strings.Contains(a.body, "Wait 60 seconds") {
+		t.Errorf("the eleventh guess: %d, Retry-After %q", a.StatusCode, a.Header.Get("Retry-After"))
+	}
+	if a := owner.signIn("ada@example.com"); a.h1() != "Home" {
+		t.Errorf("the owner is locked out: %d %q", a.StatusCode, a.h1())
+	}
+}
+
+func TestNextPath(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{
+		"/", "/account", "/oauth/authorize?client_id=a&redirect_uri=https%3A%2F%2Fclaude.ai%2Fcb&state=%22x%22", "/authorize?x=//evil.example",
+		"/a-b_c.d~e?q=https://evil.example/", "/a?b?c",
+	} {
+		if got := ui.NextPath(good); got != good {
+			t.Errorf("%q became %q", good, got)
+		}
+	}
+	for _, bad := range []string{
+		"", "x", "account", "//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example", "/%09/evil.example",
+		"/%0d%0aSet-Cookie:x=y", "/\r\nSet-Cookie: x=y", "/%2f/evil.example", "/%5cevil.example", "https://evil.example", "https:evil.example",
+		"javascript:alert(1)", "data:text/html,x", " //evil.example", "/ /evil.example", "/.//evil.example", "/..//evil.example", "/./x", "/x/../..//evil",
+		"//evil.example/%2f..", "/x/", "/x//y", "/a#b", "/a?b#c", "/a?b\\c", "/a?b\nc", "/a?b c", "/@evil.example", "/:80", "/ä", "/a?ä", "/\u2028", "http:///evil",
+		"/;/evil.example", "/" + strings.Repeat("a", 5000),
+	} {
+		if got := ui.NextPath(bad); got != "/" {
+			t.Errorf("%q leads to %q", bad, got)
+		}
+	}
+}
+
+func FuzzNextPath(f *testing.F) {
+	f.Add("/oauth/authorize?client_id=x")
+	f.Add("//evil.example")
+	base, err := url.Parse("https://pods.example.com/sign-in")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		got := ui.NextPath(in)
+		u, err := base.Parse(got)
+		if err != nil || u.Host != base.Host || u.Scheme != base.Scheme || u.User != nil || u.Fragment != "" || strings.ContainsAny(got, "\\\r\n\t ") {
+			t.Errorf("%q leads to %q", in, got)
+		}
+		if ui.NextPath(got) != got {
+			t.Errorf("%q is not stable", got)
+		}
+	})
+}
+
+// A request that needs a sign-in comes back with the same meaning, whatever
+// the client left unencoded.
+func TestNextSurvives(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.addUser("ada@example.com", true, "red")
+	const query = "client_id=a%20b&state=%2F%2Fevil%22&resource=http://localhost/api/mcp&x={y}|z&u=é"
+	b := s.browser()
+	a := b.get("/oauth/authorize?" + query)
+	if a.h1() != "Sign in" || !strings.Contains(a.body, "what the assistant may do") {
+		t.Fatalf("a stranger sees %q", a.h1())
+	}
+	var next string
+	for _, in := range a.all("input") {
+		if attr(in, "name") == "next" {
+			next = attr(in, "value")
+		}
+	}
+	// A failed try must not lose it.
+	a = b.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"wrong"}, "next": {next}})
+	if !strings.Contains(a.body, html.EscapeString(next)) {
+		t.Error("a failed try loses where to go next")
+	}
+	a = b.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {password}, "next": {next}})
+	if a.Request.URL.Path != "/oauth/authorize" {
+		t.Fatalf("leads to %s", a.Request.URL)
+	}
+	want, err := url.ParseQuery(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := a.Request.URL.Query(); got.Encode() != want.Encode() {
+		t.Errorf("came back with\n%v, want\n%v", got, want)
+	}
+}
+
+func TestSetupPage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	token, err := s.account.SetupLink(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := url.Values{"email": {"ada@example.com"}, "name": {"Ada"}, "password": {password}, "team": {"Red"}}
+	b := s.browser()
+	if a := b.get("/"); a.Request.URL.Path != "/setup" || a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "podgate setup-link") {
+		t.Errorf("a fresh server shows %s %d", a.Request.URL, a.StatusCode)
+	}
+	if a := b.get("/setup?token=made-up"); len(a.all("input")) != 0 || a.StatusCode != http.StatusNotFound {
+		t.Errorf("a made-up link: %d with %d fields", a.StatusCode, len(a.all("input")))
+	}
+	if a := b.post("/setup", form); a.StatusCode == http.StatusOK {
+		t.Error("setup without a link")
+	}
+	a := b.get("/setup?token=" + token)
+	if a.Request.URL.RawQuery != "" || strings.Contains(a.body, token) {
+		t.Errorf("the token stays in the address (%s) or in the page", a.Request.URL)
+	}
+	bad := url.Values{"email": {"ada@example.com"}, "name": {"Ada <b>"}, "password": {"short"}, "team": {"Red"}}
+	if a := b.post("/setup", bad); a.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(a.body, "too short") || !strings.Contains(a.body, "Ada &lt;b&gt;") {
+		t.Errorf("a short password: %d", a.StatusCode)
+	}
+	if a := b.post("/setup", form); a.h1() != "Home" || !strings.Contains(a.body, "This server is set up.") {
+		t.Fatalf("setup leads to %d %q", a.StatusCode, a.h1())
+	}
+	if b.cookie("podgate-setup") != "" {
+		t.Error("the setup token is still in the browser")
+	}
+	late := s.browser()
+	if a := late.get("/setup?token=" + token); a.StatusCode != http.StatusForbidden || len(a.all("input")) != 0 {
+		t.Errorf("the link a second time: %d", a.StatusCode)
+	}
+	if users, err := s.account.Users(); err != nil || len(users) != 1 || !users[0].Admin {
+		t.Errorf("users: %+v, %v", users, err)
+	}
+}
+
+func TestNoticesSayOnlyWhatWeWrote(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u, _ := url.Parse(s.issuer())
+	for _, value := range []string{"<b>hi</b>.1", "free text.0", "password.-5", "password.99999999999999999999", "signed-out", ".", "password.x"} {
+		b := s.browser()
+		b.client.Jar.SetCookies(u, []*http.Cookie{{Name: "podgate-notice", Value: url.QueryEscape(value), Path: "/"}})
+		if a := b.get("/sign-in"); strings.Contains(a.body, `class="notice"`) {
+			t.Errorf("the notice cookie %q shows something", value)
+		}
+	}
+}
+
+// Nothing secret reaches the log, at any level.
+func TestLogHoldsNoSecrets(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	token, err := s.account.SetupLink(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := s.browser()
+	b.get("/setup?token=" + token)
+	b.post("/setup", url.Values{"email": {"ada@example.com"}, "name": {"Ada"}, "password": {password}, "team": {"Red"}})
+	first := b.cookie("podgate")
+	b.post("/sign-out", nil)
+	b.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"a wrong password"}})
+	b.signIn("ada@example.com")
+	second := b.cookie("podgate")
+	b.get("/account")
+	s.Close()
+	log := s.log.String()
+	if !strings.Contains(log, "path=/sign-in") {
+		t.Fatalf("the log is empty: %s", log)
+	}
+	for _, secret := range []string{token, first, second, password, "a wrong password", first[4:], second[4:]} {
+		if secret == "" || strings.Contains(log, secret) {
+			t.Errorf("the log holds %q", secret)
+		}
+	}
+}
