@@ -111,7 +111,11 @@ func (s *testServer) args(extra []string) []string {
 	if err := os.WriteFile(s.config, []byte(strings.Join(extra, "\n")), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	return []string{"serve", "--listen", "127.0.0.1:0", "--data", s.DataDir, "--config", s.config}
+	args := []string{"serve", "--data", s.DataDir, "--config", s.config}
+	if !strings.Contains(strings.Join(extra, "\n"), "listen = ") {
+		args = append(args, "--listen", "127.0.0.1:0")
+	}
+	return args
 }
 
 var (

@@ -126,6 +126,7 @@ func startAgent(t testing.TB, change ...func(*Config)) *testAgent {
 		}
 		a.http.CloseIdleConnections()
 	})
+	ask[State](a, "GET", PathState, nil)
 	return a
 }
 

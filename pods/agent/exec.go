@@ -44,7 +44,7 @@ func (a *agent) serveExec(w http.ResponseWriter, r *http.Request) error {
 	out := newEventStream(w, cancel)
 	x := &execution{
 		agent: a, out: out, limit: req.MaxOutput,
-		cmd: command{path: a.cfg.Shell, argv: []string{"sh", "-c", req.Command}, dir: dir.real(), env: a.commandEnv(req.Env)},
+		cmd: command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", req.Command}, dir: dir.real(), env: a.commandEnv(req.Env)},
 	}
 	exit, err := x.run(ctx, req.Stdin)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -30,6 +31,9 @@ func (a *agent) serveWrite(w http.ResponseWriter, r *http.Request) error {
 	s, err := a.folders.resolve(q.Path)
 	if err != nil {
 		return err
+	}
+	if strings.HasSuffix(q.Path, "/") {
+		return faultf(FaultIsDir, "%s names a directory; write to a file in it", q.Path)
 	}
 	info, err := writeFile(s, q, http.MaxBytesReader(w, r.Body, MaxFile))
 	if err != nil {

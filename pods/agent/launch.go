@@ -57,10 +57,10 @@ func (a *agent) Launch(spec AppSpec) (child, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	c := command{path: a.cfg.Shell, argv: []string{"sh", "-c", start.shell}, dir: a.appDir(), env: env}
+	c := command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", start.shell}, dir: a.appDir(), env: env}
 	if start.static {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(spec.Port))
-		c.path, c.argv = a.cfg.Self, []string{roleStatic, a.appDir(), addr}
+		c.path, c.shell, c.argv = a.cfg.Self, false, []string{roleStatic, a.appDir(), addr}
 	}
 	p, err := a.spawn(c, sourceApp, nil)
 	if err != nil {
@@ -180,7 +180,7 @@ func (a *agent) install(ctx context.Context, spec AppSpec, tap func([]byte)) err
 
 func (a *agent) runInstall(ctx context.Context, spec AppSpec, shell string, tap func([]byte)) error {
 	a.Remark("install: %s", shell)
-	c := command{path: a.cfg.Shell, argv: []string{"sh", "-c", shell}, dir: a.appDir(), env: a.appEnv(spec)}
+	c := command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", shell}, dir: a.appDir(), env: a.appEnv(spec)}
 	l, err := a.spawn(c, sourceInstall, tap)
 	if err != nil {
 		return err

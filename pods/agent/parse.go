@@ -85,9 +85,6 @@ func parseWrite(raw string) (writeQuery, error) {
 	if err != nil {
 		return writeQuery{}, err
 	}
-	if strings.HasSuffix(q["path"], "/") {
-		return writeQuery{}, faultf(FaultIsDir, "path names a directory; write to a file in it")
-	}
 	out := writeQuery{Path: q["path"]}
 	if s, ok := q["mode"]; ok {
 		n, err := strconv.ParseUint(s, 8, 32)

@@ -30,9 +30,10 @@ func (m mark) sameAgent(o mark) bool { return m>>treeBits == o>>treeBits }
 // the collector of orphans. There is no other waiting for children: each exit
 // status goes to the owner of the process or, if it has none, nowhere.
 type procs struct {
-	init bool
-	base mark
-	born chan struct{} // holds one token when a child may exist
+	init  bool
+	score *os.File // our oom_score_adj in init mode, if it could be opened
+	base  mark
+	born  chan struct{} // holds one token when a child may exist
 
 	mu     sync.Mutex // held over fork, so that a child is known before it is collected
 	trees  uint64
@@ -51,12 +52,12 @@ type proc struct {
 	status  syscall.WaitStatus // valid once done is closed
 }
 
-func newProcs(init bool) *procs {
+func newProcs(init bool, score *os.File) *procs {
 	var b [8]byte
 	rand.Read(b[:])
 	// 62 bits: a resource limit can carry it too, and all ones mean no limit.
 	base := mark(binary.LittleEndian.Uint64(b[:])>>2) >> treeBits << treeBits
-	ps := &procs{init: init, base: base, born: make(chan struct{}, 1), live: map[int]*proc{}}
+	ps := &procs{init: init, score: score, base: base, born: make(chan struct{}, 1), live: map[int]*proc{}}
 	if init {
 		go ps.collectAll()
 	}
@@ -66,6 +67,7 @@ func newProcs(init bool) *procs {
 // command is what a child runs. Files are its descriptors 0, 1 and 2.
 type command struct {
 	path  string
+	shell bool // path is a shell
 	argv  []string
 	dir   string
 	env   []string
@@ -87,11 +89,10 @@ func (ps *procs) start(c command) (*proc, error) {
 		Files: []uintptr{c.files[0].Fd(), c.files[1].Fd(), c.files[2].Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
-	pid, err := syscall.ForkExec(c.path, c.argv, attr)
+	pid, err := ps.fork(c, attr, m)
 	if err != nil {
 		return nil, err
 	}
-	markProcess(pid, m, ps.init)
 	p := &proc{owner: ps, pid: pid, mark: m, started: time.Now(), done: make(chan struct{})}
 	ps.live[pid] = p
 	if ps.init {
@@ -100,6 +101,38 @@ func (ps *procs) start(c command) (*proc, error) {
 		go ps.collectOne(pid)
 	}
 	return p, nil
+}
+
+// fork starts the process so that it carries the second mark before it can do
+// anything. PID 1 marks itself for the moment, since only it forks here. Any
+// other process could hand the mark to a child of someone else that way: there
+// a shell waits at a pipe until it has been marked.
+func (ps *procs) fork(c command, attr *syscall.ProcAttr, m mark) (int, error) {
+	if ps.init {
+		unmark := markSelf(m, ps.score)
+		defer unmark()
+		pid, err := syscall.ForkExec(c.path, c.argv, attr)
+		if err == nil {
+			reserveThreads(pid)
+		}
+		return pid, err
+	}
+	if !c.shell {
+		return syscall.ForkExec(c.path, c.argv, attr)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	defer w.Close()
+	attr.Files = append(attr.Files, r.Fd())
+	argv := append([]string{"sh", "-c", `read -r _ <&3; exec "$@" 3<&-`, "sh", c.path}, c.argv[1:]...)
+	pid, err := syscall.ForkExec(c.path, argv, attr)
+	if err == nil {
+		markProcess(pid, m)
+	}
+	return pid, err
 }
 
 func (ps *procs) announce() {

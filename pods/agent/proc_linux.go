@@ -42,20 +42,45 @@ func awaitChild(pid int) (int, error) {
 	return pid, nil
 }
 
-// markProcess gives a fresh child a second mark that survives a cleared
-// environment: the soft limit of file locks, which the kernel inherits and
-// shows but has not used since Linux 2.4. It follows the fork by microseconds,
-// long before a shell can have read its command.
-func markProcess(pid int, m mark, raiseOOM bool) {
+// The second mark survives a cleared environment: it is the soft limit of file
+// locks, which the kernel inherits and shows but has not used since Linux 2.4.
+
+// markProcess gives a child the second mark.
+func markProcess(pid int, m mark) {
 	var lim unix.Rlimit
 	if unix.Prlimit(pid, unix.RLIMIT_LOCKS, nil, &lim) == nil && lim.Max >= uint64(m) {
 		lim.Cur = uint64(m)
 		unix.Prlimit(pid, unix.RLIMIT_LOCKS, &lim, nil)
 	}
-	if raiseOOM {
-		os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(oomScore)), 0)
-		reserveThreads(pid)
+}
+
+// markSelf makes this process one whose children carry the second mark and are
+// the first to go when memory runs out, until undo is called. score is
+// oom_score_adj of this process; nil leaves that out.
+func markSelf(m mark, score *os.File) (undo func()) {
+	var was unix.Rlimit
+	marked := unix.Getrlimit(unix.RLIMIT_LOCKS, &was) == nil && was.Max >= uint64(m)
+	if marked {
+		unix.Setrlimit(unix.RLIMIT_LOCKS, &unix.Rlimit{Cur: uint64(m), Max: was.Max})
 	}
+	old := swapScore(score, strconv.Itoa(oomScore))
+	return func() {
+		swapScore(score, old)
+		if marked {
+			unix.Setrlimit(unix.RLIMIT_LOCKS, &was)
+		}
+	}
+}
+
+// swapScore writes oom_score_adj and returns what it was.
+func swapScore(score *os.File, to string) (was string) {
+	if score == nil || to == "" {
+		return ""
+	}
+	var b [16]byte
+	n, _ := score.ReadAt(b[:], 0)
+	score.WriteAt([]byte(to), 0)
+	return strings.TrimSpace(string(b[:n]))
 }
 
 // reserveThreads makes the limit of processes of a fresh child, and so of all
@@ -250,10 +275,14 @@ func signalProcess(e entryOf, sig syscall.Signal) {
 
 // guardInit makes this process fit to be PID 1 of a pod: its memory and
 // descriptors are closed to the pod (PR_SET_DUMPABLE), and signals from inside
-// do not end it. Handlers, unlike ignored signals, are not inherited.
-func guardInit() (undo func(), err error) {
+// do not end it. Handlers, unlike ignored signals, are not inherited. It returns
+// our own oom_score_adj: that must be opened while the file is still ours, so
+// before anything else runs in the pod.
+func guardInit() (score *os.File, undo func(), err error) {
+	unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+	score, _ = os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	sigs := make([]os.Signal, 0, 31)
 	for s := syscall.Signal(1); s <= 31; s++ {
@@ -265,7 +294,10 @@ func guardInit() (undo func(), err error) {
 	}
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, sigs...)
-	return func() { signal.Stop(c) }, nil
+	return score, func() {
+		signal.Stop(c)
+		score.Close()
+	}, nil
 }
 
 // siginfoPID reads si_pid, which x/sys/unix leaves unnamed: the first field of

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"errors"
+	"os"
 	"syscall"
 )
 
@@ -15,14 +16,18 @@ func awaitChild(pid int) (int, error) {
 	return pid, nil
 }
 
-func markProcess(int, mark, bool) {}
+func markProcess(int, mark) {}
+
+func reserveThreads(int) {}
+
+func markSelf(mark, *os.File) func() { return func() {} }
 
 // killMarked has no way here to find what left its group; the group itself has
 // been signalled by the caller.
 func killMarked(func(mark) bool, *proc) error { return nil }
 
-func guardInit() (func(), error) {
-	return nil, errors.New("only Linux can run an agent as PID 1 of a pod")
+func guardInit() (*os.File, func(), error) {
+	return nil, nil, errors.New("only Linux can run an agent as PID 1 of a pod")
 }
 
 func (ps *procs) measure() (memory int64, cpu float64, processes int) {

@@ -40,26 +40,28 @@ type agent struct {
 func Serve(ctx context.Context, cfg Config, l net.Listener) error {
 	defer l.Close()
 	cfg = cfg.withDefaults()
+	var score *os.File
 	if cfg.Init {
 		if pid := os.Getpid(); pid != 1 {
 			return fmt.Errorf("agent: init mode is for PID 1 only, this is %d", pid)
 		}
-		undo, err := guardInit()
+		f, undo, err := guardInit()
 		if err != nil {
 			return fmt.Errorf("agent: %w", err)
 		}
 		defer undo()
+		score = f
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	a, err := newAgent(ctx, cfg)
+	a, err := newAgent(ctx, cfg, score)
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
 	return a.serve(cancel, l)
 }
 
-func newAgent(ctx context.Context, cfg Config) (*agent, error) {
+func newAgent(ctx context.Context, cfg Config, score *os.File) (*agent, error) {
 	f, err := openFolders(cfg.Home, cfg.Tmp)
 	if err != nil {
 		return nil, err
@@ -75,7 +77,7 @@ func newAgent(ctx context.Context, cfg Config) (*agent, error) {
 	}
 	a := &agent{
 		cfg: cfg, ctx: ctx, log: cfg.logger(), folders: f, logs: l,
-		procs: newProcs(cfg.Init),
+		procs: newProcs(cfg.Init, score),
 		disk:  &diskMeter{dir: cfg.Home, ctx: ctx},
 		execs: make(chan struct{}, maxExecs),
 		dials: make(chan struct{}, maxDials),

@@ -129,7 +129,7 @@ func siteName(p string) (string, bool) {
 		}
 	}
 	name := path.Clean(p)[1:]
-	if strings.HasSuffix(p, "/") {
+	if name != "" && strings.HasSuffix(p, "/") {
 		name += "/"
 	}
 	return name, true

@@ -1,0 +1,465 @@
+package agent
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func (a *testAgent) app(req AppRequest) State {
+	a.t.Helper()
+	return ask[State](a, "POST", PathApp, req)
+}
+
+func (a *testAgent) spec(t *testing.T, preset string) *AppSpec {
+	return &AppSpec{Preset: preset, Port: freePort(t), Name: "blue-fox", URL: "http://blue-fox.localhost:8080"}
+}
+
+// get asks the app directly on its port.
+func get(t *testing.T, port int, path string) (int, string) {
+	t.Helper()
+	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", port, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b)
+}
+
+func (a *testAgent) log(query string) string {
+	a.t.Helper()
+	return texts(ask[[]LogLine](a, "GET", PathLogs+"?"+query, nil))
+}
+
+func TestStaticApp(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	spec := a.spec(t, presetStatic)
+	st := a.app(AppRequest{Action: actionStart, Spec: spec, Welcome: true, WaitMillis: 20000})
+	if st.App != AppRunning || st.Port != spec.Port || st.PID == 0 || st.Command == "" {
+		t.Fatalf("%+v", st)
+	}
+	if code, body := get(t, spec.Port, "/"); code != 200 || !strings.Contains(body, "<h1>blue-fox</h1>") || !strings.Contains(body, spec.URL) {
+		t.Errorf("welcome: %d %.300s", code, body)
+	}
+	a.put("index.html", "mine")
+	if _, body := get(t, spec.Port, "/"); body != "mine" {
+		t.Errorf("after a write: %q", body)
+	}
+	if st := a.app(AppRequest{Action: actionStart, Spec: spec, Welcome: true, WaitMillis: 20000}); st.App != AppRunning {
+		t.Errorf("second start: %+v", st)
+	}
+	if _, body := get(t, spec.Port, "/"); body != "mine" {
+		t.Error("a second start overwrote the app")
+	}
+	if st := a.app(AppRequest{Action: actionStop}); st.App != AppStopped || st.PID != 0 {
+		t.Errorf("stop: %+v", st)
+	}
+	if st := a.app(AppRequest{Action: actionStop}); st.App != AppStopped {
+		t.Errorf("second stop: %+v", st)
+	}
+	if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", spec.Port)); err == nil {
+		c.Close()
+		t.Error("it still answers")
+	}
+}
+
+func TestWelcomeOfEveryPreset(t *testing.T) {
+	t.Parallel()
+	for _, preset := range presets {
+		t.Run(preset, func(t *testing.T) {
+			t.Parallel()
+			a := startAgent(t)
+			spec := a.spec(t, preset)
+			st := a.app(AppRequest{Action: actionStart, Spec: spec, Welcome: true, WaitMillis: 20000})
+			if st.App != AppRunning {
+				t.Fatalf("%+v", st)
+			}
+			if _, body := get(t, spec.Port, "/"); !strings.Contains(body, "This "+preset+" pod") || strings.Count(body, "<li>") != len(welcomeSteps[preset]) {
+				t.Errorf("%s", body)
+			}
+		})
+	}
+}
+
+func TestWelcomeEscapes(t *testing.T) {
+	t.Parallel()
+	b, err := renderWelcome(AppSpec{Name: "<script>", URL: "javascript:alert(1)", Preset: presetStatic})
+	if err != nil || bytes.Contains(b, []byte("<script>")) || bytes.Contains(b, []byte(`href="javascript:`)) {
+		t.Errorf("%v %s", err, b)
+	}
+}
+
+// server is a small app that shows what it sees.
+const server = `
+import http.server, os
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(s):
+        s.send_response(200)
+        s.end_headers()
+        s.wfile.write((os.environ['PODGATE_NAME'] + ' ' + os.environ.get('X', '') + ' ' + os.getcwd()).encode())
+http.server.HTTPServer((os.environ['HOST'], int(os.environ['PORT'])), H).serve_forever()
+`
+
+func TestCommandApp(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	a.put("serve.py", server)
+	a.put("Procfile", "# comment\nrelease: echo released; echo warned >&2\nweb: echo hello; exec python3 -u serve.py\n")
+	spec := a.spec(t, presetCommand)
+	spec.Env = map[string]string{"X": "42", "PORT": "1"}
+	body, _ := json.Marshal(AppRequest{Action: actionReload, Spec: spec, WaitMillis: 20000})
+	req, _ := http.NewRequest("POST", "http://agent"+PathApp, bytes.NewReader(body))
+	req.Header.Set("Accept", ndjson)
+	resp, err := a.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var installed string
+	var st *State
+	if err := readEvents(resp.Body, func(e Event) { installed += string(e.Data); st = e.State }); err != nil {
+		t.Fatal(err)
+	}
+	if st == nil || st.App != AppRunning || !strings.Contains(installed, "released\n") || !strings.Contains(installed, "warned\n") {
+		t.Fatalf("%+v after %q; %s", st, installed, a.log("lines=50"))
+	}
+	if _, body := get(t, spec.Port, "/"); body != "blue-fox 42 "+a.home("app") {
+		t.Errorf("the app sees %q", body)
+	}
+	if got := a.log("source=app&grep=hello"); got != "hello" {
+		t.Errorf("app log %q", got)
+	}
+	if got := a.log("source=install"); !strings.Contains(got, "released") || !strings.Contains(got, "warned") {
+		t.Errorf("install log %q", got)
+	}
+	if got := a.run("echo $X $PORT"); got.stdout != fmt.Sprintf("42 %d\n", spec.Port) {
+		t.Errorf("commands see %q", got.stdout)
+	}
+	restarted := a.app(AppRequest{Action: actionRestart, Spec: spec, WaitMillis: 20000})
+	if restarted.App != AppRunning || restarted.PID == st.PID || restarted.Restarts != 0 {
+		t.Errorf("restart: %+v", restarted)
+	}
+	if u := ask[Usage](a, "GET", PathUsage, nil); u.Processes < 1 || u.Memory < 1<<20 || u.CPU <= 0 || u.Disk < 4096 {
+		t.Errorf("usage: %+v", u)
+	}
+}
+
+func TestFailedInstall(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	spec := a.spec(t, presetCommand)
+	a.put("index.html", "still here")
+	if st := a.app(AppRequest{Action: actionStart, Spec: spec, WaitMillis: 20000}); st.App != AppRunning {
+		t.Fatalf("%+v", st)
+	}
+	a.put("Procfile", "release: echo why; exit 5\nweb: false")
+	body, _ := json.Marshal(AppRequest{Action: actionReload, Spec: spec, WaitMillis: 20000})
+	if f := a.refused(FaultFailed, "POST", PathApp, body); !strings.Contains(f.Message, "code 5") {
+		t.Errorf("%+v", f)
+	}
+	if _, body := get(t, spec.Port, "/"); body != "still here" {
+		t.Errorf("after a failed install the app says %q", body)
+	}
+	a.app(AppRequest{Action: actionStop})
+	a.refused(FaultFailed, "POST", PathApp, body)
+	if st := ask[State](a, "GET", PathState, nil); st.App != AppFailed || !strings.Contains(st.Reason, "code 5") {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestStopEndsInstall(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	spec := a.spec(t, presetCommand)
+	id := fmt.Sprintf("6001.%d", time.Now().UnixNano()%1e9)
+	a.put("Procfile", "release: setsid sleep "+id+" & wait\nweb: false")
+	body, _ := json.Marshal(AppRequest{Action: actionReload, Spec: spec})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.do("POST", PathApp, body)
+	}()
+	eventually(t, "the install runs", func() bool { return alive(id) })
+	if st := ask[State](a, "GET", PathState, nil); st.App != AppStarting || st.Reason == "" {
+		t.Errorf("while it installs: %+v", st)
+	}
+	a.app(AppRequest{Action: actionStop})
+	<-done
+	if st := ask[State](a, "GET", PathState, nil); st.App != AppStopped || alive(id) {
+		t.Errorf("%+v, install alive: %v", st, alive(id))
+	}
+}
+
+func TestDyingApp(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	a.put("Procfile", "web: echo first words; echo last words >&2; printf partial; exit 9")
+	st := a.app(AppRequest{Action: actionStart, Spec: a.spec(t, presetCommand), WaitMillis: 20000})
+	if st.App != AppWaiting || !strings.Contains(st.Reason, "code 9") || time.Until(st.NextTry) > time.Second {
+		t.Errorf("%+v", st)
+	}
+	got := texts(st.Tail)
+	for _, want := range []string{"first words", "last words", "partial"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("tail %q lacks %q", got, want)
+		}
+	}
+	if got := a.log("source=agent"); !strings.Contains(got, "exited with code 9") || !strings.Contains(got, "next try in 1s") {
+		t.Errorf("agent log %q", got)
+	}
+	eventually(t, "it is started again", func() bool { return ask[State](a, "GET", PathState, nil).Restarts > 0 })
+}
+
+func TestNothingToStart(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	for _, preset := range []string{presetNode, presetPython, presetPHP, presetCommand} {
+		st := a.app(AppRequest{Action: actionRestart, Spec: a.spec(t, preset), WaitMillis: 20000})
+		if st.App != AppFailed || !strings.Contains(st.Reason, "Procfile") {
+			t.Errorf("%s: %+v", preset, st)
+		}
+	}
+}
+
+// An app that does not want to end, and that has put children elsewhere.
+func TestStubbornApp(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t, func(c *Config) { c.GraceStop = 100 * time.Millisecond })
+	id := fmt.Sprintf("5001.%d", time.Now().UnixNano()%1e9)
+	a.put("Procfile", fmt.Sprintf("web: trap '' TERM; (env -i setsid /bin/sh -c 'trap \"\" TERM; (sleep %s &)' &); while true; do sleep %s; done", id, id))
+	a.app(AppRequest{Action: actionStart, Spec: a.spec(t, presetCommand)})
+	eventually(t, "it runs", func() bool { return alive(id) })
+	a.app(AppRequest{Action: actionStop})
+	if alive(id) {
+		t.Error("something is left")
+	}
+}
+
+// An app that prints without end neither fills the disk nor stops the agent.
+func TestRunawayApp(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	a.put("Procfile", "web: cat /dev/zero | tr '\\000' x")
+	a.app(AppRequest{Action: actionStart, Spec: a.spec(t, presetCommand)})
+	eventually(t, "the log has rotated", func() bool { return measureDir(t.Context(), a.home(".podgate/logs")) > 3*segmentBytes })
+	for _, l := range ask[[]LogLine](a, "GET", PathLogs+"?source=app&lines=5", nil) {
+		if len(l.Text) > MaxLineBytes {
+			t.Errorf("a line of %d bytes", len(l.Text))
+		}
+	}
+	a.app(AppRequest{Action: actionStop})
+	if n := measureDir(t.Context(), a.home(".podgate/logs")); n > 11<<20 {
+		t.Errorf("%d bytes of logs", n)
+	}
+}
+
+func TestAppRefuses(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	ok := `"preset":"static","port":8080,"name":"a"`
+	for _, body := range []string{
+		``, `null x`, `[]`, `{}`, `{"action":"fly"}`, `{"action":"start"}`, `{"action":"stop","extra":1}`,
+		`{"action":"start","spec":{"preset":"cobol","port":8080,"name":"a"}}`,
+		`{"action":"start","spec":{"preset":"static","port":0,"name":"a"}}`,
+		`{"action":"start","spec":{"preset":"static","port":65536,"name":"a"}}`,
+		`{"action":"start","spec":{"preset":"static","port":8080,"name":"A.b"}}`,
+		`{"action":"start","spec":{"preset":"static","port":8080,"name":""}}`,
+		`{"action":"start","spec":{` + ok + `,"url":"javascript:1"}}`,
+		`{"action":"start","spec":{` + ok + `,"env":{"A B":"1"}}}`,
+		`{"action":"start","spec":{` + ok + `},"wait_millis":-1}`,
+		`{"action":"start","spec":{` + ok + `},"wait_millis":99999999}`,
+	} {
+		a.refused(FaultBadRequest, "POST", PathApp, []byte(body))
+	}
+	big := `{"action":"start","spec":{` + ok + `,"env":{"A":"` + strings.Repeat("x", maxAppBody) + `"}}}`
+	a.refused(FaultTooLarge, "POST", PathApp, []byte(big))
+	if st := ask[State](a, "GET", PathState, nil); st.App != AppStopped {
+		t.Errorf("%+v", st)
+	}
+}
+
+// dial opens a stream to a port by way of the agent.
+func (a *testAgent) dial(query string) (net.Conn, *bufio.Reader, *http.Response) {
+	a.t.Helper()
+	conn, err := a.l.dial()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(func() { conn.Close() })
+	fmt.Fprintf(conn, "GET %s?%s HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: podgate-tcp\r\n\r\nearly ", PathDial, query)
+	br := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return conn, br, resp
+}
+
+func TestDial(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	for _, host := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, err := net.Listen("tcp", host)
+		if err != nil {
+			t.Logf("not here: %v", err)
+			continue
+		}
+		defer l.Close()
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			// Answers only once its input has ended: half-close must pass.
+			b, _ := io.ReadAll(c)
+			fmt.Fprintf(c, "got %s", b)
+		}()
+		conn, br, resp := a.dial(fmt.Sprintf("port=%d", l.Addr().(*net.TCPAddr).Port))
+		if resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Upgrade") != "podgate-tcp" {
+			t.Fatalf("%s", resp.Status)
+		}
+		io.WriteString(conn, "late")
+		conn.(*net.UnixConn).CloseWrite()
+		if b, err := io.ReadAll(br); err != nil || string(b) != "got early late" {
+			t.Errorf("%q, %v", b, err)
+		}
+	}
+}
+
+func TestDialRefuses(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	for _, q := range []string{"", "port=0", "port=65536", "port=-1", "port=x", "port=80&port=81", "port=80&host=10.0.0.1", "port=80@evil"} {
+		if _, _, resp := a.dial(q); resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %s", q, resp.Status)
+		}
+	}
+	if _, _, resp := a.dial(fmt.Sprint("port=", freePort(t))); resp.StatusCode != http.StatusBadGateway {
+		t.Errorf("a port where nothing listens: %s", resp.Status)
+	}
+	a.refused(FaultBadRequest, "GET", PathDial+"?port=80", nil)
+}
+
+// Open streams end with the agent.
+func TestDialEndsWithAgent(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, br, resp := a.dial(fmt.Sprint("port=", l.Addr().(*net.TCPAddr).Port))
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(resp.Status)
+	}
+	if err := a.end(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(br); err == nil && len(b) > 0 {
+		t.Errorf("%q", b)
+	}
+}
+
+func TestMeasureDir(t *testing.T) {
+	t.Parallel()
+	dir, other := t.TempDir(), t.TempDir()
+	empty := measureDir(t.Context(), dir)
+	os.WriteFile(dir+"/f", make([]byte, 1<<20), 0o600)
+	os.Link(dir+"/f", dir+"/same")
+	os.WriteFile(other+"/big", make([]byte, 4<<20), 0o600)
+	os.Symlink(other, dir+"/link")
+	s, err := os.Create(dir + "/sparse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Truncate(1 << 30)
+	s.Close()
+	if got := measureDir(t.Context(), dir) - empty; got < 1<<20 || got > 1<<20+64<<10 {
+		t.Errorf("1 MiB with a second name, a link and a hole counts as %d", got)
+	}
+}
+
+func FuzzRequests(f *testing.F) {
+	f.Add("path=a&mode=644", []byte(`{"command":"x","timeout_millis":1}`))
+	f.Add("path=/home/pod/../..&offset=1&limit=2", []byte(`{"action":"start","spec":{"preset":"static","port":1,"name":"a"}}`))
+	f.Add("lines=5&since=2026-01-01T00:00:00Z&grep=x&source=app", []byte(`{"action":"stop"} x`))
+	f.Add("port=80", []byte(`null`))
+	f.Add("path=%00&%gg;", []byte(`{"command":"\u0000"}`))
+	f.Fuzz(func(t *testing.T, query string, body []byte) {
+		if q, err := parseWrite(query); err == nil {
+			checkFuzzedPath(t, q.Path)
+			if q.Mode != nil && *q.Mode > 0o777 {
+				t.Errorf("mode %o", *q.Mode)
+			}
+		}
+		if q, err := parseRead(query); err == nil {
+			checkFuzzedPath(t, q.Path)
+			if q.Offset < 0 || q.Limit < 1 || q.Limit > MaxRead {
+				t.Errorf("%+v", q)
+			}
+		}
+		if q, err := parseDir(query); err == nil {
+			checkFuzzedPath(t, q.Path)
+		}
+		if q, err := parseLogs(query); err == nil && (q.Lines < 1 || q.Lines > MaxLines || len(q.Grep) > maxGrep) {
+			t.Errorf("%+v", q)
+		}
+		if p, err := parsePort(query); err == nil && (p < 1 || p > 65535) {
+			t.Errorf("port %d", p)
+		}
+		if r, err := parseExec(body); err == nil {
+			if strings.ContainsRune(r.Command, 0) || r.TimeoutMillis < 1 || r.MaxOutput < 0 {
+				t.Errorf("%+v", r)
+			}
+			checkFuzzedPath(t, r.Dir)
+		}
+		if r, err := parseApp(body); err == nil && r.Action != actionStop && (r.Spec == nil || r.Spec.Port < 1 || !isLabel(r.Spec.Name)) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// checkFuzzedPath holds that an accepted path is absolute and clean, and that
+// what locate accepts is below an allowed folder.
+func checkFuzzedPath(t *testing.T, p string) {
+	clean, err := cleanPath(p)
+	if err != nil || !strings.HasPrefix(clean, "/") || strings.Contains(clean+"/", "/../") || strings.ContainsRune(clean, 0) {
+		t.Errorf("%q became %q, %v", p, clean, err)
+	}
+	f := &folders{home: &place{base: podHome}, tmp: &place{base: podTmp}}
+	if s, err := f.locate(clean); err == nil && (s.rel == "" || strings.HasPrefix(s.rel, "/") || strings.HasPrefix(s.rel, "..") && (s.rel == ".." || s.rel[2] == '/')) {
+		t.Errorf("%q is located at %q", p, s.rel)
+	}
+}
+
+func FuzzSiteName(f *testing.F) {
+	for _, s := range []string{"/", "/a/b.html", "/../x", "/.git/config", "/.well-known/x", "/a/.env", "//evil.example/", "/a/./b", "/%2e"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		name, ok := siteName(s)
+		if !ok {
+			return
+		}
+		for i, part := range strings.Split(name, "/") {
+			if strings.HasPrefix(part, ".") && !(i == 0 && part == ".well-known") {
+				t.Errorf("%q may be served as %q", s, name)
+			}
+		}
+		if strings.HasPrefix(name, "/") {
+			t.Errorf("%q became absolute: %q", s, name)
+		}
+	})
+}

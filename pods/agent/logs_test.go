@@ -1,0 +1,246 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+func testLogs(t *testing.T) (*logs, *time.Time) {
+	t.Helper()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	l, err := openLogs(t.TempDir(), func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return l, &now
+}
+
+func texts(lines []LogLine) string {
+	var out []string
+	for _, l := range lines {
+		out = append(out, l.Text)
+	}
+	return strings.Join(out, "|")
+}
+
+func TestLogsFind(t *testing.T) {
+	t.Parallel()
+	l, now := testLogs(t)
+	begin := *now
+	l.add(sourceApp, "stdout", "one", "two")
+	*now = begin.Add(time.Minute)
+	l.add(sourceApp, "stderr", "three\tthree")
+	l.add(sourceInstall, "stdout", "four")
+	*now = begin.Add(2 * time.Minute)
+	l.remark("five")
+	for _, c := range []struct {
+		q    logQuery
+		want string
+	}{
+		{logQuery{Lines: 100}, "one|two|three\tthree|four|five"},
+		{logQuery{Lines: 2}, "four|five"},
+		{logQuery{Lines: 2, Source: sourceApp}, "two|three\tthree"},
+		{logQuery{Lines: 9, Since: begin.Add(time.Minute)}, "three\tthree|four|five"},
+		{logQuery{Lines: 9, Grep: "hree\tt"}, "three\tthree"},
+		{logQuery{Lines: 9, Grep: "o"}, "one|two|four"},
+		{logQuery{Lines: 1, Grep: "o"}, "four"},
+		{logQuery{Lines: 9, Source: sourceAgent}, "five"},
+		{logQuery{Lines: 9, Grep: ".*"}, ""},
+	} {
+		if got := texts(l.find(c.q)); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.q, got, c.want)
+		}
+	}
+	got := l.find(logQuery{Lines: 1, Grep: "three"})[0]
+	if want := (LogLine{begin.Add(time.Minute), sourceApp, "stderr", "three\tthree"}); got != want {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Logs stay through restarts, and stay within their bound.
+func TestLogsRotate(t *testing.T) {
+	t.Parallel()
+	l, now := testLogs(t)
+	line := strings.Repeat("x", 1000)
+	const n = 15000
+	for i := range n {
+		*now = now.Add(10 * time.Millisecond)
+		l.add(sourceApp, "stdout", fmt.Sprint(i, line))
+	}
+	l.Close()
+	var size int64
+	files, _ := filepath.Glob(filepath.Join(l.dir, "*"))
+	for _, f := range files {
+		info, err := os.Stat(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += info.Size()
+	}
+	if size > maxSegments*segmentBytes || size < 8*segmentBytes {
+		t.Errorf("%d bytes in %d files", size, len(files))
+	}
+	again, err := openLogs(l.dir, l.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	again.add(sourceApp, "stdout", "after the restart")
+	if got := again.find(logQuery{Lines: 2}); len(got) != 2 || !strings.HasPrefix(got[0].Text, fmt.Sprint(n-1)) || got[1].Text != "after the restart" {
+		t.Errorf("%.100q", texts(got))
+	}
+	if got := again.find(logQuery{Lines: MaxLines}); len(got) != MaxLines {
+		t.Errorf("%d lines", len(got))
+	}
+}
+
+// Many short lives of the agent must not add up to ever more files.
+func TestLogsOfManyStarts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for i := range 100 {
+		l, err := openLogs(dir, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.remark("start %d", i)
+		l.Close()
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "*"))
+	if len(files) > 4*maxSegments+1 {
+		t.Errorf("%d files", len(files))
+	}
+}
+
+func TestLogsDamaged(t *testing.T) {
+	t.Parallel()
+	l, _ := testLogs(t)
+	l.add(sourceApp, "stdout", "good")
+	l.Close()
+	junk := "\x00\x00garbage\n1\tapp\n99\tapp\tstdout\tx\xffy\nabc\tapp\tstdout\tbad time\n5\tevil\tstdout\tx\n\n123456\tapp\tstd"
+	if err := os.WriteFile(l.path(l.number+1), []byte(junk), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	os.Mkdir(l.path(l.number+2), 0o700)
+	os.Symlink("/etc/passwd", l.path(l.number+3))
+	again, err := openLogs(l.dir, l.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	again.add(sourceApp, "stdout", "new")
+	if got := texts(again.find(logQuery{Lines: 100})); got != "good|x\uFFFDy|new" {
+		t.Errorf("%q", got)
+	}
+}
+
+// The app may delete what it likes; the log goes on.
+func TestLogsSurviveTheApp(t *testing.T) {
+	t.Parallel()
+	l, now := testLogs(t)
+	l.add(sourceApp, "stdout", "lost")
+	os.RemoveAll(l.dir)
+	l.find(logQuery{Lines: 10})
+	big := strings.Repeat("y", 1<<19)
+	for range 4 {
+		*now = now.Add(time.Second)
+		l.add(sourceApp, "stdout", big)
+	}
+	if got := len(l.find(logQuery{Lines: 10})); got != 0 {
+		t.Errorf("%d lines without a folder", got)
+	}
+}
+
+func TestLogsRate(t *testing.T) {
+	t.Parallel()
+	l, now := testLogs(t)
+	line := strings.Repeat("z", 8000)
+	for range 2000 {
+		l.add(sourceApp, "stdout", line)
+	}
+	l.remark("important")
+	*now = now.Add(time.Second)
+	l.add(sourceApp, "stdout", "calm again")
+	got := texts(l.find(logQuery{Lines: 3}))
+	if !strings.HasPrefix(got, "important|") || !strings.Contains(got, "bytes of output were dropped") || !strings.HasSuffix(got, "|calm again") {
+		t.Errorf("%.200q", got)
+	}
+}
+
+func TestSplitter(t *testing.T) {
+	t.Parallel()
+	var s splitter
+	var got []string
+	for _, b := range []string{"a\nb", "c\r\n\n", "d", "", "e"} {
+		got = append(got, s.feed([]byte(b))...)
+	}
+	got = append(got, s.flush()...)
+	if strings.Join(got, "|") != "a|bc||de" {
+		t.Errorf("%q", got)
+	}
+	if s.flush() != nil {
+		t.Error("a second flush has something")
+	}
+}
+
+func FuzzSplitter(f *testing.F) {
+	f.Add([]byte("a\nb\r\n"), 3)
+	f.Add([]byte(strings.Repeat("é", MaxLineBytes)), 1000)
+	f.Add([]byte(strings.Repeat("\xbf", 3*MaxLineBytes)+"\n"), 7)
+	f.Fuzz(func(t *testing.T, b []byte, step int) {
+		var s splitter
+		var lines []string
+		step = max(1, step)
+		for rest := b; len(rest) > 0; {
+			n := min(step, len(rest))
+			lines = append(lines, s.feed(rest[:n])...)
+			rest = rest[n:]
+		}
+		lines = append(lines, s.flush()...)
+		for _, l := range lines {
+			if len(l) > MaxLineBytes || strings.Contains(l, "\n") {
+				t.Errorf("a line of %d bytes", len(l))
+			}
+			if utf8.Valid(b) && !utf8.ValidString(l) {
+				t.Errorf("a character was cut in %q", l)
+			}
+		}
+		all := func(s string) string { return strings.NewReplacer("\n", "", "\r", "").Replace(s) }
+		if got, want := all(strings.Join(lines, "")), all(string(b)); got != want {
+			t.Errorf("got %q of %q", got, want)
+		}
+	})
+}
+
+func FuzzParseLine(f *testing.F) {
+	f.Add([]byte("1772366400000000000\tapp\tstdout\thello"))
+	f.Add([]byte("\t\t\t"))
+	f.Add([]byte("-1\tagent\tstderr\t\xff"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, ok := parseLine(b)
+		if !ok {
+			return
+		}
+		again, ok := parseLine(appendLine(nil, l.Time, l.Source, l.Stream, l.Text)[:len(appendLine(nil, l.Time, l.Source, l.Stream, l.Text))-1])
+		if len(l.Text) <= MaxLineBytes && !strings.Contains(l.Text, "\n") && (!ok || again != l) {
+			t.Errorf("%+v became %+v", l, again)
+		}
+	})
+}
+
+func TestLogsRequest(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	if got := ask[[]LogLine](a, "GET", PathLogs, nil); got == nil || len(got) != 0 {
+		t.Errorf("fresh logs: %v", got)
+	}
+	for _, q := range []string{"lines=0", "lines=1001", "lines=x", "since=yesterday", "source=kernel", "grep=" + strings.Repeat("x", 1001), "x=1", "lines=1&lines=2"} {
+		a.refused(FaultBadRequest, "GET", PathLogs+"?"+q, nil)
+	}
+}

@@ -1,0 +1,254 @@
+package agent
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func site(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "app")
+	os.MkdirAll(dir, 0o755)
+	for name, content := range files {
+		p := filepath.Join(dir, name)
+		os.MkdirAll(filepath.Dir(p), 0o755)
+		if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func visit(app, method, target string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "http://pod/", nil)
+	path, query, _ := strings.Cut(target, "?")
+	r.URL.Path, r.URL.RawQuery = path, query
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	(&fileServer{app: app, log: io.Discard}).ServeHTTP(w, r)
+	return w
+}
+
+func TestFileServer(t *testing.T) {
+	t.Parallel()
+	app := site(t, map[string]string{
+		"index.html": "home", "about.html": "about", "docs/index.html": "docs", "s.css": "css", "m.mjs": "js", "x.unknownext": "?",
+		"404.html": "lost", ".env": "SECRET", ".git/config": "SECRET", "docs/.hidden/f": "SECRET", ".well-known/a.txt": "known",
+		"empty/.keep": "", "public/only.txt": "not the root",
+	})
+	for _, c := range []struct {
+		path, ctype, body string
+		status            int
+	}{
+		{"/", "text/html; charset=utf-8", "home", 200},
+		{"/index.html", "text/html; charset=utf-8", "home", 200},
+		{"/about", "text/html; charset=utf-8", "about", 200},
+		{"/about.html", "text/html; charset=utf-8", "about", 200},
+		{"/docs/", "text/html; charset=utf-8", "docs", 200},
+		{"/docs", "", "", 301},
+		{"/s.css", "text/css; charset=utf-8", "css", 200},
+		{"/m.mjs", "text/javascript; charset=utf-8", "js", 200},
+		{"/x.unknownext", "application/octet-stream", "?", 200},
+		{"/.well-known/a.txt", "text/plain; charset=utf-8", "known", 200},
+		{"/.env", "text/html; charset=utf-8", "lost", 404},
+		{"/.git/config", "text/html; charset=utf-8", "lost", 404},
+		{"/docs/.hidden/f", "text/html; charset=utf-8", "lost", 404},
+		{"/docs/../.env", "text/html; charset=utf-8", "lost", 404},
+		{"/.well-known/../.env", "text/html; charset=utf-8", "lost", 404},
+		{"/empty/", "text/html; charset=utf-8", "lost", 404},
+		{"/absent", "text/html; charset=utf-8", "lost", 404},
+		{"/s.css/", "text/html; charset=utf-8", "lost", 404},
+		{"/a\x00b", "text/html; charset=utf-8", "lost", 404},
+		{"/..\\x", "text/html; charset=utf-8", "lost", 404},
+	} {
+		w := visit(app, "GET", c.path)
+		if c.status == 301 {
+			if w.Code != 301 {
+				t.Errorf("%s: %d", c.path, w.Code)
+			}
+			continue
+		}
+		if w.Code != c.status || w.Body.String() != c.body || w.Header().Get("Content-Type") != c.ctype {
+			t.Errorf("%s: %d %q %q", c.path, w.Code, w.Header().Get("Content-Type"), w.Body)
+		}
+		if w.Header().Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: no nosniff", c.path)
+		}
+	}
+}
+
+func TestFileServerConditionsAndRanges(t *testing.T) {
+	t.Parallel()
+	app := site(t, map[string]string{"f.txt": "0123456789"})
+	first := visit(app, "GET", "/f.txt")
+	tag := first.Header().Get("ETag")
+	if tag == "" || first.Header().Get("Last-Modified") == "" || first.Header().Get("Cache-Control") != "no-cache" {
+		t.Errorf("%v", first.Header())
+	}
+	if w := visit(app, "GET", "/f.txt", "If-None-Match", tag); w.Code != 304 || w.Body.Len() != 0 {
+		t.Errorf("unchanged: %d", w.Code)
+	}
+	if w := visit(app, "GET", "/f.txt", "Range", "bytes=2-4"); w.Code != 206 || w.Body.String() != "234" {
+		t.Errorf("range: %d %q", w.Code, w.Body)
+	}
+	if w := visit(app, "GET", "/f.txt", "Range", "bytes=99-"); w.Code != 416 {
+		t.Errorf("range beyond: %d", w.Code)
+	}
+	if w := visit(app, "HEAD", "/f.txt"); w.Code != 200 || w.Body.Len() != 0 || w.Header().Get("Content-Length") != "10" {
+		t.Errorf("head: %d %v", w.Code, w.Header())
+	}
+	if w := visit(app, "POST", "/f.txt"); w.Code != 405 || w.Header().Get("Allow") == "" {
+		t.Errorf("post: %d", w.Code)
+	}
+	os.WriteFile(filepath.Join(app, "f.txt"), []byte("changed"), 0o644)
+	if w := visit(app, "GET", "/f.txt", "If-None-Match", tag); w.Code != 200 {
+		t.Errorf("changed: %d", w.Code)
+	}
+}
+
+func TestFileServerFolders(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"app first":   {map[string]string{"index.html": "app", "public/index.html": "public"}, "app"},
+		"public":      {map[string]string{"public/index.html": "public", "dist/index.html": "dist"}, "public"},
+		"dist":        {map[string]string{"dist/index.html": "dist", "package.json": "{}"}, "dist"},
+		"no page yet": {map[string]string{"x": ""}, "not found\n"},
+	} {
+		if got := visit(site(t, c.files), "GET", "/").Body.String(); got != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	app := site(t, map[string]string{"dist/index.html": "dist", "secret.txt": "s"})
+	if w := visit(app, "GET", "/../secret.txt"); w.Code != 404 {
+		t.Errorf("above dist: %d", w.Code)
+	}
+}
+
+func TestFileServerStaysInside(t *testing.T) {
+	t.Parallel()
+	app := site(t, map[string]string{"index.html": "home", "real.txt": "real", "d/x.txt": "x"})
+	outside := filepath.Join(filepath.Dir(app), "outside.txt")
+	os.WriteFile(outside, []byte("SECRET"), 0o644)
+	os.Symlink(outside, filepath.Join(app, "abs.txt"))
+	os.Symlink("../outside.txt", filepath.Join(app, "rel.txt"))
+	os.Symlink("..", filepath.Join(app, "up"))
+	os.Symlink("real.txt", filepath.Join(app, "ok.txt"))
+	syscall.Mkfifo(filepath.Join(app, "pipe"), 0o644)
+	for _, p := range []string{"/abs.txt", "/rel.txt", "/up/outside.txt", "/pipe", "/pipe/", "/d"} {
+		if w := visit(app, "GET", p); w.Code != 404 || strings.Contains(w.Body.String(), "SECRET") {
+			t.Errorf("%s: %d %q", p, w.Code, w.Body)
+		}
+	}
+	if w := visit(app, "GET", "/ok.txt"); w.Body.String() != "real" {
+		t.Errorf("a link inside: %d %q", w.Code, w.Body)
+	}
+}
+
+// No path may turn the redirect to a folder into one to another host.
+func TestFileServerRedirect(t *testing.T) {
+	t.Parallel()
+	app := site(t, map[string]string{"index.html": "home", "evil.example/index.html": "x", "a/b/index.html": "y"})
+	for path, want := range map[string]string{
+		"/a/b?q=1": "./b/?q=1", "//evil.example": "./evil.example/", "/a//b": "./b/",
+	} {
+		w := visit(app, "GET", path)
+		if got := w.Header().Get("Location"); w.Code != http.StatusMovedPermanently || got != want {
+			t.Errorf("%s: %d to %q", path, w.Code, got)
+		}
+	}
+}
+
+func TestFileServerLog(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	r := httptest.NewRequest("GET", "http://pod/a%0aGET%20forged?token=secret", nil)
+	(&fileServer{app: site(t, nil), log: &log}).ServeHTTP(httptest.NewRecorder(), r)
+	if got := log.String(); got != "GET \"/a%0aGET%20forged\" 404\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestPlanStart(t *testing.T) {
+	t.Parallel()
+	bin := t.TempDir()
+	for _, tool := range []string{"npm", "node", "python3", "php", "gunicorn", "uvicorn"} {
+		os.WriteFile(filepath.Join(bin, tool), nil, 0o755)
+	}
+	static := "file server of podgate"
+	for _, c := range []struct {
+		preset string
+		files  map[string]string
+		path   string
+		want   string // "" for nothing to start
+	}{
+		{presetStatic, nil, "", static},
+		{presetCommand, map[string]string{"Procfile": "web: ./run --port $PORT"}, "", "./run --port $PORT"},
+		{presetCommand, map[string]string{"Procfile": "\ufeffworker: x\r\n web :  X=1 ./run a:b \r\n"}, "", "X=1 ./run a:b"},
+		{presetCommand, map[string]string{"Procfile": "worker: x", "index.html": ""}, "", ""},
+		{presetCommand, map[string]string{"Procfile": "web: \x00"}, "", ""},
+		{presetCommand, map[string]string{"Procfile": strings.Repeat("#", 70<<10)}, "", ""},
+		{presetCommand, map[string]string{"index.html": ""}, "", static},
+		{presetCommand, nil, "", ""},
+		{presetNode, map[string]string{"Procfile": "web: a", "server.js": ""}, bin, "a"},
+		{presetNode, map[string]string{"package.json": `{"scripts":{"start":"x"}}`, "server.js": ""}, bin, "exec npm start"},
+		{presetNode, map[string]string{"package.json": `{}`, "app.js": "", "index.js": ""}, bin, "exec node app.js"},
+		{presetNode, map[string]string{"package.json": `{`, "app.js": ""}, bin, ""},
+		{presetNode, map[string]string{"index.js": ""}, "", ""},
+		{presetNode, map[string]string{"index.html": ""}, "", static},
+		{presetPython, map[string]string{"app.py": "from flask import Flask\napp = Flask(__name__)\n"}, bin, `exec gunicorn --bind "127.0.0.1:$PORT" app:app`},
+		{presetPython, map[string]string{"main.py": "import fastapi\napplication: X = fastapi.FastAPI()\n"}, bin, `exec uvicorn --host 127.0.0.1 --port "$PORT" main:application`},
+		{presetPython, map[string]string{"main.py": "print(1)"}, bin, "exec python3 main.py"},
+		{presetPython, map[string]string{"main.py": "print(1)"}, "", ""},
+		{presetPHP, map[string]string{"public/index.php": "", "index.php": ""}, bin, `exec php -S "127.0.0.1:$PORT" -t public`},
+		{presetPHP, map[string]string{"index.php": ""}, bin, `exec php -S "127.0.0.1:$PORT"`},
+		{presetPHP, map[string]string{"index.html": ""}, bin, static},
+	} {
+		p, err := planStart(AppSpec{Preset: c.preset}, site(t, c.files), c.path)
+		got := p.String()
+		if err != nil {
+			got = ""
+		}
+		if got != c.want {
+			t.Errorf("%s %.60q: %q, %v; want %q", c.preset, c.files, got, err, c.want)
+		}
+	}
+}
+
+func TestPlanInstall(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ preset, file, want string }{
+		{presetNode, "package.json", "npm install"}, {presetNode, "x", ""}, {presetStatic, "package.json", ""},
+		{presetPython, "requirements.txt", "{ test -x .venv/bin/python || python3 -m venv .venv; } && .venv/bin/python -m pip install -r requirements.txt"},
+		{presetPHP, "composer.json", "composer install --no-interaction"},
+	} {
+		got, err := planInstall(AppSpec{Preset: c.preset}, site(t, map[string]string{c.file: ""}))
+		if err != nil || got != c.want {
+			t.Errorf("%s with %s: %q, %v", c.preset, c.file, got, err)
+		}
+	}
+	if got, _ := planInstall(AppSpec{Preset: presetNode}, site(t, map[string]string{"package.json": "", "package-lock.json": ""})); got != "npm ci" {
+		t.Errorf("with a lock file: %q", got)
+	}
+}
+
+// A Procfile that is a pipe must not hold up a start.
+func TestProcfilePipe(t *testing.T) {
+	t.Parallel()
+	app := site(t, nil)
+	syscall.Mkfifo(filepath.Join(app, procfile), 0o644)
+	if _, err := planStart(AppSpec{Preset: presetCommand}, app, ""); err == nil || !strings.Contains(err.Error(), "Procfile") {
+		t.Errorf("%v", err)
+	}
+}
