@@ -3,6 +3,8 @@ package main
 import (
 	"log/slog"
 	"net/netip"
+
+	"podgate/pods"
 )
 
 // config is everything that can be configured. The toml tags are the keys; a
@@ -66,19 +68,24 @@ var (
 
 // defaultConfig is what podgate does without any configuration.
 func defaultConfig() config {
+	quota := pods.DefaultQuota()
 	return config{
 		Listen:  "localhost:8080",
 		DataDir: "data",
 		OAuth:   oauthConfig{AccessTokenTTL: 30 * day, CodeTTL: 10 * minute, Registration: "open"},
-		Pods:    podsConfig{Domain: "localhost", DefaultRegion: "local", QuotaPods: 20, QuotaMemory: 8 * gibibyte, Limits: "auto"},
+		Pods:    podsConfig{Domain: "localhost", DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: size(quota.Memory), Limits: "auto"},
 		Log:     logConfig{Level: "info", Format: "text"},
 		Regions: []regionConfig{{Name: "local", Runtime: "sandbox"}},
-		Plans: []planConfig{
-			{Name: "small", Memory: 256 * mebibyte, CPUs: 0.5, Disk: 1 * gibibyte, Processes: 256},
-			{Name: "medium", Memory: 512 * mebibyte, CPUs: 1, Disk: 5 * gibibyte, Processes: 256},
-			{Name: "large", Memory: 2 * gibibyte, CPUs: 2, Disk: 20 * gibibyte, Processes: 256},
-		},
+		Plans:   defaultPlans(),
 	}
+}
+
+func defaultPlans() []planConfig {
+	var list []planConfig
+	for _, p := range pods.DefaultPlans() {
+		list = append(list, planConfig{p.Name, size(p.Limits.Memory), p.Limits.CPUs, size(p.Limits.Disk), p.Limits.Processes})
+	}
+	return list
 }
 
 // level is the configured log level. check has proved that it is one.

@@ -180,6 +180,7 @@ func TestFaults(t *testing.T) {
 		"data_dir = \"/data/x\"\n[pods]\nbinds = [\"/data\"]": {"everybody's data"},
 		"region = []":                                         {"region (", "leave the setting out"},
 		"[[region]]\nname = \"local\"\nruntime = \"docker\"\n[[region]]\nname = \"local\"\nruntime = \"sandbox\"": {`region[0].runtime`, `region[1].name`, "there twice"},
+		"[[region]]\nname = \"local\"\nruntime = \"sandbox\"\n[[region]]\nname = \"two\"\nruntime = \"sandbox\"":  {`region[1].runtime`, "leave this region out"},
 		"plan = []":                                     {"plan (", "leave the setting out"},
 		"plan = [3]":                                    {"plan[0]", "not a table"},
 		"[[plan]]\nname = \"Big One\"":                  {"plan[0].name", "plan[0].memory", "plan[0].cpus", "plan[0].disk", "plan[0].processes"},

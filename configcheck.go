@@ -53,6 +53,9 @@ func (s *settings) checkPods(report func(string, error)) {
 		key := fmt.Sprintf("region[%d].", i)
 		report(key+"name", checkName(r.Name, names))
 		report(key+"runtime", oneOf(r.Runtime, runtimes))
+		if i > 0 && r.Runtime == s.Regions[0].Runtime {
+			report(key+"runtime", fmt.Errorf("%q is the runtime of another region already, and both would be this machine; leave this region out", r.Runtime))
+		}
 	}
 	if len(s.Regions) == 0 {
 		report("region", errors.New("there is none; leave the setting out to have one that runs pods on this machine"))

@@ -98,35 +98,26 @@ func byPath(page web.ErrorWriter) web.ErrorWriter {
 const bodyTime = time.Minute
 
 // limitBodyTime keeps a client from holding a connection by sending a body a
-// byte at a time.
+// byte at a time. The answer may take longer: net/http lifts the deadline once
+// the body has arrived.
 func limitBodyTime(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body != nil && r.Body != http.NoBody {
-			c := http.NewResponseController(w)
-			if err := c.SetReadDeadline(time.Now().Add(bodyTime)); err == nil {
-				r.Body = &timedBody{r.Body, c}
-			}
+			// What cannot set a deadline is no connection, so nothing is held.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+			r.Body = timedBody{r.Body}
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// timedBody lifts the deadline when the body has arrived: net/http goes on to
-// read in the background to notice that the client is gone, and a deadline
-// there would end the request.
-type timedBody struct {
-	io.ReadCloser
-	control *http.ResponseController
-}
+// timedBody gives the end of the time words.
+type timedBody struct{ io.ReadCloser }
 
 // Read implements io.Reader.
-func (b *timedBody) Read(p []byte) (int, error) {
+func (b timedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	switch {
-	case errors.Is(err, io.EOF):
-		// A connection that could set a deadline can lift it.
-		_ = b.control.SetReadDeadline(time.Time{})
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = web.Fault(http.StatusRequestTimeout, "timeout", "The request body took too long to arrive. Send it again.", err)
 	}
 	return n, err

@@ -154,7 +154,7 @@ func TestSlowBodies(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ln := newPipeListener()
-		s := &http.Server{Handler: limitBodyTime(testStack().Handle(func(w http.ResponseWriter, r *http.Request) error {
+		slow := func(w http.ResponseWriter, r *http.Request) error {
 			if _, err := io.ReadAll(r.Body); err != nil {
 				return err
 			}
@@ -165,7 +165,9 @@ func TestSlowBodies(t *testing.T) {
 			}
 			_, err := io.WriteString(w, "done")
 			return err
-		}, web.WriteJSONError))}
+		}
+		routes := []web.Route{{Method: http.MethodPost, Path: "/", Handler: slow, Errors: web.WriteJSONError}}
+		s := &http.Server{Handler: newSite(testStack(), &url.URL{Scheme: "http", Host: "x"}, routes, writePage)}
 		go s.Serve(ln)
 		defer s.Close()
 		if status := exchange(t, ln, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"); status != http.StatusOK {

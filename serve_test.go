@@ -33,6 +33,11 @@ func TestServeAnswers(t *testing.T) {
 		{host, "/sign-in", http.StatusOK, "<form"},
 		{host, "/absent", http.StatusNotFound, "<html"},
 		{host, "/.well-known/absent", http.StatusNotFound, `"error":"not_found"`},
+		{host, "/api/mcp", http.StatusUnauthorized, "unauthorized"},
+		{host, "/api/mcp/", http.StatusUnauthorized, "unauthorized"},
+		{host, "/.well-known/oauth-protected-resource/api/mcp", http.StatusOK, `"` + s.Issuer + `/api/mcp"`},
+		{host, "/.well-known/oauth-authorization-server", http.StatusOK, `"issuer": "` + s.Issuer + `"`},
+		{"absent." + host, "/", http.StatusNotFound, ""},
 		{"evil.example", "/sign-in", http.StatusMisdirectedRequest, s.Issuer},
 		{"evil.example", "/api/mcp", http.StatusMisdirectedRequest, s.Issuer},
 		{"0.0.0.0", "/api/mcp", http.StatusMisdirectedRequest, s.Issuer},
@@ -235,6 +240,34 @@ func TestOpenDataFolderIsRemarkedOn(t *testing.T) {
 	}
 	if s := startServerIn(t, dir); !strings.Contains(s.Log.String(), "chmod 700") {
 		t.Errorf("%s", s.Log)
+	}
+}
+
+// Where pods cannot run the server starts all the same, and says why.
+func TestServeWithoutPods(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "pods"), nil, 0o600); err != nil { // where their folder should be
+		t.Fatal(err)
+	}
+	s := startServerIn(t, dir)
+	if !strings.Contains(s.Stdout.String(), "Pods cannot run in the region local yet. ") || !strings.Contains(s.Log.String(), "pods cannot run here") {
+		t.Errorf("%s%s", s.Stdout, s.Log)
+	}
+	if resp, _ := s.get(strings.TrimPrefix(s.Issuer, "http://"), "/sign-in"); resp.StatusCode != http.StatusOK {
+		t.Errorf("the pages answer %d", resp.StatusCode)
+	}
+}
+
+// Names come from people, and must not steer the terminal of whoever lists them.
+func TestTablesAreHarmless(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	if err := printTable(&out, [][]string{{"NAME"}, {"a\x1b[2Jb\nc\u202ed"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); got != "NAME\na\uFFFD[2Jb\uFFFDc\uFFFDd\n" {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -48,16 +49,12 @@ func (srv *server) openPods(ctx context.Context) error {
 			srv.regions = append(srv.regions, region)
 		}
 	}
-	var plans []pods.Plan
-	for _, p := range conf.Plans {
-		plans = append(plans, pods.Plan{Name: p.Name, Limits: pods.Limits{Memory: int64(p.Memory), CPUs: p.CPUs, Disk: int64(p.Disk), Processes: p.Processes}})
-	}
 	service, err := pods.New(pods.Config{
-		DB: srv.db, Regions: srv.regions, Plans: plans, Quota: pods.Quota{Pods: conf.Pods.QuotaPods, Memory: int64(conf.Pods.QuotaMemory)},
+		DB: srv.db, Regions: srv.regions, Plans: conf.plans(), Quota: pods.Quota{Pods: conf.Pods.QuotaPods, Memory: int64(conf.Pods.QuotaMemory)},
 		URL: srv.podURL(), Log: srv.log, Now: time.Now,
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, closeRegions(srv.regions))
 	}
 	srv.pods = service
 	srv.onStop(service.Close)
@@ -69,8 +66,26 @@ func (srv *server) openPods(ctx context.Context) error {
 	return nil
 }
 
+// closeRegions closes what no service will close.
+func closeRegions(regions []pods.Region) (all error) {
+	for _, r := range regions {
+		if r.Runtime != nil {
+			all = errors.Join(all, r.Runtime.Close())
+		}
+	}
+	return all
+}
+
+func (s *settings) plans() []pods.Plan {
+	var list []pods.Plan
+	for _, p := range s.Plans {
+		list = append(list, pods.Plan{Name: p.Name, Limits: pods.Limits{Memory: int64(p.Memory), CPUs: p.CPUs, Disk: int64(p.Disk), Processes: p.Processes}})
+	}
+	return list
+}
+
 // openRegion opens the runtime of one region. The sandbox is the only kind
-// that the configuration knows.
+// that the configuration knows, and it allows one region of a kind.
 func (srv *server) openRegion(ctx context.Context, c regionConfig) pods.Region {
 	region := pods.Region{Name: c.Name, Kind: c.Runtime}
 	dir, err := filepath.Abs(filepath.Join(srv.settings.DataDir, "pods"))

@@ -50,7 +50,6 @@ func TestOtherUsersAreHungUpOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := &ownListener{ln, slog.New(slog.DiscardHandler)}
-	defer own.Close()
 	served := make(chan error, 1)
 	go func() {
 		conn, err := own.Accept() // passes the stranger over
@@ -66,7 +65,7 @@ func TestOtherUsersAreHungUpOn(t *testing.T) {
 	if n, err := connectAs(0, name); n != 1 || err != nil {
 		t.Errorf("the owner read %d bytes, %v", n, err)
 	}
-	if err := <-served; err != nil {
+	if err := errors.Join(own.Close(), <-served); err != nil {
 		t.Error(err)
 	}
 }
@@ -88,6 +87,9 @@ func connectAs(uid int, name string) (n int, err error) {
 			return
 		}
 		defer unix.Close(fd)
+		if err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10}); err != nil {
+			return
+		}
 		if err = unix.Connect(fd, &unix.SockaddrUnix{Name: name}); err == nil {
 			n, err = unix.Read(fd, make([]byte, 1))
 		}
