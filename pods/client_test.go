@@ -147,6 +147,32 @@ func TestDecodeBoundsAnswers(t *testing.T) {
 	}
 }
 
+func TestClientBoundsLists(t *testing.T) {
+	t.Parallel()
+	list := func(n int) string { return strings.TrimSuffix(strings.Repeat(`{"name":"x"},`, n), ",") }
+	for n, good := range map[int]bool{agent.MaxEntries: true, agent.MaxEntries + 1: false} {
+		c := hostile(t, says("%s", body("200 OK", "application/json", `{"entries":[`+list(n)+`]}`)))
+		if _, err := c.list(t.Context(), "x"); good != (err == nil) || !good && !errors.Is(err, errHostile) {
+			t.Errorf("%d entries: %v", n, err)
+		}
+	}
+	for n, good := range map[int]bool{agent.MaxLines: true, agent.MaxLines + 1: false} {
+		c := hostile(t, says("%s", body("200 OK", "application/json", `[`+list(n)+`]`)))
+		if _, err := c.logs(t.Context(), nil); good != (err == nil) || !good && !errors.Is(err, errHostile) {
+			t.Errorf("%d lines: %v", n, err)
+		}
+	}
+}
+
+func TestReadEventsBoundsOneEvent(t *testing.T) {
+	t.Parallel()
+	endless := &counter{}
+	err := readEvents(endless, 1<<40, func(agent.Event) (bool, error) { return false, nil })
+	if !errors.Is(err, errHostile) || endless.n > 2*maxEventLine {
+		t.Errorf("an event without end: %v after %d bytes", err, endless.n)
+	}
+}
+
 // counter is an endless reader of spaces that counts.
 type counter struct{ n int }
 

@@ -184,6 +184,11 @@ func TestForeignAndAbsentPodsLookTheSame(t *testing.T) {
 			t.Errorf("%s tells them apart: %v", method, texts)
 		}
 	}
+	for method, call := range h.calls(t.Context()) {
+		if err := call(h.ann, "gone"); !errors.Is(err, pods.ErrNotFound) {
+			t.Errorf("%s of her own pod that is being deleted: %v", method, err)
+		}
+	}
 	if p := h.status(t, "hers"); p.Status != "running" {
 		t.Errorf("a stranger changed it: %+v", p)
 	}

@@ -198,7 +198,7 @@ func TestForwardingHeadersAreSetAnew(t *testing.T) {
 		"X_Forwarded_For", "6.6.6.6", "X-Real-IP", "6.6.6.6", "Forwarded", "for=6.6.6.6", "Connection", "X-Hop, X-Forwarded-For", "X-Hop", "1",
 		"Proxy-Authorization", "x", "X-Mine", "stays")
 	want := map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": strings.TrimPrefix(s.URL, "http://"), "X-Forwarded-Proto": "https", "X-Mine": "stays",
-		"X-Forwarded-Prefix": "", "X_Forwarded_For": "", "X-Real-Ip": "", "Forwarded": "", "X-Hop": "", "Proxy-Authorization": "", "Connection": ""}
+		"X-Forwarded-Prefix": "", "X_forwarded_for": "", "X-Real-Ip": "", "Forwarded": "", "X-Hop": "", "Proxy-Authorization": "", "Connection": ""}
 	for name, value := range want {
 		if v := strings.Join(got[name], "|"); v != value {
 			t.Errorf("%s: %q, want %q", name, v, value)
