@@ -31,7 +31,6 @@ func awaitChild(pid int) (int, error) {
 	if pid == 0 {
 		kind = unix.P_ALL
 	}
-
 	var info unix.Siginfo
 	if err := unix.Waitid(kind, pid, &info, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		return 0, err
