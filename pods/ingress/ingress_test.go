@@ -559,34 +559,3 @@ func TestOnePodCannotHoldAllRequests(t *testing.T) {
 		t.Errorf("afterwards %d", res.StatusCode)
 	}
 }
-
-func TestNameOf(t *testing.T) {
-	t.Parallel()
-	for host, want := range map[string]string{
-		"shop.localhost": "shop", "shop.localhost:8080": "shop", "SHOP.LocalHost": "shop", "shop.localhost.": "shop", "1.localhost": "1",
-		"localhost": "", "localhost:8080": "", "a.b.localhost": "", ".localhost": "", "-a.localhost": "", "xlocalhost": "", "shop.localhost.evil": "",
-		"shop.localhost:8080:1": "", "[::1]:80": "", "": "", "sh op.localhost": "", "shop\x00.localhost": "", strings.Repeat("x", 64) + ".localhost": "",
-	} {
-		if got, ok := ingress.NameOf(host, "localhost"); got != want || ok != (want != "") {
-			t.Errorf("%q: %q %v, want %q", host, got, ok, want)
-		}
-	}
-	if name, ok := ingress.NameOf("shop.", ""); ok {
-		t.Errorf("without a domain %q", name)
-	}
-}
-
-func FuzzNameOf(f *testing.F) {
-	f.Add("shop.localhost:8080", "localhost")
-	f.Add("a.b.localhost.", "localhost")
-	f.Add("[::1]:1", "x")
-	f.Fuzz(func(t *testing.T, host, domain string) {
-		name, ok := ingress.NameOf(host, domain)
-		if !ok {
-			return
-		}
-		if len(name) > 63 || strings.ContainsAny(name, "./:\\ \x00") || name != strings.ToLower(name) {
-			t.Errorf("%q under %q: %q", host, domain, name)
-		}
-	})
-}
