@@ -267,6 +267,22 @@ var attempts = []attempt{
 		_, err := os.ReadFile("/proc/self/cwd/../../../../../.." + h.file)
 		return err
 	}, absent},
+	{"the host's root", hostRoot, absent},
+	{"shared memory of the host", func(host) error {
+		if b, err := os.ReadFile("/proc/sysvipc/shm"); err != nil || strings.Count(string(b), "\n") > 1 {
+			return err
+		}
+		return unix.ENOENT
+	}, absent},
+	{"groups of the host", func(host) error {
+		b, err := os.ReadFile("/proc/self/cgroup")
+		for line := range strings.Lines(string(b)) {
+			if !strings.HasSuffix(line, ":/\n") {
+				return err
+			}
+		}
+		return unix.ENOENT
+	}, absent},
 	{"homes of others", func(host) error {
 		entries, err := os.ReadDir("/home")
 		if err != nil || len(entries) != 1 {
@@ -336,6 +352,21 @@ func keepsUser(path string) error {
 		return fmt.Errorf("%s runs as another user", path)
 	}
 	return nil
+}
+
+// hostRoot looks for anything in the root that a pod does not have.
+func hostRoot(host) error {
+	known := []string{"bin", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "mnt", "opt", "proc", "root", "run", "sbin", "srv", "tmp", "usr", "var"}
+	entries, err := os.ReadDir("/")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !slices.Contains(known, e.Name()) {
+			return nil
+		}
+	}
+	return unix.ENOENT
 }
 
 // leakedDescriptors looks at what this process was started with.
@@ -443,6 +474,17 @@ func TestPodHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer abstract.Close()
+	// A library in the server that forgets close-on-exec.
+	leak, err := unix.FcntlInt(os.Stdin.Fd(), unix.F_DUPFD, 300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(leak)
+	shared, err := unix.SysvShmGet(unix.IPC_PRIVATE, 4096, unix.IPC_CREAT|0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.SysvShmCtl(shared, unix.IPC_RMID, nil)
 	// Without limits: the race detector reserves more address space than any
 	// plan has memory.
 	r := open(t, Config{Binds: []string{bin}, LimitsMode: LimitsOff})
@@ -465,6 +507,11 @@ func TestPodPrivileges(t *testing.T) {
 	r := open(t, Config{})
 	start(t, r, "a", limits)
 	got := command(t, r, "a", `sleep 60 & for s in /proc/[0-9]*/status; do echo "== $s"; cat $s; done; kill %1 2>/dev/null; kill $!`)
+	for line := range strings.Lines(command(t, r, "a", "cat /proc/self/cgroup").stdout) {
+		if !strings.HasSuffix(line, ":/\n") {
+			t.Errorf("the pod sees its place among the host's groups: %s", line)
+		}
+	}
 	processes := strings.Split(got.stdout, "== ")[1:]
 	if len(processes) < 3 {
 		t.Fatalf("%d processes: %+v", len(processes), got)

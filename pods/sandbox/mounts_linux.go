@@ -288,7 +288,7 @@ func closeRoot() error {
 			return fail(stepProc, err)
 		}
 	}
-	if err := os.Remove("/.host"); err != nil && !errors.Is(err, unix.EBUSY) {
+	if err := os.Remove("/.host"); err != nil {
 		return fail(stepFiles, err)
 	}
 	for _, path := range []string{"/", "/dev"} {
