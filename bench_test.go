@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// post sends one MCP request over a kept connection and drops the answer.
+func post(b *testing.B, client *http.Client, address, token, body string) {
+	req, err := http.NewRequest(http.MethodPost, address, strings.NewReader(body))
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	req.Header.Set("Mcp-Protocol-Version", "2025-11-25")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK || bytes.Contains(answer, []byte(`"isError":true`)) {
+		b.Fatalf("%d %v %s", resp.StatusCode, err, answer)
+	}
+}
+
+func toolCall(tool, arguments string) string {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,"arguments":%s}}`, tool, arguments)
+}
+
+// BenchmarkListPods compares an authenticated tools/call list_pods with the
+// bare SDK: one trivial tool, no sign-in, the same transport and options.
+func BenchmarkListPods(b *testing.B) {
+	b.Run("podgate", func(b *testing.B) {
+		srv := startServer(b, "[log]\nlevel = \"warn\"")
+		c := connect(b, srv, setUp(b, srv), connectOptions{})
+		client := &http.Client{Transport: &http.Transport{}}
+		defer client.CloseIdleConnections()
+		for b.Loop() {
+			post(b, client, srv.URL+"/api/mcp", c.wire.token(), toolCall("list_pods", "{}"))
+		}
+	})
+	b.Run("bare", func(b *testing.B) {
+		s := sdk.NewServer(&sdk.Implementation{Name: "bare", Version: "1"}, nil)
+		type output struct {
+			Answer string `json:"answer"`
+		}
+		sdk.AddTool(s, &sdk.Tool{Name: "hello"}, func(context.Context, *sdk.CallToolRequest, struct{}) (*sdk.CallToolResult, output, error) {
+			return nil, output{"hello"}, nil
+		})
+		srv := httptest.NewServer(sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return s }, &sdk.StreamableHTTPOptions{Stateless: true, JSONResponse: true}))
+		defer srv.Close()
+		client := &http.Client{Transport: &http.Transport{}}
+		defer client.CloseIdleConnections()
+		for b.Loop() {
+			post(b, client, srv.URL, "", toolCall("hello", "{}"))
+		}
+	})
+}
+
+// BenchmarkExec compares a command that does nothing, through MCP, the agent
+// and the sandbox, with the same command started by this process.
+func BenchmarkExec(b *testing.B) {
+	b.Run("podgate", func(b *testing.B) {
+		srv := startServer(b, "[log]\nlevel = \"warn\"")
+		needSandbox(b, srv)
+		c := connect(b, srv, setUp(b, srv), connectOptions{})
+		c.call(b, "create_pod", args{"name": "bench", "preset": "static"})
+		client := &http.Client{Transport: &http.Transport{}}
+		defer client.CloseIdleConnections()
+		for b.Loop() {
+			post(b, client, srv.URL+"/api/mcp", c.wire.token(), toolCall("exec_command", `{"name":"bench","command":":"}`))
+		}
+	})
+	b.Run("bare", func(b *testing.B) {
+		for b.Loop() {
+			if err := exec.Command("/bin/sh", "-c", ":").Run(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkCreatePod measures create_pod until its welcome page answers, and
+// the deletion.
+func BenchmarkCreatePod(b *testing.B) {
+	srv := startServer(b, "[log]\nlevel = \"warn\"")
+	needSandbox(b, srv)
+	c := connect(b, srv, setUp(b, srv), connectOptions{})
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	n := 0
+	for b.Loop() {
+		n++
+		post(b, client, srv.URL+"/api/mcp", c.wire.token(), toolCall("create_pod", fmt.Sprintf(`{"name":"bench-%d","preset":"static"}`, n)))
+		post(b, client, srv.URL+"/api/mcp", c.wire.token(), toolCall("manage_pod", fmt.Sprintf(`{"name":"bench-%d","action":"delete","confirm":"bench-%d"}`, n, n)))
+	}
+}
+
+// buildProgram builds the program as README says and returns its path.
+func buildProgram(b *testing.B) string {
+	b.Helper()
+	path := filepath.Join(b.TempDir(), "podgate")
+	cmd := exec.Command("go", "build", "-o", path, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Skipf("the program cannot be built here: %v\n%s", err, out)
+	}
+	return path
+}
+
+// BenchmarkProgram measures the program from outside: the time from its start
+// to its first answer, what it keeps in memory when nothing happens, and its
+// size. The bare start is that of the same file printing its version.
+func BenchmarkProgram(b *testing.B) {
+	path := buildProgram(b)
+	info, err := os.Stat(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("first answer", func(b *testing.B) {
+		for b.Loop() {
+			p := launch(b, path)
+			p.end(b)
+		}
+		b.ReportMetric(float64(info.Size())/(1<<20), "MiB-file")
+	})
+	b.Run("bare start", func(b *testing.B) {
+		for b.Loop() {
+			if err := exec.Command(path, "version").Run(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("idle memory", func(b *testing.B) {
+		for b.Loop() {
+			p := launch(b, path)
+			time.Sleep(2 * time.Second) // nothing to wait for: idling is what is measured
+			b.ReportMetric(residentMiB(b, p.cmd.Process.Pid), "MiB-resident")
+			p.end(b)
+		}
+	})
+}
+
+type launched struct{ cmd *exec.Cmd }
+
+// launch starts the program with an empty data folder and returns when it has
+// answered a request.
+func launch(b *testing.B, path string) launched {
+	b.Helper()
+	address := "127.0.0.1:" + freePort(b)
+	cmd := exec.Command(path, "--listen", address, "--data", b.TempDir())
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+			resp, err := http.Get("http://" + address + "/.well-known/oauth-protected-resource")
+			if err == nil {
+				resp.Body.Close()
+				return launched{cmd}
+			}
+		}
+		if time.Now().After(deadline) {
+			b.Fatal("no answer")
+		}
+		time.Sleep(time.Millisecond / 2)
+	}
+}
+
+func (l launched) end(b *testing.B) {
+	b.Helper()
+	if err := l.cmd.Process.Signal(os.Interrupt); err != nil {
+		b.Fatal(err)
+	}
+	if err := l.cmd.Wait(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// residentMiB reads VmRSS of a process (proc(5)).
+func residentMiB(b *testing.B, pid int) float64 {
+	b.Helper()
+	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		b.Skip("memory is read from /proc, which this system does not have")
+	}
+	for line := range strings.Lines(string(raw)) {
+		if after, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return kib / 1024
+		}
+	}
+	b.Fatal("no VmRSS")
+	return 0
+}
