@@ -1,0 +1,234 @@
+package main
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// mayImport is the direction of imports between our packages: what a package
+// may import of ours. A package that is not here may not exist.
+var mayImport = map[string][]string{
+	"store":              {},
+	"internal/authz":     {"store"},
+	"internal/ratelimit": {},
+	"internal/web":       {"store"},
+	"account":            {"store", "internal/authz", "internal/ratelimit"},
+	"oauth":              {"store", "internal/authz", "internal/ratelimit", "internal/web"},
+	"pods":               {"store", "internal/authz", "pods/agent"},
+	"pods/agent":         {},
+	"pods/sandbox":       {"pods", "pods/agent", "store"},
+	"pods/ingress":       {"pods", "account", "store", "internal/web"},
+	"control":            {"account", "pods", "oauth", "store", "internal/web"},
+	"mcp":                {"pods", "internal/authz", "internal/web", "store"},
+	"ui":                 {"account", "oauth", "pods", "store", "internal/authz", "internal/web"},
+	"": {
+		"account", "control", "internal/authz", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
+	},
+	// For tests only: see testOnly.
+	"internal/webtest": {},
+	"store/storetest":  {"store"},
+	"pods/podstest":    {"pods", "pods/agent", "store", "store/storetest", "internal/authz"},
+}
+
+// testOnly are packages that no program code imports.
+var testOnly = []string{"internal/webtest", "store/storetest", "pods/podstest"}
+
+// notInside are packages of others that some of ours must do without.
+var notInside = map[string][]string{
+	"internal/authz": {"net/http"},
+	"account":        {"net/http", "html/template"},
+	"oauth":          {"html/template"},
+	"store":          {"net/http"},
+}
+
+// bannedImports have no place in the program.
+var bannedImports = map[string]string{
+	"text/template": "html/template escapes",
+	"math/rand":     "crypto/rand cannot be guessed",
+	"math/rand/v2":  "crypto/rand cannot be guessed",
+	"io/ioutil":     "os and io",
+}
+
+// bannedCalls are functions and variables that hide state or an effect. The
+// packages listed may use them, for the reason given.
+var bannedCalls = map[string]map[string]string{
+	"http.DefaultClient":   {},
+	"http.DefaultServeMux": {},
+	"http.HandleFunc":      {},
+	"http.Handle":          {},
+	"fmt.Print":            {},
+	"fmt.Println":          {},
+	"fmt.Printf":           {},
+	"os.Exit": {
+		"": "main", "pods/agent": "child process", "pods/sandbox": "child process",
+	},
+	"time.Now": {
+		"": "wiring", "ui": "default of Config.Now", "account": "default of Config.Now", "pods": "default of Config.Now",
+		"control": "how long a command waits", "mcp": "pace of progress; a span before now in get_logs",
+		"pods/agent": "deadlines of processes and streams", "pods/sandbox": "when a pod was started",
+		"internal/webtest": "test", "pods/podstest": "test",
+	},
+}
+
+const maxLines = 700
+
+// source is one Go file of the tree.
+type source struct {
+	pkg   string // path below the module, "" for main
+	name  string
+	test  bool
+	lines int
+	file  *ast.File
+}
+
+func parseTree(t *testing.T) []source {
+	t.Helper()
+	var all []source
+	set := token.NewFileSet()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") {
+			return err
+		}
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		s, err := parseSource(set, filepath.ToSlash(name), string(raw))
+		all = append(all, s)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func parseSource(set *token.FileSet, name, text string) (source, error) {
+	file, err := parser.ParseFile(set, name, text, parser.ParseComments)
+	pkg := path.Dir(name)
+	if pkg == "." {
+		pkg = ""
+	}
+	return source{pkg: pkg, name: name, test: strings.HasSuffix(name, "_test.go"), lines: strings.Count(text, "\n"), file: file}, err
+}
+
+// faults returns what breaks the layout in one file.
+func (s source) faults() []string {
+	var out []string
+	say := func(format string, args ...any) { out = append(out, s.name+": "+fmt.Sprintf(format, args...)) }
+	if s.lines > maxLines {
+		say("%d lines, more than %d", s.lines, maxLines)
+	}
+	s.importFaults(say)
+	s.callFaults(say)
+	return out
+}
+
+func (s source) importFaults(say func(string, ...any)) {
+	allowed, known := mayImport[s.pkg]
+	if !known {
+		say("package %q is not in the layout", s.pkg)
+	}
+	for _, spec := range s.file.Imports {
+		name, _ := strconv.Unquote(spec.Path.Value) // the parser accepted it
+		if reason, banned := bannedImports[name]; banned && !s.test {
+			say("imports %s; instead: %s", name, reason)
+		}
+		if slices.Contains(notInside[s.pkg], name) && !s.test {
+			say("imports %s, which has no place there", name)
+		}
+		ours, isOurs := strings.CutPrefix(name, "podgate/")
+		if isOurs && !s.test && !slices.Contains(allowed, ours) {
+			say("imports %s against the layout", ours)
+		}
+		if isOurs && !s.test && slices.Contains(testOnly, ours) && !slices.Contains(testOnly, s.pkg) {
+			say("imports %s, which is for tests", ours)
+		}
+	}
+}
+
+func (s source) callFaults(say func(string, ...any)) {
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		sel, ok := n.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		x, ok := sel.X.(*ast.Ident)
+		if !ok {
+			return true
+		}
+		call := x.Name + "." + sel.Sel.Name
+		if packages, banned := bannedCalls[call]; banned && !s.test {
+			if _, excused := packages[s.pkg]; !excused {
+				say("uses %s", call)
+			}
+		}
+		return true
+	})
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) > 0 {
+			return true
+		}
+		if sel, ok := call.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "Skip" {
+			say("skips a test without saying why")
+		}
+		return true
+	})
+}
+
+func TestLayout(t *testing.T) {
+	t.Parallel()
+	documented, seen := map[string]bool{}, map[string]bool{}
+	for _, s := range parseTree(t) {
+		for _, fault := range s.faults() {
+			t.Error(fault)
+		}
+		seen[s.pkg] = true
+		if doc := s.file.Doc; doc != nil && !s.test && len(doc.Text()) > 60 {
+			documented[s.pkg] = true
+		}
+	}
+	for pkg := range mayImport {
+		if !seen[pkg] {
+			t.Errorf("the layout names package %q, which does not exist", pkg)
+		} else if !documented[pkg] {
+			t.Errorf("package %q has no comment that says what it is", pkg)
+		}
+	}
+}
+
+// Each rule finds what it forbids.
+func TestLayoutFindsFaults(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ file, text, want string }{
+		"direction":    {"store/x.go", `package store; import _ "podgate/oauth"`, "imports oauth against"},
+		"stranger":     {"extra/x.go", `package extra`, "not in the layout"},
+		"test package": {"ui/x.go", `package ui; import _ "podgate/store/storetest"`, "which is for tests"},
+		"no HTTP":      {"account/x.go", `package account; import _ "net/http"`, "no place there"},
+		"template":     {"ui/x.go", `package ui; import _ "text/template"`, "html/template escapes"},
+		"clock":        {"oauth/x.go", "package oauth\nimport \"time\"\nvar x = time.Now()", "uses time.Now"},
+		"exit":         {"ui/x.go", "package ui\nimport \"os\"\nfunc f() { os.Exit(1) }", "uses os.Exit"},
+		"client":       {"oauth/x.go", "package oauth\nimport \"net/http\"\nvar c = http.DefaultClient", "uses http.DefaultClient"},
+		"bare skip":    {"store/x_test.go", "package store\nimport \"testing\"\nfunc TestX(t *testing.T) { t.Skip() }", "without saying why"},
+		"long file":    {"store/x.go", "package store\n" + strings.Repeat("//\n", maxLines), "lines, more than"},
+	} {
+		s, err := parseSource(token.NewFileSet(), c.file, c.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(s.faults(), "\n"); !strings.Contains(got, c.want) {
+			t.Errorf("%s: found %q, want %q", name, got, c.want)
+		}
+	}
+}
