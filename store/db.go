@@ -198,3 +198,6 @@ func (db *DB) committed(err error) error {
 	db.generation.Add(1)
 	return err
 }
+
+// Buckets returns the names of all buckets of the current format.
+func Buckets() []string { return bucketNames() }

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"podgate/store"
+)
+
+// documents returns the text of README, CHANGELOG and docs by name.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	names, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, name := range append(names, "README.md", "CHANGELOG.md") {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = string(raw)
+	}
+	return all
+}
+
+var link = regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
+
+func TestLinksBetweenDocuments(t *testing.T) {
+	t.Parallel()
+	checked := 0
+	for name, text := range documents(t) {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			checked++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(name), m[1])); err != nil {
+				t.Errorf("%s: link to %s: %v", name, m[1], err)
+			}
+		}
+	}
+	if checked < 8 {
+		t.Errorf("only %d links were found", checked)
+	}
+}
+
+var testName = regexp.MustCompile(`\b(?:Test|Fuzz|Benchmark)[A-Z][A-Za-z0-9]+\b`)
+
+// Every test that a document names exists.
+func TestNamedTestsExist(t *testing.T) {
+	t.Parallel()
+	exist := map[string]bool{}
+	for _, s := range parseTree(t) {
+		for name := range s.file.Scope.Objects {
+			exist[name] = true
+		}
+	}
+	named := 0
+	for name, text := range documents(t) {
+		for _, test := range testName.FindAllString(text, -1) {
+			named++
+			if !exist[test] {
+				t.Errorf("%s names %s, which does not exist", name, test)
+			}
+		}
+	}
+	if named < 60 {
+		t.Errorf("only %d tests are named", named)
+	}
+}
+
+// The buckets of docs/format.md are those of the store.
+func TestFormatDocument(t *testing.T) {
+	t.Parallel()
+	text := documents(t)["docs/format.md"]
+	described := map[string]bool{}
+	for _, m := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(text, -1) {
+		described[m[1]] = true
+	}
+	buckets := store.Buckets()
+	if len(buckets) < 20 {
+		t.Fatalf("the store has only %d buckets", len(buckets))
+	}
+	for _, bucket := range buckets {
+		if !described[bucket] {
+			t.Errorf("docs/format.md does not describe the bucket %s", bucket)
+		}
+	}
+}
+
+var fenced = regexp.MustCompile("(?s)```sh\n(.*?)```")
+
+// Every command in a document is run: go and git commands as they stand,
+// podgate's own against the built program. serve runs until it is ready.
+func TestDocumentedCommands(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "podgate")
+	ran := 0
+	for name, text := range documents(t) {
+		for _, block := range fenced.FindAllStringSubmatch(text, -1) {
+			for line := range strings.Lines(block[1]) {
+				line = strings.TrimSpace(line)
+				if line == "" || strings.HasPrefix(line, "#") {
+					continue
+				}
+				ran++
+				runDocumented(t, name, line, path)
+			}
+		}
+	}
+	if ran < 4 {
+		t.Errorf("only %d commands were found", ran)
+	}
+}
+
+func runDocumented(t *testing.T, document, line, path string) {
+	t.Helper()
+	words := strings.Fields(line)
+	switch {
+	case line == "go test ./...":
+		return // this run
+	case line == "go build -o podgate .":
+		if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+			t.Errorf("%s: %s: %v\n%s", document, line, err, out)
+		}
+	case line == "./podgate", strings.HasPrefix(line, "./podgate serve"):
+		srv := startServer(t, exampleConfig(t, words)...)
+		if resp, _ := srv.get("localhost", "/.well-known/oauth-protected-resource"); resp.StatusCode != 200 {
+			t.Errorf("%s: %s: %d", document, line, resp.StatusCode)
+		}
+	case words[0] == "./podgate":
+		config := filepath.Join(t.TempDir(), "podgate.toml")
+		if err := os.WriteFile(config, []byte(strings.Join(exampleConfig(t, words), "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for i, w := range words {
+			if w == "--config" {
+				words[i+1] = config
+			}
+		}
+		if code, out, errs := runCommand(words[1:]...); code != exitDone {
+			t.Errorf("%s: %s: %d %s%s", document, line, code, out, errs)
+		}
+	default:
+		t.Errorf("%s: nothing here knows how to run %q", document, line)
+	}
+}
+
+// exampleConfig returns the configuration that README shows when the command
+// uses it, with its data folder moved to the test's.
+func exampleConfig(t *testing.T, words []string) []string {
+	t.Helper()
+	if !strings.Contains(strings.Join(words, " "), "--config") {
+		return nil
+	}
+	_, after, found := strings.Cut(documents(t)["README.md"], "```toml\n")
+	if !found {
+		t.Fatal("README shows no configuration")
+	}
+	text, _, _ := strings.Cut(after, "```")
+	var lines []string
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "data_dir") {
+			lines = append(lines, strings.TrimRight(line, "\n"))
+		}
+	}
+	return lines
+}
