@@ -67,6 +67,7 @@ var faultWords = map[string]error{
 	agent.FaultTooLarge:     ErrTooLarge,
 	agent.FaultNotListening: ErrNotAnswering,
 	agent.FaultNotRunning:   ErrNotAnswering,
+	agent.FaultBusy:         ErrBusy,
 }
 
 // fromAgent words an error of the agent's client.

@@ -1,9 +1,111 @@
 package podstest
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httputil"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"podgate/pods/agent"
 )
 
-func realAgent(ctx context.Context, dir string, l net.Listener) error { return errors.New("not yet") }
+// An agent starts its own binary again for some of its work, and in a test that
+// is the test's binary: without this it would run the tests again.
+func init() { agent.Dispatch() }
+
+// realAgent serves the real agent. Without a network of its own every pod
+// would listen on the same few ports, so a port that the server names is
+// replaced by a free one of this machine on the way.
+func realAgent(ctx context.Context, dir string, l net.Listener) error {
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	inner := newListener()
+	front := &http.Server{Handler: translator(inner, port)}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan error, 1)
+	go func() { served <- front.Serve(l) }()
+	err = agent.Serve(ctx, agent.Config{
+		Home:      filepath.Join(dir, "home"),
+		Tmp:       filepath.Join(dir, "tmp"),
+		LogDir:    filepath.Join(dir, "logs"),
+		GraceStop: 300 * time.Millisecond,
+	}, inner)
+	inner.shut()
+	if cerr := front.Close(); err == nil && !errors.Is(cerr, net.ErrClosed) {
+		err = cerr
+	}
+	<-served
+	return err
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	addr, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0, fmt.Errorf("podstest: listening on %v", l.Addr())
+	}
+	return addr.Port, nil
+}
+
+// translator passes the protocol on to the agent behind inner with its ports
+// replaced.
+func translator(inner *listener, port int) http.Handler {
+	transport := &http.Transport{
+		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return inner.dial(ctx) },
+		DisableCompression: true,
+	}
+	proxy := &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1,
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.URL.Scheme, pr.Out.URL.Host = "http", "agent"
+			translate(pr.Out, port)
+		},
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }, // hang up, as an agent that died does
+		ErrorLog:     slog.NewLogLogger(slog.DiscardHandler, 0),
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// An answer may begin before the end of the request is seen, and must
+		// not be cut off for it.
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		proxy.ServeHTTP(w, r)
+	})
+}
+
+func translate(r *http.Request, port int) {
+	switch r.URL.Path {
+	case agent.PathDial:
+		query := r.URL.Query()
+		query.Set("port", strconv.Itoa(port))
+		r.URL.RawQuery = query.Encode()
+	case agent.PathApp:
+		var req agent.AppRequest
+		raw, err := io.ReadAll(r.Body)
+		if err == nil && json.Unmarshal(raw, &req) == nil && req.Spec != nil {
+			req.Spec.Port = port
+			raw, err = json.Marshal(req)
+		}
+		if err != nil {
+			raw = nil // the agent refuses it
+		}
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+	}
+}
