@@ -53,7 +53,7 @@ func New(cfg Config) (http.Handler, error) {
 	server := e.newServer()
 	pick := func(*http.Request) *sdk.Server { return server }
 	options := sdk.StreamableHTTPOptions{
-		Stateless: true, PropagateRequestCancellation: true,
+		Stateless: true, MaxRequestBodyBytes: maxRequest, PropagateRequestCancellation: true,
 		// Package main refuses foreign Host headers before anything else, and
 		// knows the public name that the SDK would refuse behind a proxy.
 		DisableLocalhostProtection: true,
