@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/jsonschema-go/jsonschema"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -22,20 +23,22 @@ type execInput struct {
 }
 
 type execOutput struct {
-	ExitCode  int     `json:"exit_code" jsonschema:"128 plus the signal's number when killed by one"`
-	Signal    string  `json:"signal,omitempty"`
-	Stdout    string  `json:"stdout"`
-	Stderr    string  `json:"stderr"`
-	CutStdout int64   `json:"cut_stdout,omitempty" jsonschema:"how much is missing from the start of stdout, in characters"`
-	CutStderr int64   `json:"cut_stderr,omitempty" jsonschema:"how much is missing from the start of stderr, in characters"`
-	Seconds   float64 `json:"seconds" jsonschema:"how long it ran"`
+	ExitCode   int     `json:"exit_code" jsonschema:"128 plus the signal's number when killed by one"`
+	Signal     string  `json:"signal,omitempty"`
+	Stdout     string  `json:"stdout"`
+	Stderr     string  `json:"stderr"`
+	CutStdout  int64   `json:"cut_stdout,omitempty" jsonschema:"bytes missing from the start of stdout"`
+	CutStderr  int64   `json:"cut_stderr,omitempty" jsonschema:"bytes missing from the start of stderr"`
+	LostStdout int64   `json:"lost_stdout,omitempty" jsonschema:"bytes missing from the end of stdout, which was too long to be read whole"`
+	LostStderr int64   `json:"lost_stderr,omitempty" jsonschema:"bytes missing from the end of stderr, which was too long to be read whole"`
+	Seconds    float64 `json:"seconds" jsonschema:"how long it ran"`
 }
 
 func (e *endpoint) addExecTool(s *sdk.Server) {
 	longest := float64(pods.MaxExecTimeout / time.Second)
 	add(e, s, tool{
 		name: "exec_command", title: "Run a command", action: authz.Exec, hints: changes(true, false),
-		description: fmt.Sprintf("Runs a shell command in a running pod and answers with exit code, stdout and stderr. It ends with the timeout (at most %.0f s); start servers and long jobs through the app or in the background, not here. Of long output the end is kept.", longest),
+		description: fmt.Sprintf("Runs a shell command in a running pod and answers with exit code, stdout and stderr. There is no terminal and no input, so nothing can be typed in. At the timeout (at most %.0f s) the command and all it started are killed: let the app run servers, and run long jobs in the background with their output in a file. Of long output the end is kept.", longest),
 		refine: func(s *jsonschema.Schema) {
 			podName(s)
 			between(s, "timeout", 1, longest)
@@ -59,18 +62,40 @@ func (e *endpoint) exec(ctx context.Context, r request, in execInput) (answer[ex
 	return answer[execOutput]{text: out.text(), data: out}, nil
 }
 
-// cutExec keeps the end of both streams, within maxOutput together. The pod's
-// agent keeps the start of a stream that is longer still, so what it dropped
-// counts as cut too.
+// cutExec keeps the end of both streams, within maxOutput characters together.
 func cutExec(res pods.ExecResult) execOutput {
-	stdout, stderr := validText(string(res.Stdout)), validText(string(res.Stderr))
-	forOut, forErr := share(stdout, stderr, maxOutput-framing)
-	out := execOutput{ExitCode: res.Code, Signal: res.Signal, Seconds: res.Duration.Seconds()}
-	var cutOut, cutErr int
-	out.Stdout, cutOut = keepEnd(stdout, forOut)
-	out.Stderr, cutErr = keepEnd(stderr, forErr)
-	out.CutStdout, out.CutStderr = int64(cutOut)+res.DroppedStdout, int64(cutErr)+res.DroppedStderr
-	return out
+	stdout, stderr := endOf(res.Stdout, res.DroppedStdout), endOf(res.Stderr, res.DroppedStderr)
+	forOut, forErr := share(stdout.text, stderr.text, maxOutput-framing)
+	stdout.shorten(forOut)
+	stderr.shorten(forErr)
+	return execOutput{
+		ExitCode: res.Code, Signal: res.Signal, Seconds: res.Duration.Seconds(),
+		Stdout: validText(stdout.text), CutStdout: stdout.cut, LostStdout: res.LostStdout,
+		Stderr: validText(stderr.text), CutStderr: stderr.cut, LostStderr: res.LostStderr,
+	}
+}
+
+// ending is the end of a stream of output.
+type ending struct {
+	text string // as it came, so that cut counts the stream's own bytes
+	cut  int64  // bytes before text
+}
+
+// endOf takes what was kept of a stream. If something was dropped before it, it
+// may begin within a character, of which the rest is cut too.
+func endOf(kept []byte, dropped int64) ending {
+	text := kept
+	for i := 0; dropped > 0 && i < utf8.UTFMax-1 && len(text) > 0 && !utf8.RuneStart(text[0]); i++ {
+		text = text[1:]
+	}
+	return ending{string(text), dropped + int64(len(kept)-len(text))}
+}
+
+// shorten keeps the last n characters.
+func (e *ending) shorten(n int) {
+	text, _ := keepEnd(e.text, n)
+	e.cut += int64(len(e.text) - len(text))
+	e.text = text
 }
 
 func (o execOutput) text() string {
@@ -83,24 +108,27 @@ func (o execOutput) text() string {
 
 func (o execOutput) streams() string {
 	var b strings.Builder
-	stream(&b, "stdout", o.Stdout, o.CutStdout)
-	stream(&b, "stderr", o.Stderr, o.CutStderr)
+	stream(&b, "stdout", o.Stdout, o.CutStdout, o.LostStdout)
+	stream(&b, "stderr", o.Stderr, o.CutStderr, o.LostStderr)
 	if b.Len() == 0 {
 		return "(no output)\n"
 	}
 	return b.String()
 }
 
-func stream(b *strings.Builder, name, text string, cut int64) {
-	if text == "" && cut == 0 {
+func stream(b *strings.Builder, name, text string, cut, lost int64) {
+	if text == "" && cut == 0 && lost == 0 {
 		return
 	}
-	fmt.Fprintf(b, "--- %s", name)
+	fmt.Fprintf(b, "--- %s\n", name)
 	if cut > 0 {
-		fmt.Fprintf(b, " (%d characters before this were cut; send long output to a file)", cut)
+		fmt.Fprintf(b, "(%d bytes before this were cut; to have all of it, send the output to a file and use read_file)\n", cut)
 	}
-	fmt.Fprintf(b, "\n%s", text)
+	b.WriteString(text)
 	if !strings.HasSuffix(text, "\n") {
 		b.WriteByte('\n')
+	}
+	if lost > 0 {
+		fmt.Fprintf(b, "(%d bytes after this were lost: of one stream at most %s are read)\n", lost, size(pods.MaxStream))
 	}
 }

@@ -108,14 +108,14 @@ func (e *endpoint) writeFile(ctx context.Context, r request, in writeFileInput) 
 	if in.Encoding == "base64" {
 		var err error
 		if content, err = base64.StdEncoding.DecodeString(in.Content); err != nil {
-			return none, &toolError{"bad input: content is not base64 (the standard alphabet, with padding); or leave encoding out to write text"}
+			return none, badInput("content is not base64 (the standard alphabet, with padding); or leave encoding out to write text")
 		}
 	}
 	var mode uint64
 	if in.Mode != "" {
 		var err error
 		if mode, err = strconv.ParseUint(in.Mode, 8, 32); err != nil {
-			return none, &toolError{"bad input: mode must be three octal digits, such as 0644 or 0755"}
+			return none, badInput("mode must be three octal digits, such as 0644 or 0755")
 		}
 	}
 	info, err := e.cfg.Pods.WriteFile(ctx, r.actor, in.Name, in.Path, content, uint32(mode))

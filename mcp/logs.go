@@ -96,5 +96,5 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil && d > 0 {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, &toolError{"bad input: since must be a time such as 2026-03-01T12:00:00Z or a span such as 10m or 2h"}
+	return time.Time{}, badInput("since must be a time such as 2026-03-01T12:00:00Z or a span such as 10m or 2h")
 }

@@ -184,7 +184,7 @@ func (e *endpoint) managePod(ctx context.Context, r request, in managePodInput) 
 		"start": e.cfg.Pods.Start, "stop": e.cfg.Pods.Stop, "restart": e.cfg.Pods.Restart, "reload": e.cfg.Pods.Reload,
 	}[in.Action]
 	if do == nil {
-		return answer[managePodOutput]{}, &toolError{"bad input: action must be start, stop, restart, reload or delete"}
+		return answer[managePodOutput]{}, badInput("action must be start, stop, restart, reload or delete")
 	}
 	p, err := do(ctx, r.actor, in.Name, r.progress)
 	if err != nil {

@@ -3,22 +3,27 @@ package mcp
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
 	"slices"
 
 	"podgate/internal/authz"
+	"podgate/internal/web"
 	"podgate/store"
 )
 
-// missing returns all scopes that the tool calls in body need, when the actor
-// lacks one of them, and nil otherwise. A connection with every scope, the
-// usual one, does not pay for the look.
-func (e *endpoint) missing(a authz.Actor, body []byte) []store.Scope {
+// missing returns all scopes that the tools called in a body need, when the
+// actor lacks one of them, and nil otherwise. It only makes a refusal
+// friendlier: package pods enforces the scopes.
+func (e *endpoint) missing(a authz.Actor, calls []call) []store.Scope {
 	if hasAll(a, authz.Scopes()) {
 		return nil
 	}
 	var needed []store.Scope
-	for _, name := range calledTools(body) {
-		if scope, ok := e.tools[name]; ok && !slices.Contains(needed, scope) {
+	for _, c := range calls {
+		scope, ok := e.tools[c.Params.Name]
+		if ok && c.Method == "tools/call" && !slices.Contains(needed, scope) {
 			needed = append(needed, scope)
 		}
 	}
@@ -37,7 +42,7 @@ func hasAll(a authz.Actor, scopes []store.Scope) bool {
 	return true
 }
 
-// call is what calledTools wants to know of a JSON-RPC message.
+// call is what is looked at of a JSON-RPC message before the SDK reads it.
 type call struct {
 	Method string `json:"method"`
 	Params struct {
@@ -45,26 +50,48 @@ type call struct {
 	} `json:"params"`
 }
 
-// calledTools returns the names of the tools that a JSON-RPC message, or batch
-// of them, calls. A body that is none of these is left to the SDK to refuse:
-// this look only makes a refusal friendlier, package pods enforces it.
-func calledTools(body []byte) []string {
-	var calls []call
+// maxBatch bounds a batch (revision 2025-03-26), whose calls run side by side.
+const maxBatch = 20
+
+// peek returns the messages in a body, one or a batch of them. What is JSON but
+// no message is left to the SDK to refuse; what is not one JSON value, or too
+// many, is refused here. The SDK would take the first of two values.
+func peek(body []byte) ([]call, error) {
+	calls := make([]call, 1)
+	var into any = &calls[0]
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '[' {
-		if json.Unmarshal(body, &calls) != nil {
-			return nil
-		}
-	} else {
-		calls = make([]call, 1)
-		if json.Unmarshal(body, &calls[0]) != nil {
-			return nil
-		}
+		into = &calls
 	}
-	var names []string
-	for _, c := range calls {
-		if c.Method == "tools/call" {
-			names = append(names, c.Params.Name)
-		}
+	err := json.Unmarshal(body, into)
+	var wrongType *json.UnmarshalTypeError
+	switch {
+	case err != nil && !errors.As(err, &wrongType):
+		return nil, &rpcError{codeParse, "the body is not one JSON value"}
+	case len(calls) > maxBatch:
+		return nil, &rpcError{codeInvalidRequest, fmt.Sprintf("a batch may hold at most %d messages", maxBatch)}
 	}
-	return names
+	return calls, nil
+}
+
+// The codes of JSON-RPC 2.0, section 5.1, that are used here.
+const (
+	codeParse          = -32700
+	codeInvalidRequest = -32600
+)
+
+// rpcError is a refusal of a whole body.
+type rpcError struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+}
+
+func (e *rpcError) Error() string { return e.Message }
+
+// write answers 400 with an error that belongs to no id.
+func (e *rpcError) write(w http.ResponseWriter) {
+	web.WriteJSON(w, http.StatusBadRequest, struct {
+		Version string    `json:"jsonrpc"`
+		ID      any       `json:"id"`
+		Error   *rpcError `json:"error"`
+	}{"2.0", nil, e})
 }

@@ -109,7 +109,13 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		web.WriteJSONError(w, r, web.AsError(err))
 		return
 	}
-	if needed := e.missing(authz.FromContext(r.Context()), body); len(needed) > 0 {
+	calls, err := peek(body)
+	var refused *rpcError
+	if errors.As(err, &refused) {
+		refused.write(w)
+		return
+	}
+	if needed := e.missing(authz.FromContext(r.Context()), calls); len(needed) > 0 {
 		e.cfg.InsufficientScope(w, r, needed)
 		return
 	}
@@ -125,6 +131,9 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > maxRequest {
+		return nil, &http.MaxBytesError{Limit: maxRequest} // before a client sends all of it
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	var tooBig *http.MaxBytesError
 	if err != nil && !errors.As(err, &tooBig) {

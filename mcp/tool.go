@@ -2,8 +2,10 @@ package mcp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/google/jsonschema-go/jsonschema"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -35,35 +37,72 @@ type answer[Out any] struct {
 	data   Out
 }
 
-// add declares a tool on the server. fn's error becomes a tool error.
+// add declares a tool on the server. fn's error becomes a tool error. A wrong
+// declaration panics, which every start of the server would meet.
+//
+// The SDK's own generic AddTool would check every answer against its schema
+// with two more rounds of JSON, and word refused arguments for programmers.
 func add[In, Out any](e *endpoint, s *sdk.Server, t tool, fn func(context.Context, request, In) (answer[Out], error)) {
 	scope, ok := authz.Needs(t.action)
 	if !ok {
 		panic(fmt.Sprintf("mcp: tool %s has the unknown action %q", t.name, t.action))
 	}
 	e.tools[t.name] = scope
-	input, err := jsonschema.For[In](nil)
-	if err != nil {
-		panic(fmt.Sprintf("mcp: tool %s: %v", t.name, err))
-	}
+	input, output := schemaOf[In](t.name), schemaOf[Out](t.name)
 	if t.refine != nil {
 		t.refine(input)
+	}
+	arguments, err := newArguments(input)
+	if err != nil {
+		panic(fmt.Sprintf("mcp: tool %s: %v", t.name, err))
 	}
 	hints := t.hints
 	closed := false // a pod is all that a tool reaches
 	hints.OpenWorldHint = &closed
-	def := &sdk.Tool{Name: t.name, Title: t.title, Description: t.description + " Needs the scope " + string(scope) + ".", Annotations: &hints, InputSchema: input}
-	sdk.AddTool(s, def, func(ctx context.Context, req *sdk.CallToolRequest, in In) (*sdk.CallToolResult, Out, error) {
+	def := &sdk.Tool{
+		Name: t.name, Title: t.title, Description: t.description + " Needs the scope " + string(scope) + ".",
+		Annotations: &hints, InputSchema: input, OutputSchema: output,
+	}
+	s.AddTool(def, func(ctx context.Context, req *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
 		ctx, cancel := withCaller(ctx)
 		defer cancel()
-		p := newReporter(ctx, req)
-		a, err := fn(ctx, request{actor: authz.FromContext(ctx), progress: p.progress()}, in)
+		result, err := run(ctx, arguments, req, fn)
 		if err != nil {
-			var none Out
-			return nil, none, e.public(ctx, t.name, err)
+			result = &sdk.CallToolResult{IsError: true, Content: blocks(e.public(ctx, t.name, err), nil)}
 		}
-		return &sdk.CallToolResult{Content: blocks(a.text, a.blocks)}, a.data, nil
+		return result, nil
 	})
+}
+
+func schemaOf[T any](tool string) *jsonschema.Schema {
+	schema, err := jsonschema.For[T](nil)
+	if err != nil {
+		panic(fmt.Sprintf("mcp: tool %s: %v", tool, err))
+	}
+	return schema
+}
+
+// run is one call of a tool. It makes an error of a panic: the SDK runs tools
+// on goroutines of its own, where one would end the server.
+func run[In, Out any](ctx context.Context, arguments *arguments, req *sdk.CallToolRequest, fn func(context.Context, request, In) (answer[Out], error)) (_ *sdk.CallToolResult, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	var in In
+	if err := arguments.read(req.Params.Arguments, &in); err != nil {
+		return nil, err
+	}
+	a, err := fn(ctx, request{actor: authz.FromContext(ctx), progress: newReporter(ctx, req).progress()}, in)
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(a.data)
+	if err != nil {
+		return nil, err
+	}
+	return &sdk.CallToolResult{Content: blocks(a.text, a.blocks), StructuredContent: json.RawMessage(data)}, nil
 }
 
 func blocks(first string, more []string) []sdk.Content {
@@ -74,41 +113,44 @@ func blocks(first string, more []string) []sdk.Content {
 	return content
 }
 
-// public returns the error as the model may see it: the words of package pods
+// public returns what the model may see of an error: the words of package pods
 // as they are, and of everything else only that it went wrong and the id under
 // which the log tells more.
-func (e *endpoint) public(ctx context.Context, tool string, err error) error {
+func (e *endpoint) public(ctx context.Context, tool string, err error) string {
 	var denied *authz.Denied
 	var shown *toolError
 	switch {
 	case errors.As(err, &shown):
-		return shown
+		return shown.text
 	case pods.IsPublic(err):
-		return errors.New(validText(err.Error()))
+		text, _ := keepStart(validText(err.Error()), maxRefusal)
+		return text
 	case errors.As(err, &denied) && denied.Scope != "":
-		return fmt.Errorf("insufficient scope: this connection may not %s; it needs %s. Reconnect and leave that permission ticked", denied.Action, denied.Scope)
+		return fmt.Sprintf("insufficient scope: this connection may not %s; it needs %s. Reconnect and leave that permission ticked", denied.Action, denied.Scope)
 	case errors.As(err, &denied):
-		return errors.New("not a member of this team: reconnect and choose a team that you belong to")
+		return "not a member of this team: reconnect and choose a team that you belong to"
 	case errors.Is(err, context.Canceled):
-		return errors.New("cancelled: the caller went away before the answer")
+		return "cancelled: the caller went away before the answer"
 	case errors.Is(err, context.DeadlineExceeded):
-		return errors.New("timed out: the pod did not answer in time. Try again, or look at get_pod and get_logs")
+		return "timed out: the pod did not answer in time. Try again, or look at get_pod and get_logs"
 	}
 	id := web.RequestID(ctx)
 	e.cfg.Log.ErrorContext(ctx, "tool failed", "tool", tool, "id", id, "error", err)
-	return fmt.Errorf("internal error: something went wrong on the podgate server. Try again; if it happens again, give its administrator the request id %s", id)
+	return fmt.Sprintf("internal error: something went wrong on the podgate server. Try again; if it happens again, give its administrator the request id %s", id)
 }
+
+// maxRefusal bounds the words of a refusal, in characters: some repeat what
+// they refuse.
+const maxRefusal = 4_000
 
 // toolError is an error that this package words itself.
 type toolError struct{ text string }
 
 func (t *toolError) Error() string { return t.text }
 
-var (
-	readOnly = sdk.ToolAnnotations{ReadOnlyHint: true, IdempotentHint: true}
-)
+var readOnly = sdk.ToolAnnotations{ReadOnlyHint: true, IdempotentHint: true}
 
-// destructive returns hints for a tool that changes things.
+// changes returns hints for a tool that changes things.
 func changes(destroys, idempotent bool) sdk.ToolAnnotations {
 	return sdk.ToolAnnotations{DestructiveHint: &destroys, IdempotentHint: idempotent}
 }

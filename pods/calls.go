@@ -33,6 +33,7 @@ const (
 	MaxExecTimeout = agent.MaxExecTimeout
 	MaxLogLines    = agent.MaxLines
 	MaxFileSize    = agent.MaxFile // bytes
+	MaxStream      = 16 << 20      // bytes that are read of one stream of a command's output
 )
 
 // call finds a pod for an actor and runs do with its agent's client. A pod that
@@ -100,7 +101,7 @@ type ExecRequest struct {
 	Dir       string        // default: the app folder
 	Timeout   time.Duration // 0: 60 s; at most agent.MaxExecTimeout
 	Stdin     []byte
-	MaxOutput int // bytes kept a stream; 0: 100,000
+	MaxOutput int // bytes kept of the end of each stream; 0: 100,000
 }
 
 // ExecResult is how it ended. With ErrTimedOut it holds what was printed.
@@ -108,7 +109,8 @@ type ExecResult struct {
 	Code                         int
 	Signal                       string
 	Stdout, Stderr               []byte
-	DroppedStdout, DroppedStderr int64 // bytes beyond MaxOutput
+	DroppedStdout, DroppedStderr int64 // bytes that came before what was kept
+	LostStdout, LostStderr       int64 // bytes that came after it, of a stream longer than MaxStream
 	Duration                     time.Duration
 }
 
@@ -129,7 +131,7 @@ func (s *Service) Exec(ctx context.Context, a authz.Actor, name string, r ExecRe
 		defer cancel()
 		wire.Env = rec.Env
 		var err error
-		out, err = l.client.exec(ctx, wire, p)
+		out, err = l.client.exec(ctx, wire, r.kept(), p)
 		if errors.Is(err, errExecTime) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return &fault{ErrTimedOut, fmt.Sprintf("it ran for %s and was killed with all it started; give a longer timeout (at most %d s), or run it in the background with its output in a file", limit, agent.MaxExecTimeout/time.Second), err}
 		}
@@ -138,13 +140,18 @@ func (s *Service) Exec(ctx context.Context, a authz.Actor, name string, r ExecRe
 	return out, err
 }
 
+// kept is how many bytes of each stream the caller wants.
+func (r ExecRequest) kept() int {
+	if r.MaxOutput == 0 {
+		return defaultMaxOutput
+	}
+	return r.MaxOutput
+}
+
 // wire checks a request and puts it into the form of the protocol.
 func (r ExecRequest) wire() (agent.ExecRequest, error) {
 	if r.Timeout == 0 {
 		r.Timeout = defaultExecTimeout
-	}
-	if r.MaxOutput == 0 {
-		r.MaxOutput = defaultMaxOutput
 	}
 	switch {
 	case strings.TrimSpace(r.Command) == "":
@@ -165,7 +172,7 @@ func (r ExecRequest) wire() (agent.ExecRequest, error) {
 			return agent.ExecRequest{}, err
 		}
 	}
-	return agent.ExecRequest{Command: r.Command, Dir: r.Dir, Stdin: r.Stdin, TimeoutMillis: millis(r.Timeout), MaxOutput: r.MaxOutput}, nil
+	return agent.ExecRequest{Command: r.Command, Dir: r.Dir, Stdin: r.Stdin, TimeoutMillis: millis(r.Timeout), MaxOutput: MaxStream}, nil
 }
 
 func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }

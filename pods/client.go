@@ -265,9 +265,12 @@ func (c *client) app(ctx context.Context, r agent.AppRequest, p Progress) (agent
 	return state, err
 }
 
-// exec runs a command. The output that came before an error is returned with
-// it. Nothing beyond MaxOutput is kept, whatever the agent sends.
-func (c *client) exec(ctx context.Context, r agent.ExecRequest, p Progress) (ExecResult, error) {
+// exec runs a command and keeps the newest bytes of each stream, at most kept
+// of them: the end of a long output says how it went. The output that came
+// before an error is returned with it. The agent sends at most r.MaxOutput bytes
+// of a stream, and no more is read, whatever it sends.
+func (c *client) exec(ctx context.Context, r agent.ExecRequest, kept int, p Progress) (ExecResult, error) {
+	stdout, stderr := &tail{limit: kept}, &tail{limit: kept}
 	var out ExecResult
 	total := int64(r.MaxOutput)*3 + execSlack
 	err := c.stream(ctx, agent.PathExec, r, total, func(e agent.Event) (bool, error) {
@@ -281,13 +284,15 @@ func (c *client) exec(ctx context.Context, r agent.ExecRequest, p Progress) (Exe
 			}
 			return true, nil
 		case e.Stream == "stderr":
-			out.Stderr, out.DroppedStderr = keep(out.Stderr, e.Data, r.MaxOutput, out.DroppedStderr)
+			stderr.add(e.Data)
 		default:
-			out.Stdout, out.DroppedStdout = keep(out.Stdout, e.Data, r.MaxOutput, out.DroppedStdout)
+			stdout.add(e.Data)
 		}
 		p.say(e.Stream, e.Data)
 		return false, nil
 	})
+	out.Stdout, out.DroppedStdout = stdout.newest()
+	out.Stderr, out.DroppedStderr = stderr.newest()
 	return out, err
 }
 
@@ -296,15 +301,36 @@ var errExecTime = errors.New("the command's time was up")
 
 func (r *ExecResult) end(e *agent.Exit) {
 	r.Code, r.Signal = e.Code, clean(e.Signal, 20)
-	r.DroppedStdout += max(0, e.DroppedStdout)
-	r.DroppedStderr += max(0, e.DroppedStderr)
+	r.LostStdout, r.LostStderr = max(0, e.DroppedStdout), max(0, e.DroppedStderr)
 	r.Duration = time.Duration(max(0, e.Millis)) * time.Millisecond
 }
 
-// keep appends data to kept up to limit bytes and counts what is over.
-func keep(kept, data []byte, limit int, dropped int64) ([]byte, int64) {
-	room := min(limit-len(kept), len(data))
-	return append(kept, data[:room]...), dropped + int64(len(data)-room)
+// tail keeps the newest limit bytes of what is added to it, in at most three
+// times the memory.
+type tail struct {
+	limit   int
+	buf     []byte
+	dropped int64 // bytes that were cut off before buf
+}
+
+func (t *tail) add(data []byte) {
+	t.buf = append(t.buf, data...)
+	if len(t.buf) > 2*t.limit {
+		t.cut()
+	}
+}
+
+func (t *tail) cut() {
+	if over := len(t.buf) - t.limit; over > 0 {
+		t.dropped += int64(over)
+		t.buf = append(t.buf[:0], t.buf[over:]...)
+	}
+}
+
+// newest returns what is kept and how many bytes came before it.
+func (t *tail) newest() ([]byte, int64) {
+	t.cut()
+	return t.buf, t.dropped
 }
 
 // dialPort opens a raw stream to a port of the pod's own loopback address.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -123,7 +124,7 @@ func refuses(t *testing.T, c *client) {
 		"logs": func(ctx context.Context) error { _, err := c.logs(ctx, nil); return err },
 		"read": func(ctx context.Context) error { _, err := c.read(ctx, "x", 0, 1000); return err },
 		"exec": func(ctx context.Context) error {
-			_, err := c.exec(ctx, agent.ExecRequest{Command: "x", MaxOutput: 1000}, nil)
+			_, err := c.exec(ctx, agent.ExecRequest{Command: "x", MaxOutput: 1000}, 1000, nil)
 			return err
 		},
 	}
@@ -181,20 +182,54 @@ func (c *counter) Read(p []byte) (int, error) {
 	return copy(p, strings.Repeat(" ", len(p))), nil
 }
 
-func TestClientBoundsExecOutput(t *testing.T) {
+func TestClientKeepsTheEndOfOutput(t *testing.T) {
 	t.Parallel()
-	chunk := `{"stream":"stdout","data":"` + strings.Repeat("YWFh", 1000) + `"}` + "\n"
-	c := hostile(t, says("HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n%s%s", strings.Repeat(chunk, 20), `{"exit":{"code":3,"signal":"SIG\u202eX","dropped_stdout":-5}}`+"\n"))
+	var events strings.Builder
+	var whole []byte
+	for i := range 2000 {
+		line := fmt.Appendf(nil, "line %d\n", i)
+		whole = append(whole, line...)
+		fmt.Fprintf(&events, `{"stream":"stdout","data":%q}`+"\n", base64.StdEncoding.EncodeToString(line))
+	}
+	events.WriteString(`{"stream":"stderr","data":"c2hvcnQ="}` + "\n")
+	events.WriteString(`{"exit":{"code":3,"signal":"SIG\u202eX","dropped_stdout":-5,"dropped_stderr":70}}` + "\n")
+	c := hostile(t, says("%s", body("200 OK", "application/x-ndjson", events.String())))
 	var heard int
-	out, err := c.exec(t.Context(), agent.ExecRequest{Command: "x", MaxOutput: 5000}, func(_ string, data []byte) { heard += len(data) })
+	out, err := c.exec(t.Context(), agent.ExecRequest{Command: "x", MaxOutput: 1 << 20}, 5000, func(_ string, data []byte) { heard += len(data) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(out.Stdout) != 5000 || out.DroppedStdout != 55_000 || heard != 60_000 {
-		t.Errorf("kept %d, dropped %d, heard %d", len(out.Stdout), out.DroppedStdout, heard)
+	if want := whole[len(whole)-5000:]; !bytes.Equal(out.Stdout, want) || out.DroppedStdout != int64(len(whole)-5000) || out.LostStdout != 0 {
+		t.Errorf("kept %d bytes that end in %.20q, dropped %d, lost %d", len(out.Stdout), out.Stdout[max(0, len(out.Stdout)-20):], out.DroppedStdout, out.LostStdout)
 	}
-	if out.Code != 3 || out.Signal != "SIGX" {
-		t.Errorf("ended with %d %q", out.Code, out.Signal)
+	if string(out.Stderr) != "short" || out.DroppedStderr != 0 || out.LostStderr != 70 {
+		t.Errorf("stderr: kept %q, dropped %d, lost %d", out.Stderr, out.DroppedStderr, out.LostStderr)
+	}
+	if heard != len(whole)+5 || out.Code != 3 || out.Signal != "SIGX" {
+		t.Errorf("heard %d, ended with %d %q", heard, out.Code, out.Signal)
+	}
+}
+
+func TestTail(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []int{0, 1, 7, 64} {
+		for _, chunk := range []int{1, 3, 50, 1000} {
+			kept := &tail{limit: limit}
+			var whole []byte
+			for i := range 40 {
+				part := bytes.Repeat([]byte{byte('a' + i%26)}, chunk)
+				whole = append(whole, part...)
+				kept.add(part)
+				if n := len(kept.buf); n > 2*limit {
+					t.Fatalf("limit %d, chunks of %d: holds %d bytes", limit, chunk, n)
+				}
+			}
+			got, dropped := kept.newest()
+			want := whole[max(0, len(whole)-limit):]
+			if !bytes.Equal(got, want) || dropped != int64(len(whole)-len(want)) {
+				t.Errorf("limit %d, chunks of %d: %q after %d, want %q", limit, chunk, got, dropped, want)
+			}
+		}
 	}
 }
 
@@ -211,7 +246,7 @@ func TestClientBoundsTotalOfStream(t *testing.T) {
 			}
 		}
 	})
-	_, err := c.exec(t.Context(), agent.ExecRequest{Command: "x", MaxOutput: 1000}, nil)
+	_, err := c.exec(t.Context(), agent.ExecRequest{Command: "x", MaxOutput: 1000}, 1000, nil)
 	if !errors.Is(err, errHostile) {
 		t.Fatalf("an endless stream: %v", err)
 	}
@@ -229,7 +264,7 @@ func TestClientCancels(t *testing.T) {
 		_, _ = io.Copy(io.Discard, conn)
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	out, err := c.exec(ctx, agent.ExecRequest{Command: "x", MaxOutput: 1000}, func(string, []byte) { cancel() })
+	out, err := c.exec(ctx, agent.ExecRequest{Command: "x", MaxOutput: 1000}, 1000, func(string, []byte) { cancel() })
 	if !errors.Is(err, context.Canceled) || string(out.Stdout) != "hi" {
 		t.Fatalf("cancelled exec: %v, printed %q", err, out.Stdout)
 	}
@@ -247,7 +282,7 @@ func TestClientUsesConnectionsAgain(t *testing.T) {
 	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, `{"app":"running"}`) })
 	c := newClient(serving(t, mux, &dials))
 	for range 20 {
-		if _, err := c.exec(t.Context(), agent.ExecRequest{Command: "x", MaxOutput: 10}, nil); err != nil {
+		if _, err := c.exec(t.Context(), agent.ExecRequest{Command: "x", MaxOutput: 10}, 10, nil); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.state(t.Context()); err != nil {

@@ -415,7 +415,7 @@ func TestExec(t *testing.T) {
 		}
 	})
 	out, err := h.Exec(t.Context(), h.ann, "shop", pods.ExecRequest{Command: "x", Dir: "sub"}, nil)
-	if err != nil || out.Code != 2 || string(out.Stderr) != "60000 100000 sub" {
+	if err != nil || out.Code != 2 || string(out.Stderr) != fmt.Sprintf("60000 %d sub", pods.MaxStream) {
 		t.Errorf("%+v %v", out, err)
 	}
 	out, err = h.Exec(t.Context(), h.ann, "shop", pods.ExecRequest{Command: "slow", Timeout: time.Second}, nil)

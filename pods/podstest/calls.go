@@ -40,10 +40,14 @@ func testExec(t *testing.T, r pods.Runtime) {
 		t.Errorf("no input: %q %v", out.Stdout, err)
 	}
 	var heard int
-	big := pods.ExecRequest{Command: "head -c 300000 /dev/zero | tr '\\0' x; echo err >&2", MaxOutput: 1000}
+	big := pods.ExecRequest{Command: "head -c 300000 /dev/zero | tr '\\0' x; echo end; echo err >&2", MaxOutput: 1000}
 	out, err = b.Exec(t.Context(), b.actor, "shop", big, func(string, []byte) { heard++ })
-	if err != nil || len(out.Stdout) != 1000 || out.DroppedStdout != 299_000 || string(out.Stderr) != "err\n" || out.Code != 0 || heard == 0 {
+	if err != nil || len(out.Stdout) != 1000 || !bytes.HasSuffix(out.Stdout, []byte("xend\n")) || out.DroppedStdout != 299_004 || out.LostStdout != 0 || string(out.Stderr) != "err\n" || out.Code != 0 || heard == 0 {
 		t.Errorf("much output: kept %d, dropped %d, said %q, heard %d, %v", len(out.Stdout), out.DroppedStdout, out.Stderr, heard, err)
+	}
+	huge := pods.ExecRequest{Command: fmt.Sprintf("head -c %d /dev/zero", pods.MaxStream+5000), MaxOutput: 1000}
+	if out, err = b.Exec(t.Context(), b.actor, "shop", huge, nil); err != nil || len(out.Stdout) != 1000 || out.DroppedStdout != pods.MaxStream-1000 || out.LostStdout != 5000 {
+		t.Errorf("more than is read: kept %d, dropped %d, lost %d, %v", len(out.Stdout), out.DroppedStdout, out.LostStdout, err)
 	}
 	b.prints("shop", "mkdir -p sub/deep")
 	out, err = b.Exec(t.Context(), b.actor, "shop", pods.ExecRequest{Command: "pwd", Dir: "sub/deep"}, nil)

@@ -1,0 +1,206 @@
+package mcp_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/jsonschema-go/jsonschema"
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// toolNames is the fixed order of the tools.
+var toolNames = []string{
+	"create_pod", "exec_command", "get_logs", "get_pod", "list_files", "list_plans", "list_pods", "list_presets", "list_regions",
+	"manage_pod", "read_file", "write_file",
+}
+
+// Every tool does its work for the SDK's own client, in both eras.
+func TestTools(t *testing.T) {
+	t.Parallel()
+	for _, era := range eras {
+		t.Run(era, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			c := b.connect("ann", era)
+			if got := c.InitializeResult().ProtocolVersion; got != era {
+				t.Errorf("speaks %s", got)
+			}
+			walkCatalogue(t, c)
+			walkPod(t, c)
+		})
+	}
+}
+
+func walkCatalogue(t *testing.T, c *client) {
+	presets := c.call("list_presets", nil)["presets"].([]any)
+	if len(presets) != 5 || presets[0].(args)["available"] != true {
+		t.Errorf("list_presets: %v", presets)
+	}
+	plans := c.call("list_plans", nil)["plans"].([]any)
+	if len(plans) != 3 || plans[0].(args)["memory_bytes"] != float64(256<<20) || plans[0].(args)["default"] != true || plans[1].(args)["default"] != false {
+		t.Errorf("list_plans: %v", plans)
+	}
+	regions := c.call("list_regions", nil)["regions"].([]any)
+	if len(regions) != 1 || regions[0].(args)["name"] != "here" || regions[0].(args)["available"] != true {
+		t.Errorf("list_regions: %v", regions)
+	}
+}
+
+func walkPod(t *testing.T, c *client) {
+	if list := c.call("list_pods", nil); len(list["pods"].([]any)) != 0 || list["team"].(args)["slug"] != "ann" {
+		t.Errorf("list_pods at first: %v", list)
+	}
+	pod := c.call("create_pod", args{"name": "shop", "preset": "static", "env": args{"GREETING": "hello"}})
+	if pod["status"] != "running" || pod["url"] != "http://shop.localhost:8080" || pod["plan"] != "small" || pod["region"] != "here" {
+		t.Errorf("create_pod: %v", pod)
+	}
+	if list := fmt.Sprint(c.call("list_pods", nil)["pods"]); !strings.Contains(list, "name:shop") || !strings.Contains(list, "status:running") {
+		t.Errorf("list_pods: %s", list)
+	}
+	wrote := c.call("write_file", args{"name": "shop", "path": "sub/run.sh", "content": "echo \"$GREETING\"\n", "mode": "0755"})
+	if wrote["path"] != "/home/pod/app/sub/run.sh" || wrote["bytes"] != 17.0 || wrote["mode"] != "0755" {
+		t.Errorf("write_file: %v", wrote)
+	}
+	c.call("write_file", args{"name": "shop", "path": "/tmp/b", "content": "AP8=", "encoding": "base64"})
+	if got := c.call("read_file", args{"name": "shop", "path": "/tmp/b"}); got["content"] != "AP8=" || got["encoding"] != "base64" || got["size"] != 2.0 {
+		t.Errorf("read_file of bytes: %v", got)
+	}
+	if got := c.call("read_file", args{"name": "shop", "path": "sub/run.sh", "offset": 5.0, "limit": 11}); got["content"] != `"$GREETING"` || got["cut"] != true || got["next_offset"] != 16.0 {
+		t.Errorf("read_file of a part: %v", got)
+	}
+	if got := fmt.Sprint(c.call("list_files", args{"name": "shop", "path": "sub"})["entries"]); !strings.Contains(got, "mode:0755") || !strings.Contains(got, "name:run.sh") {
+		t.Errorf("list_files: %s", got)
+	}
+	run := c.call("exec_command", args{"name": "shop", "command": "./run.sh; pwd >&2; exit 3", "workdir": "sub", "timeout": 20})
+	if run["exit_code"] != 3.0 || run["stdout"] != "hello\n" || !strings.HasSuffix(run["stderr"].(string), "/app/sub\n") {
+		t.Errorf("exec_command: %v", run)
+	}
+	if got := c.call("get_logs", args{"name": "shop", "source": "agent", "since": "1h", "lines": 5}); len(got["lines"].([]any)) == 0 {
+		t.Errorf("get_logs: %v", got)
+	}
+	managePod(t, c)
+}
+
+func managePod(t *testing.T, c *client) {
+	for _, step := range []struct{ action, status string }{{"restart", "running"}, {"reload", "running"}, {"stop", "stopped"}, {"start", "running"}} {
+		got := c.call("manage_pod", args{"name": "shop", "action": step.action})
+		if pod, _ := got["pod"].(args); pod["status"] != step.status || got["deleted"] != false {
+			t.Errorf("%s: %v", step.action, got)
+		}
+	}
+	pod := c.call("get_pod", args{"name": "shop"})
+	if pod["port"] != 8080.0 || pod["memory_limit_bytes"] != float64(256<<20) || pod["command"] == nil || pod["created"] == nil {
+		t.Errorf("get_pod: %v", pod)
+	}
+	if got := c.call("manage_pod", args{"name": "shop", "action": "delete", "confirm": "shop"}); got["deleted"] != true || got["pod"] != nil {
+		t.Errorf("delete: %v", got)
+	}
+	if words := c.refused("get_pod", args{"name": "shop"}); !strings.HasPrefix(words, "pod not found: ") {
+		t.Errorf("after delete: %s", words)
+	}
+}
+
+// A model sees names, descriptions and schemas and nothing else, so all of them
+// are there, and every answer fits the schema that was promised.
+func TestToolDeclarations(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.pod("shop")
+	c := b.connect("ann", modern)
+	list, err := c.ListTools(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, tool := range list.Tools {
+		names = append(names, tool.Name)
+		checkDeclaration(t, tool)
+		if with, ok := examples[tool.Name]; ok {
+			fits(t, tool, c.call(tool.Name, with))
+		} else {
+			t.Errorf("%s has no example", tool.Name)
+		}
+	}
+	if !slices.Equal(names, toolNames) {
+		t.Errorf("the tools are %q", names)
+	}
+}
+
+// examples are calls that work while there is a pod shop.
+var examples = map[string]args{
+	"list_pods": nil, "list_presets": nil, "list_plans": nil, "list_regions": nil,
+	"get_pod":      {"name": "shop"},
+	"create_pod":   {"name": "second", "preset": "command"},
+	"manage_pod":   {"name": "shop", "action": "restart"},
+	"exec_command": {"name": "shop", "command": "echo a; kill -9 $$"},
+	"write_file":   {"name": "shop", "path": "x", "content": "x"},
+	"read_file":    {"name": "shop", "path": "index.html"},
+	"list_files":   {"name": "shop"},
+	"get_logs":     {"name": "shop"},
+}
+
+func checkDeclaration(t *testing.T, tool *sdk.Tool) {
+	t.Helper()
+	if tool.Title == "" || len(tool.Description) < 40 || !strings.Contains(tool.Description, "pods:") {
+		t.Errorf("%s: title %q, description %q", tool.Name, tool.Title, tool.Description)
+	}
+	a := tool.Annotations
+	if a == nil || a.OpenWorldHint == nil || *a.OpenWorldHint || a.ReadOnlyHint == (a.DestructiveHint != nil) {
+		t.Errorf("%s: annotations %+v", tool.Name, a)
+	}
+	input, ok := tool.InputSchema.(args)
+	if !ok || input["additionalProperties"] != false {
+		t.Fatalf("%s: input schema %v", tool.Name, tool.InputSchema)
+	}
+	properties, _ := input["properties"].(args)
+	for name, p := range properties {
+		if p.(args)["description"] == "" || p.(args)["description"] == nil {
+			t.Errorf("%s: %s is not described", tool.Name, name)
+		}
+	}
+}
+
+func fits(t *testing.T, tool *sdk.Tool, got any) {
+	t.Helper()
+	var schema jsonschema.Schema
+	remarshal(t, tool.OutputSchema, &schema)
+	resolved, err := schema.Resolve(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resolved.Validate(got); err != nil {
+		t.Errorf("%s: the answer is not what the schema promises: %v", tool.Name, err)
+	}
+}
+
+// Two people at once, each in a team of their own: nobody ever acts as the
+// other, whatever the interleaving.
+func TestActorsStayApart(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.person("bob")
+	var all sync.WaitGroup
+	for _, name := range []string{"ann", "bob"} {
+		for _, era := range eras {
+			c := b.connect(name, era)
+			for range 3 {
+				all.Go(func() {
+					for range 15 {
+						res, err := c.CallTool(t.Context(), &sdk.CallToolParams{Name: "list_pods", Arguments: args{}})
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						if slug := res.StructuredContent.(args)["team"].(args)["slug"]; slug != name {
+							t.Errorf("%s acts for team %v", name, slug)
+						}
+					}
+				})
+			}
+		}
+	}
+	all.Wait()
+}

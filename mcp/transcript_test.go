@@ -1,0 +1,173 @@
+package mcp_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+)
+
+var update = flag.Bool("update", false, "write the answers that the server gives into testdata/*.txtar")
+
+// TestTranscripts replays testdata/*.txtar. A file has a comment that names the
+// clause or the client fault it guards, then pairs of «request» and «answer»
+// sections.
+//
+// A request is its method, then headers, an empty line and the body. The
+// headers Content-Type and Accept that clients send are added unless a line
+// names them («Accept:» with nothing sends none). «era: V» adds the version
+// header, and for the stateless revision also Mcp-Method and Mcp-Name as the
+// body has them, and «{meta}» in the body is what that revision wants in
+// _meta. «{N of TEXT}» repeats a text. Answers leave out the headers that
+// stand on all of them.
+func TestTranscripts(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	b := newBench(t)
+	t.Run("files", func(t *testing.T) {
+		for _, path := range files {
+			t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+				t.Parallel()
+				replay(t, b, path)
+			})
+		}
+	})
+}
+
+func replay(t *testing.T, b *bench, path string) {
+	archive, err := txtar.ParseFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(bytes.TrimSpace(archive.Comment)) == 0 {
+		t.Error("the transcript does not say what it guards")
+	}
+	var got string
+	for i, file := range archive.Files {
+		switch name, _, _ := strings.Cut(file.Name, " "); name {
+		case "request":
+			got = exchange(t, b, string(file.Data))
+		case "answer":
+			if want := string(file.Data); got != want && !*update {
+				t.Errorf("%s\n--- got\n%s--- want\n%s", file.Name, got, want)
+			}
+			archive.Files[i].Data = []byte(got)
+		default:
+			t.Fatalf("unknown section %q", file.Name)
+		}
+	}
+	if *update {
+		if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func exchange(t *testing.T, b *bench, text string) string {
+	t.Helper()
+	head, body, _ := strings.Cut(text, "\n\n")
+	body = expand(t, strings.TrimSuffix(body, "\n"))
+	lines := strings.Split(strings.TrimSpace(head), "\n")
+	r, err := http.NewRequestWithContext(t.Context(), lines[0], b.url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json, text/event-stream"}, "Authorization": {"Bearer ann"}}
+	for _, line := range lines[1:] {
+		name, value, _ := strings.Cut(line, ":")
+		switch value = strings.TrimSpace(value); {
+		case name == "era":
+			addEra(r.Header, value, body)
+		case value == "":
+			r.Header.Del(name)
+		default:
+			r.Header.Set(name, value)
+		}
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return describe(res, string(raw))
+}
+
+func addEra(h http.Header, version, body string) {
+	h.Set("Mcp-Protocol-Version", version)
+	if version != modern {
+		return
+	}
+	var m struct {
+		Method string `json:"method"`
+		Params struct {
+			Name string `json:"name"`
+		} `json:"params"`
+	}
+	if json.Unmarshal([]byte(body), &m) == nil {
+		h.Set("Mcp-Method", m.Method)
+	}
+	if m.Params.Name != "" {
+		h.Set("Mcp-Name", m.Params.Name)
+	}
+}
+
+const meta = `"_meta": {"io.modelcontextprotocol/protocolVersion": "` + modern + `", "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"}, "io.modelcontextprotocol/clientCapabilities": {}}`
+
+var repeated = regexp.MustCompile(`\{(\d+) of ([^}]+)\}`)
+
+func expand(t *testing.T, body string) string {
+	body = strings.ReplaceAll(body, "{meta}", meta)
+	return repeated.ReplaceAllStringFunc(body, func(s string) string {
+		m := repeated.FindStringSubmatch(s)
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Repeat(m[2], n)
+	})
+}
+
+func describe(res *http.Response, body string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d\n", res.StatusCode)
+	var names []string
+	for name := range res.Header {
+		if !slices.Contains([]string{"Date", "Content-Length", "X-Request-Id", "X-Content-Type-Options"}, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		fmt.Fprintf(&b, "%s: %s\n", name, strings.Join(res.Header[name], ", "))
+	}
+	if body != "" {
+		b.WriteString("\n" + pretty(body))
+	}
+	return b.String()
+}
+
+func pretty(body string) string {
+	var out bytes.Buffer
+	if json.Indent(&out, []byte(strings.TrimSpace(body)), "", "  ") != nil {
+		return strings.TrimRight(body, "\n") + "\n"
+	}
+	return out.String() + "\n"
+}
