@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -257,39 +256,6 @@ func clone(m args) args {
 	return c
 }
 
-// post sends a body as it is and returns the answer with its body read.
-func (b *bench) post(ctx context.Context, token string, body []byte, header http.Header) (*http.Response, string, error) {
-	b.Helper()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url, bytes.NewReader(body))
-	if err != nil {
-		b.Fatal(err)
-	}
-	r.Header = header.Clone()
-	r.Header.Set("Authorization", "Bearer "+token)
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return nil, "", err
-	}
-	defer res.Body.Close()
-	raw, err := io.ReadAll(res.Body)
-	return res, string(raw), err
-}
-
-// until polls a condition.
-func until(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("never: %s", what)
-		case <-tick.C:
-		}
-	}
-}
 
 // journal is a log to read.
 type journal struct {

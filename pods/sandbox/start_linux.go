@@ -163,7 +163,6 @@ type handover struct {
 	spec         *os.File // ours: write
 	status       *os.File // ours: read
 	stderr       *os.File // ours: read
-	theirs       []*os.File
 	childStderr  *os.File
 	childControl *os.File
 	childSpec    *os.File
