@@ -256,7 +256,6 @@ func clone(m args) args {
 	return c
 }
 
-
 // journal is a log to read.
 type journal struct {
 	mu  sync.Mutex
