@@ -138,7 +138,7 @@ func TestMaxPodsHoldsInParallel(t *testing.T) {
 	if list, err := h.List(t.Context(), a); err != nil || len(list) != 3 {
 		t.Fatalf("%d pods, %v", len(list), err)
 	}
-	wants(t, h.make(a, "web-more"), pods.ErrLimited, "at most 3 pods")
+	wants(t, h.make(a, "web-more"), pods.ErrLimited, "limited to 3")
 	if err := h.Delete(t.Context(), a, "web-old", "web-old"); err != nil {
 		t.Fatal(err)
 	}
