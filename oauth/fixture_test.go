@@ -73,7 +73,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	f.pages = &fakePages{}
 	c := Config{
 		Issuer: testIssuer, DB: storetest.New(t), Pages: f.pages, Log: slog.New(slog.DiscardHandler), Now: f.clock.Now,
-		Docs: "https://docs.example.com/podgate",
+		Docs: "https://docs.example.com/podgate", ClientDocuments: true, fetch: offline(),
 	}
 	c.Sessions = &fakeSessions{db: c.DB, now: c.Now}
 	for _, f := range change {
@@ -146,7 +146,11 @@ func (p *fakePages) Consent(w http.ResponseWriter, _ *http.Request, c Consent) e
 	p.last = c
 	p.mu.Unlock()
 	w.Header().Set("Content-Type", "text/plain")
-	_, _ = fmt.Fprintf(w, "CONSENT %s\nuser: %s\nclient: %q\nhost: %s loopback: %v\nlasts: %v\n", c.Handle, c.User.Email, c.ClientName, c.RedirectHost, c.Loopback, c.AccessTTL)
+	described := ""
+	if c.DocumentHost != "" {
+		described = "described by: " + c.DocumentHost + "\n"
+	}
+	_, _ = fmt.Fprintf(w, "CONSENT %s\nuser: %s\nclient: %q\nhost: %s loopback: %v\n%slasts: %v\n", c.Handle, c.User.Email, c.ClientName, c.RedirectHost, c.Loopback, described, c.AccessTTL)
 	for _, m := range c.Teams {
 		_, _ = fmt.Fprintf(w, "team: %s %s\n", m.Team.ID, m.Role)
 	}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"podgate/internal/web"
@@ -144,6 +143,15 @@ func noRedirectURI(why error, schemes []string) error {
 // second apart and then mix the two up.
 func (s *Server) register(reg registration, addr string, now time.Time) (store.Client, error) {
 	key := reg.key(addr)
+	// The two may also come at once.
+	v, err, _ := s.registering.Do(key.String(), func() (any, error) { return s.registerOnce(reg, key, now) })
+	if err != nil {
+		return store.Client{}, err
+	}
+	return v.(store.Client), nil
+}
+
+func (s *Server) registerOnce(reg registration, key store.Hash, now time.Time) (store.Client, error) {
 	if id, ok := s.recent.get(key, now); ok {
 		if c, err := s.db.Client(id); err == nil {
 			return c, nil
@@ -179,31 +187,3 @@ const (
 	recentTTL  = 5 * time.Minute
 	maxRecents = 1000
 )
-
-// recentClients remembers who registered what in the last minutes. The zero
-// value is ready.
-type recentClients struct {
-	mu      sync.Mutex
-	clients map[store.Hash]recentClient
-}
-
-type recentClient struct {
-	id    store.ClientID
-	since time.Time
-}
-
-func (rc *recentClients) get(key store.Hash, now time.Time) (store.ClientID, bool) {
-	rc.mu.Lock()
-	defer rc.mu.Unlock()
-	c, ok := rc.clients[key]
-	return c.id, ok && now.Sub(c.since) < recentTTL
-}
-
-func (rc *recentClients) put(key store.Hash, id store.ClientID, now time.Time) {
-	rc.mu.Lock()
-	defer rc.mu.Unlock()
-	if rc.clients == nil || len(rc.clients) >= maxRecents {
-		rc.clients = map[store.Hash]recentClient{}
-	}
-	rc.clients[key] = recentClient{id, now}
-}

@@ -10,9 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"podgate/internal/authz"
 	"podgate/internal/ratelimit"
 	"podgate/internal/web"
+	"podgate/internal/webfetch"
 	"podgate/store"
 )
 
@@ -31,12 +34,15 @@ type Config struct {
 	Sessions        Sessions
 	AccessTTL       time.Duration  // of access tokens; 0: 30 days
 	CodeTTL         time.Duration  // of authorization codes; 0: 10 minutes
-	Registration    string         // "open" (also when empty) or "off"
+	Registration    string         // "open" (also when empty), "known" or "off"
+	ClientDocuments bool           // clients may identify themselves by the URL of a metadata document
 	RedirectSchemes []string       // private-use schemes that redirect URIs may have
 	TrustedProxies  []netip.Prefix // whose X-Forwarded-For counts for rate limits
 	Docs            string         // service_documentation; may be empty
 	Log             *slog.Logger
 	Now             func() time.Time
+
+	fetch *webfetch.Fetcher // for tests alone; nil: one that asks the public internet
 }
 
 // Server is the authorization server. It is safe for concurrent use.
@@ -57,7 +63,9 @@ type Server struct {
 	serverMetadata   []byte
 	challenges       challenges
 	limits           limits
-	recent           recentClients
+	documents        *documents
+	recent           *memory[store.Hash, store.ClientID] // who registered what in the last minutes
+	registering      singleflight.Group                  // registrations under way, by the same key
 }
 
 // limits keep one peer from wearing the server out. They are far above what
@@ -87,9 +95,10 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		audience: newAudience(c.Issuer), db: c.DB, pages: c.Pages, sessions: c.Sessions,
 		accessTTL: orDefault(c.AccessTTL, defaultAccessTTL), codeTTL: orDefault(c.CodeTTL, defaultCodeTTL),
-		open: c.Registration != "off", schemes: lowered(c.RedirectSchemes), proxies: c.TrustedProxies,
-		log: c.Log, now: c.Now, limits: newLimits(),
+		open: c.Registration == "" || c.Registration == "open", schemes: lowered(c.RedirectSchemes), proxies: c.TrustedProxies,
+		log: c.Log, now: c.Now, limits: newLimits(), recent: newMemory[store.Hash, store.ClientID](recentTTL, maxRecents),
 	}
+	s.documents = newDocuments(c, hostOf(c.Issuer))
 	s.resourceMetadata = encodeMetadata(s.describeResource(c.Docs))
 	s.serverMetadata = encodeMetadata(s.describeServer(c.Docs))
 	s.challenges = s.newChallenges()
@@ -108,8 +117,8 @@ func (c Config) check() error {
 	if c.AccessTTL < 0 || c.CodeTTL < 0 {
 		fault("lifetimes cannot be negative")
 	}
-	if !slices.Contains([]string{"", "open", "off"}, c.Registration) {
-		fault("registration is %q; write open or off", c.Registration)
+	if !slices.Contains([]string{"", "open", "known", "off"}, c.Registration) {
+		fault("registration is %q; write open, known or off", c.Registration)
 	}
 	for _, scheme := range c.RedirectSchemes {
 		if err := CheckRedirectScheme(scheme); err != nil {
