@@ -111,6 +111,9 @@ func checkRest(q url.Values, ours audience) *refusal {
 // serveAuthorize answers GET /oauth/authorize and GET /authorize: it checks the
 // request, has the person sign in, and shows the consent page, always.
 func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
+	if err := s.limitVisits(r); err != nil {
+		return err
+	}
 	q, err := parseQuery(r.URL.RawQuery)
 	if err != nil {
 		return err
@@ -168,7 +171,7 @@ func (s *Server) prove(r *http.Request, a authorization, signedIn bool) (store.C
 // [documents.client].
 func (s *Server) client(r *http.Request, id store.ClientID, signedIn bool) (store.Client, error) {
 	if isClientURL(id) {
-		return s.documents.client(r.Context(), id, web.AddrKey(web.ClientAddr(r, s.proxies)), signedIn)
+		return s.documents.client(r.Context(), id, s.addrKey(r), signedIn)
 	}
 	client, err := s.db.Client(id)
 	if errors.Is(err, store.ErrNotFound) {

@@ -13,8 +13,13 @@ import (
 	"podgate/store"
 )
 
-// maxRedirectURIs bounds the redirect URIs of one client.
-const maxRedirectURIs = 10
+const (
+	// maxRedirectURIs bounds the redirect URIs of one client.
+	maxRedirectURIs = 10
+	// maxRedirectURISize bounds their characters together, because anybody can
+	// register. Real clients need a tenth of it.
+	maxRedirectURISize = 2048
+)
 
 // registration is what is kept of a registration request.
 type registration struct {
@@ -41,7 +46,7 @@ func (s *Server) handleRegister(w http.ResponseWriter, r *http.Request) error {
 	if !s.open {
 		return web.Fault(http.StatusForbidden, codeAccessDenied, "This server does not let clients register themselves. Ask its administrator.", nil)
 	}
-	now, addr := s.now(), web.AddrKey(web.ClientAddr(r, s.proxies))
+	now, addr := s.now(), s.addrKey(r)
 	if wait, ok := s.limits.register.Allow(addr, now); !ok {
 		return web.TooMany(wait, "registrations")
 	}
@@ -97,12 +102,22 @@ func parseRegistration(body []byte, schemes []string) (registration, error) {
 			return registration{}, badRequest(codeInvalidRedirectURI, fmt.Sprintf("At most %d redirect URIs can be registered.", maxRedirectURIs))
 		}
 	}
-	if len(reg.redirectURIs) == 0 {
+	switch {
+	case len(reg.redirectURIs) == 0:
 		return registration{}, noRedirectURI(why, schemes)
+	case uriSize(reg.redirectURIs) > maxRedirectURISize:
+		return registration{}, badRequest(codeInvalidRedirectURI, fmt.Sprintf("The redirect URIs of a client can have %d characters together.", maxRedirectURISize))
 	}
 	reg.name = cleanName(strings.Join(texts(members["client_name"]), " "), maxNameStored)
 	reg.scopes = knownScopes(strings.Join(texts(members["scope"]), " "))
 	return reg, nil
+}
+
+func uriSize(uris []string) (n int) {
+	for _, uri := range uris {
+		n += len(uri)
+	}
+	return n
 }
 
 // texts reads a member that is a string or an array of strings; anything else

@@ -72,6 +72,7 @@ type Server struct {
 // real clients do.
 type limits struct {
 	register  *ratelimit.Limiter // registrations, by address
+	visit     *ratelimit.Limiter // requests for and from the consent page, by address
 	authorize *ratelimit.Limiter // consent pages, by browser session
 	fail      *ratelimit.Limiter // failed token requests, by address; success is free
 }
@@ -80,7 +81,10 @@ func newLimits() limits {
 	return limits{
 		// The total bounds what a flood from many addresses can write to disk
 		// before the sweeper takes unused clients away after a day.
-		register:  ratelimit.New(20, 30*time.Second, 100, 5*time.Second),
+		register: ratelimit.New(20, 30*time.Second, 100, 5*time.Second),
+		// A visit costs a look into the store and no more, so the total only
+		// bounds the memory of those that wait.
+		visit:     ratelimit.New(120, time.Second, 5000, time.Millisecond),
 		authorize: ratelimit.New(30, 5*time.Second, 300, 20*time.Millisecond),
 		fail:      ratelimit.New(60, 2*time.Second, 600, 10*time.Millisecond),
 	}
@@ -128,6 +132,17 @@ func (c Config) check() error {
 	return errors.Join(faults...)
 }
 
+// addrKey is the limiter key of the address that a request came from.
+func (s *Server) addrKey(r *http.Request) string { return web.AddrKey(web.ClientAddr(r, s.proxies)) }
+
+// limitVisits refuses an address that comes to the consent page too often.
+func (s *Server) limitVisits(r *http.Request) error {
+	if wait, ok := s.limits.visit.Allow(s.addrKey(r), s.now()); !ok {
+		return web.TooMany(wait, "authorization requests from this address")
+	}
+	return nil
+}
+
 func orDefault(d, otherwise time.Duration) time.Duration {
 	if d == 0 {
 		return otherwise
@@ -164,7 +179,7 @@ func (s *Server) endpoints() []endpoint {
 		{paths: []string{"/api/oauth/register", "/register"}, post: s.handleRegister, errors: writeError, cors: true},
 		{paths: []string{"/oauth/authorize", "/authorize"}, get: s.serveAuthorize, post: s.handleDecision, errors: s.writePageError},
 		{paths: []string{"/api/oauth/token", "/token"}, post: s.handleToken, errors: writeError, cors: true},
-		{paths: []string{"/api/oauth/revoke"}, post: s.handleRevoke, errors: writeError, cors: true},
+		{paths: []string{"/api/oauth/revoke"}, post: s.slowed(s.handleRevoke), errors: writeError, cors: true},
 	}
 }
 
