@@ -59,7 +59,7 @@ func parseDocument(body []byte, id string, schemes []string) (clientDocument, er
 // and none as its way to authenticate. A document is public, so it must not
 // hold a secret, and one that does tells something that should not be used.
 func checkPublicClient(members map[string]json.RawMessage) error {
-	if _, found := members["client_secret"]; found {
+	if secret, found := members["client_secret"]; found && string(secret) != "null" {
 		return errors.New("it holds a client_secret, which everybody can read there")
 	}
 	if types := texts(members["grant_types"]); len(types) > 0 && !slices.Contains(types, "authorization_code") {

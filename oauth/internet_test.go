@@ -46,7 +46,7 @@ func newInternet(t testing.TB) *internet {
 	n := &internet{pages: map[string]http.HandlerFunc{}, addrs: map[string]string{}, roots: x509.NewCertPool()}
 	n.server = httptest.NewUnstartedServer(http.HandlerFunc(n.serve))
 	n.server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	n.server.TLS = &tls.Config{Certificates: []tls.Certificate{n.certify(t, "claude.ai", "chatgpt.com", "vscode.dev", "*.example.com", "*.example")}}
+	n.server.TLS = &tls.Config{Certificates: []tls.Certificate{n.certify(t, "claude.ai", "chatgpt.com", "vscode.dev", "cursor.com", "*.example.com", "*.example")}}
 	n.server.StartTLS()
 	t.Cleanup(n.server.Close)
 	return n
