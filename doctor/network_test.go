@@ -116,7 +116,8 @@ func TestAddress(t *testing.T) {
 	for typed, want := range map[string]string{
 		"": "not a web address", "https://": "not a web address", "ftp://pods.example.com": "neither", "a b": "not a web address", "https://ä.example": "not a web address",
 		"https://ada:secret@pods.example.com": "before the @", "https://pods.example.com/other": "somewhere else", "https://pods.example.com:x": "not a web address",
-		"https://pods.example.com/%zz": "not a web address",
+		"https://pods.example.com/%zz": "not a web address", "%80": "not a web address", "pods.example.com:0": "not a web address", "pods.example.com:70000": "not a web address",
+		"https://[fe80::1%25eth0]/": "not a web address", "https://pods_example.com": "not a web address",
 	} {
 		if _, err := ParseTarget(typed); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v, want %s", typed, err, want)

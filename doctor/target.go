@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -44,7 +45,7 @@ func ParseTarget(typed string) (Target, error) {
 		s = guessScheme(s) + "://" + s
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Hostname() == "" || u.Opaque != "" {
+	if err != nil || !validHost(u.Hostname()) || !validPort(u.Port()) || u.Opaque != "" {
 		return Target{}, fmt.Errorf("%q is not a web address; write for example https://pods.example.com/api/mcp", typed)
 	}
 	u.Scheme = strings.ToLower(u.Scheme)
@@ -55,6 +56,20 @@ func ParseTarget(typed string) (Target, error) {
 		return Target{}, errors.New("the address holds a name or password; leave out what is before the @")
 	}
 	return targetOf(u)
+}
+
+// validHost accepts an address without zone and what can be a name in DNS.
+func validHost(host string) bool {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.Zone() == ""
+	}
+	return host != "" && len(host) <= 253 && strings.Trim(strings.ToLower(host), "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
+}
+
+// validPort accepts none, and one without zeros in front.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0 && strconv.FormatUint(n, 10) == port
 }
 
 // guessScheme: a bare name means https, as tokens cross no network in clear;
