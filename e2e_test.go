@@ -118,6 +118,7 @@ type connectOptions struct {
 	scopes   []string // left ticked; nil: all
 	protocol string   // handshake version; empty: the newest
 	deny     bool
+	through  func(http.RoundTripper) http.RoundTripper // around the client's transport; may be nil
 }
 
 // connect takes the SDK through discovery, registration, the person's browser
@@ -137,6 +138,9 @@ func tryConnect(t testing.TB, srv *testServer, p *person, o connectOptions) (*co
 	t.Cleanup(transport.CloseIdleConnections)
 	c := &connection{wire: &recorder{next: transport}, options: o}
 	client := &http.Client{Transport: c.wire}
+	if o.through != nil {
+		client.Transport = o.through(c.wire)
+	}
 	handler, err := auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
 		DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
 			ClientName: "End to end", RedirectURIs: []string{callback}, GrantTypes: []string{"authorization_code", "refresh_token"},
@@ -151,7 +155,8 @@ func tryConnect(t testing.TB, srv *testServer, p *person, o connectOptions) (*co
 			}
 			return r, err
 		},
-		Client: client,
+		Client:                client,
+		AcceptUnadvertisedIss: o.through != nil, // clients that read no metadata know of no iss and ignore it
 	})
 	if err != nil {
 		t.Fatal(err)
