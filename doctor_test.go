@@ -63,6 +63,9 @@ func newFront(t *testing.T, authority *webtest.Authority, target string, b bad) 
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL.Scheme, pr.Out.URL.Host, pr.Out.Host = u.Scheme, u.Host, pr.In.Host
 			pr.Out.Header.Set("X-Forwarded-For", visitor)
+			if pr.In.Header.Get("Test-Anonymous") != "" {
+				pr.Out.Header.Del("X-Forwarded-For")
+			}
 		},
 		ModifyResponse: func(resp *http.Response) error {
 			if b.after != nil {
@@ -77,14 +80,16 @@ func newFront(t *testing.T, authority *webtest.Authority, target string, b bad) 
 		}
 	})
 	document := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") })
-	return &front{serveTLS(t, authority, "pods.example.com", handler), authority, serveTLS(t, authority, "client.example.com", document)}
+	good := b.check == "" // what answers on the bare connection needs HTTP/1.1
+	return &front{serveTLS(t, authority, "pods.example.com", good, handler), authority, serveTLS(t, authority, "client.example.com", good, document)}
 }
 
-func serveTLS(t *testing.T, authority *webtest.Authority, name string, handler http.Handler) *httptest.Server {
+func serveTLS(t *testing.T, authority *webtest.Authority, name string, http2 bool, handler http.Handler) *httptest.Server {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(handler)
 	srv.TLS = &tls.Config{Certificates: []tls.Certificate{authority.Sign(name, time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour))}}
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.EnableHTTP2 = http2
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	return srv
@@ -304,6 +309,7 @@ func badProxies() map[string]bad {
 			}
 		}, "streaming", doctor.Fault, "empty"},
 		"another Host":     {func(_ http.ResponseWriter, r *http.Request) bool { r.Host = "localhost:8080"; return false }, nil, "forwarding", doctor.Warning, "proxy_set_header Host"},
+		"names nobody":     {func(_ http.ResponseWriter, r *http.Request) bool { r.Header.Set("Test-Anonymous", "1"); return false }, nil, "forwarding", doctor.Warning, "does not name the client"},
 		"adds a cookie":    {nil, set(at("POST", "/api/mcp"), "Set-Cookie", "lb=1"), "answers unchanged", doctor.Warning, "sets a cookie"},
 		"squeezes unasked": {nil, squeeze(at("POST", "/api/mcp")), "answers unchanged", doctor.Warning, "compressed"},
 	}

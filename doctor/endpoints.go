@@ -123,6 +123,9 @@ func checkUserAgents(ctx context.Context, p *probe) outcome {
 		if err != nil {
 			return fault("as «"+name+"»: "+words(err), "Something in front stops clients by their User-Agent. Let /api/, /oauth/ and /.well-known/ pass whatever it is.")
 		}
+		if got.status == http.StatusTooManyRequests {
+			return p.astray(got)
+		}
 		if got.status != p.challenged.status {
 			return fault("as «"+name+"» "+got.describe(), "Something in front stops clients by their User-Agent. Let /api/, /oauth/ and /.well-known/ pass whatever it is.")
 		}

@@ -59,6 +59,9 @@ func checkName(ctx context.Context, p *probe) outcome {
 	if private := p.private(); private != "" {
 		return warning(text, private)
 	}
+	if p.addrs[0].Is6() && !p.Target.loopback() { // IPv4 comes first
+		return warning(text+", and has no IPv4 address", "Many networks and some assistants' servers have no IPv6. Add an A record if the server has IPv4.")
+	}
 	return good("%s", text)
 }
 

@@ -156,6 +156,7 @@ func TestName(t *testing.T) {
 		"resolver": {world{err: &net.DNSError{Err: "server misbehaving"}}, "pods.example.com", Fault, "could not be looked up"},
 		"home":     {world{addrs: addrs("192.168.1.7")}, "pods.example.com", Warning, "from its own network only"},
 		"tailnet":  {world{addrs: addrs("100.64.1.7")}, "pods.example.com", Warning, "from its own network only"},
+		"IPv6":     {world{addrs: addrs("2001:db8::7")}, "pods.example.com", Warning, "no IPv4"},
 		"itself":   {world{addrs: addrs("127.0.0.1")}, "pods.example.com", Warning, "to itself"},
 		"address":  {world{}, "https://203.0.113.7", OK, "nothing to look up"},
 	} {

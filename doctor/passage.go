@@ -45,6 +45,9 @@ func (p *probe) upload(ctx context.Context, size int64, bad Level) outcome {
 		header: http.Header{"Content-Type": {"application/octet-stream"}, "Expect": {"100-continue"}},
 	})
 	advice := "Let the proxy take bodies of 16 MiB: nginx has client_max_body_size 16m, others a limit of a similar name. Assistants send files this way."
+	if err != nil && isTimeout(err) {
+		return warning(fmt.Sprintf("did not arrive within %v", uploadTime), "From a slow line that says nothing. Try it from a faster one.")
+	}
 	if err != nil {
 		return outcome{bad, "it does not get through: " + words(err), advice}
 	}
@@ -144,6 +147,8 @@ func checkForwarding(_ context.Context, p *probe) outcome {
 	switch {
 	case !p.passed.Host:
 		return warning("the proxy does not pass the name on that was asked for (the Host header)", "Pods need it to be told apart. Let the proxy set Host to that of the request (nginx: proxy_set_header Host $host).")
+	case p.passed.Trusted && !p.passed.Forwarded && !p.Target.loopback():
+		return warning("the proxy does not name the client, so all share one rate limit", "Let the proxy set X-Forwarded-For to the client's address (nginx: proxy_set_header X-Forwarded-For $remote_addr).")
 	case p.passed.Forwarded && !p.passed.Trusted:
 		return warning("podgate takes everybody for the proxy, so all share one rate limit", "Add the proxy's address to trusted_proxies in podgate's configuration.")
 	case p.passed.Forwarded:

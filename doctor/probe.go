@@ -64,9 +64,10 @@ func newProbe(o Options) *probe {
 	return p
 }
 
-// tlsConfig accepts versions that are too old, to be able to say so.
+// tlsConfig accepts versions that are too old, to be able to say so. Nothing
+// secret is ever sent.
 func (p *probe) tlsConfig() *tls.Config {
-	return &tls.Config{RootCAs: p.Roots, MinVersion: tls.VersionTLS10, Time: p.Now} // #nosec: nothing secret is sent
+	return &tls.Config{RootCAs: p.Roots, MinVersion: tls.VersionTLS10, Time: p.Now}
 }
 
 // dialHost connects to a name by way of the probe's own resolver.
@@ -210,7 +211,6 @@ func (a *answer) is(code string) bool {
 // words says what an error of the network means.
 func words(err error) string {
 	var dns *net.DNSError
-	var netErr net.Error
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return "the name does not exist"
@@ -220,12 +220,17 @@ func words(err error) string {
 		return "the connection is refused"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the connection was cut"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
+	case isTimeout(err):
 		return "there was no answer in time"
 	case unreachable(err):
 		return "there is no way to it from this machine"
 	}
 	return clean(err.Error())
+}
+
+func isTimeout(err error) bool {
+	var netErr net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout()
 }
 
 // unreachable reports whether this machine has no route, such as one without
