@@ -253,7 +253,7 @@ func badProxies() map[string]bad {
 		"keeps what it must not":     {keeper(at("GET", "/api/mcp")), nil, "caching", doctor.Fault, "no-store"},
 		"keeps documents for a year": {nil, set(at("", docs), "Cache-Control", "max-age=31536000"), "caching", doctor.Warning, "31536000"},
 		"documents asked for by gzip": {nil, func(r *http.Response) {
-			if r.Request.Header.Get("Accept-Encoding") == "gzip" {
+			if r.Request.Method == "GET" && r.Request.Header.Get("Accept-Encoding") == "gzip" {
 				r.Header.Set("Content-Encoding", "gzip")
 			}
 		}, "answers unchanged", doctor.Warning, "broken"},
@@ -273,7 +273,7 @@ func badProxies() map[string]bad {
 		"no robots":           {status(func(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(), "python") }, 403), nil, "user agents", doctor.Fault, "as «python-httpx"},
 		"answers HTTP/1.0":    {oldHTTP(at("POST", "/api/mcp/")), nil, "answers unchanged", doctor.Warning, "HTTP/1.0"},
 		"wrong clock":         {nil, set(always, "Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat)), "clock", doctor.Fault, "1h0m"},
-		"clock a little off":  {nil, set(always, "Date", time.Now().Add(2*time.Minute).UTC().Format(http.TimeFormat)), "clock", doctor.Warning, "apart"},
+		"clock a little off":  {nil, set(always, "Date", time.Now().Add(2*time.Minute).UTC().Format(http.TimeFormat)), "clock", doctor.Warning, "differ by"},
 
 		// Clients in a browser.
 		"strips CORS": {nil, func(r *http.Response) { r.Header.Del("Access-Control-Allow-Origin") }, "browser clients", doctor.Fault, "Access-Control-Allow-Origin is missing"},
@@ -291,6 +291,7 @@ func badProxies() map[string]bad {
 		"no token endpoint":  {status(at("POST", "/api/oauth/token"), 404), nil, "token endpoint", doctor.Fault, "pass every path"},
 		"tokens may be kept": {nil, set(at("POST", "/api/oauth/token"), "Cache-Control", "max-age=60"), "token endpoint", doctor.Warning, "no-store"},
 		"single sign-on":     {status(at("GET", "/oauth/authorize"), 302, "Location", "https://sso.example.com/"), nil, "sign-in page", doctor.Fault, "https://sso.example.com/"},
+		"leads to itself":    {status(at("GET", "/oauth/authorize"), 302, "Location", doctored+"/oauth/authorize"), nil, "sign-in page", doctor.Fault, "leads to itself"},
 		"policy of its own":  {nil, set(at("", "/oauth/"), "Content-Security-Policy", "default-src 'self'; form-action 'self'; frame-ancestors 'none'"), "sign-in page", doctor.Fault, "form-action"},
 		"policy lost":        {nil, func(r *http.Response) { r.Header.Del("Content-Security-Policy") }, "sign-in page", doctor.Warning, "frame"},
 

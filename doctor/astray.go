@@ -20,6 +20,12 @@ func (a *answer) describe() string {
 	return fmt.Sprintf("%s is answered %d %s%s%s", a.request, a.status, http.StatusText(a.status), kind, a.by())
 }
 
+// pathIn returns the path of «GET /path».
+func pathIn(request string) string {
+	_, path, _ := strings.Cut(request, " ")
+	return path
+}
+
 // by names who answered, when that is not hidden.
 func (a *answer) by() string {
 	if name := a.header.Get("Server"); name != "" {
@@ -41,6 +47,8 @@ func (p *probe) adviceFor(a *answer) string {
 	switch {
 	case a.status == http.StatusMisdirectedRequest:
 		return "podgate does not answer under this name. Set public_url = \"" + p.Target.Origin + "\" in its configuration, or use the name that is there."
+	case a.status >= 300 && a.status < 400 && a.header.Get("Location") == p.Target.Origin+pathIn(a.request):
+		return "It leads to itself. podgate sends browsers to its own name when a request comes under another: let the proxy pass on the name that was asked for (nginx: proxy_set_header Host $host)."
 	case a.status >= 300 && a.status < 400:
 		return "Let what stands in front pass the request on instead of redirecting it: clients lose the body or the Authorization header on the way. If the other address is the right one, give that to your assistant."
 	case a.status == http.StatusUnauthorized && !strings.HasPrefix(a.header.Get("Www-Authenticate"), "Bearer"):

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -22,7 +21,7 @@ func passageChecks() []check {
 		{"body of 1 MiB", []string{"challenge"}, func(ctx context.Context, p *probe) outcome { return p.upload(ctx, 1<<20+1, Fault) }},
 		{"body of 12 MiB", []string{"body of 1 MiB"}, func(ctx context.Context, p *probe) outcome { return p.upload(ctx, 12<<20, Warning) }},
 		{"streaming", []string{"challenge"}, checkStreaming},
-		{"forwarding", []string{"streaming"}, checkForwarding},
+		{"forwarding", []string{"challenge"}, checkForwarding},
 		{"answers unchanged", []string{"challenge"}, checkUnchanged},
 	}
 }
@@ -72,79 +71,11 @@ type zeros struct{}
 // Read implements io.Reader.
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
-const (
-	// streamSpan is how long the server's stream takes from its first event to
-	// its last.
-	streamSpan = 400 * time.Millisecond
-	// streamTries is how often a stream that comes all at once is tried: a busy
-	// machine may have slept through it.
-	streamTries = 3
-)
-
-// checkStreaming sees whether the events of a stream arrive when they are sent
-// or all at its end.
-func checkStreaming(ctx context.Context, p *probe) outcome {
-	var span time.Duration
-	for range streamTries {
-		var result outcome
-		if span, result = p.stream(ctx); result.level != OK {
-			return result
-		}
-		if span > streamSpan/2 {
-			return good("events arrive as they are sent, over %d ms", span.Milliseconds())
-		}
-	}
-	return fault("a stream arrives all at once, at its end: something in front collects it. Long calls then look dead, and clients give up on them",
-		"Switch response buffering off in the proxy for /api/ (nginx: proxy_buffering off), and compression of text/event-stream.")
-}
-
-// stream reads one stream and returns the time between its first and last
-// event.
-func (p *probe) stream(ctx context.Context) (time.Duration, outcome) {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
-	defer cancel()
-	a := ask{method: http.MethodPost, url: doctorPath, header: http.Header{"Accept": {"text/event-stream"}}}
-	resp, err := p.begin(ctx, a)
-	if err != nil {
-		return 0, fault("POST "+doctorPath+": "+words(err), "See that the proxy passes /api/ on to podgate.")
-	}
-	defer resp.Body.Close()
-	switch got := answerOf(a, resp); {
-	case got.status == http.StatusNotFound:
-		return 0, outcome{level: Skipped, text: noDoctor}
-	case got.status != http.StatusOK:
-		return 0, p.astray(got)
-	}
-	return p.readEvents(resp.Body)
-}
-
-// readEvents notes when events arrive; the first holds the passage.
-func (p *probe) readEvents(body io.Reader) (time.Duration, outcome) {
-	var first, last time.Time
-	lines := bufio.NewScanner(io.LimitReader(body, maxAnswer))
-	for lines.Scan() {
-		data, ok := strings.CutPrefix(lines.Text(), "data: ")
-		if !ok {
-			continue
-		}
-		last = p.Now()
-		if first.IsZero() {
-			first = last
-			_ = json.Unmarshal([]byte(data), &p.passed) // if it is none, nothing is said of the passage
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return 0, fault("a stream breaks off: "+words(err), "Let the proxy keep connections open while something comes through them.")
-	}
-	if first.IsZero() {
-		return 0, fault("a stream came empty", "Something in front changes answers. Let it pass text/event-stream unchanged.")
-	}
-	return last.Sub(first), outcome{level: OK}
-}
-
 // checkForwarding looks at what the proxy tells podgate of the client.
 func checkForwarding(_ context.Context, p *probe) outcome {
 	switch {
+	case p.passed == nil:
+		return outcome{level: Skipped, text: noDoctor}
 	case !p.passed.Host:
 		return warning("the proxy does not pass the name on that was asked for (the Host header)", "Pods need it to be told apart. Let the proxy set Host to that of the request (nginx: proxy_set_header Host $host).")
 	case p.passed.Trusted && !p.passed.Forwarded && !p.Target.loopback():
@@ -226,10 +157,10 @@ func checkClock(_ context.Context, p *probe) outcome {
 		return warning("answers have no Date header", "")
 	}
 	off := p.challenged.arrived.Sub(theirs).Abs().Round(time.Second)
-	text := fmt.Sprintf("the server's clock says %s, this machine's %s apart", date(theirs), off)
+	text := fmt.Sprintf("the server's clock and this machine's differ by %s", off)
 	switch {
 	case off > clockWrong:
-		return fault(text, "Set both clocks (timedatectl set-ntp true). Certificates and expiry times are judged by them.")
+		return fault(text+"; the server's says "+date(theirs), "Set both clocks (timedatectl set-ntp true). Certificates and expiry times are judged by them.")
 	case off > clockOff:
 		return warning(text, "Set both clocks (timedatectl set-ntp true).")
 	}

@@ -37,7 +37,7 @@ type probe struct {
 
 	resource, server document
 	challenged       *answer   // the first answer to a POST without a token
-	passed           passage   // what arrived at the server
+	passed           *passage  // what arrived at the server
 	seen             []*answer // every answer of the target
 }
 
