@@ -40,8 +40,9 @@ type Consent struct {
 	Teams        []store.Membership // none: the page says how to get one
 	Scopes       []ConsentScope
 	AccessTTL    time.Duration
-	Fault        string       // shown above the form when the decision could not be taken; may be empty
-	Team         store.TeamID // chosen already, when the form is shown again
+	RefreshTTL   time.Duration // how long access lasts after its last use; 0: it ends after AccessTTL
+	Fault        string        // shown above the form when the decision could not be taken; may be empty
+	Team         store.TeamID  // chosen already, when the form is shown again
 }
 
 // ConsentScope is one scope in words.

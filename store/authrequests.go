@@ -19,6 +19,7 @@ type AuthRequest struct {
 	Challenge   string    `json:"challenge"`       // S256 (RFC 7636)
 	Scopes      []Scope   `json:"scopes"`          // what the person may grant
 	Resource    string    `json:"resource"`
+	Offline     bool      `json:"offline,omitempty"` // a refresh token is wanted
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires"`
 }
@@ -120,7 +121,8 @@ func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 		}
 		return codes.insert(tx, &Code{
 			Hash: a.Code, Client: req.Client, RedirectURI: req.RedirectURI, Challenge: req.Challenge,
-			Scopes: a.Scopes, Resource: req.Resource, User: s.User, Team: a.Team, Created: now, Expires: a.Expires,
+			Scopes: a.Scopes, Resource: req.Resource, User: s.User, Team: a.Team, Offline: req.Offline,
+			Created: now, Expires: a.Expires,
 		})
 	})
 	return r, err
