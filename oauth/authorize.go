@@ -224,7 +224,11 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 	if err != nil {
 		return fmt.Errorf("keep authorization request: %w", err)
 	}
-	return s.showConsent(w, r, form{handle: handle, scopes: a.scopes}, req, client, user, "")
+	live, err := s.db.GrantsOf(user.ID, client.ID, now)
+	if err != nil {
+		return fmt.Errorf("connections of the client: %w", err)
+	}
+	return s.showConsent(w, r, fillFirst(a.scopes, live).form(handle, ""), req, client, user, "")
 }
 
 // showConsent shows the consent page with the choices in f.
@@ -238,9 +242,15 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, f form, req
 		return fmt.Errorf("teams of user: %w", err)
 	}
 	slices.SortFunc(teams, func(a, b store.Membership) int { return strings.Compare(a.Team.Slug, b.Team.Slug) })
+	live, err := s.db.GrantsOf(user.ID, client.ID, s.now())
+	if err != nil {
+		return fmt.Errorf("connections of the client: %w", err)
+	}
+	filled := fill(req.Scopes, live, f.filled)
 	return s.pages.Consent(w, r, Consent{
 		Handle: f.handle, User: user, ClientName: cleanName(client.Name, maxNameShown), DocumentHost: documentHost(client), RedirectHost: goal.host, Loopback: goal.local,
-		Teams: teams, Scopes: consentScopes(req.Scopes, f.scopes), AccessTTL: s.accessTTL, RefreshTTL: s.refreshShown(req), Fault: fault, Team: f.team,
+		Teams: teams, Scopes: filled.consentScopes(f.scopes), AccessTTL: s.accessTTL, RefreshTTL: s.refreshShown(req), Fault: fault, Team: f.team,
+		Filled: filled.team, Limits: f.fields, LimitFault: f.faultyField(fault),
 	})
 }
 

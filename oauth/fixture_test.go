@@ -117,6 +117,9 @@ func (f *fixture) mount() http.Handler {
 		f.reached.add()
 		a := authz.FromContext(r.Context())
 		_, _ = fmt.Fprintf(w, "user %s team %s role %s scopes %s\n", a.User, a.Team.ID, a.Role, joinScopes(a.Scopes))
+		if a.Limits != (store.Limits{}) {
+			_, _ = fmt.Fprintf(w, "limits %v\n", authz.LimitWords(a.Limits))
+		}
 	})
 	router.Handler("POST", "/api/mcp", web.CORS("POST", f.Bearer(resource)))
 	return router
@@ -156,9 +159,21 @@ func (p *fakePages) Consent(w http.ResponseWriter, _ *http.Request, c Consent) e
 	}
 	for _, s := range c.Scopes {
 		_, _ = fmt.Fprintf(w, "scope: %s %v %s\n", s.Scope, s.Checked, s.Text)
+		if s.New {
+			_, _ = fmt.Fprintln(w, "  new")
+		}
+	}
+	if c.Filled != "" {
+		_, _ = fmt.Fprintf(w, "connected: %s\n", c.Filled)
+	}
+	if c.Limits != (authz.LimitFields{}) {
+		_, _ = fmt.Fprintf(w, "limits: read-only %v, prefix %q, pods %q\n", c.Limits.ReadOnly, c.Limits.Prefix, c.Limits.MaxPods)
 	}
 	if c.Fault != "" {
 		_, _ = fmt.Fprintf(w, "fault: %s\nchosen: %q\n", c.Fault, c.Team)
+	}
+	if c.LimitFault != "" {
+		_, _ = fmt.Fprintf(w, "wrong: %s\n", c.LimitFault)
 	}
 	return nil
 }

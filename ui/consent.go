@@ -4,6 +4,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"podgate/oauth"
@@ -13,7 +14,10 @@ import (
 type consentView struct {
 	oauth.Consent
 	Only      bool // there is one team, so it is chosen
-	Elsewhere bool // the app is described on another site than the one that receives the code
+	Fields    limitsView
+	Connected string // the name of the team Filled; empty: the client has no connection yet
+	Adds      bool   // something would be new there
+	Elsewhere bool   // the app is described on another site than the one that receives the code
 }
 
 // elsewhere reports whether a document is on another site than the redirect
@@ -25,6 +29,17 @@ func elsewhere(c oauth.Consent) bool {
 	}
 	to, _, _ := strings.Cut(c.RedirectHost, ":")
 	return to != c.DocumentHost && !strings.HasSuffix(to, "."+c.DocumentHost) && !strings.HasSuffix(c.DocumentHost, "."+to)
+}
+
+func viewConsent(c oauth.Consent) consentView {
+	v := consentView{Consent: c, Only: len(c.Teams) == 1, Fields: viewLimits(c.Limits, c.LimitFault), Elsewhere: elsewhere(c)}
+	for _, m := range c.Teams {
+		if m.Team.ID == c.Filled {
+			v.Connected = m.Team.Name
+		}
+	}
+	v.Adds = slices.ContainsFunc(c.Scopes, func(s oauth.ConsentScope) bool { return s.New })
+	return v
 }
 
 // Consent implements oauth.Pages. What it shows and in which order is laid
@@ -41,7 +56,7 @@ func (s *Server) Consent(w http.ResponseWriter, r *http.Request, c oauth.Consent
 	if len(c.Teams) == 0 {
 		name, title = "no_team", "You are in no team yet"
 	}
-	return s.render(w, r, consentPage, status, name, frame{Title: title, User: &c.User, Page: consentView{c, len(c.Teams) == 1, elsewhere(c)}})
+	return s.render(w, r, consentPage, status, name, frame{Title: title, User: &c.User, Page: viewConsent(c)})
 }
 
 // authorizeErrorPage is the content of authorize_error.html.
