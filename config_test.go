@@ -145,6 +145,18 @@ func TestLaterSourcesWin(t *testing.T) {
 	}
 }
 
+// Two settings that leave nobody who may come are a fault.
+func TestKnownAppsNeedDocuments(t *testing.T) {
+	t.Parallel()
+	_, err := loadText(t, "[oauth]\nregistration = \"known\"\nclient_metadata_documents = false")
+	if err == nil || !strings.Contains(err.Error(), `registration = "known" lets in; write true, or registration = "off"`) {
+		t.Error(err)
+	}
+	if _, err := loadText(t, "[oauth]\nregistration = \"known\""); err != nil {
+		t.Error(err)
+	}
+}
+
 // Each fault is reported with what to write instead, all of them at once.
 func TestFaults(t *testing.T) {
 	t.Parallel()
