@@ -162,7 +162,9 @@ func approve(t *testing.T, p *person, address string) {
 }
 
 // canRunPods reports whether the server's host has a sandbox.
-func (s *testServer) canRunPods() bool { return !strings.Contains(s.Stdout.String(), "Pods cannot run") }
+func (s *testServer) canRunPods() bool {
+	return !strings.Contains(s.Stdout.String(), "Pods cannot run")
+}
 
 // shows fails the test unless all words stand in what a client printed.
 func (d *desk) shows(printed string, words ...string) {
