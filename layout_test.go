@@ -39,13 +39,14 @@ var mayImport = map[string][]string{
 		"account", "control", "doctor", "doctor/echo", "internal/authz", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
 	},
 	// For tests only: see testOnly.
-	"internal/webtest": {},
-	"store/storetest":  {"store"},
-	"pods/podstest":    {"pods", "pods/agent", "store", "store/storetest", "internal/authz"},
+	"internal/conformance": {},
+	"internal/webtest":     {},
+	"store/storetest":      {"store"},
+	"pods/podstest":        {"pods", "pods/agent", "store", "store/storetest", "internal/authz"},
 }
 
 // testOnly are packages that no program code imports.
-var testOnly = []string{"internal/webtest", "store/storetest", "pods/podstest"}
+var testOnly = []string{"internal/conformance", "internal/webtest", "store/storetest", "pods/podstest"}
 
 // notInside are packages of others that some of ours must do without.
 var notInside = map[string][]string{

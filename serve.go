@@ -49,7 +49,8 @@ func serve(ctx context.Context, s *settings, p process) error {
 	if err != nil {
 		return dataDirWords(err, s)
 	}
-	if err := srv.announce(ctx, p.Stdout); err != nil {
+	// Asked to stop while it starts, the server stops as at any other time.
+	if err := srv.announce(ctx, p.Stdout); err != nil && ctx.Err() == nil {
 		return errors.Join(err, srv.stop())
 	}
 	select {
