@@ -111,7 +111,7 @@ func (srv *server) handler() (http.Handler, error) {
 		return nil, err
 	}
 	endpoint, err := mcp.New(mcp.Config{
-		Pods: srv.pods, Issuer: srv.issuer.String(), Version: version(), Log: srv.log, InsufficientScope: auth.InsufficientScope,
+		Pods: srv.pods, Issuer: srv.issuer.String(), Version: version(), History: srv.history, Log: srv.log, InsufficientScope: auth.InsufficientScope,
 	})
 	if err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func (srv *server) handler() (http.Handler, error) {
 func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 	issuer, conf := srv.issuer.String(), srv.settings
 	pages, err := ui.New(ui.Config{
-		Issuer: issuer, Account: srv.accounts, Pods: srv.pods, Log: srv.log, Now: time.Now, TrustedProxies: conf.TrustedProxies,
+		Issuer: issuer, Account: srv.accounts, Pods: srv.pods, History: srv.history, Log: srv.log, Now: time.Now, TrustedProxies: conf.TrustedProxies,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -144,7 +144,7 @@ func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 		Issuer: issuer, DB: srv.db, Pages: pages, Sessions: pages,
 		AccessTTL: time.Duration(conf.OAuth.AccessTokenTTL), CodeTTL: time.Duration(conf.OAuth.CodeTTL),
 		Registration: conf.OAuth.Registration, RedirectSchemes: conf.OAuth.RedirectSchemes,
-		TrustedProxies: conf.TrustedProxies, Docs: issuer + "/", Log: srv.log, Now: time.Now,
+		TrustedProxies: conf.TrustedProxies, Docs: issuer + "/", History: srv.history, Log: srv.log, Now: time.Now,
 	})
 	return pages, auth, err
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"podgate/history"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -35,6 +36,7 @@ type refusal struct {
 	code    string // RFC 6749 section 4.1.2.1; empty: nowhere to send it
 	title   string
 	message string
+	fault   string // the word of the timeline
 }
 
 func (r *refusal) Error() string { return r.title }
@@ -82,7 +84,7 @@ func checkPresent(q url.Values) *refusal {
 	if len(repeated) > 0 {
 		what = append(what, "Sent more than once: "+strings.Join(repeated, ", ")+".")
 	}
-	return &refusal{title: "Missing required OAuth parameters", message: strings.Join(what, " ") + " " + startOver}
+	return &refusal{title: "Missing required OAuth parameters", message: strings.Join(what, " ") + " " + startOver, fault: history.FaultMissing}
 }
 
 // checkRest holds the request against RFC 6749 section 4.1.1, RFC 7636 section
@@ -90,20 +92,20 @@ func checkPresent(q url.Values) *refusal {
 func checkRest(q url.Values, ours audience) *refusal {
 	for _, name := range []string{"state", "scope", "resource", "code_challenge_method"} {
 		if _, repeated := one(q, name); repeated {
-			return &refusal{codeInvalidRequest, "Malformed request", "The parameter " + name + " is sent more than once."}
+			return &refusal{codeInvalidRequest, "Malformed request", "The parameter " + name + " is sent more than once.", history.FaultMalformed}
 		}
 	}
 	switch {
 	case !utf8.ValidString(q.Get("state")):
-		return &refusal{codeInvalidRequest, "Malformed request", "The parameter state is not text."}
+		return &refusal{codeInvalidRequest, "Malformed request", "The parameter state is not text.", history.FaultMalformed}
 	case q.Get("response_type") != "code":
-		return &refusal{codeUnsupportedResponseType, "response_type must be code", "This server gives out authorization codes only."}
+		return &refusal{codeUnsupportedResponseType, "response_type must be code", "This server gives out authorization codes only.", history.FaultResponseType}
 	case q.Get("code_challenge_method") != "S256":
-		return &refusal{codeInvalidRequest, "code_challenge_method must be S256", "The app asked without PKCE, or with a method that does not protect the code. It has to use S256."}
+		return &refusal{codeInvalidRequest, "code_challenge_method must be S256", "The app asked without PKCE, or with a method that does not protect the code. It has to use S256.", history.FaultPKCE}
 	case !isChallenge(q.Get("code_challenge")):
-		return &refusal{codeInvalidRequest, "code_challenge is not valid", "A code_challenge of the method S256 has 43 characters of base64url."}
+		return &refusal{codeInvalidRequest, "code_challenge is not valid", "A code_challenge of the method S256 has 43 characters of base64url.", history.FaultPKCE}
 	case q.Get("resource") != "" && !ours.names(q.Get("resource")):
-		return &refusal{codeInvalidTarget, "Wrong resource", "The app asked for access to something that is not on this server. Here it is " + ours.resource + "."}
+		return &refusal{codeInvalidTarget, "Wrong resource", "The app asked for access to something that is not on this server. Here it is " + ours.resource + ".", history.FaultResource}
 	}
 	return nil
 }
@@ -120,6 +122,7 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 		return s.showRefusal(w, r, early)
 	}
 	client, goal, err := s.prove(a)
+	trailOf(r).of(client, goal.host)
 	if errors.As(err, &early) {
 		return s.showRefusal(w, r, early)
 	}
@@ -130,7 +133,9 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 		return s.showReturn(w, r, late, a, goal)
 	}
 	session, user, ok := s.sessions.Current(r)
+	s.atBrowser(r, history.StepAuthorize, user.ID)
 	if !ok {
+		s.atBrowser(r, history.StepSignIn, "")
 		return s.pages.SignIn(w, r)
 	}
 	return s.askConsent(w, r, a, client, session, user)
@@ -153,19 +158,20 @@ func parseQuery(raw string) (url.Values, error) {
 func (s *Server) prove(a authorization) (store.Client, target, error) {
 	client, err := s.db.Client(a.client)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.Client{}, target{}, &refusal{title: "Unknown app", message: "This server does not know the app that sent you here; it may have forgotten it. " + startOver}
+		return store.Client{}, target{}, &refusal{title: "Unknown app", message: "This server does not know the app that sent you here; it may have forgotten it. " + startOver, fault: history.FaultUnknownClient}
 	}
 	if err != nil {
 		return store.Client{}, target{}, fmt.Errorf("find client: %w", err)
 	}
 	goal, ok := matchRedirect(client.RedirectURIs, a.redirectURI, s.schemes)
 	if !ok {
-		return store.Client{}, target{}, &refusal{title: "Unknown redirect address", message: "The app wants the answer sent to an address (redirect_uri) that it has not registered. " + startOver}
+		return client, target{}, &refusal{title: "Unknown redirect address", message: "The app wants the answer sent to an address (redirect_uri) that it has not registered. " + startOver, fault: history.FaultRedirect}
 	}
 	return client, goal, nil
 }
 
 func (s *Server) showRefusal(w http.ResponseWriter, r *http.Request, f *refusal) error {
+	s.refusedAt(r, f)
 	return s.pages.AuthorizeError(w, r, AuthorizeError{Status: http.StatusBadRequest, Title: f.title, Message: f.message})
 }
 
@@ -173,6 +179,7 @@ func (s *Server) showRefusal(w http.ResponseWriter, r *http.Request, f *refusal)
 // and not a redirect, because anybody can register an address (RFC 9700
 // section 4.11.2).
 func (s *Server) showReturn(w http.ResponseWriter, r *http.Request, f *refusal, a authorization, goal target) error {
+	s.refusedAt(r, f)
 	return s.pages.AuthorizeError(w, r, AuthorizeError{
 		Status: http.StatusBadRequest, Title: f.title, Message: f.message, ReturnHost: goal.host,
 		Return: respond(a.redirectURI, pair{"error", f.code}, pair{"error_description", describable(f.title + ". " + f.message)},
@@ -193,10 +200,11 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 	if wait, ok := s.limits.authorize.Allow(session.Hash.String(), now); !ok {
 		return web.TooMany(wait, "authorization requests from this browser")
 	}
-	handle := newSecret()
+	handle, attempt := newSecret(), s.atBrowser(r, history.StepConsent, user.ID)
 	req := store.AuthRequest{
 		Handle: store.HashSecret(handle), Session: session.Hash, Client: client.ID, RedirectURI: a.redirectURI, State: a.state,
 		Challenge: a.challenge, Scopes: a.scopes, Resource: s.resource, Created: now, Expires: now.Add(requestTTL),
+		Attempt: attempt,
 	}
 	err := s.db.CreateAuthRequest(req)
 	if errors.Is(err, store.ErrNotFound) {

@@ -28,8 +28,12 @@ func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if isAccessToken(token) {
+		_, grant, unknown := s.db.TokenGrant(store.HashSecret(token))
 		if err := s.db.RevokeToken(store.HashSecret(token), client.ID); err != nil {
 			return fmt.Errorf("revoke token: %w", err)
+		}
+		if unknown == nil && grant.Client == client.ID {
+			s.revokedBy(r, grant)
 		}
 	}
 	w.Header().Set("Cache-Control", "no-store")

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/internal/ratelimit"
 	"podgate/internal/web"
@@ -29,12 +30,13 @@ type Config struct {
 	DB              *store.DB
 	Pages           Pages
 	Sessions        Sessions
-	AccessTTL       time.Duration  // of access tokens; 0: 30 days
-	CodeTTL         time.Duration  // of authorization codes; 0: 10 minutes
-	Registration    string         // "open" (also when empty) or "off"
-	RedirectSchemes []string       // private-use schemes that redirect URIs may have
-	TrustedProxies  []netip.Prefix // whose X-Forwarded-For counts for rate limits
-	Docs            string         // service_documentation; may be empty
+	AccessTTL       time.Duration     // of access tokens; 0: 30 days
+	CodeTTL         time.Duration     // of authorization codes; 0: 10 minutes
+	Registration    string            // "open" (also when empty) or "off"
+	RedirectSchemes []string          // private-use schemes that redirect URIs may have
+	TrustedProxies  []netip.Prefix    // whose X-Forwarded-For counts for rate limits
+	Docs            string            // service_documentation; may be empty
+	History         *history.Recorder // of the timeline and the audit list; nil: none
 	Log             *slog.Logger
 	Now             func() time.Time
 }
@@ -50,6 +52,7 @@ type Server struct {
 	open      bool // clients may register themselves
 	schemes   []string
 	proxies   []netip.Prefix
+	history   *history.Recorder
 	log       *slog.Logger
 	now       func() time.Time
 
@@ -88,7 +91,7 @@ func New(c Config) (*Server, error) {
 		audience: newAudience(c.Issuer), db: c.DB, pages: c.Pages, sessions: c.Sessions,
 		accessTTL: orDefault(c.AccessTTL, defaultAccessTTL), codeTTL: orDefault(c.CodeTTL, defaultCodeTTL),
 		open: c.Registration != "off", schemes: lowered(c.RedirectSchemes), proxies: c.TrustedProxies,
-		log: c.Log, now: c.Now, limits: newLimits(),
+		history: c.History, log: c.Log, now: c.Now, limits: newLimits(),
 	}
 	s.resourceMetadata = encodeMetadata(s.describeResource(c.Docs))
 	s.serverMetadata = encodeMetadata(s.describeServer(c.Docs))
@@ -150,11 +153,11 @@ type endpoint struct {
 
 func (s *Server) endpoints() []endpoint {
 	return []endpoint{
-		{paths: wellKnown("oauth-protected-resource"), get: s.serveResourceMetadata, errors: writeError, head: true, cors: true},
-		{paths: wellKnown("oauth-authorization-server"), get: s.serveServerMetadata, errors: writeError, head: true, cors: true},
-		{paths: []string{"/api/oauth/register", "/register"}, post: s.handleRegister, errors: writeError, cors: true},
-		{paths: []string{"/oauth/authorize", "/authorize"}, get: s.serveAuthorize, post: s.handleDecision, errors: s.writePageError},
-		{paths: []string{"/api/oauth/token", "/token"}, post: s.handleToken, errors: writeError, cors: true},
+		{paths: wellKnown("oauth-protected-resource"), get: s.discovered("resource document", s.serveResourceMetadata), errors: writeError, head: true, cors: true},
+		{paths: wellKnown("oauth-authorization-server"), get: s.discovered("authorization server document", s.serveServerMetadata), errors: writeError, head: true, cors: true},
+		{paths: []string{"/api/oauth/register", "/register"}, post: s.traced(history.StepRegister, s.handleRegister), errors: writeError, cors: true},
+		{paths: []string{"/oauth/authorize", "/authorize"}, get: s.traced(history.StepAuthorize, s.serveAuthorize), post: s.handleDecision, errors: s.writePageError},
+		{paths: []string{"/api/oauth/token", "/token"}, post: s.traced(history.StepCode, s.handleToken), errors: writeError, cors: true},
 		{paths: []string{"/api/oauth/revoke"}, post: s.handleRevoke, errors: writeError, cors: true},
 	}
 }

@@ -50,6 +50,8 @@ type tokenAnswer struct {
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int64  `json:"expires_in"` // seconds
 	Scope       string `json:"scope"`
+
+	connection store.Grant // that the token is for
 }
 
 // parseToken reads a token request (RFC 6749 section 4.1.3, RFC 7636 section
@@ -149,7 +151,13 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if err != nil {
 		return tokenAnswer{}, err
 	}
-	return t.grant.redeem(s, t, client)
+	trailOf(r).of(client, hostOf(t.redirectURI))
+	trailOf(r).sent(t)
+	answer, err := t.grant.redeem(s, t, client)
+	if err == nil {
+		trailOf(r).connected(answer.connection)
+	}
+	return answer, err
 }
 
 // knownClient finds a client, with errors in the words of the token and revocation endpoints.
@@ -171,7 +179,7 @@ func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, e
 	// store to say, in the transaction that notices a second use as well.
 	goal, err := parseRedirect(t.redirectURI, s.schemes)
 	if err != nil {
-		return tokenAnswer{}, badRequest(codeInvalidGrant, wrongRedirect)
+		return tokenAnswer{}, because(&store.MismatchError{Field: "redirect_uri"}, badRequest(codeInvalidGrant, wrongRedirect))
 	}
 	now, access := s.now(), accessPrefix+newSecret()
 	grant, err := s.db.RedeemCode(store.Redemption{
@@ -180,10 +188,10 @@ func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, e
 		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(access), Expires: now.Add(s.accessTTL),
 	}, now)
 	if err != nil {
-		return tokenAnswer{}, s.refuseCode(err, client.ID)
+		return tokenAnswer{}, because(err, s.refuseCode(err, client.ID))
 	}
 	s.log.Info("connection made", "connection", grant.ID, "client", client.ID, "user", grant.User, "team", grant.Team)
-	return tokenAnswer{AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(s.accessTTL.Seconds()), Scope: joinScopes(grant.Scopes)}, nil
+	return tokenAnswer{AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(s.accessTTL.Seconds()), Scope: joinScopes(grant.Scopes), connection: grant}, nil
 }
 
 const (

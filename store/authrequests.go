@@ -19,6 +19,7 @@ type AuthRequest struct {
 	Challenge   string    `json:"challenge"`       // S256 (RFC 7636)
 	Scopes      []Scope   `json:"scopes"`          // what the person may grant
 	Resource    string    `json:"resource"`
+	Attempt     AttemptID `json:"attempt,omitempty"` // in the timeline
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires"`
 }
@@ -121,6 +122,7 @@ func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 		return codes.insert(tx, &Code{
 			Hash: a.Code, Client: req.Client, RedirectURI: req.RedirectURI, Challenge: req.Challenge,
 			Scopes: a.Scopes, Resource: req.Resource, User: s.User, Team: a.Team, Created: now, Expires: a.Expires,
+			Attempt: req.Attempt,
 		})
 	})
 	return r, err

@@ -17,6 +17,7 @@ var (
 	ErrNotMember  = errors.New("store: user is not a member of the team")
 	ErrLastAdmin  = errors.New("store: user is the last administrator")
 	ErrSetUp      = errors.New("store: an administrator exists already")
+	ErrCursor     = errors.New("store: no page of a list begins there")
 	ErrLocked     = errors.New("store: another process has the database open")
 	ErrForeign    = errors.New("store: not a podgate database")
 	ErrNewerStore = errors.New("store: database was written by a newer podgate")

@@ -23,6 +23,7 @@ type Code struct {
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires"`
 	Grant       GrantID   `json:"grant,omitempty"` // set when spent
+	Attempt     AttemptID `json:"attempt,omitempty"`
 }
 
 // Grant is a connection: what one user allowed one client to do for one team.
@@ -39,6 +40,7 @@ type Grant struct {
 	Created      time.Time `json:"created"`
 	LastUsed     time.Time `json:"last_used"`
 	Expires      time.Time `json:"expires"` // of its last token
+	Attempt      AttemptID `json:"attempt,omitempty"`
 }
 
 // Token is an access token (RFC 6750), opaque and looked up on every call.
@@ -177,6 +179,7 @@ func redeem(tx *bolt.Tx, code Code, r Redemption, now time.Time) (Grant, error) 
 	g := Grant{
 		ID: r.Grant, User: code.User, Client: code.Client, ClientName: r.ClientName, RedirectHost: r.RedirectHost,
 		Team: code.Team, Scopes: code.Scopes, Resource: code.Resource, Created: now, LastUsed: now, Expires: r.Expires,
+		Attempt: code.Attempt,
 	}
 	return g, errors.Join(
 		codes.replace(tx, &code, &spent),
