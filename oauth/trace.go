@@ -178,9 +178,9 @@ func faultOfCause(kind string, err error) string {
 // discovered records the reading of a discovery document.
 func (s *Server) discovered(document string, h web.Handler) web.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		form := ", root form"
+		form := " (root form)"
 		if strings.HasSuffix(r.URL.Path, resourcePath) {
-			form = ", path form"
+			form = " (path form)"
 		}
 		s.history.Step(history.Note{Kind: history.StepDiscovery, Detail: document + form, From: s.history.Visitor(r)})
 		return h(w, r)

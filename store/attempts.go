@@ -91,24 +91,27 @@ func (a *Attempt) owner() []byte {
 }
 
 // Began returns when the first step that is left was taken.
-func (a *Attempt) Began() time.Time { return a.Steps[0].At }
+func (a *Attempt) Began() (began time.Time) {
+	for _, s := range a.Steps {
+		if began.IsZero() || s.At.Before(began) {
+			began = s.At
+		}
+	}
+	return began
+}
 
 // Last returns when the most recent step was taken.
-func (a *Attempt) Last() time.Time {
-	last := a.Steps[0].Last
-	for _, s := range a.Steps[1:] {
-		if s.Last.After(last) {
-			last = s.Last
-		}
+func (a *Attempt) Last() (last time.Time) {
+	for _, s := range a.Steps {
+		last = latest(last, s.Last)
 	}
 	return last
 }
 
-// oldest is the first moment at which a step is past its time, less AttemptTTL.
-func (a *Attempt) oldest() time.Time {
-	oldest := a.Steps[0].Last
-	for _, s := range a.Steps[1:] {
-		if s.Last.Before(oldest) {
+// oldest returns when the step was taken that is the first to be past its time.
+func (a *Attempt) oldest() (oldest time.Time) {
+	for _, s := range a.Steps {
+		if oldest.IsZero() || s.Last.Before(oldest) {
 			oldest = s.Last
 		}
 	}
@@ -545,4 +548,19 @@ func (db *DB) LiveGrants(ids []GrantID, now time.Time) (live map[GrantID]bool, e
 		return nil
 	})
 	return live, err
+}
+
+// checkHistory reports what is beyond its bounds or says nothing.
+func checkHistory(tx *bolt.Tx, report func(string, ...any)) {
+	_ = attempts.bucket(tx).ForEach(func(key, raw []byte) error {
+		if a, err := attempts.decode(raw); err == nil && (len(a.Steps) == 0 || len(a.Steps) > maxSteps) {
+			report("attempts %q: has %d steps", key, len(a.Steps))
+		}
+		return nil
+	})
+	for class, n := range countAttempts(tx) {
+		if n > maxAttempts[class] {
+			report("attempts: %d of class %d, more than %d", n, class, maxAttempts[class])
+		}
+	}
 }

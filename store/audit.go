@@ -50,6 +50,16 @@ const (
 	maxAuditStrangers = 20_000
 )
 
+// auditBounds is how many entries each class may have.
+type auditBounds struct{ known, strangers uint64 }
+
+func (b auditBounds) of(e *AuditEntry) uint64 {
+	if e.Stranger {
+		return b.strangers
+	}
+	return b.known
+}
+
 const (
 	auditKnown byte = iota
 	auditStranger
@@ -95,8 +105,8 @@ var audits = &table[AuditEntry]{
 	expires: func(e *AuditEntry) time.Time { return e.Last.Add(AuditTTL) },
 }
 
-// writeAudit numbers the entries and inserts them.
-func writeAudit(tx *bolt.Tx, entries []AuditEntry) error {
+// writeAudit numbers the entries and inserts them, within the bounds.
+func writeAudit(tx *bolt.Tx, entries []AuditEntry, bounds auditBounds) error {
 	for i := range entries {
 		e := &entries[i]
 		if err := fillNames(tx, e); err != nil {
@@ -107,13 +117,9 @@ func writeAudit(tx *bolt.Tx, entries []AuditEntry) error {
 		if err := audits.insert(tx, e); err != nil {
 			return err
 		}
-		limit := uint64(maxAudit)
-		if e.Stranger {
-			limit = maxAuditStrangers
-		}
 		// Entries leave from the old end only, so first and last count them.
 		// Where the clock jumped, a gap makes an entry leave a little early.
-		for ; e.Seq-first >= limit; first, _ = auditSpan(tx, e.class()) {
+		for ; e.Seq-first >= bounds.of(e); first, _ = auditSpan(tx, e.class()) {
 			if err := audits.delete(tx, (&AuditEntry{Stranger: e.Stranger, Seq: first}).key()); err != nil {
 				return err
 			}

@@ -82,7 +82,7 @@ func open(path string, format int, steps []migration) (*DB, error) {
 	if err := prepare(b, path, format, steps); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
-	return &DB{bolt: b, usedGrants: map[GrantID]time.Time{}, usedSessions: map[Hash]time.Time{}}, nil
+	return &DB{bolt: b, usedGrants: map[GrantID]time.Time{}, usedSessions: map[Hash]time.Time{}, journal: journal{bounds: auditBounds{maxAudit, maxAuditStrangers}}}, nil
 }
 
 // prepare brings the file to the wanted format, or refuses it unchanged.

@@ -28,6 +28,7 @@ type journal struct {
 	lost    int       // for want of room
 	lostAt  time.Time // when the last of them happened
 
+	bounds  auditBounds
 	flushMu sync.Mutex // one flush at a time, so that order is kept
 }
 
@@ -108,7 +109,7 @@ func (db *DB) FlushHistory() error {
 	// Straight to bbolt: history changes nobody's rights, so the access cache
 	// may stay.
 	return db.bolt.Update(func(tx *bolt.Tx) error {
-		return errors.Join(writeSteps(tx, steps), writeAudit(tx, entries))
+		return errors.Join(writeSteps(tx, steps), writeAudit(tx, entries, db.journal.bounds))
 	})
 }
 
