@@ -170,3 +170,19 @@ func refusalWords(s store.Step) string {
 	}
 	return text
 }
+
+// AuditWords says what an entry's action is, as the end of a sentence that
+// begins with who did it.
+func AuditWords(a store.AuditAction) string {
+	words := map[store.AuditAction]string{
+		AuditSetup: "set this server up", AuditSetupLink: "made a setup link", AuditSignIn: "signed in", AuditSignOut: "signed out",
+		AuditEndSession: "ended a session", AuditEverywhere: "logged out everywhere", AuditPassword: "changed the password",
+		AuditApprove: "approved a connection", AuditDeny: "denied a connection", AuditToken: "got a token", AuditRefresh: "renewed a token",
+		AuditTokenRevoke: "revoked a token", AuditRevoke: "revoked a connection", AuditLimit: "changed a connection",
+		AuditUserAdd: "added an account", AuditUserRemove: "removed an account", AuditUserPassword: "set a password",
+		AuditTeamAdd: "added a team", AuditMemberAdd: "put somebody into a team", AuditMemberRemove: "took somebody out of a team",
+		AuditTool: "used a tool", AuditReusedCode: "used a code twice", AuditReusedRefresh: "used an old refresh token",
+		store.AuditLost: "could not keep everything: too much happened at once",
+	}
+	return orElse(words[a], string(a))
+}

@@ -298,7 +298,8 @@ func (w *stepWriter) take(n StepNote) error {
 }
 
 // byGrant fills in the attempt of a note that names only the connection. One
-// that has just ended is still known by its attempt.
+// that has just ended is still known by its attempt; one that no attempt led to
+// begins a story if the note says whose it is.
 func (w *stepWriter) byGrant(n *StepNote) error {
 	for _, a := range w.touched {
 		if a != nil && a.Grant == n.Grant {
@@ -317,6 +318,8 @@ func (w *stepWriter) byGrant(n *StepNote) error {
 	}
 	if keys := attempts.keysBy(w.tx, "grant", []byte(n.Grant)); len(keys) > 0 {
 		n.Attempt = AttemptID(keys[len(keys)-1])
+	} else if n.User != "" {
+		n.Attempt = AttemptID(n.Grant)
 	}
 	return nil
 }

@@ -66,12 +66,12 @@ func (db *DB) NoteAudit(e AuditEntry) {
 	j := &db.journal
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for i := len(j.entries) - 1; i >= max(0, len(j.entries)-foldBack); i-- {
-		if had := &j.entries[i]; had.same(e) {
-			had.Count++
-			had.Last = latest(had.Last, e.Last)
-			return
-		}
+	// Only into the one before: the order of what people did matters.
+	if n := len(j.entries); n > 0 && j.entries[n-1].same(e) {
+		had := &j.entries[n-1]
+		had.Count++
+		had.Last = latest(had.Last, e.Last)
+		return
 	}
 	if room := maxQueuedEntries - len(j.entries); room <= 0 || room <= maxQueuedEntries/2 && e.class() == auditStranger {
 		j.lose(e.At)

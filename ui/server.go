@@ -95,6 +95,8 @@ func (s *Server) Routes() []web.Route {
 		page(http.MethodPost, "/account/end-session", s.form(s.signedIn(s.handleEndSession))),
 		page(http.MethodPost, "/account/log-out-everywhere", s.form(s.signedIn(s.handleLogOutEverywhere))),
 		page(http.MethodPost, "/connections/revoke", s.form(s.signedIn(s.handleRevoke))),
+		page(http.MethodGet, "/activity", s.signedIn(s.serveActivity)),
+		page(http.MethodGet, "/audit", s.signedIn(s.serveAudit)),
 		page(http.MethodGet, "/assets/:name", s.serveAsset),
 	}
 }
