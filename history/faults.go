@@ -171,18 +171,34 @@ func refusalWords(s store.Step) string {
 	return text
 }
 
-// AuditWords says what an entry's action is, as the end of a sentence that
-// begins with who did it.
-func AuditWords(a store.AuditAction) string {
-	words := map[store.AuditAction]string{
-		AuditSetup: "set this server up", AuditSetupLink: "made a setup link", AuditSignIn: "signed in", AuditSignOut: "signed out",
-		AuditEndSession: "ended a session", AuditEverywhere: "logged out everywhere", AuditPassword: "changed the password",
-		AuditApprove: "approved a connection", AuditDeny: "denied a connection", AuditToken: "got a token", AuditRefresh: "renewed a token",
-		AuditTokenRevoke: "revoked a token", AuditRevoke: "revoked a connection", AuditLimit: "changed a connection",
-		AuditUserAdd: "added an account", AuditUserRemove: "removed an account", AuditUserPassword: "set a password",
-		AuditTeamAdd: "added a team", AuditMemberAdd: "put somebody into a team", AuditMemberRemove: "took somebody out of a team",
-		AuditTool: "used a tool", AuditReusedCode: "used a code twice", AuditReusedRefresh: "used an old refresh token",
-		store.AuditLost: "could not keep everything: too much happened at once",
+// auditWords are what was done, and what was tried, as the end of a sentence
+// that begins with who it was.
+func auditWords() map[store.AuditAction][2]string {
+	return map[store.AuditAction][2]string{
+		AuditSetup: {"set this server up", "set this server up"}, AuditSetupLink: {"made a setup link", "make a setup link"},
+		AuditSignIn: {"signed in", "sign in"}, AuditSignOut: {"signed out", "sign out"}, AuditEndSession: {"ended a session", "end a session"},
+		AuditEverywhere: {"logged out everywhere", "log out everywhere"}, AuditPassword: {"changed the password", "change the password"},
+		AuditApprove: {"approved a connection", "approve a connection"}, AuditDeny: {"denied a connection", "deny a connection"},
+		AuditToken: {"got a token", "get a token"}, AuditRefresh: {"renewed a token", "renew a token"},
+		AuditTokenRevoke: {"revoked a token", "revoke a token"}, AuditRevoke: {"revoked a connection", "revoke a connection"},
+		AuditLimit: {"changed a connection", "change a connection"}, AuditUserAdd: {"added an account", "add an account"},
+		AuditUserRemove: {"removed an account", "remove an account"}, AuditUserPassword: {"set a password", "set a password"},
+		AuditTeamAdd: {"added a team", "add a team"}, AuditMemberAdd: {"put somebody into a team", "put somebody into a team"},
+		AuditMemberRemove: {"took somebody out of a team", "take somebody out of a team"}, AuditTool: {"used", "use"},
+		AuditReusedCode: {"used a code twice", "use a code twice"}, AuditReusedRefresh: {"used an old refresh token", "use an old refresh token"},
+		store.AuditLost: {"could not keep everything: too much happened at once", ""},
 	}
-	return orElse(words[a], string(a))
+}
+
+// AuditWords says what an entry tells, as the end of a sentence that begins with
+// who did it.
+func AuditWords(e store.AuditEntry) string {
+	words, known := auditWords()[e.Action]
+	switch {
+	case !known:
+		return string(e.Action)
+	case e.Outcome == store.AuditOK:
+		return words[0]
+	}
+	return "could not " + words[1]
 }

@@ -94,9 +94,9 @@ func (s *Server) auditToken(n history.Note) {
 	case n.Kind == history.StepRefresh && n.Fault == "" && n.Grant != "":
 		e.Action = history.AuditRefresh
 	case n.Fault == history.FaultSpentCode:
-		e.Action, e.Outcome, e.Object = history.AuditReusedCode, "the connection is revoked", string(n.Client)
+		e.Action, e.Object = history.AuditReusedCode, "the connection is revoked"
 	case n.Fault == history.FaultReusedRefresh:
-		e.Action, e.Outcome, e.Object = history.AuditReusedRefresh, "the connection is revoked", string(n.Client)
+		e.Action, e.Object = history.AuditReusedRefresh, "the connection is revoked"
 	default:
 		return
 	}

@@ -54,6 +54,7 @@ type stepView struct {
 	At      time.Time
 	Last    time.Time
 	Count   int
+	SameDay bool   // as the step before
 	From    string // address and User-Agent
 }
 
@@ -174,11 +175,18 @@ func (s *Server) viewAttempt(story history.Story, names namesByID) attemptView {
 		v.Person = "a removed account"
 	}
 	v.Count = story.Dropped
-	for _, step := range story.Steps {
-		v.Steps = append(v.Steps, viewStep(step))
+	for i, step := range story.Steps {
+		view := viewStep(step)
+		view.SameDay = i > 0 && sameDay(story.Steps[i-1].At, step.At)
+		v.Steps = append(v.Steps, view)
 		v.Count += step.Count
 	}
 	return v
+}
+
+// sameDay compares days as the pages show them.
+func sameDay(a, b time.Time) bool {
+	return a.UTC().Format(time.DateOnly) == b.UTC().Format(time.DateOnly)
 }
 
 func orUnknown(host string) string {
@@ -234,6 +242,7 @@ type entryView struct {
 	Through string // the connection's host
 	Team    string
 	Object  string
+	Tool    bool   // Object is a tool and what it was used on
 	Failed  string // why it was refused
 	At      time.Time
 	Count   int
@@ -262,8 +271,8 @@ func (s *Server) serveAudit(w http.ResponseWriter, r *http.Request, p who) error
 
 func viewEntry(e store.AuditEntry, reader store.UserID, all bool) entryView {
 	v := entryView{
-		What: history.AuditWords(e.Action), Actor: cleanText(e.ActorName, 254), Through: cleanText(e.Client, 255), Team: cleanText(e.TeamName, 80),
-		Object: cleanText(e.Object, 254), At: e.Last, Count: e.Count, Addr: cleanText(e.Addr, 60),
+		What: history.AuditWords(e), Actor: cleanText(e.ActorName, 254), Through: cleanText(e.Client, 255), Team: cleanText(e.TeamName, 80),
+		Object: cleanText(e.Object, 254), Tool: e.Action == history.AuditTool, At: e.Last, Count: e.Count, Addr: cleanText(e.Addr, 60),
 	}
 	if e.Outcome != store.AuditOK {
 		v.Failed = cleanText(e.Outcome, 200)
@@ -285,17 +294,23 @@ type tab struct {
 	Here       bool
 }
 
-// tabs are the lists that somebody may look at. A page of one connection is
-// none of them.
+// tabs are the lists that somebody may look at: the two kinds, then, for
+// administrators, the way from everybody's to their own and back. A page of one
+// connection is none of them.
 func tabs(here string, admin, all bool, connection string) []tab {
-	list := []tab{{"Your attempts", "/activity", false}, {"Your audit list", "/audit", false}}
-	if admin {
-		list = append(list, tab{"Everybody's attempts", "/activity?all=1", false}, tab{"Everybody's audit list", "/audit?all=1", false})
-	}
-	at := map[string]int{"activity": 0, "audit": 1}[here]
+	query, others := "", "?all=1"
 	if all {
-		at += 2
+		query, others = others, query
 	}
-	list[at].Here = connection == ""
+	list := []tab{
+		{"Attempts", "/activity" + query, here == "activity" && connection == ""},
+		{"Audit list", "/audit" + query, here == "audit"},
+	}
+	switch {
+	case admin && all:
+		list = append(list, tab{"Show only mine", "/" + here + others, false})
+	case admin:
+		list = append(list, tab{"Show everybody's", "/" + here + others, false})
+	}
 	return list
 }
