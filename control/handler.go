@@ -47,6 +47,9 @@ func NewHandler(c Config) http.Handler {
 		pathMemberAdd:    audited(h, history.AuditMemberAdd, ofMember, h.addMember),
 		pathMemberRemove: audited(h, history.AuditMemberRemove, ofMember, h.removeMember),
 		pathCheck:        command(h.check),
+		pathConnections:  command(h.connections),
+		pathTimeline:     command(h.timeline),
+		pathAudit:        command(h.auditList),
 	} {
 		router.Handler(http.MethodPost, path, stack.Handle(serve, writeError))
 	}
