@@ -151,7 +151,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if err != nil {
 		return tokenAnswer{}, err
 	}
-	trailOf(r).of(client, hostOf(t.redirectURI))
+	trailOf(r).of(client, "")
 	trailOf(r).sent(t)
 	answer, err := t.grant.redeem(s, t, client)
 	if err == nil {
