@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ type Note struct {
 	// step is then certain to belong to it.
 	Attempt    store.AttemptID
 	Client     store.ClientID // one that is known here, never one that was only claimed
+	Claimed    store.ClientID // one that nobody has looked up yet: ties a browser's steps together and is not kept
 	Public     bool           // the client's id is known to everybody: that of a metadata document
 	ClientName string
 	Host       string // that receives the code
@@ -148,7 +150,7 @@ func (t *threads) registered(n Note, visitor string, now time.Time) store.Attemp
 // browser finds the attempt that a browser is in: one that it is on the way
 // with, one that the client registered for, or a new one.
 func (t *threads) browser(n Note, visitor string, now time.Time) (id, adopt store.AttemptID) {
-	key := browserKey(n.Client, visitor)
+	key := browserKey(cmp.Or(n.Client, n.Claimed), visitor)
 	had := t.browsers.get(key)
 	if had.within(decidePause, now) && (had.user == "" || n.User == "" || had.user == n.User) {
 		id = had.attempt

@@ -18,17 +18,25 @@ type visitorKey struct{}
 // in the audit list.
 func (e *endpoint) withVisitor(r *http.Request, calls []call) *http.Request {
 	for _, c := range calls {
-		if scope, ok := e.tools[c.Params.Name]; ok && scope != authz.ScopeRead {
+		if e.changes(c.Params.Name) {
 			return r.WithContext(context.WithValue(r.Context(), visitorKey{}, e.cfg.History.Visitor(r)))
 		}
 	}
 	return r
 }
 
+// changes reports whether there is a tool of that name that does more than
+// read.
+func (e *endpoint) changes(tool string) bool {
+	action, ok := e.tools[tool]
+	scope, _ := authz.Needs(action)
+	return ok && scope != authz.ScopeRead
+}
+
 // audit records a call of a tool that changes something: which tool and pod and
 // how it ended, never the other arguments.
 func (e *endpoint) audit(ctx context.Context, t tool, arguments json.RawMessage, failed error) {
-	if e.tools[t.name] == authz.ScopeRead {
+	if !e.changes(t.name) {
 		return
 	}
 	a := authz.FromContext(ctx)

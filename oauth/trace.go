@@ -18,6 +18,9 @@ import (
 type trail struct {
 	note history.Note
 	code store.Hash // of the authorization code that was sent
+	// refresh is the refresh token that was sent, in clear: it is gone with the
+	// request.
+	refresh string
 }
 
 type trailKey struct{}
@@ -35,23 +38,25 @@ func trailOf(r *http.Request) *trail {
 // it wants its answer. The zero Client says nothing.
 func (t *trail) of(c store.Client, host string) {
 	t.note.Client, t.note.ClientName, t.note.Host = c.ID, cleanName(c.Name, maxNameShown), host
-	t.note.Public = isDocumentID(c.ID)
+	t.note.Public = isClientURL(c.ID)
 }
-
-// isDocumentID reports whether a client id is the address of a metadata
-// document, and so known to everybody.
-func isDocumentID(id store.ClientID) bool { return strings.HasPrefix(string(id), "https://") }
 
 // sent says what a token request brought.
 func (t *trail) sent(req tokenRequest) {
 	if req.code != "" {
 		t.code = store.HashSecret(req.code)
 	}
+	if req.grant.name == grantRefresh {
+		t.note.Kind, t.refresh = history.StepRefresh, req.refresh
+	}
 }
 
-// connected says which connection a token was given for.
-func (t *trail) connected(g store.Grant) {
-	t.note = history.OfGrant(g, t.note)
+// connected says which connection a token request was about; nil and the zero
+// Grant say nothing.
+func (t *trail) connected(g *store.Grant) {
+	if g != nil && g.ID != "" {
+		t.note = history.OfGrant(*g, t.note)
+	}
 }
 
 // traced records the step of a handler: refused when it returns an error. The
@@ -70,9 +75,14 @@ func (s *Server) traced(kind string, h web.Handler) web.Handler {
 	}
 }
 
-// finish records a trail, in the attempt that its code was given out in if that
-// is known.
+// finish records a trail, in the attempt that its code was given out in or in
+// its connection's, if that is known.
 func (s *Server) finish(t *trail) {
+	if t.note.Attempt == "" && t.refresh != "" {
+		if g, ok := s.connectionOf(t.refresh); ok && g.Client == t.note.Client {
+			t.connected(&g)
+		}
+	}
 	if t.note.Attempt == "" && t.note.Client != "" && !t.code.IsZero() {
 		id, err := s.db.AttemptOfCode(t.code, t.note.Client)
 		if err != nil {
@@ -132,7 +142,7 @@ func faultOf(kind string, err error) string {
 	faults := map[string]string{
 		codeInvalidClient: history.FaultUnknownClient, codeInvalidTarget: history.FaultResource, codeInvalidRedirectURI: history.FaultRedirect,
 		codeInvalidClientMetadata: history.FaultMetadata, codeUnsupportedGrantType: history.FaultGrantType,
-		codeAccessDenied: history.FaultRegistrationOff, "invalid_scope": history.FaultScope,
+		codeAccessDenied: history.FaultRegistrationOff, codeInvalidScope: history.FaultScope,
 	}
 	if fault, ok := faults[public.Code]; ok {
 		return fault
@@ -192,6 +202,12 @@ func (s *Server) discovered(document string, h web.Handler) web.Handler {
 func (s *Server) refusedAt(r *http.Request, f *refusal) {
 	n := trailOf(r).note
 	n.Kind, n.Fault, n.Detail = history.StepAuthorize, f.fault, f.message
+	switch f.fault {
+	case "":
+		n.Fault = history.FaultUnknownClient
+	case history.FaultMetadata:
+		n.Kind = history.StepMetadata
+	}
 	n.From = s.history.Visitor(r)
 	n.Detail = strings.TrimSuffix(strings.TrimSuffix(n.Detail, startOver), " ")
 	if _, user, ok := s.sessions.Current(r); ok {
@@ -208,6 +224,38 @@ func (s *Server) atBrowser(r *http.Request, kind string, user store.UserID) stor
 	return s.history.Step(n)
 }
 
+// signInFirst sends the browser to sign in.
+func (s *Server) signInFirst(w http.ResponseWriter, r *http.Request) error {
+	s.atBrowser(r, history.StepAuthorize, "")
+	s.atBrowser(r, history.StepSignIn, "")
+	return s.pages.SignIn(w, r)
+}
+
+// documentRead records that a client's metadata document was fetched for r.
+func (s *Server) documentRead(r *http.Request, c store.Client) {
+	n := history.Note{Kind: history.StepMetadata, From: s.history.Visitor(r), Client: c.ID, Public: true, ClientName: cleanName(c.Name, maxNameShown)}
+	if _, user, ok := s.sessions.Current(r); ok {
+		n.User = user.ID
+	}
+	s.history.Step(n)
+}
+
+// connectionOf returns the connection of a token of either kind, whether or not
+// it has expired; false when it is unknown.
+func (s *Server) connectionOf(token string) (store.Grant, bool) {
+	var g store.Grant
+	err := store.ErrNotFound
+	if isAccessToken(token) {
+		_, g, err = s.db.TokenGrant(store.HashSecret(token))
+	} else if family, ok := refreshFamily(token); ok {
+		g, err = s.db.FamilyGrant(store.HashSecret(family))
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		s.log.Error("find the connection of a token", "error", err)
+	}
+	return g, err == nil
+}
+
 // decided records what the person chose.
 func (s *Server) decided(r *http.Request, req store.AuthRequest, user store.UserID, team store.TeamID, scopes []store.Scope) {
 	kind, action := history.StepApprove, history.AuditApprove
@@ -219,7 +267,7 @@ func (s *Server) decided(r *http.Request, req store.AuthRequest, user store.User
 		host = goal.host
 	}
 	s.history.Step(history.Note{
-		Kind: kind, Detail: joinScopes(scopes), From: from, Attempt: req.Attempt, Client: req.Client, Public: isDocumentID(req.Client), Host: host, User: user, Team: team,
+		Kind: kind, Detail: joinScopes(scopes), From: from, Attempt: req.Attempt, Client: req.Client, Public: isClientURL(req.Client), Host: host, User: user, Team: team,
 	})
 	s.history.Audit(from, store.AuditEntry{Action: action, Actor: user, Team: team, Client: host, Object: joinScopes(scopes)})
 }
@@ -266,7 +314,7 @@ func (s *Server) revokedBy(r *http.Request, g store.Grant) {
 func describeRegistration(reg registration) string {
 	var hosts []string
 	for _, uri := range reg.redirectURIs {
-		hosts = append(hosts, hostOf(uri))
+		hosts = append(hosts, placeOf(uri))
 	}
 	text := "kept " + strings.Join(hosts, ", ")
 	if reg.dropped > 0 {
@@ -275,7 +323,8 @@ func describeRegistration(reg registration) string {
 	return text
 }
 
-func hostOf(uri string) string {
+// placeOf is the host of a redirect URI, with its port.
+func placeOf(uri string) string {
 	_, rest, _ := strings.Cut(uri, "://")
 	host, _, _ := strings.Cut(rest, "/")
 	return host

@@ -534,6 +534,13 @@ func (db *DB) TokenGrant(hash Hash) (t Token, g Grant, err error) {
 	return t, g, err
 }
 
+// FamilyGrant returns the connection that refresh tokens of a family are of,
+// whether or not it has expired. ErrNotFound when it is gone.
+func (db *DB) FamilyGrant(family Hash) (g Grant, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&g)(grants.byUnique(tx, "family", family[:])) })
+	return g, err
+}
+
 // LiveGrants returns which of the connections are live at now.
 func (db *DB) LiveGrants(ids []GrantID, now time.Time) (live map[GrantID]bool, err error) {
 	err = db.view(func(tx *bolt.Tx) error {

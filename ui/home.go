@@ -47,6 +47,7 @@ type connectionView struct {
 	Name, Host        string
 	Team              string
 	Scopes            []string
+	Limits            []string
 	Created, LastUsed time.Time
 	Expires           time.Time
 }
@@ -91,16 +92,23 @@ func (s *Server) home(w http.ResponseWriter, r *http.Request, p who) error {
 func connectionViews(list []account.Connection) []connectionView {
 	var views []connectionView
 	for _, c := range list {
-		v := connectionView{
-			ID: c.ID, Name: cleanText(c.ClientName, 60), Host: cleanText(c.RedirectHost, 255), Team: c.Team.Name,
-			Created: c.Created, LastUsed: c.LastUsed, Expires: c.Expires,
-		}
-		for _, scope := range c.Scopes {
-			v.Scopes = append(v.Scopes, scopeWords(scope))
-		}
-		views = append(views, v)
+		views = append(views, viewConnection(c))
 	}
 	return views
+}
+
+func viewConnection(c account.Connection) connectionView {
+	v := connectionView{
+		ID: c.ID, Name: cleanText(c.ClientName, 60), Host: cleanText(c.RedirectHost, 255), Team: c.Team.Name,
+		Limits: authz.LimitWords(c.Limits), Created: c.Created, LastUsed: c.LastUsed, Expires: c.Expires,
+	}
+	for _, scope := range c.Scopes {
+		// What it may not use is not said as if it might.
+		if !c.Limits.ReadOnly || scope == authz.ScopeRead {
+			v.Scopes = append(v.Scopes, scopeWords(scope))
+		}
+	}
+	return v
 }
 
 // scopeWords is a scope in two or three words; the consent page says it at
@@ -221,17 +229,16 @@ func memoryWords(p pods.Pod) string {
 // handleRevoke is POST /connections/revoke with connection.
 func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request, p who) error {
 	id := store.GrantID(r.PostForm.Get("connection"))
-	ended, err := s.connection(p.user.ID, id)
-	if err != nil {
-		return err
+	c, err := s.account.Connection(p.user.ID, id)
+	if err == nil {
+		err = s.account.Revoke(p.user.ID, id)
 	}
-	err = s.account.Revoke(p.user.ID, id)
 	// One that is gone already is what the person wanted.
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	if err == nil {
-		s.recordRevoked(r, p, history.AuditRevoke, ended)
+		s.recordRevoked(r, p, history.AuditRevoke, []account.Connection{c})
 		s.setNotice(w, notice{word: "revoked"})
 	}
 	return s.redirect(w, "/#connections")

@@ -8,6 +8,7 @@ import (
 
 	"podgate/account"
 	"podgate/history"
+	"podgate/internal/authz"
 	"podgate/store"
 )
 
@@ -94,14 +95,14 @@ func (s *Server) recordRevoked(r *http.Request, p who, action store.AuditAction,
 	}
 }
 
-// connection returns those of a person's connections that have that id, before
-// it ends: one or none.
-func (s *Server) connection(user store.UserID, id store.GrantID) ([]account.Connection, error) {
-	list, err := s.account.Connections(user)
-	for i, c := range list {
-		if c.ID == id {
-			return list[i : i+1], err
-		}
+// recordLimited records what a person now allows a connection.
+func (s *Server) recordLimited(r *http.Request, p who, c account.Connection, scopes []store.Scope, limits store.Limits) {
+	var allowed []string
+	for _, scope := range scopes {
+		allowed = append(allowed, string(scope))
 	}
-	return nil, err
+	s.history.Audit(s.history.Visitor(r), store.AuditEntry{
+		Action: history.AuditLimit, Actor: p.user.ID, ActorName: p.user.Email, Grant: c.ID, Client: c.RedirectHost,
+		Team: c.Grant.Team, TeamName: c.Team.Slug, Object: strings.Join(append(allowed, authz.LimitWords(limits)...), ", "),
+	})
 }

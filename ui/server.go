@@ -97,6 +97,8 @@ func (s *Server) Routes() []web.Route {
 		page(http.MethodPost, "/connections/revoke", s.form(s.signedIn(s.handleRevoke))),
 		page(http.MethodGet, "/activity", s.signedIn(s.serveActivity)),
 		page(http.MethodGet, "/audit", s.signedIn(s.serveAudit)),
+		page(http.MethodGet, "/connection/:id/limits", s.signedIn(s.serveLimits)),
+		page(http.MethodPost, "/connection/:id/limits", s.form(s.signedIn(s.handleLimits))),
 		page(http.MethodGet, "/assets/:name", s.serveAsset),
 	}
 }
