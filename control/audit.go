@@ -22,9 +22,11 @@ func audited[In, Out any](h *handler, action store.AuditAction, of func(In) abou
 	return command(func(ctx context.Context, in In) (Out, error) {
 		subject := of(in)
 		person := h.personNamed(subject.email) // before the command: it may remove them
+		had := h.connectionsOf(person)
 		out, err := do(ctx, in)
 		if err == nil {
 			h.audit(action, subject, person)
+			h.auditEnded(had, person)
 		}
 		return out, err
 	})
@@ -42,6 +44,37 @@ func (h *handler) audit(action store.AuditAction, subject about, person store.Us
 		e.Team = t.ID
 	}
 	h.History.Audit(history.Visitor{}, e)
+}
+
+// connectionsOf returns a person's live connections; none when they cannot be
+// read, about which the command itself will have something to say.
+func (h *handler) connectionsOf(person store.UserID) []account.Connection {
+	if person == "" {
+		return nil
+	}
+	list, err := h.Accounts.Connections(person)
+	if err != nil {
+		h.Log.Error("list the connections of a person", "error", err)
+	}
+	return list
+}
+
+// auditEnded records the connections that a command has ended.
+func (h *handler) auditEnded(had []account.Connection, person store.UserID) {
+	still := map[store.GrantID]bool{}
+	for _, c := range h.connectionsOf(person) {
+		still[c.ID] = true
+	}
+	for _, c := range had {
+		if still[c.ID] {
+			continue
+		}
+		h.History.Step(history.OfGrant(c.Grant, history.Note{Kind: history.StepRevoke, Detail: "by the command line"}))
+		h.History.Audit(history.Visitor{}, store.AuditEntry{
+			Action: history.AuditRevoke, ActorName: history.CommandLine, Concerns: person, Grant: c.ID, Client: c.RedirectHost,
+			Team: c.Grant.Team, TeamName: c.Team.Slug,
+		})
+	}
 }
 
 // join puts a comma between two texts that are not empty.

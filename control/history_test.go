@@ -86,6 +86,32 @@ func TestCommandsAreAudited(t *testing.T) {
 	}
 }
 
+// Connections that a command ends are told in their stories and in the list.
+func TestEndedConnectionsAreAudited(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*Client) error{
+		"remove member": func(c *Client) error { return second(c.RemoveMember(t.Context(), "ada", "ada@example.com")) },
+		"set password":  func(c *Client) error { return c.SetPassword(t.Context(), "ada@example.com", password) },
+		"remove user":   func(c *Client) error { return c.RemoveUser(t.Context(), "ada@example.com") },
+	} {
+		c, db, r := recording(t)
+		w := storetest.Populate(t, db, "ada", t0)
+		g, _ := w.Connect(t, db, "pods:read")
+		r.Step(history.OfGrant(g, history.Note{Kind: history.StepCall}))
+		if err := end(c); err != nil {
+			t.Fatal(name, err)
+		}
+		story, err := r.Attempts(store.AttemptQuery{Grant: g.ID, Limit: 1})
+		if err != nil || len(story.Stories) != 1 || story.Stories[0].Diagnosis.What != "The connection was revoked by the command line." {
+			t.Errorf("%s: %+v, %v", name, story, err)
+		}
+		list, err := c.Audit(t.Context(), ListRequest{Limit: 10})
+		if err != nil || len(list) != 2 || list[0].Action != history.AuditRevoke || list[0].Client != "ada.example" || list[0].Team != "ada" {
+			t.Errorf("%s: %+v, %v", name, list, err)
+		}
+	}
+}
+
 func TestTimelineAndConnections(t *testing.T) {
 	t.Parallel()
 	c, db, r := recording(t)

@@ -101,7 +101,7 @@ func parseRefresh(form url.Values, t *tokenRequest) (err error) {
 func (s *Server) redeemRefresh(t tokenRequest, client store.Client) (tokenAnswer, error) {
 	family, ok := refreshFamily(t.refresh)
 	if !ok {
-		return tokenAnswer{}, badRequest(codeInvalidGrant, deadRefresh)
+		return tokenAnswer{}, because(store.ErrNotFound, badRequest(codeInvalidGrant, deadRefresh))
 	}
 	now, salt := s.now(), newSalt()
 	next, access := successors(t.refresh, family, salt)

@@ -334,6 +334,14 @@ func (discard) Header() http.Header         { return http.Header{} }
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 func (discard) WriteHeader(int)             {}
 
+// withAgent is a request as send makes one.
+func withAgent(agent string) *http.Request {
+	r := newRequest("GET", "/")
+	r.RemoteAddr = "192.0.2.1:1234" // that of httptest
+	r.Header.Set("User-Agent", agent)
+	return r
+}
+
 func newRequest(method, target string) *http.Request {
 	r, err := http.NewRequest(method, target, nil)
 	if err != nil {

@@ -218,6 +218,7 @@ func TestFormsAreAudited(t *testing.T) {
 	b.post("/account/password", url.Values{"old": {password}, "password": {"a new and long sentence"}, "again": {"a new and long sentence"}})
 	g := s.connect(u, "red", "Claude", "claude.ai", "pods:read")
 	s.connect(u, "red", "Codex", "127.0.0.1:9", "pods:read")
+	b.post("/connection/"+string(g.ID)+"/limits", url.Values{"scope": {"pods:read"}, "prefix": {"web-"}})
 	b.post("/connections/revoke", url.Values{"connection": {string(g.ID)}})
 	b.post("/connections/revoke", url.Values{"connection": {string(g.ID)}})
 	b.post("/sign-out", nil)
@@ -244,7 +245,7 @@ func TestFormsAreAudited(t *testing.T) {
 	slices.Reverse(got)
 	want := []string{
 		"setup", "sign_in (wrong password)", "sign_in", "end_session", "change_password (wrong password)", "change_password",
-		"revoke_connection claude.ai", "sign_out", "sign_in", "log_out_everywhere", "revoke_connection 127.0.0.1:9",
+		"change_connection claude.ai", "revoke_connection claude.ai", "sign_out", "sign_in", "log_out_everywhere", "revoke_connection 127.0.0.1:9",
 	}
 	slices.Sort(got) // all of it happens at one instant
 	slices.Sort(want)
@@ -263,5 +264,24 @@ func TestFormsAreAudited(t *testing.T) {
 		if story.Diagnosis.State != history.Ended || story.Steps[len(story.Steps)-1].Kind != history.StepRevoke {
 			t.Errorf("%+v", story)
 		}
+	}
+}
+
+// A form that is added must leave an entry: who adds one says so here and in
+// TestFormsAreAudited.
+func TestNoFormIsForgotten(t *testing.T) {
+	t.Parallel()
+	audited := []string{
+		"/account/end-session", "/account/log-out-everywhere", "/account/password", "/connection/:id/limits", "/connections/revoke", "/setup", "/sign-in", "/sign-out",
+	}
+	var posts []string
+	for _, r := range newSite(t).ui.Routes() {
+		if r.Method == http.MethodPost {
+			posts = append(posts, r.Path)
+		}
+	}
+	slices.Sort(posts)
+	if !slices.Equal(posts, audited) {
+		t.Errorf("the forms are %q, those that are audited %q", posts, audited)
 	}
 }
