@@ -122,10 +122,10 @@ func (srv *server) handler() (http.Handler, error) {
 		ClientAddr: func(r *http.Request) netip.Addr { return web.ClientAddr(r, trusted) },
 	})
 	srv.onStop(func() error { front.Close(); return nil })
-	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)))
+	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), srv.healthRoutes())
 	return &frontDoor{
 		publicHost: srv.issuer.Hostname(), podsDomain: srv.settings.Pods.Domain,
-		site:   newSite(stack, srv.issuer, routes, pages.WriteError),
+		site:   srv.strictTransport(newSite(stack, srv.issuer, routes, pages.WriteError)),
 		pods:   front.Serve,
 		refuse: stack.Handle(refuseHost(srv.issuer.String()), writePlainError),
 	}, nil
