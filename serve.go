@@ -291,6 +291,7 @@ func (srv *server) upkeep(ctx context.Context) {
 func (srv *server) announce(ctx context.Context, w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "podgate is ready at %s\n", srv.issuer)
+	b.WriteString(srv.waitsFor())
 	needed, err := srv.accounts.NeedsSetup()
 	if err != nil {
 		return err

@@ -112,6 +112,17 @@ func hostOf(addr string) string {
 	return host
 }
 
+// waitsFor says what is still to come before visitors can be answered, or
+// nothing.
+func (srv *server) waitsFor() string {
+	if srv.certs == nil || srv.certs.Status().Ready(time.Now()) {
+		return ""
+	}
+	here := srv.listeners[0].Addr()
+	return fmt.Sprintf("\nIt waits for its certificate from %s, mostly some seconds. Until then only\nhttp://%s answers, on this machine; http://%s/readyz and the log say how it goes.\n",
+		srv.settings.TLS.CA, here, here)
+}
+
 // hasPod reports whether there is a pod of that name. One that is being
 // deleted is none.
 func (srv *server) hasPod(name string) (bool, error) {

@@ -39,6 +39,7 @@ type Options struct {
 	Validity  time.Duration // of certificates; 0: 90 days
 	BadNonces int           // percent of good nonces that are refused all the same
 	Blocked   []string      // names that are never issued
+	Away      bool          // it is down at first: see Up
 	// AccountKey is the external account binding that is asked for: a key in
 	// base64url without padding, under the id «kid».
 	AccountKey string
@@ -73,6 +74,9 @@ func Start(t testing.TB, o Options) *CA {
 	c.handler = c.counting(c.pebble(o))
 	c.identity, c.RootFile = endpointCertificate(t)
 	c.Up()
+	if o.Away {
+		c.Down()
+	}
 	t.Cleanup(c.Down)
 	return c
 }
