@@ -134,7 +134,7 @@ func (s *site) serve() {
 		func(h *http.Server) error { return h.Serve(s.HTTP) },
 		func(h *http.Server) error { return h.ServeTLS(s.TLS, "", "") },
 	} {
-		h := &http.Server{Handler: handler, TLSConfig: config, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+		h := &http.Server{Handler: handler, TLSConfig: config.Clone(), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 		go func() { _ = run(h) }() // ends by Close
 		s.t.Cleanup(func() { h.Close() })
 	}
@@ -171,7 +171,7 @@ func (s *site) until(what string, done func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(40 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("waited in vain for %s\n%s", what, s.Log)
+			s.t.Fatalf("waited in vain for %s\n%s", what, s.Log.important())
 		}
 	}
 }
@@ -223,6 +223,17 @@ func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
+}
+
+// important leaves out what a passing test would not be read for.
+func (b *buffer) important() string {
+	var list []string
+	for line := range strings.Lines(b.String()) {
+		if !strings.Contains(line, "level=DEBUG") {
+			list = append(list, line)
+		}
+	}
+	return strings.Join(list[max(0, len(list)-40):], "")
 }
 
 func (b *buffer) has(s string) bool { return strings.Contains(b.String(), s) }

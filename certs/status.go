@@ -113,7 +113,7 @@ func problemWords(kind string) string {
 	case acme.ProblemTypeConnection:
 		return "the certificate authority could not reach this server under the name; look at firewall and DNS records"
 	case acme.ProblemTypeUnauthorized, acme.ProblemTypeIncorrectResponse, acme.ProblemTypeTLS:
-		return "somebody else answered the certificate authority under the name; look where its DNS records lead"
+		return "the certificate authority asked under the name and this server's answer did not arrive; look where its DNS records lead, at firewall and proxies"
 	case acme.ProblemTypeCAA:
 		return "a CAA record of the name forbids this certificate authority"
 	case acme.ProblemTypeRejectedIdentifier:

@@ -3,6 +3,7 @@ package certs
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -55,8 +56,8 @@ func (c *slogCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcor
 func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	level, _ := levelOf(e.Level) // Check has asked whether it is wanted
 	message := "certificates: " + e.Message
-	if e.LoggerName != "" {
-		message = "certificates: " + e.LoggerName + ": " + e.Message
+	if name := strings.TrimPrefix(e.LoggerName, "."); name != "" {
+		message = "certificates: " + name + ": " + e.Message
 	}
 	r := slog.NewRecord(e.Time, level, message, 0)
 	r.AddAttrs(attrs(fields)...)

@@ -2,6 +2,8 @@ package acmetest
 
 import (
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +17,10 @@ import (
 // asks for, and shares its state with every other one in the process.
 type DNS struct {
 	Addr string // host and port, UDP and TCP
+
+	// Dir is a folder in which a program may set records too: the file
+	// NAME/VALUE is a TXT record of NAME, which ends in a dot.
+	Dir string
 
 	mu  sync.Mutex
 	txt map[string][]string
@@ -40,12 +46,20 @@ func (d *DNS) DeleteTXT(name, value string) {
 func (d *DNS) TXT(name string) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.txt[dns.CanonicalName(name)])
+	values := slices.Clone(d.txt[dns.CanonicalName(name)])
+	entries, err := os.ReadDir(filepath.Join(d.Dir, dns.CanonicalName(name)))
+	if err != nil {
+		return values // nobody has set one
+	}
+	for _, e := range entries {
+		values = append(values, e.Name())
+	}
+	return values
 }
 
 func startDNS(t testing.TB) *DNS {
 	t.Helper()
-	d := &DNS{txt: map[string][]string{}}
+	d := &DNS{Dir: t.TempDir(), txt: map[string][]string{}}
 	// A port that is free for UDP may be taken for TCP.
 	for range 10 {
 		packets, err := net.ListenPacket("udp", "127.0.0.1:0")
