@@ -197,7 +197,7 @@ func (s *testServer) command(args ...string) (code int, stdout, stderr string) {
 // runCommand runs the program as a value.
 func runCommand(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(context.Background(), process{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs})
+	code = run(context.Background(), process{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Machine: fakeMachine(nil)})
 	return code, out.String(), errs.String()
 }
 
