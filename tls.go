@@ -148,6 +148,9 @@ func (srv *server) redirectToHTTPS(w http.ResponseWriter, r *http.Request) error
 	if !ok {
 		return refuseHost(srv.issuer.String())(w, r)
 	}
+	if provesName(r) {
+		return notFound(w, r)
+	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		http.Redirect(w, r, target+r.URL.RequestURI(), http.StatusMovedPermanently)
 		return nil
@@ -155,6 +158,27 @@ func (srv *server) redirectToHTTPS(w http.ResponseWriter, r *http.Request) error
 	return web.Fault(http.StatusBadRequest, "https_required",
 		"This came unencrypted and was not read. Send it to "+target+" instead. If it held a password or a token, take that out of use: others may have seen it.", nil).
 		With("Connection", "close")
+}
+
+// provesName reports whether an authority asks for the proof that somebody holds
+// a name (RFC 8555 section 8.3, and the path of others, CA/Browser Forum
+// baseline requirements 3.2.2.4.18).
+func provesName(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, "/.well-known/acme-challenge/") || strings.HasPrefix(r.URL.Path, "/.well-known/pki-validation/")
+}
+
+// withoutProofs keeps such questions from the apps of pods. An app that could
+// answer would get a certificate for its name that outlives the pod: whoever has
+// the name next could be listened to.
+func withoutProofs(stack *web.Stack, pods func(http.ResponseWriter, *http.Request, string)) func(http.ResponseWriter, *http.Request, string) {
+	absent := stack.Handle(notFound, writePlainError)
+	return func(w http.ResponseWriter, r *http.Request, name string) {
+		if provesName(r) {
+			absent.ServeHTTP(w, r)
+			return
+		}
+		pods(w, r, name)
+	}
 }
 
 // secureURL is the origin over https of the Host that a request names, if that

@@ -2,19 +2,23 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"podgate/certs"
 	"podgate/internal/acmetest"
 	"podgate/internal/webtest"
 )
@@ -198,7 +202,9 @@ func TestPlainHTTP(t *testing.T) {
 		{"OPTIONS", "shop." + s.Domain, "/", 400, "", "https://shop." + s.Domain},
 		{"GET", "evil.example", "/", 421, "", "does not answer under that name"},
 		{"GET", "a.b." + s.Domain, "/", 421, "", ""},
-		{"GET", s.Host, "/.well-known/acme-challenge/absent", 301, s.Issuer + "/.well-known/acme-challenge/absent", ""},
+		{"GET", s.Host, "/.well-known/acme-challenge/absent", 404, "", "nothing at this address"},
+		{"GET", "shop." + s.Domain, "/.well-known/acme-challenge/absent", 404, "", ""},
+		{"GET", "shop." + s.Domain, "/.well-known/pki-validation/absent", 404, "", ""},
 		{"GET", "evil.example", "/.well-known/acme-challenge/absent", 421, "", ""},
 	} {
 		req, err := http.NewRequest(c.method, s.Plain, strings.NewReader(""))
@@ -288,4 +294,106 @@ func mustRequest(t testing.TB, address string) *http.Request {
 		t.Fatal(err)
 	}
 	return req
+}
+
+// Browsers are told to insist on https under podgate's own name, over https,
+// and only when the world trusts the certificate.
+func TestStrictTransport(t *testing.T) {
+	t.Parallel()
+	certificate, key := acmetest.SelfSigned(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "gate.test")
+	pair := certs.Pair{Cert: filepath.Join(t.TempDir(), "cert"), Key: filepath.Join(t.TempDir(), "key")}
+	for name, raw := range map[string][]byte{pair.Cert: certificate, pair.Key: key} {
+		if err := os.WriteFile(name, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	world := x509.NewCertPool()
+	world.AppendCertsFromPEM(certificate)
+	for name, c := range map[string]struct {
+		roots  *x509.CertPool
+		secure bool
+		want   string
+	}{
+		"trusted":         {world, true, "max-age=31536000"},
+		"trusted, http":   {world, false, ""},
+		"private":         {x509.NewCertPool(), true, ""},
+		"without podgate": {nil, true, ""},
+	} {
+		srv := &server{}
+		if c.roots != nil {
+			manager, err := certs.Open(certs.Config{Host: "gate.test", Files: []certs.Pair{pair}, Log: testStack().Log, Now: time.Now, PublicRoots: c.roots})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer manager.Close()
+			srv.certs = manager
+		}
+		r := httptest.NewRequest(http.MethodGet, "http://gate.test/", nil)
+		if c.secure {
+			r.TLS = &tls.ConnectionState{}
+		}
+		w := httptest.NewRecorder()
+		srv.strictTransport(http.NotFoundHandler()).ServeHTTP(w, r)
+		if got := w.Header().Get("Strict-Transport-Security"); got != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// The app of a pod cannot prove to an authority that it holds the name.
+func TestPodsProveNothing(t *testing.T) {
+	t.Parallel()
+	pods := withoutProofs(testStack(), func(w http.ResponseWriter, _ *http.Request, name string) { fmt.Fprint(w, "the app of "+name) })
+	for path, want := range map[string]int{
+		"/": 200, "/.well-known/other": 200, "/.well-known/acme-challenge/token": 404, "/.well-known/pki-validation/file.txt": 404, "/.well-known/%61cme-challenge/token": 404,
+	} {
+		w := httptest.NewRecorder()
+		pods(w, httptest.NewRequest(http.MethodGet, "http://shop.example.com"+path, nil), "shop")
+		if w.Code != want || want == 404 && strings.Contains(w.Body.String(), "app") {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+// What listens in the way is told from what is forbidden, each with what to do.
+func TestTLSListenWords(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	addr := taken.Addr().String()
+	dir := t.TempDir()
+	config := filepath.Join(dir, "podgate.toml")
+	text := fmt.Sprintf("public_url = \"https://gate.test\"\nlisten = \"127.0.0.1:0\"\n[tls]\nmode = \"auto\"\nlisten = %q", addr)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := runCommand("--data", dir, "--config", config)
+	if code != exitFailed || !strings.Contains(errs, "another program listens on "+addr) || !strings.Contains(errs, `mode = "off"`) || strings.Contains(errs, "--listen") {
+		t.Errorf("%d %s", code, errs)
+	}
+	_, err = listenOn(t.Context(), addr)
+	if denied := tlsListenWords(fmt.Errorf("x: %w", syscall.EACCES), ":443", "https"); !strings.Contains(denied.Error(), "setcap") || !isInUse(err) || isDenied(err) {
+		t.Errorf("%v, %v", denied, err)
+	}
+}
+
+// A secret in a file is one line.
+func TestSecretFile(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "secret")
+	for text, want := range map[string]string{"s3cret\n": "s3cret", " s3cret ": "s3cret", "": "", "\n": "", "a\nb": "", strings.Repeat("x", 5000): ""} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := secretFile(name)
+		if got != want || (err == nil) != (want != "") || err != nil && strings.Contains(err.Error(), "a\nb") {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	if got, err := secretFile(""); got != "" || err != nil {
+		t.Errorf("no file: %q, %v", got, err)
+	}
 }

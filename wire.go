@@ -126,7 +126,7 @@ func (srv *server) handler() (http.Handler, error) {
 	return &frontDoor{
 		publicHost: srv.issuer.Hostname(), podsDomain: srv.settings.Pods.Domain,
 		site:   srv.strictTransport(newSite(stack, srv.issuer, routes, pages.WriteError)),
-		pods:   front.Serve,
+		pods:   withoutProofs(stack, front.Serve),
 		refuse: stack.Handle(refuseHost(srv.issuer.String()), writePlainError),
 	}, nil
 }
