@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -120,6 +121,7 @@ type connectOptions struct {
 	scopes   []string // left ticked; nil: all
 	protocol string   // handshake version; empty: the newest
 	deny     bool
+	limits   webtest.Fields // written into the fields of limits
 }
 
 // connect takes the SDK through discovery, registration, the person's browser
@@ -188,6 +190,7 @@ func (p *person) decide(address string, o connectOptions) (*auth.AuthorizationRe
 	if o.scopes != nil {
 		fields["scope"] = o.scopes
 	}
+	maps.Copy(fields, o.limits)
 	button := "Approve"
 	if o.deny {
 		button = "Deny"
