@@ -17,6 +17,8 @@ type process struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
+	// Machine answers what «config check» wants to know; nil: this machine does.
+	Machine *machine
 }
 
 // The exit codes.

@@ -127,11 +127,11 @@ func (srv *server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), examined)
+	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), srv.healthRoutes(), examined)
 	return &frontDoor{
 		publicHost: srv.issuer.Hostname(), podsDomain: srv.settings.Pods.Domain,
-		site:   newSite(stack, srv.issuer, routes, pages.WriteError),
-		pods:   front.Serve,
+		site:   srv.strictTransport(newSite(stack, srv.issuer, routes, pages.WriteError)),
+		pods:   withoutProofs(stack, front.Serve),
 		refuse: stack.Handle(refuseHost(srv.issuer.String()), writePlainError),
 	}, nil
 }
