@@ -17,8 +17,8 @@ type User struct {
 }
 
 var users = &table[User]{
-	name:    "users",
-	key:     func(u *User) []byte { return []byte(u.ID) },
+	name: "users",
+	key:  func(u *User) []byte { return []byte(u.ID) },
 	indexes: []index[User]{
 		{"email", func(u *User) []byte { return []byte(u.Email) }},
 		{"admin", func(u *User) []byte { // so that a start need not look at everybody
