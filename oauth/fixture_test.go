@@ -79,7 +79,7 @@ func newFixtureOn(t testing.TB, db *store.DB, change ...func(*Config)) *fixture 
 	f.pages = &fakePages{}
 	c := Config{
 		Issuer: testIssuer, DB: db, Pages: f.pages, Log: slog.New(slog.DiscardHandler), Now: f.clock.Now,
-		Docs: "https://docs.example.com/podgate", RefreshTTL: 90 * 24 * time.Hour,
+		Docs: "https://docs.example.com/podgate", RefreshTTL: 90 * 24 * time.Hour, ClientDocuments: true, fetch: offline(),
 	}
 	c.Sessions = &fakeSessions{db: c.DB, now: c.Now}
 	for _, f := range change {
@@ -123,6 +123,9 @@ func (f *fixture) mount() http.Handler {
 		f.reached.add()
 		a := authz.FromContext(r.Context())
 		_, _ = fmt.Fprintf(w, "user %s team %s role %s scopes %s\n", a.User, a.Team.ID, a.Role, joinScopes(a.Scopes))
+		if a.Limits != (store.Limits{}) {
+			_, _ = fmt.Fprintf(w, "limits %v\n", authz.LimitWords(a.Limits))
+		}
 	})
 	router.Handler("POST", "/api/mcp", web.CORS("POST", f.Bearer(resource)))
 	return router
@@ -152,15 +155,31 @@ func (p *fakePages) Consent(w http.ResponseWriter, _ *http.Request, c Consent) e
 	p.last = c
 	p.mu.Unlock()
 	w.Header().Set("Content-Type", "text/plain")
-	_, _ = fmt.Fprintf(w, "CONSENT %s\nuser: %s\nclient: %q\nhost: %s loopback: %v\nlasts: %v\n", c.Handle, c.User.Email, c.ClientName, c.RedirectHost, c.Loopback, max(c.AccessTTL, c.RefreshTTL))
+	described := ""
+	if c.DocumentHost != "" {
+		described = "described by: " + c.DocumentHost + "\n"
+	}
+	_, _ = fmt.Fprintf(w, "CONSENT %s\nuser: %s\nclient: %q\nhost: %s loopback: %v\n%slasts: %v\n", c.Handle, c.User.Email, c.ClientName, c.RedirectHost, c.Loopback, described, max(c.AccessTTL, c.RefreshTTL))
 	for _, m := range c.Teams {
 		_, _ = fmt.Fprintf(w, "team: %s %s\n", m.Team.ID, m.Role)
 	}
 	for _, s := range c.Scopes {
 		_, _ = fmt.Fprintf(w, "scope: %s %v %s\n", s.Scope, s.Checked, s.Text)
+		if s.New {
+			_, _ = fmt.Fprintln(w, "  new")
+		}
+	}
+	if c.Filled != "" {
+		_, _ = fmt.Fprintf(w, "connected: %s\n", c.Filled)
+	}
+	if c.Limits != (authz.LimitFields{}) {
+		_, _ = fmt.Fprintf(w, "limits: read-only %v, prefix %q, pods %q\n", c.Limits.ReadOnly, c.Limits.Prefix, c.Limits.MaxPods)
 	}
 	if c.Fault != "" {
 		_, _ = fmt.Fprintf(w, "fault: %s\nchosen: %q\n", c.Fault, c.Team)
+	}
+	if c.LimitFault != "" {
+		_, _ = fmt.Fprintf(w, "wrong: %s\n", c.LimitFault)
 	}
 	return nil
 }

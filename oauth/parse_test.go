@@ -74,7 +74,7 @@ func TestKnownScopes(t *testing.T) {
 // Every scope that exists is put in words on the consent page.
 func TestScopeTexts(t *testing.T) {
 	t.Parallel()
-	for _, c := range consentScopes(authz.Scopes(), authz.Scopes()[:1]) {
+	for _, c := range (filling{scopes: authz.Scopes()}).consentScopes(authz.Scopes()[:1]) {
 		if c.Text == string(c.Scope) || c.Text == "" {
 			t.Errorf("scope %s has no words", c.Scope)
 		}

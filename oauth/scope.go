@@ -54,17 +54,18 @@ func scopeStrings(scopes []store.Scope) []string {
 	return list
 }
 
-// consentScopes puts scopes in words, with those in checked ticked.
-func consentScopes(scopes, checked []store.Scope) []ConsentScope {
-	list := make([]ConsentScope, len(scopes))
-	for i, s := range scopes {
-		list[i] = ConsentScope{Scope: s, Text: scopeText(s), Checked: slices.Contains(checked, s)}
+// consentScopes puts what is offered in words, with the scopes in checked
+// ticked.
+func (f filling) consentScopes(checked []store.Scope) []ConsentScope {
+	list := make([]ConsentScope, len(f.scopes))
+	for i, s := range f.scopes {
+		list[i] = ConsentScope{Scope: s, Text: ScopeText(s), Checked: slices.Contains(checked, s), New: f.team != "" && !slices.Contains(f.held, s)}
 	}
 	return list
 }
 
-// scopeText says to a person what a scope allows.
-func scopeText(s store.Scope) string {
+// ScopeText says to a person what a scope allows.
+func ScopeText(s store.Scope) string {
 	switch s {
 	case authz.ScopeRead:
 		return "See the team's pods, their files and their logs"

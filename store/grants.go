@@ -17,6 +17,7 @@ type Code struct {
 	RedirectURI string    `json:"redirect_uri"`
 	Challenge   string    `json:"challenge"`
 	Scopes      []Scope   `json:"scopes"`
+	Limits      Limits    `json:"limits,omitzero"`
 	Resource    string    `json:"resource"`
 	User        UserID    `json:"user"`
 	Team        TeamID    `json:"team"`
@@ -36,6 +37,7 @@ type Grant struct {
 	RedirectHost string    `json:"redirect_host"`         // where the code went
 	Team         TeamID    `json:"team"`
 	Scopes       []Scope   `json:"scopes"`
+	Limits       Limits    `json:"limits,omitzero"`
 	Resource     string    `json:"resource"`
 	Created      time.Time `json:"created"`
 	LastUsed     time.Time `json:"last_used"`
@@ -186,7 +188,7 @@ func redeem(tx *bolt.Tx, code Code, r Redemption, now time.Time) (Grant, error) 
 	spent.Grant = r.Grant
 	g := Grant{
 		ID: r.Grant, User: code.User, Client: code.Client, ClientName: r.ClientName, RedirectHost: r.RedirectHost,
-		Team: code.Team, Scopes: code.Scopes, Resource: code.Resource, Created: now, LastUsed: now, Expires: r.Expires,
+		Team: code.Team, Scopes: code.Scopes, Limits: code.Limits, Resource: code.Resource, Created: now, LastUsed: now, Expires: r.Expires,
 	}
 	if n := r.Refresh; n != nil && code.Offline {
 		g.Refresh = &Refresh{Family: n.Family, Current: n.Token, Expires: n.Expires}

@@ -13,8 +13,6 @@ import (
 	"podgate/store/storetest"
 )
 
-const write = store.Scope("pods:write")
-
 // family is a connection with refresh tokens «0», «1» and so on, and a client
 // that refreshes it.
 type family struct {
