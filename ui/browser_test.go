@@ -151,7 +151,7 @@ func TestBrowser(t *testing.T) {
 	t.Parallel()
 	browser := webtest.StartChromium(t)
 	for name, test := range map[string]func(*testing.T, *site, *chrome){
-		"walk": walk, "limits": limitsWalk, "other pages": otherPages, "without script": withoutScript, "keyboard": keyboard,
+		"walk": walk, "limits": limitsWalk, "hostile page": hostile, "other pages": otherPages, "without script": withoutScript, "keyboard": keyboard,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
