@@ -182,7 +182,7 @@ func (d *documents) keep(id store.ClientID, doc clientDocument, about store.Docu
 func (d *documents) failed(err error, id store.ClientID, host string, stored store.Client) (store.Client, error) {
 	f := describeFailure(err, host)
 	d.failures.put(id, f, d.now())
-	d.log.Warn("client document cannot be used", "client", id, "error", err, "copy_will_do", f.away)
+	d.log.Warn("client document cannot be used", "client", id, "error", err, "temporary", f.away)
 	var e *webfetch.Error
 	if errors.As(err, &e) && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && usable(stored) {
 		if err := d.db.MarkDocumentGone(id); err != nil && !errors.Is(err, store.ErrNotFound) {

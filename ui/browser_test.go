@@ -310,6 +310,10 @@ func otherPages(t *testing.T, s *site, c *chrome) {
 	s.consent.Fault = "Choose the team that this connection is for."
 	c.open("/oauth/authorize")
 	c.inspect("consent-loopback")
+	s.consent.RedirectHost, s.consent.Loopback, s.consent.Fault = "claude.ai", false, ""
+	s.consent.DocumentHost = strings.Repeat("claude.ai.", 12) + "evil.example"
+	c.open("/oauth/authorize")
+	c.inspect("consent-document")
 
 	team, err := s.db.TeamBySlug("compilers")
 	if err != nil {
