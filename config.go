@@ -25,6 +25,7 @@ type config struct {
 
 type oauthConfig struct {
 	AccessTokenTTL  duration `toml:"access_token_ttl"`
+	RefreshTokenTTL duration `toml:"refresh_token_ttl"`
 	CodeTTL         duration `toml:"code_ttl"`
 	Registration    string   `toml:"registration"` // open, off
 	RedirectSchemes []string `toml:"redirect_schemes"`
@@ -72,7 +73,7 @@ func defaultConfig() config {
 	return config{
 		Listen:  "localhost:8080",
 		DataDir: "data",
-		OAuth:   oauthConfig{AccessTokenTTL: 30 * day, CodeTTL: 10 * minute, Registration: "open"},
+		OAuth:   oauthConfig{AccessTokenTTL: 30 * day, RefreshTokenTTL: 90 * day, CodeTTL: 10 * minute, Registration: "open"},
 		Pods:    podsConfig{Domain: "localhost", DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: size(quota.Memory), Limits: "auto"},
 		Log:     logConfig{Level: "info", Format: "text"},
 		Regions: []regionConfig{{Name: "local", Runtime: "sandbox"}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -119,6 +120,7 @@ type connectOptions struct {
 	protocol string   // handshake version; empty: the newest
 	deny     bool
 	through  func(http.RoundTripper) http.RoundTripper // around the client's transport; may be nil
+	limits   webtest.Fields                            // written into the fields of limits
 }
 
 // connect takes the SDK through discovery, registration, the person's browser
@@ -191,6 +193,7 @@ func (p *person) decide(address string, o connectOptions) (*auth.AuthorizationRe
 	if o.scopes != nil {
 		fields["scope"] = o.scopes
 	}
+	maps.Copy(fields, o.limits)
 	button := "Approve"
 	if o.deny {
 		button = "Deny"

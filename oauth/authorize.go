@@ -28,6 +28,7 @@ type authorization struct {
 	state       *string // nil: none was sent
 	challenge   string
 	scopes      []store.Scope
+	offline     bool // a refresh token is asked for
 }
 
 // refusal is why an authorization request cannot go on.
@@ -56,7 +57,7 @@ func parseAuthorize(q url.Values, ours audience) (a authorization, early, late *
 		return a, nil, late
 	}
 	a.challenge = q.Get("code_challenge")
-	a.scopes = knownScopes(q.Get("scope"))
+	a.scopes, a.offline = knownScopes(q.Get("scope")), asksOffline(q.Get("scope"))
 	return a, nil, nil
 }
 
@@ -196,7 +197,7 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 	handle := newSecret()
 	req := store.AuthRequest{
 		Handle: store.HashSecret(handle), Session: session.Hash, Client: client.ID, RedirectURI: a.redirectURI, State: a.state,
-		Challenge: a.challenge, Scopes: a.scopes, Resource: s.resource, Created: now, Expires: now.Add(requestTTL),
+		Challenge: a.challenge, Scopes: a.scopes, Resource: s.resource, Offline: s.givesRefresh(client, a.offline), Created: now, Expires: now.Add(requestTTL),
 	}
 	err := s.db.CreateAuthRequest(req)
 	if errors.Is(err, store.ErrNotFound) {
@@ -205,7 +206,11 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 	if err != nil {
 		return fmt.Errorf("keep authorization request: %w", err)
 	}
-	return s.showConsent(w, r, form{handle: handle, scopes: a.scopes}, req, client, user, "")
+	live, err := s.db.GrantsOf(user.ID, client.ID, now)
+	if err != nil {
+		return fmt.Errorf("connections of the client: %w", err)
+	}
+	return s.showConsent(w, r, fillFirst(a.scopes, live).form(handle, ""), req, client, user, "")
 }
 
 // showConsent shows the consent page with the choices in f.
@@ -219,9 +224,15 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, f form, req
 		return fmt.Errorf("teams of user: %w", err)
 	}
 	slices.SortFunc(teams, func(a, b store.Membership) int { return strings.Compare(a.Team.Slug, b.Team.Slug) })
+	live, err := s.db.GrantsOf(user.ID, client.ID, s.now())
+	if err != nil {
+		return fmt.Errorf("connections of the client: %w", err)
+	}
+	filled := fill(req.Scopes, live, f.filled)
 	return s.pages.Consent(w, r, Consent{
 		Handle: f.handle, User: user, ClientName: cleanName(client.Name, maxNameShown), RedirectHost: goal.host, Loopback: goal.local,
-		Teams: teams, Scopes: consentScopes(req.Scopes, f.scopes), AccessTTL: s.accessTTL, Fault: fault, Team: f.team,
+		Teams: teams, Scopes: filled.consentScopes(f.scopes), AccessTTL: s.accessTTL, RefreshTTL: s.refreshShown(req), Fault: fault, Team: f.team,
+		Filled: filled.team, Limits: f.fields, LimitFault: f.faultyField(fault),
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 
 	"podgate/internal/authz"
 )
@@ -44,10 +43,10 @@ func (s *Server) describeServer(docs string) serverDocument {
 		AuthorizationEndpoint: s.issuer + "/oauth/authorize",
 		TokenEndpoint:         s.issuer + "/api/oauth/token",
 		RevocationEndpoint:    s.issuer + "/api/oauth/revoke",
-		Scopes:                serverScopes(grantTypeNames()),
+		Scopes:                serverScopes(s.refreshes()),
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{"query"},
-		GrantTypes:            grantTypeNames(),
+		GrantTypes:            grantTypeNames(s.refreshes()),
 		TokenAuthMethods:      []string{"none"},
 		RevocationAuthMethods: []string{"none"},
 		ChallengeMethods:      []string{"S256"},
@@ -62,10 +61,10 @@ func (s *Server) describeServer(docs string) serverDocument {
 
 // serverScopes are the scopes that a client may name. offline_access belongs
 // to the server alone: it asks for a refresh token and opens nothing.
-func serverScopes(grants []string) []string {
+func serverScopes(refresh bool) []string {
 	scopes := scopeStrings(authz.Scopes())
-	if slices.Contains(grants, "refresh_token") {
-		scopes = append(scopes, "offline_access")
+	if refresh {
+		scopes = append(scopes, scopeOffline)
 	}
 	return scopes
 }

@@ -22,6 +22,7 @@ type registration struct {
 	name         string
 	redirectURIs []string
 	scopes       []store.Scope
+	refresh      bool // wants refresh tokens
 }
 
 // registered is the answer to a registration (RFC 7591 section 3.2.1). It has
@@ -62,7 +63,7 @@ func (s *Server) handleRegister(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	web.WriteJSON(w, http.StatusCreated, describeClient(client))
+	web.WriteJSON(w, http.StatusCreated, s.describeClient(client))
 	return nil
 }
 
@@ -102,7 +103,11 @@ func parseRegistration(body []byte, schemes []string) (registration, error) {
 		return registration{}, noRedirectURI(why, schemes)
 	}
 	reg.name = cleanName(strings.Join(texts(members["client_name"]), " "), maxNameStored)
-	reg.scopes = knownScopes(strings.Join(texts(members["scope"]), " "))
+	scope, grants := strings.Join(texts(members["scope"]), " "), texts(members["grant_types"])
+	reg.scopes = knownScopes(scope)
+	// Silence would mean codes alone (RFC 7591 section 2), but clients that are
+	// silent refresh all the same, and people are spared signing in again.
+	reg.refresh = len(grants) == 0 || slices.Contains(grants, grantRefresh) || asksOffline(scope)
 	return reg, nil
 }
 
@@ -150,7 +155,7 @@ func (s *Server) register(reg registration, addr string, now time.Time) (store.C
 		}
 	}
 	c := store.Client{
-		ID: store.ClientID(store.NewID()), Name: reg.name, RedirectURIs: reg.redirectURIs, GrantTypes: grantTypeNames(),
+		ID: store.ClientID(store.NewID()), Name: reg.name, RedirectURIs: reg.redirectURIs, GrantTypes: grantTypeNames(reg.refresh),
 		Scopes: reg.scopes, Created: now, Expires: now.Add(store.ClientUnusedTTL),
 	}
 	if err := s.db.CreateClient(c); err != nil {
@@ -164,13 +169,17 @@ func (s *Server) register(reg registration, addr string, now time.Time) (store.C
 func (reg registration) key(addr string) store.Hash {
 	// Cleaned names and checked URIs hold no control character, so a line
 	// feed cannot stand in any part.
-	parts := append([]string{addr, reg.name, joinScopes(reg.scopes)}, reg.redirectURIs...)
+	parts := append([]string{addr, reg.name, joinScopes(reg.scopes), strings.Join(grantTypeNames(reg.refresh), " ")}, reg.redirectURIs...)
 	return store.HashSecret(strings.Join(parts, "\n"))
 }
 
-func describeClient(c store.Client) registered {
+// describeClient names the grant types that the client registered and this
+// server has. The record keeps what was registered: the server may have refresh
+// tokens one day.
+func (s *Server) describeClient(c store.Client) registered {
 	return registered{
-		ClientID: c.ID, IssuedAt: c.Created.Unix(), ClientName: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes,
+		ClientID: c.ID, IssuedAt: c.Created.Unix(), ClientName: c.Name, RedirectURIs: c.RedirectURIs,
+		GrantTypes:    grantTypeNames(s.givesRefresh(c, false)),
 		ResponseTypes: []string{"code"}, AuthMethod: "none", Scope: joinScopes(c.Scopes),
 	}
 }

@@ -30,6 +30,7 @@ type Config struct {
 	Pages           Pages
 	Sessions        Sessions
 	AccessTTL       time.Duration  // of access tokens; 0: 30 days
+	RefreshTTL      time.Duration  // of refresh tokens since their last use; 0: there are none
 	CodeTTL         time.Duration  // of authorization codes; 0: 10 minutes
 	Registration    string         // "open" (also when empty) or "off"
 	RedirectSchemes []string       // private-use schemes that redirect URIs may have
@@ -42,16 +43,17 @@ type Config struct {
 // Server is the authorization server. It is safe for concurrent use.
 type Server struct {
 	audience
-	db        *store.DB
-	pages     Pages
-	sessions  Sessions
-	accessTTL time.Duration
-	codeTTL   time.Duration
-	open      bool // clients may register themselves
-	schemes   []string
-	proxies   []netip.Prefix
-	log       *slog.Logger
-	now       func() time.Time
+	db         *store.DB
+	pages      Pages
+	sessions   Sessions
+	accessTTL  time.Duration
+	refreshTTL time.Duration // 0: no refresh tokens
+	codeTTL    time.Duration
+	open       bool // clients may register themselves
+	schemes    []string
+	proxies    []netip.Prefix
+	log        *slog.Logger
+	now        func() time.Time
 
 	resourceMetadata []byte
 	serverMetadata   []byte
@@ -86,7 +88,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		audience: newAudience(c.Issuer), db: c.DB, pages: c.Pages, sessions: c.Sessions,
-		accessTTL: orDefault(c.AccessTTL, defaultAccessTTL), codeTTL: orDefault(c.CodeTTL, defaultCodeTTL),
+		accessTTL: orDefault(c.AccessTTL, defaultAccessTTL), refreshTTL: c.RefreshTTL, codeTTL: orDefault(c.CodeTTL, defaultCodeTTL),
 		open: c.Registration != "off", schemes: lowered(c.RedirectSchemes), proxies: c.TrustedProxies,
 		log: c.Log, now: c.Now, limits: newLimits(),
 	}
@@ -105,7 +107,7 @@ func (c Config) check() error {
 	if c.DB == nil || c.Pages == nil || c.Sessions == nil || c.Log == nil || c.Now == nil {
 		fault("DB, Pages, Sessions, Log and Now are all needed")
 	}
-	if c.AccessTTL < 0 || c.CodeTTL < 0 {
+	if c.AccessTTL < 0 || c.RefreshTTL < 0 || c.CodeTTL < 0 {
 		fault("lifetimes cannot be negative")
 	}
 	if !slices.Contains([]string{"", "open", "off"}, c.Registration) {

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -58,12 +59,19 @@ func TestDefaults(t *testing.T) {
 // A refresh token is offered exactly when one can be redeemed.
 func TestOfflineAccess(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		grants []string
-		want   bool
-	}{{grantTypeNames(), slices.Contains(grantTypeNames(), "refresh_token")}, {[]string{"authorization_code"}, false}, {[]string{"authorization_code", "refresh_token"}, true}} {
-		if got := slices.Contains(serverScopes(c.grants), "offline_access"); got != c.want {
-			t.Errorf("%v offers offline_access: %v", c.grants, got)
+	for _, refresh := range []bool{true, false} {
+		f := newFixture(t, func(c *Config) {
+			if !refresh {
+				c.RefreshTTL = 0
+			}
+		})
+		var d serverDocument
+		f.must(json.Unmarshal(f.serverMetadata, &d))
+		if slices.Contains(d.Scopes, "offline_access") != refresh || slices.Contains(d.GrantTypes, "refresh_token") != refresh {
+			t.Errorf("with refresh tokens %v: %v, %v", refresh, d.Scopes, d.GrantTypes)
+		}
+		if strings.Contains(string(f.resourceMetadata)+fmt.Sprint(f.challenges), "offline_access") {
+			t.Error("the resource asks for offline_access")
 		}
 	}
 }

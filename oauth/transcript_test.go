@@ -97,6 +97,12 @@ func configure(t *testing.T, text string) func(*Config) {
 			switch name, value, _ := strings.Cut(strings.TrimSpace(line), "="); name {
 			case "registration":
 				c.Registration = value
+			case "refresh_token_ttl":
+				d, err := time.ParseDuration(value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.RefreshTTL = d
 			case "redirect_schemes":
 				c.RedirectSchemes = strings.Split(value, ",")
 			case "issuer":
@@ -158,6 +164,9 @@ func (s *scribe) given(f *fixture, steps string) {
 			s.name("code", f.code(store.ClientID(s.values["{client_1}"]), "alice", "red"))
 		case "token":
 			s.name("token", f.connect(store.ClientID(s.values["{client_1}"]), "alice", "red"))
+		case "refresh":
+			_, refresh := f.connectBoth(store.ClientID(s.values["{client_1}"]), "alice", "red")
+			s.name("refresh", refresh)
 		default:
 			f.Fatalf("unknown step %q", step)
 		}
@@ -215,6 +224,7 @@ var randoms = []struct {
 }{
 	{"client", regexp.MustCompile(`"client_id": "([a-z2-7]{26})"`)},
 	{"token", regexp.MustCompile(`(pgat_[A-Za-z0-9_-]{43})`)},
+	{"refresh", regexp.MustCompile(`(pgrt_[A-Za-z0-9_-]{65})`)},
 	{"request", regexp.MustCompile(`CONSENT ([A-Za-z0-9_-]{43})`)},
 	{"code", regexp.MustCompile(`[?&]code=([A-Za-z0-9_-]{43})`)},
 }

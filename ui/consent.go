@@ -4,6 +4,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"podgate/oauth"
 )
@@ -11,7 +12,21 @@ import (
 // consentView is the content of consent.html.
 type consentView struct {
 	oauth.Consent
-	Only bool // there is one team, so it is chosen
+	Only      bool // there is one team, so it is chosen
+	Fields    limitsView
+	Connected string // the name of the team Filled; empty: the client has no connection yet
+	Adds      bool   // something would be new there
+}
+
+func viewConsent(c oauth.Consent) consentView {
+	v := consentView{Consent: c, Only: len(c.Teams) == 1, Fields: viewLimits(c.Limits, c.LimitFault)}
+	for _, m := range c.Teams {
+		if m.Team.ID == c.Filled {
+			v.Connected = m.Team.Name
+		}
+	}
+	v.Adds = slices.ContainsFunc(c.Scopes, func(s oauth.ConsentScope) bool { return s.New })
+	return v
 }
 
 // Consent implements oauth.Pages. What it shows and in which order is laid
@@ -28,7 +43,7 @@ func (s *Server) Consent(w http.ResponseWriter, r *http.Request, c oauth.Consent
 	if len(c.Teams) == 0 {
 		name, title = "no_team", "You are in no team yet"
 	}
-	return s.render(w, r, consentPage, status, name, frame{Title: title, User: &c.User, Page: consentView{c, len(c.Teams) == 1}})
+	return s.render(w, r, consentPage, status, name, frame{Title: title, User: &c.User, Page: viewConsent(c)})
 }
 
 // authorizeErrorPage is the content of authorize_error.html.
