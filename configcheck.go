@@ -31,6 +31,9 @@ func (s *settings) check() []fault {
 	report("oauth.refresh_token_ttl", noneOrWithin(s.OAuth.RefreshTokenTTL, 1*minute, 365*day))
 	report("oauth.code_ttl", within(s.OAuth.CodeTTL, duration(10e9), 10*minute)) // RFC 6749 section 4.1.2
 	report("oauth.registration", oneOf(s.OAuth.Registration, registrations))
+	if s.OAuth.Registration == "known" && !s.OAuth.ClientMetadataDocuments {
+		report("oauth.client_metadata_documents", errors.New(`false keeps out everybody whom registration = "known" lets in; write true, or registration = "off"`))
+	}
 	for i, scheme := range s.OAuth.RedirectSchemes {
 		report(fmt.Sprintf("oauth.redirect_schemes[%d]", i), oauth.CheckRedirectScheme(scheme))
 	}

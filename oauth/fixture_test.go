@@ -73,7 +73,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	f.pages = &fakePages{}
 	c := Config{
 		Issuer: testIssuer, DB: storetest.New(t), Pages: f.pages, Log: slog.New(slog.DiscardHandler), Now: f.clock.Now,
-		Docs: "https://docs.example.com/podgate", RefreshTTL: 90 * 24 * time.Hour,
+		Docs: "https://docs.example.com/podgate", RefreshTTL: 90 * 24 * time.Hour, ClientDocuments: true, fetch: offline(),
 	}
 	c.Sessions = &fakeSessions{db: c.DB, now: c.Now}
 	for _, f := range change {
@@ -149,7 +149,11 @@ func (p *fakePages) Consent(w http.ResponseWriter, _ *http.Request, c Consent) e
 	p.last = c
 	p.mu.Unlock()
 	w.Header().Set("Content-Type", "text/plain")
-	_, _ = fmt.Fprintf(w, "CONSENT %s\nuser: %s\nclient: %q\nhost: %s loopback: %v\nlasts: %v\n", c.Handle, c.User.Email, c.ClientName, c.RedirectHost, c.Loopback, max(c.AccessTTL, c.RefreshTTL))
+	described := ""
+	if c.DocumentHost != "" {
+		described = "described by: " + c.DocumentHost + "\n"
+	}
+	_, _ = fmt.Fprintf(w, "CONSENT %s\nuser: %s\nclient: %q\nhost: %s loopback: %v\n%slasts: %v\n", c.Handle, c.User.Email, c.ClientName, c.RedirectHost, c.Loopback, described, max(c.AccessTTL, c.RefreshTTL))
 	for _, m := range c.Teams {
 		_, _ = fmt.Fprintf(w, "team: %s %s\n", m.Team.ID, m.Role)
 	}

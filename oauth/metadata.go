@@ -9,7 +9,8 @@ import (
 )
 
 // serverDocument is the authorization server metadata of RFC 8414 section 2,
-// with the member of RFC 9207 section 3.
+// with the members of RFC 9207 section 3 and
+// draft-ietf-oauth-client-id-metadata-document section 6.
 type serverDocument struct {
 	Issuer                string   `json:"issuer"`
 	AuthorizationEndpoint string   `json:"authorization_endpoint"`
@@ -24,6 +25,7 @@ type serverDocument struct {
 	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	IssParameter          bool     `json:"authorization_response_iss_parameter_supported"`
+	ClientDocuments       bool     `json:"client_id_metadata_document_supported"`
 	Documentation         string   `json:"service_documentation,omitempty"`
 }
 
@@ -51,6 +53,7 @@ func (s *Server) describeServer(docs string) serverDocument {
 		RevocationAuthMethods: []string{"none"},
 		ChallengeMethods:      []string{"S256"},
 		IssParameter:          true,
+		ClientDocuments:       !s.documents.off,
 		Documentation:         docs,
 	}
 	if s.open {

@@ -98,7 +98,7 @@ func playModel(t *testing.T, script []byte) {
 	m.fixture = newFixture(t, func(c *Config) { c.DB, c.Sessions = db, &fakeSessions{db: db, now: c.Now} })
 	t.Cleanup(func() { m.must(m.db.Close()) })
 	unlimited := ratelimit.New(1<<20, time.Nanosecond, 1<<20, time.Nanosecond)
-	m.limits = limits{unlimited, unlimited, unlimited}
+	m.limits = limits{register: unlimited, visit: unlimited, authorize: unlimited, fail: unlimited}
 	for _, refresh := range []bool{true, true, false} {
 		id := store.ClientID(store.NewID())
 		m.must(m.db.CreateClient(store.Client{

@@ -36,6 +36,7 @@ type Consent struct {
 	Handle       string // goes back as the field request
 	User         store.User
 	ClientName   string             // the client's own claim: cleaned, at most 60 characters; may be empty
+	DocumentHost string             // describes the client in a metadata document; empty: it registered itself
 	RedirectHost string             // will receive the code; the page's largest words
 	Loopback     bool               // RedirectHost is a program on the person's own computer
 	Teams        []store.Membership // none: the page says how to get one

@@ -26,8 +26,8 @@ func TestOfficialClient(t *testing.T) {
 			c.DynamicClientRegistrationConfig = nil
 			c.PreregisteredClient = &oauthex.ClientCredentials{ClientID: string(f.register())}
 		},
-		"with a metadata document, which is not offered": func(c *auth.AuthorizationCodeHandlerConfig) {
-			c.ClientIDMetadataDocumentConfig = &auth.ClientIDMetadataDocumentConfig{URL: "https://client.example/metadata.json"}
+		"with a metadata document": func(c *auth.AuthorizationCodeHandlerConfig) {
+			c.ClientIDMetadataDocumentConfig = &auth.ClientIDMetadataDocumentConfig{URL: appURL}
 		},
 		"wanting refresh tokens": func(c *auth.AuthorizationCodeHandlerConfig) {
 			c.RequestRefreshToken = true
@@ -94,7 +94,9 @@ func serveFixture(t *testing.T, change ...func(*Config)) (*fixture, *httptest.Se
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
 	issuer := "http://" + server.Listener.Addr().String()
-	f := newFixture(t, append(change, func(c *Config) { c.Issuer = issuer; c.Now = time.Now })...)
+	n := newInternet(t)
+	n.publish(appURL, appDocument(`redirect_uris=["`+testRedirect+`"]`))
+	f := newFixture(t, append(change, online(n), func(c *Config) { c.Issuer = issuer; c.Now = time.Now })...)
 	f.clock.advance(time.Until(f.clock.Now()))
 	server.Config.Handler = f.handler
 	server.Start()

@@ -29,7 +29,7 @@ func TestNewRefusesBadConfig(t *testing.T) {
 		"no scheme":       {func(c *Config) { c.Issuer = "pods.example.com" }, "issuer"},
 		"quote":           {func(c *Config) { c.Issuer = `https://pods"x` }, "issuer"},
 		"negative":        {func(c *Config) { c.AccessTTL = -1 }, "negative"},
-		"registration":    {func(c *Config) { c.Registration = "known" }, "open or off"},
+		"registration":    {func(c *Config) { c.Registration = "closed" }, "open, known or off"},
 		"javascript":      {func(c *Config) { c.RedirectSchemes = []string{"JavaScript"} }, "javascript"},
 		"https as scheme": {func(c *Config) { c.RedirectSchemes = []string{"https"} }, "https"},
 		"colon":           {func(c *Config) { c.RedirectSchemes = []string{"cursor:"} }, "without the colon"},

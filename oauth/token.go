@@ -145,17 +145,28 @@ func (s *Server) handleToken(w http.ResponseWriter, r *http.Request) error {
 }
 
 // slowDown returns err, or 429 in its place when the address has failed too
-// often. Requests that succeed never come here, so a program gone wild does not
-// lock out others that share its address.
+// often. Requests that succeed never come here: the clients of many people
+// come from the few addresses of their makers' servers, and each success was
+// paid for with a person's approval.
 func (s *Server) slowDown(r *http.Request, err error) error {
 	if web.AsError(err).Status >= http.StatusInternalServerError {
 		return err
 	}
-	wait, ok := s.limits.fail.Allow(web.AddrKey(web.ClientAddr(r, s.proxies)), s.now())
+	wait, ok := s.limits.fail.Allow(s.addrKey(r), s.now())
 	if !ok {
 		return web.TooMany(wait, "failed token requests")
 	}
 	return err
+}
+
+// slowed slows the failures of a handler down.
+func (s *Server) slowed(h web.Handler) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := h(w, r); err != nil {
+			return s.slowDown(r, err)
+		}
+		return nil
+	}
 }
 
 func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, error) {

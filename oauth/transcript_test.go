@@ -25,7 +25,9 @@ var update = flag.Bool("update", false, "write the answers that the server gives
 // TestTranscripts replays testdata/*.txtar. A file has a comment that names the
 // clause or the client fault it guards, then pairs of «request» and «answer»
 // sections in order; «wait 11m» lets time pass, «given» takes steps that
-// another transcript shows, and «config» (first) changes the configuration.
+// another transcript shows, «config» (first) changes the configuration, and
+// «document URL» (first) is a client metadata document that can be fetched;
+// without one no name resolves.
 //
 // A request is its first line, then lines «?name=value» for the query and
 // «Name: value» for headers, then an empty line and the body; body lines
@@ -56,11 +58,18 @@ func replay(t *testing.T, path string) {
 	}
 	s := &scribe{names: map[string]string{}, values: map[string]string{}, counts: map[string]int{}}
 	var f *fixture
+	var n *internet
 	var got string
 	for i, file := range archive.Files {
 		name, arg, _ := strings.Cut(file.Name, " ")
 		if name == "config" {
 			f = newFixture(t, configure(t, string(file.Data)))
+			continue
+		}
+		if name == "document" {
+			n = newInternet(t)
+			n.publish(arg, string(file.Data))
+			f = newFixture(t, online(n))
 			continue
 		}
 		if f == nil {
