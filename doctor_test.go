@@ -247,6 +247,7 @@ func badProxies() map[string]bad {
 		"issuer rewritten":           {nil, rewrite(at("", docs+"authorization"), `"issuer": "https://`, `"issuer": "http://`), "issuer", doctor.Fault, "the issuer is http://"},
 		"endpoints rewritten":        {nil, rewrite(at("", docs+"authorization"), `"token_endpoint": "https://`, `"token_endpoint": "http://`), "endpoints", doctor.Fault, "token_endpoint is elsewhere: http://"},
 		"abilities taken out":        {nil, rewrite(at("", docs+"authorization"), "S256", "plain"), "abilities", doctor.Fault, "S256"},
+		"registration taken out":     {nil, rewrite(at("", docs+"authorization"), `"registration_endpoint"`, `"x"`), "abilities", doctor.Warning, "may not register"},
 		"another program":            {nil, rewrite(at("", docs+"protected"), `"resource_name": "podgate"`, `"resource_name": "other"`), "podgate", doctor.Warning, "«other»"},
 		"a page for unknown paths":   {status(func(r *http.Request) bool { return strings.Contains(r.URL.Path, "openid-configuration") }, 200), nil, "unknown paths", doctor.Fault, "instead of 404"},
 		"its own page for 404":       {status(at("", "/.well-known/podgate-doctor"), 404), nil, "unknown paths", doctor.Warning, "not podgate's own 404"},
