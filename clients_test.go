@@ -28,7 +28,7 @@ import (
 // of ours that one of them cannot bear fails here under its name.
 const (
 	clientsEnv = "PODGATE_CLIENTS"
-	clientTime = 90 * time.Second // for one run of a client; they take about a second
+	clientTime = 3 * time.Minute // for one run of a client; they take about a second
 )
 
 // desk is the computer of a person who has one client installed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -118,6 +119,7 @@ type connectOptions struct {
 	scopes   []string // left ticked; nil: all
 	protocol string   // handshake version; empty: the newest
 	deny     bool
+	limits   webtest.Fields // written into the fields of limits
 }
 
 // connect takes the SDK through discovery, registration, the person's browser
@@ -186,6 +188,7 @@ func (p *person) decide(address string, o connectOptions) (*auth.AuthorizationRe
 	if o.scopes != nil {
 		fields["scope"] = o.scopes
 	}
+	maps.Copy(fields, o.limits)
 	button := "Approve"
 	if o.deny {
 		button = "Deny"

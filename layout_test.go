@@ -20,10 +20,12 @@ import (
 var mayImport = map[string][]string{
 	"store":              {},
 	"internal/authz":     {"store"},
+	"internal/netfilter": {},
 	"internal/ratelimit": {},
 	"internal/web":       {"store"},
+	"internal/webfetch":  {"internal/netfilter"},
 	"account":            {"store", "internal/authz", "internal/ratelimit"},
-	"oauth":              {"store", "internal/authz", "internal/ratelimit", "internal/web"},
+	"oauth":              {"store", "internal/authz", "internal/ratelimit", "internal/web", "internal/webfetch"},
 	"pods":               {"store", "internal/authz", "pods/agent"},
 	"pods/agent":         {},
 	"pods/sandbox":       {"pods", "pods/agent", "store"},
@@ -46,10 +48,11 @@ var testOnly = []string{"internal/conformance", "internal/webtest", "store/store
 
 // notInside are packages of others that some of ours must do without.
 var notInside = map[string][]string{
-	"internal/authz": {"net/http"},
-	"account":        {"net/http", "html/template"},
-	"oauth":          {"html/template"},
-	"store":          {"net/http"},
+	"internal/authz":     {"net/http"},
+	"internal/netfilter": {"net/http", "net"},
+	"account":            {"net/http", "html/template"},
+	"oauth":              {"html/template"},
+	"store":              {"net/http"},
 }
 
 // bannedImports have no place in the program.

@@ -142,8 +142,8 @@ func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 	}
 	auth, err := oauth.New(oauth.Config{
 		Issuer: issuer, DB: srv.db, Pages: pages, Sessions: pages,
-		AccessTTL: time.Duration(conf.OAuth.AccessTokenTTL), CodeTTL: time.Duration(conf.OAuth.CodeTTL),
-		Registration: conf.OAuth.Registration, RedirectSchemes: conf.OAuth.RedirectSchemes,
+		AccessTTL: time.Duration(conf.OAuth.AccessTokenTTL), RefreshTTL: time.Duration(conf.OAuth.RefreshTokenTTL), CodeTTL: time.Duration(conf.OAuth.CodeTTL),
+		Registration: conf.OAuth.Registration, ClientDocuments: conf.OAuth.ClientMetadataDocuments, RedirectSchemes: conf.OAuth.RedirectSchemes,
 		TrustedProxies: conf.TrustedProxies, Docs: issuer + "/", Log: srv.log, Now: time.Now,
 	})
 	return pages, auth, err

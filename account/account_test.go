@@ -387,3 +387,35 @@ func TestRevokeOnesOwn(t *testing.T) {
 		t.Errorf("the token outlived the connection: %v", err)
 	}
 }
+
+func TestLimitOnesOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ada, eve := w.addUser("ada@example.com", "red"), w.addUser("eve@example.com", "red")
+	g, token := w.connect(ada, "red")
+	want := store.Limits{ReadOnly: true}
+	if _, err := w.Connection(eve.ID, g.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("looking at somebody else's: %v", err)
+	}
+	if err := w.Limit(eve.ID, g.ID, g.Scopes, want); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("limiting somebody else's: %v", err)
+	}
+	for name, scopes := range map[string][]store.Scope{"none": nil, "more": append([]store.Scope{"pods:other"}, g.Scopes...)} {
+		var e *account.Error
+		if err := w.Limit(ada.ID, g.ID, scopes, want); !errors.Is(err, account.ErrInvalid) || !errors.As(err, &e) || e.Field != "scope" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if a, err := w.db.Access(token, w.now()); err != nil || a.Grant.Limits != (store.Limits{}) {
+		t.Fatalf("a refused change left %+v, %v", a, err)
+	}
+	if err := w.Limit(ada.ID, g.ID, g.Scopes, want); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := w.db.Access(token, w.now()); err != nil || a.Grant.Limits != want {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if c, err := w.Connection(ada.ID, g.ID); err != nil || c.Limits != want || c.Team.Slug != "red" {
+		t.Errorf("%+v, %v", c, err)
+	}
+}

@@ -3,6 +3,7 @@ package account
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -159,4 +160,35 @@ func (s *Service) Connections(user store.UserID) ([]Connection, error) {
 // one and, in the same words, for somebody else's.
 func (s *Service) Revoke(user store.UserID, id store.GrantID) error {
 	return explain(s.db.RevokeGrant(id, user), store.ErrNotFound, "", "That connection has ended already.")
+}
+
+// Connection returns one live connection of that user. store.ErrNotFound for an
+// unknown one and, in the same words, for somebody else's.
+func (s *Service) Connection(user store.UserID, id store.GrantID) (Connection, error) {
+	g, err := s.db.GrantOf(id, user, s.now())
+	if err != nil {
+		return Connection{}, explain(err, store.ErrNotFound, "", noConnection)
+	}
+	t, err := s.db.Team(g.Team)
+	return Connection{g, t}, explain(err, store.ErrNotFound, "", noConnection)
+}
+
+const noConnection = "There is no such connection here. It may have ended; the home page shows those there are."
+
+// Limit gives one connection of that user other limits and takes away the
+// scopes that are not in scopes, from its next call on. ErrInvalid when no scope
+// is left or one would be added, otherwise errors as of Connection.
+func (s *Service) Limit(user store.UserID, id store.GrantID, scopes []store.Scope, limits store.Limits) error {
+	if len(scopes) == 0 {
+		return invalid("scope", "Leave at least one thing ticked, or revoke the connection on the home page.")
+	}
+	g, err := s.db.LimitGrant(id, user, scopes, limits, s.now())
+	switch {
+	case errors.Is(err, store.ErrMismatch):
+		return invalid("scope", "Rights can only be taken away here. To give more, connect again from the assistant.")
+	case err != nil:
+		return explain(err, store.ErrNotFound, "", noConnection)
+	}
+	s.log.Info("connection limited by the user", "connection", g.ID, "client", g.Client, "user", g.User, "team", g.Team, "scopes", g.Scopes, "limits", g.Limits)
+	return nil
 }

@@ -5,12 +5,12 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"podgate/store"
+	"podgate/internal/authz"
 )
 
 // Over is New over a server of the test's own, which has no tools of podgate's.
 func Over(cfg Config, server *sdk.Server) http.Handler {
-	e := &endpoint{cfg: cfg, tools: map[string]store.Scope{}}
+	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}}
 	e.over(server)
 	return e
 }

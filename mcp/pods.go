@@ -93,8 +93,17 @@ type teamOutput struct {
 }
 
 type listPodsOutput struct {
-	Team teamOutput   `json:"team"`
-	Pods []podSummary `json:"pods"`
+	Team   teamOutput   `json:"team"`
+	Limits limitsOutput `json:"limits,omitzero" jsonschema:"what the person who connected you narrowed this connection to"`
+	Pods   []podSummary `json:"pods"`
+}
+
+// limitsOutput is what a connection is narrowed to, so that a model need not
+// find out by being refused.
+type limitsOutput struct {
+	ReadOnly bool   `json:"read_only,omitempty" jsonschema:"nothing can be created, changed, deleted or run"`
+	Prefix   string `json:"name_prefix,omitempty" jsonschema:"there are only pods whose name begins with it, and new ones need it too"`
+	MaxPods  int    `json:"max_pods,omitempty" jsonschema:"create_pod is refused once so many pods exist"`
 }
 
 type getPodInput struct {
@@ -159,10 +168,13 @@ func (e *endpoint) listPods(ctx context.Context, r request, _ listPodsInput) (an
 	if err != nil {
 		return answer[listPodsOutput]{}, err
 	}
-	out := listPodsOutput{Team: teamOutput{Slug: r.actor.Team.Slug, Name: r.actor.Team.Name}, Pods: make([]podSummary, 0, len(list))}
+	out := listPodsOutput{Team: teamOutput{Slug: r.actor.Team.Slug, Name: r.actor.Team.Name}, Limits: limitsOutput(r.actor.Limits), Pods: make([]podSummary, 0, len(list))}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Team %s has %d pods.\n", out.Team.Slug, len(list))
-	if len(list) == 0 {
+	if words := authz.LimitWords(r.actor.Limits); len(words) > 0 {
+		fmt.Fprintf(&b, "This connection is limited: %s.\n", strings.Join(words, ", "))
+	}
+	fmt.Fprintf(&b, "Team %s has %d pods%s.\n", out.Team.Slug, len(list), within(r.actor))
+	if len(list) == 0 && !r.actor.Limits.ReadOnly {
 		b.WriteString("Make one with create_pod; list_presets shows the kinds there are.\n")
 	}
 	for _, p := range list {
@@ -170,6 +182,14 @@ func (e *endpoint) listPods(ctx context.Context, r request, _ listPodsInput) (an
 		fmt.Fprintf(&b, "- %s: %s, %s, %s\n", p.Name, p.Status, p.Preset, p.URL)
 	}
 	return answer[listPodsOutput]{text: b.String(), data: out}, nil
+}
+
+// within keeps a list from being taken for all that the team has.
+func within(a authz.Actor) string {
+	if a.Limits.Prefix == "" {
+		return ""
+	}
+	return " with such a name"
 }
 
 func (e *endpoint) managePod(ctx context.Context, r request, in managePodInput) (answer[managePodOutput], error) {

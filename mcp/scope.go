@@ -14,16 +14,24 @@ import (
 )
 
 // missing returns all scopes that the tools called in a body need, when the
-// actor lacks one of them, and nil otherwise. It only makes a refusal
-// friendlier: package pods enforces the scopes.
+// actor lacks one of them and having it would help, and nil otherwise. What a
+// read-only connection may not do no scope allows: its call goes on to a
+// refusal in words, because a client that is told of a scope asks for it over
+// and over. It only makes a refusal friendlier: package pods enforces the rules.
 func (e *endpoint) missing(a authz.Actor, calls []call) []store.Scope {
 	if hasAll(a, authz.Scopes()) {
 		return nil
 	}
 	var needed []store.Scope
 	for _, c := range calls {
-		scope, ok := e.tools[c.Params.Name]
-		if ok && c.Method == "tools/call" && !slices.Contains(needed, scope) {
+		action, ok := e.tools[c.Params.Name]
+		if !ok || c.Method != "tools/call" {
+			continue
+		}
+		scope, _ := authz.Needs(action)
+		var denied *authz.Denied
+		hopeless := errors.As(a.Allow(action, a.Team.ID), &denied) && denied.Scope == ""
+		if !hopeless && !slices.Contains(needed, scope) {
 			needed = append(needed, scope)
 		}
 	}

@@ -39,9 +39,9 @@ type Config struct {
 // endpoint is the handler of POST /api/mcp.
 type endpoint struct {
 	cfg    Config
-	tools  map[string]store.Scope // what each tool needs
-	plain  http.Handler           // answers with one JSON object
-	stream http.Handler           // answers with events, so that progress can be sent
+	tools  map[string]authz.Action // what each tool does
+	plain  http.Handler            // answers with one JSON object
+	stream http.Handler            // answers with events, so that progress can be sent
 }
 
 // New returns the handler. It must stand behind the bearer check.
@@ -49,7 +49,7 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Pods == nil || cfg.Log == nil || cfg.InsufficientScope == nil {
 		return nil, errors.New("mcp: Pods, Log and InsufficientScope are required")
 	}
-	e := &endpoint{cfg: cfg, tools: map[string]store.Scope{}}
+	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}}
 	e.over(e.newServer())
 	return e, nil
 }

@@ -47,7 +47,7 @@ func add[In, Out any](e *endpoint, s *sdk.Server, t tool, fn func(context.Contex
 	if !ok {
 		panic(fmt.Sprintf("mcp: tool %s has the unknown action %q", t.name, t.action))
 	}
-	e.tools[t.name] = scope
+	e.tools[t.name] = t.action
 	input, output := schemaOf[In](t.name), schemaOf[Out](t.name)
 	if t.refine != nil {
 		t.refine(input)
@@ -125,6 +125,8 @@ func (e *endpoint) public(ctx context.Context, tool string, err error) string {
 	case pods.IsPublic(err):
 		text, _ := keepStart(validText(err.Error()), maxRefusal)
 		return text
+	case errors.As(err, &denied) && denied.Limit == authz.LimitReadOnly:
+		return fmt.Sprintf("this connection is read-only: it may not %s. Asking for more permissions does not help; the person who connected you can change it on podgate's home page", denied.Action)
 	case errors.As(err, &denied) && denied.Scope != "":
 		return fmt.Sprintf("insufficient scope: this connection may not %s; it needs %s. Reconnect and leave that permission ticked", denied.Action, denied.Scope)
 	case errors.As(err, &denied):

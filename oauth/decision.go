@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 
+	"podgate/internal/authz"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -16,7 +17,12 @@ type form struct {
 	handle string // in clear; the store has its hash
 	team   store.TeamID
 	scopes []store.Scope
+	fields authz.LimitFields // as they were written
+	filled store.TeamID      // the team whose connection the form came filled in from
 	deny   bool
+
+	limits store.Limits      // what fields say
+	fault  *authz.FieldFault // or what is wrong with them
 }
 
 const badForm = "The form is not the one that podgate showed. Go back to your assistant and start connecting again."
@@ -24,17 +30,27 @@ const badForm = "The form is not the one that podgate showed. Go back to your as
 // maxFormScopes bounds the scopes of a form; there are far fewer.
 const maxFormScopes = 32
 
+// maxField bounds what somebody can write into a field, in bytes: it is shown
+// again when it is wrong.
+const maxField = 200
+
 // parseDecision reads the consent form. Only the two words decide: a form that
-// came without a button denies nothing and approves nothing.
+// came without a button denies nothing and approves nothing. What is wrong with
+// the limits the person can mend, so it is kept for the form to say.
 func parseDecision(values url.Values) (form, error) {
 	handle, errHandle := required(values, "request")
 	decision, errDecision := required(values, "decision")
 	team, errTeam := optional(values, "team")
-	err := errors.Join(errHandle, errDecision, errTeam)
+	filled, errFilled := optional(values, "filled")
+	fields, errFields := parseLimitFields(values)
+	err := errors.Join(errHandle, errDecision, errTeam, errFilled, errFields)
 	if err != nil || decision != "approve" && decision != "deny" || len(values["scope"]) > maxFormScopes {
 		return form{}, badRequest(codeInvalidRequest, badForm)
 	}
-	f := form{handle: handle, team: store.TeamID(team), deny: decision == "deny"}
+	f := form{handle: handle, team: store.TeamID(team), filled: store.TeamID(filled), fields: fields, deny: decision == "deny"}
+	if f.limits, err = fields.Parse(); err != nil {
+		errors.As(err, &f.fault)
+	}
 	for _, scope := range values["scope"] {
 		if s := store.Scope(scope); !slices.Contains(f.scopes, s) {
 			f.scopes = append(f.scopes, s)
@@ -43,10 +59,25 @@ func parseDecision(values url.Values) (form, error) {
 	return f, nil
 }
 
+// parseLimitFields reads the fields under «Limit this connection».
+func parseLimitFields(values url.Values) (authz.LimitFields, error) {
+	readOnly, errReadOnly := optional(values, "read_only")
+	prefix, errPrefix := optional(values, "prefix")
+	maxPods, errMaxPods := optional(values, "max_pods")
+	err := errors.Join(errReadOnly, errPrefix, errMaxPods)
+	if err == nil && len(prefix)+len(maxPods) > maxField {
+		err = badRequest(codeInvalidRequest, badForm)
+	}
+	return authz.LimitFields{ReadOnly: readOnly != "", Prefix: prefix, MaxPods: maxPods}, err
+}
+
 // handleDecision answers POST /oauth/authorize and POST /authorize, the consent
 // form.
 func (s *Server) handleDecision(w http.ResponseWriter, r *http.Request) error {
 	if err := web.SameOrigin(r, s.issuer); err != nil {
+		return err
+	}
+	if err := s.limitVisits(r); err != nil {
 		return err
 	}
 	values, err := readForm(w, r)
@@ -89,15 +120,16 @@ func (s *Server) deny(w http.ResponseWriter, r *http.Request, f form, session st
 // approve spends the request for a code. What the person can mend leaves the
 // request alive and shows the form again.
 func (s *Server) approve(w http.ResponseWriter, r *http.Request, f form, req store.AuthRequest, session store.Session, user store.User) error {
-	switch {
-	case f.team == "":
-		return s.askAgain(w, r, f, req, user, "Choose the team that the app may work in.")
-	case len(f.scopes) == 0:
-		return s.askAgain(w, r, f, req, user, "Tick at least one thing that the app may do, or deny.")
+	again, why, err := s.incomplete(f, req, user)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		return s.askAgain(w, r, again, req, user, why)
 	}
 	now, code := s.now(), newSecret()
 	spent, err := s.db.Approve(store.Approval{
-		Handle: store.HashSecret(f.handle), Session: session.Hash, Team: f.team, Scopes: inOrderOf(req.Scopes, f.scopes),
+		Handle: store.HashSecret(f.handle), Session: session.Hash, Team: f.team, Scopes: inOrderOf(authz.Scopes(), f.scopes), Limits: f.limits,
 		Code: store.HashSecret(code), Expires: now.Add(s.codeTTL),
 	}, now)
 	var mismatch *store.MismatchError
@@ -115,11 +147,37 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request, f form, req sto
 	return s.sendBack(w, spent, pair{"code", code})
 }
 
-// inOrderOf returns scopes in the order that they have in asked. One that was
-// never asked for stays, for the store to refuse.
-func inOrderOf(asked, scopes []store.Scope) []store.Scope {
+// incomplete returns the form to show again and what the person has to mend in
+// it; no words when it can be approved.
+func (s *Server) incomplete(f form, req store.AuthRequest, user store.User) (again form, why string, err error) {
+	if f.team == "" {
+		return f, "Choose the team that the app may work in.", nil
+	}
+	live, err := s.db.GrantsOf(user.ID, req.Client, s.now())
+	if err != nil {
+		return form{}, "", fmt.Errorf("connections of the client: %w", err)
+	}
+	teams, err := s.db.TeamsOf(user.ID)
+	if err != nil {
+		return form{}, "", fmt.Errorf("teams of user: %w", err)
+	}
+	if again, why, ok := refill(f, req.Scopes, live, teams); ok {
+		return again, why, nil
+	}
+	switch {
+	case len(f.scopes) == 0:
+		return f, "Tick at least one thing that the app may do, or deny.", nil
+	case f.fault != nil:
+		return f, f.fault.Message, nil
+	}
+	return f, "", nil
+}
+
+// inOrderOf returns scopes in the order that they have in all. One that is not
+// there stays, for the store to refuse.
+func inOrderOf(all, scopes []store.Scope) []store.Scope {
 	sorted := slices.Clone(scopes)
-	slices.SortStableFunc(sorted, func(a, b store.Scope) int { return slices.Index(asked, a) - slices.Index(asked, b) })
+	slices.SortStableFunc(sorted, func(a, b store.Scope) int { return slices.Index(all, a) - slices.Index(all, b) })
 	return sorted
 }
 

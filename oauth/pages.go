@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"podgate/internal/authz"
 	"podgate/store"
 )
 
@@ -14,8 +15,9 @@ type Pages interface {
 	// path and query.
 	SignIn(w http.ResponseWriter, r *http.Request) error
 	// Consent shows what a client asks for. The form posts back to
-	// POST /oauth/authorize the fields request (the handle), team (an id),
-	// scope (repeated) and decision (approve or deny).
+	// POST /oauth/authorize the fields request (the handle), filled, team (an
+	// id), scope (repeated), read_only (any value), prefix, max_pods and
+	// decision (approve or deny).
 	Consent(w http.ResponseWriter, r *http.Request, c Consent) error
 	// AuthorizeError shows why a request cannot go on.
 	AuthorizeError(w http.ResponseWriter, r *http.Request, e AuthorizeError) error
@@ -34,13 +36,22 @@ type Consent struct {
 	Handle       string // goes back as the field request
 	User         store.User
 	ClientName   string             // the client's own claim: cleaned, at most 60 characters; may be empty
+	DocumentHost string             // describes the client in a metadata document; empty: it registered itself
 	RedirectHost string             // will receive the code; the page's largest words
 	Loopback     bool               // RedirectHost is a program on the person's own computer
 	Teams        []store.Membership // none: the page says how to get one
 	Scopes       []ConsentScope
 	AccessTTL    time.Duration
-	Fault        string       // shown above the form when the decision could not be taken; may be empty
-	Team         store.TeamID // chosen already, when the form is shown again
+	RefreshTTL   time.Duration // how long access lasts after its last use; 0: it ends after AccessTTL
+	Fault        string        // shown above the form when the decision could not be taken; may be empty
+	Team         store.TeamID  // chosen already, when the form is shown again
+
+	// Filled is the team for which the client has a connection with this person
+	// already, from which the form is filled in; empty when there is none. It
+	// goes back as the field filled.
+	Filled     store.TeamID
+	Limits     authz.LimitFields
+	LimitFault string // the field of the limits that Fault is about: prefix or max_pods
 }
 
 // ConsentScope is one scope in words.
@@ -48,6 +59,7 @@ type ConsentScope struct {
 	Scope   store.Scope
 	Text    string // what it allows, for a person
 	Checked bool
+	New     bool // the client does not have it for the team Filled yet
 }
 
 // AuthorizeError is a request that cannot go on.

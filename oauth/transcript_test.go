@@ -25,7 +25,9 @@ var update = flag.Bool("update", false, "write the answers that the server gives
 // TestTranscripts replays testdata/*.txtar. A file has a comment that names the
 // clause or the client fault it guards, then pairs of «request» and «answer»
 // sections in order; «wait 11m» lets time pass, «given» takes steps that
-// another transcript shows, and «config» (first) changes the configuration.
+// another transcript shows, «config» (first) changes the configuration, and
+// «document URL» (first) is a client metadata document that can be fetched;
+// without one no name resolves.
 //
 // A request is its first line, then lines «?name=value» for the query and
 // «Name: value» for headers, then an empty line and the body; body lines
@@ -58,18 +60,30 @@ func replay(t *testing.T, path string, prepare func(*fixture, *scribe)) {
 	}
 	s := &scribe{names: map[string]string{}, values: map[string]string{}, counts: map[string]int{}}
 	var f *fixture
+	var n *internet
+	begin := func(change ...func(*Config)) {
+		f = newFixture(t, change...)
+		if prepare != nil {
+			prepare(f, s)
+		}
+	}
 	var got string
 	for i, file := range archive.Files {
 		name, arg, _ := strings.Cut(file.Name, " ")
 		if name == "config" {
-			f = newFixture(t, configure(t, string(file.Data)))
+			begin(configure(t, string(file.Data)))
+			continue
+		}
+		if name == "document" {
+			if n == nil {
+				n = newInternet(t)
+				begin(online(n))
+			}
+			n.publish(arg, string(file.Data))
 			continue
 		}
 		if f == nil {
-			f = newFixture(t)
-			if prepare != nil {
-				prepare(f, s)
-			}
+			begin()
 		}
 		switch name {
 		case "given":
@@ -102,6 +116,12 @@ func configure(t *testing.T, text string) func(*Config) {
 			switch name, value, _ := strings.Cut(strings.TrimSpace(line), "="); name {
 			case "registration":
 				c.Registration = value
+			case "refresh_token_ttl":
+				d, err := time.ParseDuration(value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.RefreshTTL = d
 			case "redirect_schemes":
 				c.RedirectSchemes = strings.Split(value, ",")
 			case "issuer":
@@ -164,6 +184,9 @@ func (s *scribe) given(f *fixture, steps string) {
 			s.name("code", f.code(store.ClientID(s.values["{client_1}"]), "alice", "red"))
 		case "token":
 			s.name("token", f.connect(store.ClientID(s.values["{client_1}"]), "alice", "red"))
+		case "refresh":
+			_, refresh := f.connectBoth(store.ClientID(s.values["{client_1}"]), "alice", "red")
+			s.name("refresh", refresh)
 		default:
 			f.Fatalf("unknown step %q", step)
 		}
@@ -224,6 +247,7 @@ var randoms = []struct {
 }{
 	{"client", regexp.MustCompile(`"client_id": "([a-z2-7]{26})"`)},
 	{"token", regexp.MustCompile(`(pgat_[A-Za-z0-9_-]{43})`)},
+	{"refresh", regexp.MustCompile(`(pgrt_[A-Za-z0-9_-]{65})`)},
 	{"request", regexp.MustCompile(`CONSENT ([A-Za-z0-9_-]{43})`)},
 	{"code", regexp.MustCompile(`[?&]code=([A-Za-z0-9_-]{43})`)},
 }

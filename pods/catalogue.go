@@ -128,10 +128,13 @@ func names[T any](list []T, name func(T) string) string {
 }
 
 // allowance is the check that CreatePod makes inside its transaction: whether
-// the team may have one more pod of that plan. Pods being deleted no longer
-// count.
-func (s *Service) allowance(plan Plan) func([]store.Pod) error {
+// the actor may have one more pod, and the team one more of that plan. Pods
+// being deleted no longer count.
+func (s *Service) allowance(a authz.Actor, plan Plan) func([]store.Pod) error {
 	return func(have []store.Pod) error {
+		if err := oneMore(a, have); err != nil {
+			return err
+		}
 		count, memory := 0, int64(0)
 		for _, p := range have {
 			if p.Want == store.WantGone {
@@ -146,6 +149,9 @@ func (s *Service) allowance(plan Plan) func([]store.Pod) error {
 		switch {
 		case count >= q.Pods:
 			return refuse(ErrOverQuota, "the team has %d pods of %d allowed; delete one first", count, q.Pods)
+		case memory+plan.Limits.Memory > q.Memory && a.Limits.Prefix != "":
+			// How large the pods are that it cannot see is not told.
+			return refuse(ErrOverQuota, "the team has no room for plan %s with %d MiB; choose a smaller plan or delete a pod", plan.Name, plan.Limits.Memory>>20)
 		case memory+plan.Limits.Memory > q.Memory:
 			return refuse(ErrOverQuota, "the team's pods have %d MiB of the %d MiB allowed and plan %s needs %d MiB; choose a smaller plan or delete a pod",
 				memory>>20, q.Memory>>20, plan.Name, plan.Limits.Memory>>20)

@@ -24,6 +24,7 @@ var (
 	ErrTimedOut      = errors.New("command timed out")
 	ErrOverPlan      = errors.New("over the plan's limit")
 	ErrOverQuota     = errors.New("over the team's quota")
+	ErrLimited       = errors.New("this connection is limited") // by the person who approved it
 	ErrBadInput      = errors.New("bad input")
 	ErrUnavailable   = errors.New("pods cannot run on this server")
 	ErrNotStarted    = errors.New("pod could not be started") // it exists and is failed

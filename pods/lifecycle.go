@@ -24,11 +24,13 @@ const (
 )
 
 // find returns the actor's pod of that name once the actor may do action with
-// it. A foreign pod and an absent one give the same error, unless the user is a
-// member of the team that owns it: then it says to choose that team.
+// it. A foreign pod, one outside the limits of the connection and an absent one
+// give the same error, unless the user is a member of the team that owns it:
+// then it says to choose that team. A name outside the limits is not even
+// looked up.
 func (s *Service) find(a authz.Actor, action authz.Action, name string) (store.Pod, error) {
-	if err := a.Allow(action, a.Team.ID); err != nil {
-		return store.Pod{}, err
+	if err := a.AllowPod(action, a.Team.ID, name); err != nil {
+		return store.Pod{}, errDenied(a, err)
 	}
 	rec, err := s.cfg.DB.PodByName(name)
 	switch {
@@ -74,7 +76,7 @@ func (s *Service) Create(ctx context.Context, a authz.Actor, r CreateRequest, p 
 		s.drop(l)
 		return Pod{}, err
 	}
-	err = s.create(op, rec, plan, p)
+	err = s.create(op, a, rec, plan, p)
 	op.end()
 	if now, gone := s.current(rec.ID); gone == nil {
 		return s.describe(context.WithoutCancel(ctx), now, true), err
@@ -86,6 +88,9 @@ func (s *Service) Create(ctx context.Context, a authz.Actor, r CreateRequest, p 
 func (s *Service) draft(a authz.Actor, r CreateRequest) (store.Pod, Plan, error) {
 	if err := CheckName(r.Name); err != nil {
 		return store.Pod{}, Plan{}, err
+	}
+	if err := a.AllowPod(authz.CreatePod, a.Team.ID, r.Name); err != nil {
+		return store.Pod{}, Plan{}, errDenied(a, err)
 	}
 	preset, err := s.preset(r.Preset)
 	if err != nil {
@@ -108,8 +113,8 @@ func (s *Service) draft(a authz.Actor, r CreateRequest) (store.Pod, Plan, error)
 	}, plan, nil
 }
 
-func (s *Service) create(op *operation, rec store.Pod, plan Plan, p Progress) error {
-	if err := s.insert(rec, plan); err != nil {
+func (s *Service) create(op *operation, a authz.Actor, rec store.Pod, plan Plan, p Progress) error {
+	if err := s.insert(a, rec, plan); err != nil {
 		s.drop(op.live)
 		return err
 	}
@@ -123,8 +128,8 @@ func (s *Service) create(op *operation, rec store.Pod, plan Plan, p Progress) er
 }
 
 // insert puts the record into the store, in the words of this package.
-func (s *Service) insert(rec store.Pod, plan Plan) error {
-	err := s.cfg.DB.CreatePod(rec, rec.Created, s.allowance(plan))
+func (s *Service) insert(a authz.Actor, rec store.Pod, plan Plan) error {
+	err := s.cfg.DB.CreatePod(rec, rec.Created, s.allowance(a, plan))
 	switch {
 	case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrReserved):
 		return &fault{ErrNameTaken, "choose another name", err}

@@ -22,7 +22,8 @@ const glanceTimeout = 2 * time.Second
 // listWidth is how many agents List asks at a time.
 const listWidth = 16
 
-// List returns the pods of the actor's team by name.
+// List returns the pods of the actor's team by name, as far as the limits of
+// the connection let it see them.
 func (s *Service) List(ctx context.Context, a authz.Actor) ([]Pod, error) {
 	if err := a.Allow(authz.ListPods, a.Team.ID); err != nil {
 		return nil, err
@@ -31,7 +32,7 @@ func (s *Service) List(ctx context.Context, a authz.Actor) ([]Pod, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pods: list: %w", err)
 	}
-	records = slices.DeleteFunc(records, func(p store.Pod) bool { return p.Want == store.WantGone })
+	records = slices.DeleteFunc(records, func(p store.Pod) bool { return p.Want == store.WantGone || !a.Sees(p.Name) })
 	slices.SortFunc(records, func(x, y store.Pod) int { return strings.Compare(x.Name, y.Name) })
 	list := make([]Pod, len(records))
 	var asked errgroup.Group

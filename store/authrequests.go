@@ -17,8 +17,9 @@ type AuthRequest struct {
 	RedirectURI string    `json:"redirect_uri"`
 	State       *string   `json:"state,omitempty"` // nil: the client sent none
 	Challenge   string    `json:"challenge"`       // S256 (RFC 7636)
-	Scopes      []Scope   `json:"scopes"`          // what the person may grant
+	Scopes      []Scope   `json:"scopes"`          // what the client asks for
 	Resource    string    `json:"resource"`
+	Offline     bool      `json:"offline,omitempty"` // a refresh token is wanted
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires"`
 }
@@ -88,14 +89,17 @@ type Approval struct {
 	Handle  Hash
 	Session Hash
 	Team    TeamID
-	Scopes  []Scope // the subset of the request's scopes that was left ticked
+	Scopes  []Scope // what was left ticked
+	Limits  Limits
 	Code    Hash
 	Expires time.Time // of the code
 }
 
 // Approve spends the request and inserts the code, in one transaction that
-// also checks the session and the membership again. ErrNotFound, ErrExpired,
-// ErrMismatch (another browser), ErrNotMember.
+// also checks the session and the membership again. Every scope must be one
+// that the client asks for or that it has for this team already. ErrNotFound,
+// ErrExpired, ErrMismatch (another browser; a *MismatchError for scope),
+// ErrNotMember.
 func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 	err = db.update(func(tx *bolt.Tx) error {
 		req, err := waitingRequest(tx, a.Handle, a.Session, now)
@@ -109,10 +113,12 @@ func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 		if _, err := members.get(tx, memberKey(a.Team, s.User)); err != nil {
 			return ErrNotMember
 		}
-		for _, scope := range a.Scopes {
-			if !slices.Contains(req.Scopes, scope) {
-				return &MismatchError{Field: "scope"}
-			}
+		has, err := held(tx, s.User, req.Client, a.Team, now)
+		if err != nil {
+			return err
+		}
+		if !includes(slices.Concat(req.Scopes, has), a.Scopes) {
+			return &MismatchError{Field: "scope"}
 		}
 		r = *req
 		if err := authRequests.delete(tx, a.Handle[:]); err != nil {
@@ -120,7 +126,8 @@ func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 		}
 		return codes.insert(tx, &Code{
 			Hash: a.Code, Client: req.Client, RedirectURI: req.RedirectURI, Challenge: req.Challenge,
-			Scopes: a.Scopes, Resource: req.Resource, User: s.User, Team: a.Team, Created: now, Expires: a.Expires,
+			Scopes: a.Scopes, Limits: a.Limits, Resource: req.Resource, User: s.User, Team: a.Team, Offline: req.Offline,
+			Created: now, Expires: a.Expires,
 		})
 	})
 	return r, err

@@ -197,7 +197,7 @@ func TestBrowser(t *testing.T) {
 	t.Parallel()
 	browser := startChromium(t)
 	for name, test := range map[string]func(*testing.T, *site, *chrome){
-		"walk": walk, "other pages": otherPages, "without script": withoutScript, "keyboard": keyboard,
+		"walk": walk, "limits": limitsWalk, "other pages": otherPages, "without script": withoutScript, "keyboard": keyboard,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -281,6 +281,52 @@ func walk(t *testing.T, s *site, c *chrome) {
 	c.inspect("everywhere")
 	c.open("/account")
 	c.wantH1("Sign in")
+}
+
+// A person limits a connection at consent, without script, and later on its own
+// page, and is told what is wrong on the way.
+func limitsWalk(t *testing.T, s *site, c *chrome) {
+	u := s.addUser("ada@example.com", false, "compilers", "navy")
+	g := s.connect(u, "compilers", "Claude", "claude.ai", authz.ScopeRead, authz.ScopeExec)
+	if _, err := chromedp.Call(c.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
+		t.Fatal(err)
+	}
+	c.signIn("ada@example.com")
+	s.consent.Filled, s.consent.Scopes[1].New = g.Team, true
+	c.open("/oauth/authorize")
+	c.do(chromedp.Click(chromedp.CSS("details summary")))
+	c.inspect("consent-step-up")
+	c.do(chromedp.Click(chromedp.CSS(`input[name="team"]`)), chromedp.Click(chromedp.CSS(`input[name="read_only"]`)))
+	c.fill(map[string]string{"prefix": "web-", "max_pods": "3"})
+	c.submit(`button[value="approve"]`)
+	s.mu.Lock()
+	d := s.decisions[0]
+	s.mu.Unlock()
+	if d.Get("read_only") == "" || d.Get("prefix") != "web-" || d.Get("max_pods") != "3" || d.Get("filled") != string(g.Team) {
+		t.Errorf("the decision that arrived: %v", d)
+	}
+	s.consent.Limits = authz.LimitFields{ReadOnly: true, Prefix: "-web", MaxPods: "3"}
+	s.consent.Fault, s.consent.LimitFault = "No pod's name can begin like that. Use letters from a to z, digits and hyphens, with a letter or digit first, such as web-.", "prefix"
+	c.open("/oauth/authorize")
+	c.inspect("consent-limits-fault")
+
+	c.open("/")
+	c.submit(".actions a")
+	c.wantH1("Limit a connection")
+	c.inspect("limits")
+	c.fill(map[string]string{"prefix": "web-", "max_pods": "many"})
+	c.submit(`form.fields button`)
+	c.wantH1("Limit a connection")
+	c.inspect("limits-fault")
+	c.fill(map[string]string{"max_pods": "3"})
+	c.do(chromedp.Click(chromedp.CSS(`input[value="pods:exec"]`)))
+	c.submit(`form.fields button`)
+	c.wantH1("Home")
+	c.inspect("home-limited")
+	got, err := s.account.Connection(u.ID, g.ID)
+	if err != nil || got.Limits != (store.Limits{Prefix: "web-", MaxPods: 3}) || len(got.Scopes) != 1 {
+		t.Errorf("kept as %+v, %v", got, err)
+	}
 }
 
 // The pages that the walk does not come by.
@@ -419,7 +465,7 @@ func keyboard(t *testing.T, s *site, c *chrome) {
 		}
 		names = append(names, strings.TrimSpace(at.Name))
 	}
-	want := []string{"Skip to the content", "podgate", "Home", "Account", "Sign out", "Revoke claude.ai, team red", "Copy", "Claude, on the web and desktop"}
+	want := []string{"Skip to the content", "podgate", "Home", "Account", "Sign out", "Change limits of claude.ai, team red", "Revoke claude.ai, team red", "Copy", "Claude, on the web and desktop"}
 	if len(names) < len(want) || !slices.Equal(names[:len(want)], want) {
 		t.Errorf("the way of the Tab key: %q, want %q first", names, want)
 	}

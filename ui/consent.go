@@ -4,6 +4,8 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"podgate/oauth"
 )
@@ -11,7 +13,33 @@ import (
 // consentView is the content of consent.html.
 type consentView struct {
 	oauth.Consent
-	Only bool // there is one team, so it is chosen
+	Only      bool // there is one team, so it is chosen
+	Fields    limitsView
+	Connected string // the name of the team Filled; empty: the client has no connection yet
+	Adds      bool   // something would be new there
+	Elsewhere bool   // the app is described on another site than the one that receives the code
+}
+
+func viewConsent(c oauth.Consent) consentView {
+	v := consentView{Consent: c, Only: len(c.Teams) == 1, Fields: viewLimits(c.Limits, c.LimitFault), Elsewhere: elsewhere(c)}
+	for _, m := range c.Teams {
+		if m.Team.ID == c.Filled {
+			v.Connected = m.Team.Name
+		}
+	}
+	v.Adds = slices.ContainsFunc(c.Scopes, func(s oauth.ConsentScope) bool { return s.New })
+	return v
+}
+
+// elsewhere reports whether a document is on another site than the redirect
+// URI. A domain and its subdomain count as one; a program on this computer is
+// on no site.
+func elsewhere(c oauth.Consent) bool {
+	if c.DocumentHost == "" || c.Loopback {
+		return false
+	}
+	to, _, _ := strings.Cut(c.RedirectHost, ":")
+	return to != c.DocumentHost && !strings.HasSuffix(to, "."+c.DocumentHost) && !strings.HasSuffix(c.DocumentHost, "."+to)
 }
 
 // Consent implements oauth.Pages. What it shows and in which order is laid
@@ -19,7 +47,7 @@ type consentView struct {
 // it alone is proved.
 func (s *Server) Consent(w http.ResponseWriter, r *http.Request, c oauth.Consent) error {
 	c.ClientName = cleanText(c.ClientName, 60)
-	c.RedirectHost = cleanText(c.RedirectHost, 255)
+	c.RedirectHost, c.DocumentHost = cleanText(c.RedirectHost, 260), cleanText(c.DocumentHost, 255)
 	status := http.StatusOK
 	if c.Fault != "" {
 		status = http.StatusUnprocessableEntity
@@ -28,7 +56,7 @@ func (s *Server) Consent(w http.ResponseWriter, r *http.Request, c oauth.Consent
 	if len(c.Teams) == 0 {
 		name, title = "no_team", "You are in no team yet"
 	}
-	return s.render(w, r, consentPage, status, name, frame{Title: title, User: &c.User, Page: consentView{c, len(c.Teams) == 1}})
+	return s.render(w, r, consentPage, status, name, frame{Title: title, User: &c.User, Page: viewConsent(c)})
 }
 
 // authorizeErrorPage is the content of authorize_error.html.

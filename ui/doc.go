@@ -3,7 +3,8 @@
 //
 // Routes: GET / · GET, POST /setup · GET, POST /sign-in · POST /sign-out ·
 // GET /account · POST /account/password, /account/end-session,
-// /account/log-out-everywhere · POST /connections/revoke · GET /assets/NAME.
+// /account/log-out-everywhere · POST /connections/revoke · GET, POST
+// /connection/ID/limits · GET /assets/NAME.
 //
 // Invariants, each with a test:
 //

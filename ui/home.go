@@ -46,6 +46,7 @@ type connectionView struct {
 	Name, Host        string
 	Team              string
 	Scopes            []string
+	Limits            []string
 	Created, LastUsed time.Time
 	Expires           time.Time
 }
@@ -90,16 +91,23 @@ func (s *Server) home(w http.ResponseWriter, r *http.Request, p who) error {
 func connectionViews(list []account.Connection) []connectionView {
 	var views []connectionView
 	for _, c := range list {
-		v := connectionView{
-			ID: c.ID, Name: cleanText(c.ClientName, 60), Host: cleanText(c.RedirectHost, 255), Team: c.Team.Name,
-			Created: c.Created, LastUsed: c.LastUsed, Expires: c.Expires,
-		}
-		for _, scope := range c.Scopes {
-			v.Scopes = append(v.Scopes, scopeWords(scope))
-		}
-		views = append(views, v)
+		views = append(views, viewConnection(c))
 	}
 	return views
+}
+
+func viewConnection(c account.Connection) connectionView {
+	v := connectionView{
+		ID: c.ID, Name: cleanText(c.ClientName, 60), Host: cleanText(c.RedirectHost, 255), Team: c.Team.Name,
+		Limits: authz.LimitWords(c.Limits), Created: c.Created, LastUsed: c.LastUsed, Expires: c.Expires,
+	}
+	for _, scope := range c.Scopes {
+		// What it may not use is not said as if it might.
+		if !c.Limits.ReadOnly || scope == authz.ScopeRead {
+			v.Scopes = append(v.Scopes, scopeWords(scope))
+		}
+	}
+	return v
 }
 
 // scopeWords is a scope in two or three words; the consent page says it at

@@ -29,7 +29,7 @@ func tour(t *testing.T) (*site, map[string]answer) {
 	pages["setup"] = first.get("/setup?token=" + token)
 	u := s.addUser("ada@example.com", true, "red", "blue")
 	s.addUser("nobody@example.com", false)
-	s.connect(u, "red", hostileName, "claude.ai", authz.Scopes()...)
+	g := s.connect(u, "red", hostileName, "claude.ai", authz.Scopes()...)
 	pages["sign_in"] = s.browser().get("/sign-in")
 	pages["sign_in fault"] = s.browser().post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"wrong"}})
 	b := s.browser()
@@ -37,6 +37,11 @@ func tour(t *testing.T) (*site, map[string]answer) {
 	pages["account"] = b.get("/account")
 	s.consent.ClientName = hostileName
 	pages["consent"] = b.get("/oauth/authorize")
+	pages["limits"] = b.get("/connection/" + string(g.ID) + "/limits")
+	pages["limits fault"] = b.post("/connection/"+string(g.ID)+"/limits", url.Values{"prefix": {hostileName}, "max_pods": {hostileName}})
+	s.consent.Fault, s.consent.LimitFault, s.consent.Limits = "That is no number.", "max_pods", authz.LimitFields{ReadOnly: true, Prefix: hostileName, MaxPods: hostileName}
+	s.consent.Scopes[1].New, s.consent.Filled = true, g.Team
+	pages["consent fault"] = b.get("/oauth/authorize")
 	team, err := s.db.TeamBySlug("red")
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +86,7 @@ func TestEveryPage(t *testing.T) {
 
 func checkHeaders(t *testing.T, name string, p answer) {
 	t.Helper()
-	flow := slices.Contains([]string{"consent", "no_team", "authorize_error"}, name)
+	flow := slices.Contains([]string{"consent", "consent fault", "no_team", "authorize_error"}, name)
 	csp := "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 	if !flow {
 		csp += "; script-src 'self'; form-action 'self'"
@@ -102,7 +107,7 @@ func checkHeaders(t *testing.T, name string, p answer) {
 	if wayPage := flow || strings.HasPrefix(name, "sign_in"); wayPage && opener != "" {
 		t.Errorf("Cross-Origin-Opener-Policy %q cuts a client's popup off", opener)
 	}
-	if slices.Contains([]string{"home", "account", "setup"}, name) && opener != "same-origin" {
+	if slices.Contains([]string{"home", "account", "limits", "setup"}, name) && opener != "same-origin" {
 		t.Errorf("Cross-Origin-Opener-Policy: %q", opener)
 	}
 	for key := range p.Header {
@@ -220,6 +225,47 @@ func TestAssets(t *testing.T) {
 	}
 }
 
+// A person sees who describes an app, and is warned when that is another site
+// than the one that receives the code.
+func TestConsentShowsTheDocument(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.addUser("ada@example.com", true, "red")
+	b := s.browser()
+	b.signIn("ada@example.com")
+	const warning, local = "These are two different sites.", "Any program can say so."
+	for _, c := range []struct {
+		redirect, document string
+		loopback           bool
+		want, not          []string
+	}{
+		{"claude.ai", "claude.ai", false, []string{"described by claude.ai", "two addresses are certain"}, []string{warning, local, "calls itself"}},
+		{"www.cursor.com:8443", "cursor.com", false, []string{"described by cursor.com"}, []string{warning}},
+		{"claude.ai", "evil.example", false, []string{"described by evil.example", warning}, []string{local}},
+		{"evilclaude.ai", "claude.ai", false, []string{"described by claude.ai", warning}, nil},
+		{"claude.ai.evil.example", "claude.ai", false, []string{warning}, nil},
+		{"localhost", "claude.ai", true, []string{"described by claude.ai", local, "a program on this computer"}, []string{warning, "certain"}},
+		{"claude.ai", "", false, []string{"calls itself"}, []string{warning, local, "described"}},
+	} {
+		s.consent.RedirectHost, s.consent.DocumentHost, s.consent.Loopback = c.redirect, c.document, c.loopback
+		a := b.get("/oauth/authorize")
+		main := text(a.all("main")[0])
+		for _, want := range c.want {
+			if !strings.Contains(main, want) {
+				t.Errorf("%s described by %s: %q is missing in:\n%s", c.redirect, c.document, want, main)
+			}
+		}
+		for _, not := range c.not {
+			if strings.Contains(main, not) {
+				t.Errorf("%s described by %s: %q should not be in:\n%s", c.redirect, c.document, not, main)
+			}
+		}
+		if !strings.HasPrefix(a.h1(), c.redirect) {
+			t.Errorf("the heading is %q", a.h1())
+		}
+	}
+}
+
 func TestConsentPage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -233,7 +279,7 @@ func TestConsentPage(t *testing.T) {
 
 	// The order in which things are said is part of the contract.
 	last := -1
-	for _, part := range []string{"127.0.0.1:3117", "calls itself", "a program on this computer", "Choose a team.", "For which team", "What may it do", "Run commands inside pods", "30 days", "Approve", "Deny"} {
+	for _, part := range []string{"127.0.0.1:3117", "calls itself", "a program on this computer", "Choose a team.", "For which team", "What may it do", "Run commands inside pods", "Limit this connection", "30 days", "Approve", "Deny"} {
 		at := strings.LastIndex(text(a.all("main")[0]), part)
 		if at <= last {
 			t.Errorf("%q is missing or out of order in:\n%s", part, text(a.all("main")[0]))

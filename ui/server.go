@@ -92,6 +92,8 @@ func (s *Server) Routes() []web.Route {
 		page(http.MethodPost, "/account/end-session", s.form(s.signedIn(s.handleEndSession))),
 		page(http.MethodPost, "/account/log-out-everywhere", s.form(s.signedIn(s.handleLogOutEverywhere))),
 		page(http.MethodPost, "/connections/revoke", s.form(s.signedIn(s.handleRevoke))),
+		page(http.MethodGet, "/connection/:id/limits", s.signedIn(s.serveLimits)),
+		page(http.MethodPost, "/connection/:id/limits", s.form(s.signedIn(s.handleLimits))),
 		page(http.MethodGet, "/assets/:name", s.serveAsset),
 	}
 }

@@ -224,6 +224,8 @@ func (n notice) text() string {
 		return "You are signed out."
 	case "revoked":
 		return "The connection is revoked. The assistant can do nothing here any more."
+	case "limited":
+		return "The limits are changed. They hold from the assistant's next call on."
 	case "session-ended":
 		return "The session is ended. That browser has to sign in again."
 	case "password":

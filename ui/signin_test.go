@@ -32,6 +32,7 @@ func TestFormsFromElsewhereAreRefused(t *testing.T) {
 		"/account/end-session":        {"session": {store.HashSecret(secret).String()}},
 		"/account/log-out-everywhere": {},
 		"/connections/revoke":         {"connection": {string(g.ID)}},
+		"/connection/:id/limits":      {"scope": {"pods:read"}, "read_only": {"yes"}},
 	}
 	for _, route := range s.ui.Routes() {
 		if _, ok := forms[route.Path]; route.Method == http.MethodPost && !ok {
@@ -47,7 +48,7 @@ func TestFormsFromElsewhereAreRefused(t *testing.T) {
 			"nothing said":      {},
 			"the wrong scheme":  {"Origin": {strings.Replace(s.issuer(), "http:", "https:", 1)}},
 		} {
-			if a := b.do(http.MethodPost, path, form, header); a.StatusCode != http.StatusForbidden || a.Header.Get("Set-Cookie") != "" {
+			if a := b.do(http.MethodPost, strings.Replace(path, ":id", string(g.ID), 1), form, header); a.StatusCode != http.StatusForbidden || a.Header.Get("Set-Cookie") != "" {
 				t.Errorf("%s from %s: %d", path, name, a.StatusCode)
 			}
 		}
@@ -55,8 +56,8 @@ func TestFormsFromElsewhereAreRefused(t *testing.T) {
 	if _, _, err := s.account.Authenticate(secret); err != nil {
 		t.Errorf("the session ended: %v", err)
 	}
-	if list, err := s.account.Connections(u.ID); err != nil || len(list) != 1 {
-		t.Errorf("the connection ended: %v, %v", list, err)
+	if list, err := s.account.Connections(u.ID); err != nil || len(list) != 1 || list[0].Limits.ReadOnly {
+		t.Errorf("the connection ended or changed: %v, %v", list, err)
 	}
 }
 

@@ -1,7 +1,7 @@
-// Package authz decides who may do what. It is pure: an [Actor], an [Action]
-// and the team that owns the object go in, nil or a *[Denied] comes out. It
-// reads nothing and keeps nothing, so the whole policy is the one table below
-// and is tested as the full product of its inputs.
+// Package authz decides who may do what. It is pure: an [Actor], an [Action],
+// the team that owns the object and the name of the pod go in, nil or a
+// *[Denied] comes out. It reads nothing and keeps nothing, so the whole policy
+// is the one table below and is tested as the full product of its inputs.
 package authz
 
 import (
@@ -71,6 +71,7 @@ type Actor struct {
 	Team   store.Team
 	Role   store.Role
 	Scopes []store.Scope
+	Limits store.Limits  // of the connection
 	Grant  store.GrantID // the connection acted through; empty for a browser session
 }
 
@@ -82,31 +83,51 @@ func Person(user store.UserID, m store.Membership) Actor {
 
 // Connection is the actor for a client that came with an access token.
 func Connection(a *store.Access) Actor {
-	return Actor{User: a.Grant.User, Team: a.Team, Role: a.Role, Scopes: a.Grant.Scopes, Grant: a.Grant.ID}
+	return Actor{User: a.Grant.User, Team: a.Team, Role: a.Role, Scopes: a.Scopes(), Limits: a.Grant.Limits, Grant: a.Grant.ID}
 }
 
 // Denied says why an action is refused.
 type Denied struct {
 	Action Action
 	Scope  store.Scope // what is missing; empty when no scope would help
+	Limit  Limit       // of the connection, that is in the way; empty when none is
 }
 
 func (d *Denied) Error() string {
-	if d.Scope != "" {
+	switch {
+	case d.Limit != "":
+		return fmt.Sprintf("authz: not allowed to %s: the connection is limited (%s)", d.Action, d.Limit)
+	case d.Scope != "":
 		return fmt.Sprintf("authz: to %s needs the scope %s", d.Action, d.Scope)
 	}
 	return fmt.Sprintf("authz: not allowed to %s", d.Action)
 }
 
-// Allow returns nil when the actor may do a with an object of the given team,
-// and a *Denied otherwise.
-func (a Actor) Allow(action Action, owner store.TeamID) error {
+// Allow returns nil when the actor may do action with something of the given
+// team, as far as it does not depend on which pod. An action on a pod needs
+// AllowPod as well.
+func (a Actor) Allow(action Action, owner store.TeamID) error { return a.decide(action, owner, nil) }
+
+// AllowPod returns nil when the actor may do action with the pod of that name
+// in the given team, and a *Denied otherwise.
+func (a Actor) AllowPod(action Action, owner store.TeamID, pod string) error {
+	return a.decide(action, owner, &pod)
+}
+
+// decide is the policy. What no scope would help against comes before the
+// scopes, so that nobody is sent to ask for some in vain; the name of the pod
+// comes last, so that one outside the limits looks like one that is absent.
+func (a Actor) decide(action Action, owner store.TeamID, pod *string) error {
 	scope, known := policy[action]
-	if !known || a.User == "" || owner == "" || a.Team.ID != owner || (a.Role != store.RoleOwner && a.Role != store.RoleMember) {
+	switch {
+	case !known || a.User == "" || owner == "" || a.Team.ID != owner || (a.Role != store.RoleOwner && a.Role != store.RoleMember):
 		return &Denied{Action: action}
-	}
-	if !slices.Contains(a.Scopes, scope) {
+	case a.Limits.ReadOnly && scope != ScopeRead:
+		return &Denied{Action: action, Limit: LimitReadOnly}
+	case !slices.Contains(a.Scopes, scope):
 		return &Denied{Action: action, Scope: scope}
+	case pod != nil && !a.Sees(*pod):
+		return &Denied{Action: action, Limit: LimitPrefix}
 	}
 	return nil
 }

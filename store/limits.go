@@ -1,0 +1,88 @@
+package store
+
+import (
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Limits narrow a connection beyond its scopes. What they forbid is decided in
+// internal/authz. The zero value forbids nothing.
+type Limits struct {
+	ReadOnly bool   `json:"read_only,omitempty"` // nothing that changes or runs anything
+	Prefix   string `json:"prefix,omitempty"`    // of the names of the pods that there are for it; empty: all
+	MaxPods  int    `json:"max_pods,omitempty"`  // as many of those pods may exist when it makes one; 0: any number
+}
+
+// GrantOf returns one live connection of that user. ErrNotFound for an unknown
+// or expired one and, in the same words, for somebody else's.
+func (db *DB) GrantOf(id GrantID, user UserID, now time.Time) (g Grant, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&g)(ownGrant(tx, id, user, now)) })
+	return g, err
+}
+
+func ownGrant(tx *bolt.Tx, id GrantID, user UserID, now time.Time) (*Grant, error) {
+	g, err := grants.get(tx, []byte(id))
+	if err != nil {
+		return nil, err
+	}
+	if g.User != user || !now.Before(g.Expires) {
+		return nil, ErrNotFound
+	}
+	return g, nil
+}
+
+// LimitGrant gives a connection of that user other limits and takes away the
+// scopes that are not in scopes. It adds none: a *MismatchError for scope when
+// scopes holds one that the connection lacks, which is looked at in the same
+// transaction. Otherwise errors as of GrantOf. It counts from the next call
+// with one of the connection's tokens.
+func (db *DB) LimitGrant(id GrantID, user UserID, scopes []Scope, limits Limits, now time.Time) (g Grant, err error) {
+	err = db.update(func(tx *bolt.Tx) error {
+		old, err := ownGrant(tx, id, user, now)
+		if err != nil {
+			return err
+		}
+		if !includes(old.Scopes, scopes) {
+			return &MismatchError{Field: "scope"}
+		}
+		g = *old
+		g.Limits = limits
+		g.Scopes = slices.DeleteFunc(slices.Clone(old.Scopes), func(s Scope) bool { return !slices.Contains(scopes, s) })
+		return grants.replace(tx, old, &g)
+	})
+	return g, err
+}
+
+// includes reports whether every one of scopes is in have.
+func includes(have, scopes []Scope) bool {
+	return !slices.ContainsFunc(scopes, func(s Scope) bool { return !slices.Contains(have, s) })
+}
+
+// GrantsOf returns the connections of that user and client which are live at
+// now, the newest first.
+func (db *DB) GrantsOf(user UserID, client ClientID, now time.Time) (list []Grant, err error) {
+	err = db.view(func(tx *bolt.Tx) error { list, err = grantsOf(tx, user, client, now); return err })
+	return list, err
+}
+
+func grantsOf(tx *bolt.Tx, user UserID, client ClientID, now time.Time) ([]Grant, error) {
+	list, err := grants.by(tx, "user", []byte(user))
+	list = slices.DeleteFunc(list, func(g Grant) bool { return g.Client != client || !now.Before(g.Expires) })
+	slices.SortFunc(list, func(a, b Grant) int { return b.Created.Compare(a.Created) })
+	return list, err
+}
+
+// held returns the scopes that live connections of that user and client have
+// for a team.
+func held(tx *bolt.Tx, user UserID, client ClientID, team TeamID, now time.Time) ([]Scope, error) {
+	list, err := grantsOf(tx, user, client, now)
+	var scopes []Scope
+	for _, g := range list {
+		if g.Team == team {
+			scopes = append(scopes, g.Scopes...)
+		}
+	}
+	return scopes, err
+}

@@ -1,0 +1,165 @@
+package store_test
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"podgate/store"
+	"podgate/store/storetest"
+)
+
+const (
+	write = store.Scope("pods:write")
+	exec  = store.Scope("pods:exec")
+)
+
+// What was approved with the code stands with the connection and is what its
+// token opens.
+func TestLimitsGoFromApprovalToAccess(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	w := storetest.Populate(t, db, "ada", t0)
+	want := store.Limits{ReadOnly: true, Prefix: "web-", MaxPods: 3}
+	session := w.SignIn(t, db)
+	req := store.AuthRequest{Handle: store.HashSecret("h"), Session: session.Hash, Client: w.Client.ID, RedirectURI: "https://a.example/", Scopes: []store.Scope{read}, Expires: t0.Add(time.Minute)}
+	wantErr(t, db.CreateAuthRequest(req), nil)
+	_, err := db.Approve(store.Approval{
+		Handle: req.Handle, Session: session.Hash, Team: w.Team.ID, Scopes: req.Scopes, Limits: want, Code: store.HashSecret("c"), Expires: t0.Add(time.Minute),
+	}, t0)
+	wantErr(t, err, nil)
+	g, err := db.RedeemCode(store.Redemption{Code: store.HashSecret("c"), Client: w.Client.ID, RedirectURI: req.RedirectURI, Grant: "g", Access: store.HashSecret("a"), Expires: t0.Add(time.Hour)}, t0)
+	if err != nil || g.Limits != want {
+		t.Fatalf("%+v, %v", g, err)
+	}
+	if a, err := db.Access(store.HashSecret("a"), t0); err != nil || a.Grant.Limits != want {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// Limits that were changed are seen by every look-up that begins later, also
+// while look-ups go on all the time.
+func TestLimitsAreNeverOvertakenByTheCache(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	w := storetest.Populate(t, db, "ada", t0)
+	g, access := w.Connect(t, db, read, write, exec)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_, _ = db.Access(access, t0)
+				}
+			}
+		})
+	}
+	for i := range 50 {
+		want := store.Limits{ReadOnly: i%2 == 0, MaxPods: i}
+		_, err := db.LimitGrant(g.ID, w.User.ID, []store.Scope{read, write, exec}, want, t0)
+		wantErr(t, err, nil)
+		if a, err := db.Access(access, t0); err != nil || a.Grant.Limits != want {
+			t.Fatalf("%+v, %v; want %+v", a.Grant.Limits, err, want)
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+func TestLimitGrantTakesScopesAndAddsNone(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	w, other := storetest.Populate(t, db, "ada", t0), storetest.Populate(t, db, "bob", t0)
+	g, access := w.Connect(t, db, read, exec)
+	for name, c := range map[string]struct {
+		id     store.GrantID
+		user   store.UserID
+		scopes []store.Scope
+		now    time.Time
+		want   error
+	}{
+		"somebody else's": {g.ID, other.User.ID, []store.Scope{read}, t0, store.ErrNotFound},
+		"unknown":         {"x", w.User.ID, []store.Scope{read}, t0, store.ErrNotFound},
+		"expired":         {g.ID, w.User.ID, []store.Scope{read}, g.Expires, store.ErrNotFound},
+		"one more scope":  {g.ID, w.User.ID, []store.Scope{read, write, exec}, t0, store.ErrMismatch},
+		"another scope":   {g.ID, w.User.ID, []store.Scope{write}, t0, store.ErrMismatch},
+	} {
+		_, err := db.LimitGrant(c.id, c.user, c.scopes, store.Limits{Prefix: "x"}, c.now)
+		t.Log(name)
+		wantErr(t, err, c.want)
+	}
+	if a, err := db.Access(access, t0); err != nil || len(a.Grant.Scopes) != 2 || a.Grant.Limits != (store.Limits{}) {
+		t.Errorf("a refused change left %+v, %v", a, err)
+	}
+	got, err := db.LimitGrant(g.ID, w.User.ID, []store.Scope{exec}, store.Limits{}, t0)
+	if err != nil || !slices.Equal(got.Scopes, []store.Scope{exec}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if a, err := db.Access(access, t0); err != nil || !slices.Equal(a.Grant.Scopes, []store.Scope{exec}) {
+		t.Errorf("the token still opens %+v, %v", a, err)
+	}
+	_, err = db.LimitGrant(g.ID, w.User.ID, []store.Scope{read}, store.Limits{}, t0)
+	wantErr(t, err, store.ErrMismatch) // what was taken does not come back
+	if one, err := db.GrantOf(g.ID, w.User.ID, t0); err != nil || one.ID != g.ID {
+		t.Errorf("%+v, %v", one, err)
+	}
+	_, err = db.GrantOf(g.ID, other.User.ID, t0)
+	wantErr(t, err, store.ErrNotFound)
+}
+
+// A scope that the client did not ask for may be approved when, and only when,
+// a live connection of the same user, client and team has it.
+func TestApproveKeepsWhatWasGranted(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	w, other := storetest.Populate(t, db, "ada", t0), storetest.Populate(t, db, "bob", t0)
+	second := store.Team{ID: "second", Slug: "second", Name: "second", Created: t0}
+	wantErr(t, db.CreateTeam(second, store.Member{Team: second.ID, User: w.User.ID, Role: store.RoleMember, Created: t0}), nil)
+	g, _ := w.Connect(t, db, read, exec)
+	session, theirs := w.SignIn(t, db), other.SignIn(t, db)
+	wantErr(t, db.PutMember(store.Member{Team: w.Team.ID, User: other.User.ID, Role: store.RoleMember, Created: t0}), nil)
+	approve := func(client store.ClientID, by store.Session, team store.TeamID, now time.Time) error {
+		handle := store.HashSecret(store.NewID())
+		wantErr(t, db.CreateAuthRequest(store.AuthRequest{Handle: handle, Session: by.Hash, Client: client, RedirectURI: "https://a.example/", Scopes: []store.Scope{write}, Expires: now.Add(time.Hour)}), nil)
+		_, err := db.Approve(store.Approval{Handle: handle, Session: by.Hash, Team: team, Scopes: []store.Scope{write, exec}, Code: store.HashSecret(store.NewID()), Expires: now.Add(time.Hour)}, now)
+		return err
+	}
+	wantErr(t, approve(w.Client.ID, session, w.Team.ID, t0), nil)
+	for name, err := range map[string]error{
+		"another client": approve(other.Client.ID, session, w.Team.ID, t0),
+		"another user":   approve(w.Client.ID, theirs, w.Team.ID, t0),
+		"another team":   approve(w.Client.ID, session, second.ID, t0),
+		"after its end":  approve(w.Client.ID, session, w.Team.ID, g.Expires),
+	} {
+		t.Log(name)
+		wantErr(t, err, store.ErrMismatch)
+	}
+	_, err := db.LimitGrant(g.ID, w.User.ID, []store.Scope{read}, store.Limits{}, t0)
+	wantErr(t, err, nil)
+	wantErr(t, approve(w.Client.ID, session, w.Team.ID, t0), store.ErrMismatch)
+}
+
+func TestGrantsOf(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	w, other := storetest.Populate(t, db, "ada", t0), storetest.Populate(t, db, "bob", t0)
+	first, _ := w.Connect(t, db, read)
+	w.Now = t0.Add(time.Hour)
+	last, _ := w.Connect(t, db, read)
+	other.Connect(t, db, read)
+	list, err := db.GrantsOf(w.User.ID, w.Client.ID, w.Now)
+	if err != nil || len(list) != 2 || list[0].ID != last.ID || list[1].ID != first.ID {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if list, err := db.GrantsOf(w.User.ID, other.Client.ID, w.Now); err != nil || len(list) != 0 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if list, err := db.GrantsOf(w.User.ID, w.Client.ID, first.Expires); err != nil || len(list) != 1 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}

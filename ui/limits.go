@@ -1,0 +1,113 @@
+package ui
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/julienschmidt/httprouter"
+
+	"podgate/account"
+	"podgate/internal/authz"
+	"podgate/internal/web"
+	"podgate/oauth"
+	"podgate/store"
+)
+
+// limitsView is what the fields of limits show, on the consent page and on that
+// of a connection.
+type limitsView struct {
+	authz.LimitFields
+	Wrong string // the field that the page's fault is about: prefix or max_pods
+}
+
+// viewLimits shows fields as they were written, which need not be sound.
+func viewLimits(f authz.LimitFields, wrong string) limitsView {
+	f.Prefix, f.MaxPods = cleanText(f.Prefix, maxLimitField), cleanText(f.MaxPods, maxLimitField)
+	return limitsView{f, wrong}
+}
+
+// Open reports whether there is something to see in the folded fields.
+func (v limitsView) Open() bool { return v.Wrong != "" || v.LimitFields != authz.LimitFields{} }
+
+// limitsPage is the content of limits.html.
+type limitsPage struct {
+	Fault      formFault
+	Connection connectionView
+	Scopes     []oauth.ConsentScope
+	Limits     limitsView
+}
+
+// limitsForm is the form of that page as a person left it.
+type limitsForm struct {
+	scopes []store.Scope
+	fields authz.LimitFields
+}
+
+// maxLimitField bounds what of a field is read, in bytes, and shown again.
+const maxLimitField = 200
+
+func parseLimits(form url.Values) limitsForm {
+	f := limitsForm{fields: authz.LimitFields{
+		ReadOnly: form.Get("read_only") != "", Prefix: bounded(form.Get("prefix"), maxLimitField), MaxPods: bounded(form.Get("max_pods"), maxLimitField),
+	}}
+	for _, s := range form["scope"] {
+		if scope := store.Scope(s); !slices.Contains(f.scopes, scope) {
+			f.scopes = append(f.scopes, scope)
+		}
+	}
+	return f
+}
+
+// connectionOf finds the connection that a path names, of the person who asks.
+func (s *Server) connectionOf(r *http.Request, p who) (account.Connection, error) {
+	id := httprouter.ParamsFromContext(r.Context()).ByName("id")
+	c, err := s.account.Connection(p.user.ID, store.GrantID(id))
+	var words *account.Error
+	if errors.As(err, &words) {
+		return c, web.Fault(http.StatusNotFound, "not_found", words.Message, err)
+	}
+	return c, err
+}
+
+// serveLimits is GET /connection/:id/limits.
+func (s *Server) serveLimits(w http.ResponseWriter, r *http.Request, p who) error {
+	c, err := s.connectionOf(r, p)
+	if err != nil {
+		return err
+	}
+	return s.showLimits(w, r, http.StatusOK, c, limitsForm{c.Scopes, authz.FieldsOf(c.Limits)}, formFault{})
+}
+
+func (s *Server) showLimits(w http.ResponseWriter, r *http.Request, status int, c account.Connection, f limitsForm, fault formFault) error {
+	page := limitsPage{Fault: fault, Connection: viewConnection(c), Limits: viewLimits(f.fields, fault.Field)}
+	for _, scope := range c.Scopes {
+		page.Scopes = append(page.Scopes, oauth.ConsentScope{Scope: scope, Text: oauth.ScopeText(scope), Checked: slices.Contains(f.scopes, scope)})
+	}
+	return s.render(w, r, plainPage, status, "limits", frame{Title: "Limits of " + page.Connection.Host, Here: "home", Page: page})
+}
+
+// handleLimits is POST /connection/:id/limits with scope (repeated), read_only,
+// prefix and max_pods.
+func (s *Server) handleLimits(w http.ResponseWriter, r *http.Request, p who) error {
+	c, err := s.connectionOf(r, p)
+	if err != nil {
+		return err
+	}
+	f := parseLimits(r.PostForm)
+	limits, err := f.fields.Parse()
+	var field *authz.FieldFault
+	if errors.As(err, &field) {
+		return s.showLimits(w, r, http.StatusUnprocessableEntity, c, f, formFault{field.Message, field.Field})
+	}
+	if err := s.account.Limit(p.user.ID, c.ID, f.scopes, limits); err != nil {
+		fault, status, err := forPerson(w, err)
+		if err != nil {
+			return err
+		}
+		return s.showLimits(w, r, status, c, f, fault)
+	}
+	s.setNotice(w, notice{word: "limited"})
+	return s.redirect(w, "/#connections")
+}
