@@ -33,19 +33,22 @@ var mayImport = map[string][]string{
 	"certs":              {},
 	"control":            {"account", "pods", "oauth", "store", "internal/web"},
 	"mcp":                {"pods", "internal/authz", "internal/web", "store"},
+	"doctor":             {},
+	"doctor/echo":        {"internal/ratelimit", "internal/web"},
 	"ui":                 {"account", "oauth", "pods", "store", "internal/authz", "internal/web"},
 	"": {
-		"account", "certs", "control", "internal/authz", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
+		"account", "certs", "control", "doctor", "doctor/echo", "internal/authz", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
 	},
 	// For tests only: see testOnly.
-	"internal/acmetest": {},
-	"internal/webtest":  {},
-	"store/storetest":   {"store"},
-	"pods/podstest":     {"pods", "pods/agent", "store", "store/storetest", "internal/authz"},
+	"internal/acmetest":    {},
+	"internal/conformance": {},
+	"internal/webtest":     {},
+	"store/storetest":      {"store"},
+	"pods/podstest":        {"pods", "pods/agent", "store", "store/storetest", "internal/authz"},
 }
 
 // testOnly are packages that no program code imports.
-var testOnly = []string{"internal/acmetest", "internal/webtest", "store/storetest", "pods/podstest"}
+var testOnly = []string{"internal/acmetest", "internal/conformance", "internal/webtest", "store/storetest", "pods/podstest"}
 
 // notInside are packages of others that some of ours must do without.
 var notInside = map[string][]string{

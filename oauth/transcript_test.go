@@ -43,12 +43,14 @@ func TestTranscripts(t *testing.T) {
 	for _, path := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
 			t.Parallel()
-			replay(t, path)
+			replay(t, path, nil)
 		})
 	}
 }
 
-func replay(t *testing.T, path string) {
+// replay replays one transcript; prepare, if there is one, sees the fixture and
+// the scribe first.
+func replay(t *testing.T, path string, prepare func(*fixture, *scribe)) {
 	archive, err := txtar.ParseFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +76,9 @@ func replay(t *testing.T, path string) {
 		}
 		if f == nil {
 			f = newFixture(t)
+			if prepare != nil {
+				prepare(f, s)
+			}
 		}
 		switch name {
 		case "given":
@@ -127,6 +132,7 @@ func configure(t *testing.T, text string) func(*Config) {
 type scribe struct {
 	names, values map[string]string // value to name and back
 	counts        map[string]int
+	shorten       func(body string) string // of answers; may be nil
 }
 
 func (s *scribe) exchange(f *fixture, text string) string {
@@ -210,6 +216,9 @@ func (s *scribe) describe(a answer, cors bool) string {
 		for _, value := range a.header[name] {
 			fmt.Fprintf(&b, "%s: %s\n", name, value)
 		}
+	}
+	if a.body != "" && s.shorten != nil {
+		a.body = s.shorten(a.body)
 	}
 	if a.body != "" {
 		b.WriteString("\n" + pretty(a.body))
