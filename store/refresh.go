@@ -221,7 +221,12 @@ func rotate(tx *bolt.Tx, g *Grant, r Rotation, now time.Time) (Rotated, error) {
 	if next.Expires, err = lastDeadline(tx, &next); err != nil {
 		return Rotated{}, err
 	}
-	return Rotated{Grant: next, Salt: r.Salt, Access: t}, grants.replace(tx, g, &next)
+	client, err := clients.get(tx, []byte(g.Client))
+	if err != nil {
+		return Rotated{}, err
+	}
+	return Rotated{Grant: next, Salt: r.Salt, Access: t},
+		errors.Join(grants.replace(tx, g, &next), keepClient(tx, client, next.Expires.Add(ClientIdleTTL)))
 }
 
 // dropOldest makes room for one more access token of the connection.
