@@ -49,7 +49,14 @@ func (db *DB) LimitGrant(id GrantID, user UserID, scopes []Scope, limits Limits,
 		}
 		g = *old
 		g.Limits = limits
-		g.Scopes = slices.DeleteFunc(slices.Clone(old.Scopes), func(s Scope) bool { return !slices.Contains(scopes, s) })
+		g.Scopes, g.Taken = nil, slices.Clone(old.Taken)
+		for _, s := range old.Scopes {
+			if slices.Contains(scopes, s) {
+				g.Scopes = append(g.Scopes, s)
+			} else {
+				g.Taken = append(g.Taken, s)
+			}
+		}
 		return grants.replace(tx, old, &g)
 	})
 	return g, err

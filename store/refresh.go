@@ -68,7 +68,7 @@ type Rotation struct {
 	Token    Hash // of the whole token
 	Client   ClientID
 	Resource string  // empty: the client sent none
-	Scopes   []Scope // of the access token; nil: all that was granted
+	Scopes   []Scope // of the access token; nil: all that the connection has
 
 	Salt          []byte // Next and Access are derived with
 	Next          Hash   // of the successor
@@ -167,12 +167,27 @@ func (db *DB) turn(tx *bolt.Tx, r Rotation, now time.Time) (*Grant, turn, error)
 	case r.Resource != "" && r.Resource != g.Resource:
 		return nil, turn, &MismatchError{Field: "resource"}
 	}
-	for _, s := range r.Scopes {
-		if !slices.Contains(g.Scopes, s) {
-			return nil, turn, &MismatchError{Field: "scope"}
-		}
+	if !g.mayNarrow(r.Scopes) {
+		return nil, turn, &MismatchError{Field: "scope"}
 	}
 	return g, turn, nil
+}
+
+// mayNarrow reports whether an access token of the connection may be for
+// scopes. Clients repeat what they were granted once (RFC 6749 section 6 allows
+// it), so what was taken away since is borne; it opens nothing, and there must
+// be something left beside it.
+func (g *Grant) mayNarrow(scopes []Scope) bool {
+	left := len(scopes) == 0
+	for _, s := range scopes {
+		switch {
+		case slices.Contains(g.Scopes, s):
+			left = true
+		case !slices.Contains(g.Taken, s):
+			return false
+		}
+	}
+	return left
 }
 
 func (f *Refresh) turn(token Hash, seen bool, now time.Time) turn {
