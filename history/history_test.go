@@ -221,7 +221,14 @@ func TestTwoPeopleAtOneBrowser(t *testing.T) {
 	b.take(note)
 	b.wantTold("client=c1 user=bob: consent", "client=c1 user=ada: consent")
 	b.SignedIn(browser, "c1", "eve", "")
+	b.SignedIn(browser, "c1", "", history.FaultCredentials)
 	b.wantTold("client=c1 user=bob: consent", "client=c1 user=ada: consent")
+	// Whoever comes next without a session need not be the one before.
+	note.Kind, note.User = history.StepAuthorize, ""
+	b.take(note)
+	b.SignedIn(browser, "c1", "", history.FaultCredentials)
+	b.SignedIn(browser, "c1", "eve", "")
+	b.wantTold("client=c1 user=eve: authorize signed_in!credentials signed_in", "client=c1 user=bob: consent", "client=c1 user=ada: consent")
 }
 
 // A sign-in that no authorization request led to leaves no trace here.
