@@ -32,12 +32,33 @@ func (d *frontDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.site.ServeHTTP(w, r)
 	default:
 		name, ours := strings.CutSuffix(host, "."+d.podsDomain)
-		if !ours || strings.Contains(name, ".") {
+		if !ours || strings.Contains(name, ".") || isLocalDomain(d.podsDomain) && fromAfar(r) {
 			d.refuse.ServeHTTP(w, r)
 			return
 		}
 		d.pods(w, r, name)
 	}
+}
+
+// isLocalDomain reports whether pods below the domain are for this machine
+// alone: browsers look for such names nowhere else (RFC 6761 section 6.3).
+func isLocalDomain(domain string) bool {
+	return domain == "localhost" || strings.HasSuffix(domain, ".localhost")
+}
+
+// fromAfar reports whether a request has come by the port for visitors or
+// through a proxy that names another machine. Anybody can write demo.localhost
+// into a Host header, but what this makes of a header is never in the sender's
+// favour.
+func fromAfar(r *http.Request) bool {
+	hops := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
+	for hop := range strings.SplitSeq(hops, ",") {
+		a, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if hops != "" && (err != nil || !a.Unmap().IsLoopback()) {
+			return true
+		}
+	}
+	return r.TLS != nil
 }
 
 // hostName returns the name or address in a Host header (RFC 9110 section 7.2)

@@ -100,6 +100,38 @@ func TestFrontDoor(t *testing.T) {
 	}
 }
 
+// Pods that can be seen on this machine only cannot be asked for from elsewhere,
+// whatever Host says.
+func TestLocalPodsAreForThisMachine(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		domain, host, scheme, forwarded string
+		reached                         bool
+	}{
+		{"localhost", "demo.localhost:8080", "http", "", true},
+		{"localhost", "demo.localhost", "http", "127.0.0.1, ::1", true},
+		{"localhost", "demo.localhost", "https", "", false},
+		{"localhost", "demo.localhost", "http", "203.0.113.9", false},
+		{"localhost", "demo.localhost", "http", "127.0.0.1, 203.0.113.9", false},
+		{"localhost", "demo.localhost", "http", "unknown", false},
+		{"apps.localhost", "demo.apps.localhost", "https", "", false},
+		{"apps.example.com", "demo.apps.example.com", "https", "203.0.113.9", true},
+	} {
+		reached := false
+		d := &frontDoor{
+			publicHost: "pods.example.com", podsDomain: c.domain, site: http.NotFoundHandler(), refuse: http.NotFoundHandler(),
+			pods: func(http.ResponseWriter, *http.Request, string) { reached = true },
+		}
+		r := httptest.NewRequest("GET", c.scheme+"://"+c.host+"/", nil)
+		if c.forwarded != "" {
+			r.Header.Set("X-Forwarded-For", c.forwarded)
+		}
+		if d.ServeHTTP(httptest.NewRecorder(), r); reached != c.reached {
+			t.Errorf("%+v: reached %v", c, reached)
+		}
+	}
+}
+
 func TestRefusedHostHearsWhereToGo(t *testing.T) {
 	t.Parallel()
 	h := testStack().Handle(refuseHost("https://pods.example.com"), writePlainError)

@@ -72,7 +72,7 @@ func (srv *server) openCerts(context.Context) error {
 // certDomain is the domain below which pods need certificates: names below
 // localhost are reached over plain http.
 func (c podsConfig) certDomain() string {
-	if c.Domain == "localhost" || strings.HasSuffix(c.Domain, ".localhost") {
+	if isLocalDomain(c.Domain) {
 		return ""
 	}
 	return c.Domain

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"podgate/doctor/echo"
@@ -28,7 +27,7 @@ import (
 func (srv *server) podURL() func(name string) string {
 	domain, port := srv.settings.Pods.Domain, srv.issuer.Port()
 	scheme := srv.issuer.Scheme
-	if domain == "localhost" || strings.HasSuffix(domain, ".localhost") {
+	if isLocalDomain(domain) {
 		scheme, port = "http", strconv.Itoa(portOf(srv.listeners[0]))
 	}
 	if port != "" && !(scheme == "http" && port == "80") {
