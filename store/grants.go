@@ -289,10 +289,11 @@ func shortenGrant(tx *bolt.Tx, key []byte) error {
 	if err != nil {
 		return err
 	}
-	last, err := lastDeadline(tx, g)
+	left, err := tokens.by(tx, "grant", key)
 	if err != nil {
 		return err
 	}
+	last := lastDeadline(g, left)
 	if last.IsZero() {
 		return grants.delete(tx, key)
 	}

@@ -211,48 +211,46 @@ func rotate(tx *bolt.Tx, g *Grant, r Rotation, now time.Time) (Rotated, error) {
 		Family: r.Family, Current: r.Next, Previous: r.Token, Access: r.Access, Salt: r.Salt, Rotated: now, Expires: r.NextExpires,
 	}
 	t := Token{Hash: r.Access, Grant: g.ID, Scopes: r.Scopes, Created: now, Expires: r.AccessExpires}
-	if err := dropOldest(tx, g.ID); err != nil {
+	kept, err := dropOldest(tx, g.ID)
+	if err != nil {
 		return Rotated{}, err
 	}
 	if err := tokens.insert(tx, &t); err != nil {
 		return Rotated{}, err
 	}
-	var err error
-	if next.Expires, err = lastDeadline(tx, &next); err != nil {
-		return Rotated{}, err
-	}
+	next.Expires = lastDeadline(&next, append(kept, t))
 	return Rotated{Grant: next, Salt: r.Salt, Access: t}, grants.replace(tx, g, &next)
 }
 
-// dropOldest makes room for one more access token of the connection.
-func dropOldest(tx *bolt.Tx, id GrantID) error {
+// dropOldest makes room for one more access token of the connection and
+// returns those that stay.
+func dropOldest(tx *bolt.Tx, id GrantID) ([]Token, error) {
 	list, err := tokens.by(tx, "grant", []byte(id))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	slices.SortStableFunc(list, func(a, b Token) int { return a.Created.Compare(b.Created) })
 	for len(list) >= maxTokens {
 		if err := tokens.delete(tx, list[0].Hash[:]); err != nil {
-			return err
+			return nil, err
 		}
 		list = list[1:]
 	}
-	return nil
+	return list, nil
 }
 
 // lastDeadline is when the last token of the connection expires; the zero time
 // when it has none.
-func lastDeadline(tx *bolt.Tx, g *Grant) (last time.Time, err error) {
+func lastDeadline(g *Grant, list []Token) (last time.Time) {
 	if g.Refresh != nil {
 		last = g.Refresh.Expires
 	}
-	list, err := tokens.by(tx, "grant", []byte(g.ID))
 	for _, t := range list {
 		if t.Expires.After(last) {
 			last = t.Expires
 		}
 	}
-	return last, err
+	return last
 }
 
 // grantDeadline is when the sweeper has something to do with a connection:
