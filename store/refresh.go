@@ -35,8 +35,8 @@ const (
 //   - Previous, later, while there is no sign that Current ever arrived: the
 //     answer was lost. Current is replaced by another successor and its access
 //     token ends, so two parties cannot both go on.
-//   - Previous, later, once the access token that came with Current was used;
-//     and every other token of the family, replaced successors included: two
+//   - Previous, later, once the access token that came with Current was used or
+//     revoked; and every other token of the family, replaced successors included: two
 //     parties hold tokens of this family, and nobody can tell which is the
 //     thief. The connection ends (RFC 9700 section 4.14.2).
 //
@@ -48,7 +48,7 @@ type Refresh struct {
 	Current  Hash      `json:"current"`
 	Previous Hash      `json:"previous,omitzero"` // the one that Current replaced
 	Access   Hash      `json:"access,omitzero"`   // the access token that came with Current
-	Seen     bool      `json:"seen,omitempty"`    // Access was used, so Current has arrived
+	Seen     bool      `json:"seen,omitempty"`    // Access was used or revoked, so Current has arrived
 	Salt     []byte    `json:"salt,omitempty"`    // Current and Access were derived with; gone some time after the grace
 	Rotated  time.Time `json:"rotated,omitzero"`
 	Expires  time.Time `json:"expires"`
