@@ -24,10 +24,12 @@ type config struct {
 }
 
 type oauthConfig struct {
-	AccessTokenTTL  duration `toml:"access_token_ttl"`
-	CodeTTL         duration `toml:"code_ttl"`
-	Registration    string   `toml:"registration"` // open, off
-	RedirectSchemes []string `toml:"redirect_schemes"`
+	AccessTokenTTL          duration `toml:"access_token_ttl"`
+	RefreshTokenTTL         duration `toml:"refresh_token_ttl"`
+	CodeTTL                 duration `toml:"code_ttl"`
+	Registration            string   `toml:"registration"` // open, known, off
+	ClientMetadataDocuments bool     `toml:"client_metadata_documents"`
+	RedirectSchemes         []string `toml:"redirect_schemes"`
 }
 
 type podsConfig struct {
@@ -59,7 +61,7 @@ type logConfig struct {
 
 // The words that settings with a fixed choice accept.
 var (
-	registrations = []string{"open", "off"}
+	registrations = []string{"open", "known", "off"}
 	limitModes    = []string{"auto", "require", "off"}
 	runtimes      = []string{"sandbox"}
 	logLevels     = []string{"debug", "info", "warn", "error"}
@@ -72,7 +74,7 @@ func defaultConfig() config {
 	return config{
 		Listen:  "localhost:8080",
 		DataDir: "data",
-		OAuth:   oauthConfig{AccessTokenTTL: 30 * day, CodeTTL: 10 * minute, Registration: "open"},
+		OAuth:   oauthConfig{AccessTokenTTL: 30 * day, RefreshTokenTTL: 90 * day, CodeTTL: 10 * minute, Registration: "open", ClientMetadataDocuments: true},
 		Pods:    podsConfig{Domain: "localhost", DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: size(quota.Memory), Limits: "auto"},
 		Log:     logConfig{Level: "info", Format: "text"},
 		Regions: []regionConfig{{Name: "local", Runtime: "sandbox"}},

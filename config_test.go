@@ -88,7 +88,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 	t.Parallel()
 	values := map[string]string{
 		"public_url": "https://pods.example.com", "listen": ":1", "data_dir": "/d", "trusted_proxies": "10.0.0.0/8, ::1",
-		"oauth.access_token_ttl": "2d", "oauth.code_ttl": "1m", "oauth.registration": "off", "oauth.redirect_schemes": "cursor,zed",
+		"oauth.access_token_ttl": "2d", "oauth.refresh_token_ttl": "180d", "oauth.code_ttl": "1m", "oauth.registration": "off", "oauth.client_metadata_documents": "false", "oauth.redirect_schemes": "cursor,zed",
 		"pods.domain": "apps.example.com", "pods.default_region": "here", "pods.quota_pods": "3", "pods.quota_memory": "1GiB",
 		"pods.limits": "require", "pods.binds": "/opt/a,/opt/b", "log.level": "debug", "log.format": "json",
 		"region": `[{name = "here", runtime = "sandbox"}]`,
@@ -114,7 +114,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 	want := config{
 		PublicURL: "https://pods.example.com", Listen: ":1", DataDir: "/d",
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
-		OAuth:          oauthConfig{2 * day, minute, "off", []string{"cursor", "zed"}},
+		OAuth:          oauthConfig{2 * day, 180 * day, minute, "off", false, []string{"cursor", "zed"}},
 		Pods:           podsConfig{"apps.example.com", "here", 3, gibibyte, "require", []string{"/opt/a", "/opt/b"}},
 		Log:            logConfig{"debug", "json"},
 		Regions:        []regionConfig{{"here", "sandbox"}},
@@ -145,6 +145,18 @@ func TestLaterSourcesWin(t *testing.T) {
 	}
 }
 
+// Two settings that leave nobody who may come are a fault.
+func TestKnownAppsNeedDocuments(t *testing.T) {
+	t.Parallel()
+	_, err := loadText(t, "[oauth]\nregistration = \"known\"\nclient_metadata_documents = false")
+	if err == nil || !strings.Contains(err.Error(), `registration = "known" lets in; write true, or registration = "off"`) {
+		t.Error(err)
+	}
+	if _, err := loadText(t, "[oauth]\nregistration = \"known\""); err != nil {
+		t.Error(err)
+	}
+}
+
 // Each fault is reported with what to write instead, all of them at once.
 func TestFaults(t *testing.T) {
 	t.Parallel()
@@ -161,8 +173,10 @@ func TestFaults(t *testing.T) {
 		"[oauth]\naccess_token_ttl = \"10 days\"":             {`"10 days" is not a duration`},
 		"[oauth]\naccess_token_ttl = \"-5m\"":                 {"out of range"},
 		"[oauth]\ncode_ttl = \"11m\"":                         {`from "10s" to "10m"`},
-		"[oauth]\nregistration = \"known\"":                   {`write "open" or "off"`},
-		"[oauth]\nrefresh_token_ttl = \"1d\"":                 {"there is no such setting"},
+		"[oauth]\nregistration = \"closed\"":                  {`write "open" or "known" or "off"`},
+		"[oauth]\nclient_metadata_documents = \"no\"":         {"no is not true or false"},
+		"[oauth]\nrefresh_token_ttl = \"1s\"":                 {`from "1m" to "365d"`, `or "0" for none`},
+		"[oauth]\nrefresh_tokens = \"1d\"":                    {"there is no such setting"},
 		"[oauth]\nredirect_schemes = [\"Cursor:\"]":           {"oauth.redirect_schemes[0]", "without the colon"},
 		"[oauth]\nredirect_schemes = [\"javascript\"]":        {"cannot be allowed", `"cursor"`},
 		"[oauth]\nredirect_schemes = [\"https\"]":             {"leave it out"},

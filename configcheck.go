@@ -28,8 +28,12 @@ func (s *settings) check() []fault {
 	report("listen", checkListen(s.Listen))
 	report("data_dir", checkDataDir(s.DataDir))
 	report("oauth.access_token_ttl", within(s.OAuth.AccessTokenTTL, 1*minute, 365*day))
+	report("oauth.refresh_token_ttl", noneOrWithin(s.OAuth.RefreshTokenTTL, 1*minute, 365*day))
 	report("oauth.code_ttl", within(s.OAuth.CodeTTL, duration(10e9), 10*minute)) // RFC 6749 section 4.1.2
 	report("oauth.registration", oneOf(s.OAuth.Registration, registrations))
+	if s.OAuth.Registration == "known" && !s.OAuth.ClientMetadataDocuments {
+		report("oauth.client_metadata_documents", errors.New(`false keeps out everybody whom registration = "known" lets in; write true, or registration = "off"`))
+	}
 	for i, scheme := range s.OAuth.RedirectSchemes {
 		report(fmt.Sprintf("oauth.redirect_schemes[%d]", i), oauth.CheckRedirectScheme(scheme))
 	}
@@ -190,6 +194,15 @@ func within(d, least, most duration) error {
 		return fmt.Errorf("%s is out of range; write something from %q to %q", d, least.String(), most.String())
 	}
 	return nil
+}
+
+// noneOrWithin is within for a duration that 0 switches off.
+func noneOrWithin(d, least, most duration) error {
+	err := within(d, least, most)
+	if d == 0 || err == nil {
+		return nil
+	}
+	return fmt.Errorf(`%w, or "0" for none`, err)
 }
 
 func atLeast[T ~int | ~int64](n, least T, write string) error {

@@ -158,7 +158,7 @@ func (l *loader) text(source, key, value string) {
 		l.set(source, key, v, splitList(value))
 	case v.Kind() == reflect.String, v.Addr().Type().Implements(unmarshaler):
 		l.set(source, key, v, value)
-	default: // numbers: what TOML would make of it
+	default: // numbers, true and false: what TOML would make of it
 		l.inline(source, key, value, v)
 	}
 }
@@ -247,6 +247,11 @@ func (l *loader) scalar(source, key string, v reflect.Value, raw any) {
 			v.SetString(raw)
 			return
 		}
+	case bool:
+		if v.Kind() == reflect.Bool {
+			v.SetBool(raw)
+			return
+		}
 	case int64:
 		if v.Kind() == reflect.Int && !v.OverflowInt(raw) {
 			v.SetInt(raw)
@@ -263,7 +268,7 @@ func (l *loader) scalar(source, key string, v reflect.Value, raw any) {
 		}
 	}
 	l.wrongType(source, key, raw, map[reflect.Kind]string{
-		reflect.String: "text in quotes", reflect.Int: "a whole number", reflect.Float64: "a number",
+		reflect.String: "text in quotes", reflect.Int: "a whole number", reflect.Float64: "a number", reflect.Bool: "true or false",
 	}[v.Kind()])
 }
 

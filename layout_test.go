@@ -20,35 +20,41 @@ import (
 var mayImport = map[string][]string{
 	"store":              {},
 	"internal/authz":     {"store"},
+	"internal/netfilter": {},
 	"internal/ratelimit": {},
 	"internal/web":       {"store"},
+	"internal/webfetch":  {"internal/netfilter"},
 	"account":            {"store", "internal/authz", "internal/ratelimit"},
-	"oauth":              {"store", "internal/authz", "internal/ratelimit", "internal/web"},
+	"oauth":              {"store", "internal/authz", "internal/ratelimit", "internal/web", "internal/webfetch"},
 	"pods":               {"store", "internal/authz", "pods/agent"},
 	"pods/agent":         {},
 	"pods/sandbox":       {"pods", "pods/agent", "store"},
 	"pods/ingress":       {"pods", "account", "store", "internal/web"},
 	"control":            {"account", "pods", "oauth", "store", "internal/web"},
 	"mcp":                {"pods", "internal/authz", "internal/web", "store"},
+	"doctor":             {},
+	"doctor/echo":        {"internal/ratelimit", "internal/web"},
 	"ui":                 {"account", "oauth", "pods", "store", "internal/authz", "internal/web"},
 	"": {
-		"account", "control", "internal/authz", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
+		"account", "control", "doctor", "doctor/echo", "internal/authz", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
 	},
 	// For tests only: see testOnly.
-	"internal/webtest": {},
-	"store/storetest":  {"store"},
-	"pods/podstest":    {"pods", "pods/agent", "store", "store/storetest", "internal/authz"},
+	"internal/conformance": {},
+	"internal/webtest":     {},
+	"store/storetest":      {"store"},
+	"pods/podstest":        {"pods", "pods/agent", "store", "store/storetest", "internal/authz"},
 }
 
 // testOnly are packages that no program code imports.
-var testOnly = []string{"internal/webtest", "store/storetest", "pods/podstest"}
+var testOnly = []string{"internal/conformance", "internal/webtest", "store/storetest", "pods/podstest"}
 
 // notInside are packages of others that some of ours must do without.
 var notInside = map[string][]string{
-	"internal/authz": {"net/http"},
-	"account":        {"net/http", "html/template"},
-	"oauth":          {"html/template"},
-	"store":          {"net/http"},
+	"internal/authz":     {"net/http"},
+	"internal/netfilter": {"net/http", "net"},
+	"account":            {"net/http", "html/template"},
+	"oauth":              {"html/template"},
+	"store":              {"net/http"},
 }
 
 // bannedImports have no place in the program.

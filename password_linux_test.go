@@ -59,7 +59,12 @@ func (term terminal) typing(t *testing.T, args []string, prompts, answers []stri
 	}()
 	for i, prompt := range prompts {
 		eventually(t, func() bool {
-			return strings.Count(errs.String(), prompt) > 0 && strings.HasSuffix(errs.String(), prompt) && !term.echoes(t)
+			select {
+			case code := <-done:
+				t.Fatalf("ended with %d before the prompt %q: %s%s", code, prompt, out.String(), errs)
+			default:
+			}
+			return strings.HasSuffix(errs.String(), prompt) && !term.echoes(t)
 		})
 		if _, err := io.WriteString(term.keyboard, answers[i]+"\n"); err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"podgate/doctor/echo"
 	"podgate/internal/web"
 	"podgate/mcp"
 	"podgate/oauth"
@@ -122,7 +123,11 @@ func (srv *server) handler() (http.Handler, error) {
 		ClientAddr: func(r *http.Request) netip.Addr { return web.ClientAddr(r, trusted) },
 	})
 	srv.onStop(func() error { front.Close(); return nil })
-	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)))
+	examined, err := echo.Routes(echo.Config{Issuer: srv.issuer.String(), Proxies: trusted, Now: time.Now})
+	if err != nil {
+		return nil, err
+	}
+	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), examined)
 	return &frontDoor{
 		publicHost: srv.issuer.Hostname(), podsDomain: srv.settings.Pods.Domain,
 		site:   newSite(stack, srv.issuer, routes, pages.WriteError),
@@ -142,8 +147,8 @@ func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 	}
 	auth, err := oauth.New(oauth.Config{
 		Issuer: issuer, DB: srv.db, Pages: pages, Sessions: pages,
-		AccessTTL: time.Duration(conf.OAuth.AccessTokenTTL), CodeTTL: time.Duration(conf.OAuth.CodeTTL),
-		Registration: conf.OAuth.Registration, RedirectSchemes: conf.OAuth.RedirectSchemes,
+		AccessTTL: time.Duration(conf.OAuth.AccessTokenTTL), RefreshTTL: time.Duration(conf.OAuth.RefreshTokenTTL), CodeTTL: time.Duration(conf.OAuth.CodeTTL),
+		Registration: conf.OAuth.Registration, ClientDocuments: conf.OAuth.ClientMetadataDocuments, RedirectSchemes: conf.OAuth.RedirectSchemes,
 		TrustedProxies: conf.TrustedProxies, Docs: issuer + "/", Log: srv.log, Now: time.Now,
 	})
 	return pages, auth, err

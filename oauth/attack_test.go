@@ -98,12 +98,16 @@ func TestTokensDieWithRights(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
-			token := f.connect(f.register(), "alice", "red")
+			client := f.register()
+			token, refresh := f.connectBoth(client, "alice", "red")
 			if a := f.call(token); a.status != http.StatusOK {
 				t.Fatalf("before: %d", a.status)
 			}
 			f.must(take(f))
 			reached := f.reached.get()
+			if a := f.refresh(client, refresh); a.status != http.StatusBadRequest || !strings.Contains(a.body, `"invalid_grant"`) {
+				t.Errorf("refreshed after: %d %s", a.status, a.body)
+			}
 			if a := f.call(token); a.status != http.StatusUnauthorized || !strings.Contains(a.header.Get("WWW-Authenticate"), "invalid_token") || f.reached.get() != reached {
 				t.Errorf("after: %d %s", a.status, a.body)
 			}
@@ -378,21 +382,29 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	f.post("/api/oauth/token", with(exchange(client, code), "code_verifier="+wrong))
 	f.post("/api/oauth/token", with(exchange(client, code), "client_secret=a-secret-of-the-client"))
 	f.send("POST", "/api/oauth/token?code="+code, "code="+code+"&%zz", "Content-Type: application/x-www-form-urlencoded", "Authorization: Basic YTphLXNlY3JldC1pbi1iYXNpYw==")
-	token := tokenPattern.FindString(f.post("/api/oauth/token", exchange(client, code)).body)
+	token, refresh := f.tokens(f.post("/api/oauth/token", exchange(client, code)))
 	f.call(token)
+	renewed, next := f.tokens(f.refresh(client, refresh))
+	f.call(renewed)
+	f.refresh(client, next, "scope=pods:write")
+	f.refresh(client, next)
+	f.refresh(client, refresh)
 	f.post("/api/oauth/token", exchange(client, code))
 	f.call(token)
 	f.post("/api/oauth/revoke", values("client_id="+string(client), "token="+token))
 	f.decide(approval(handle, "red"), "alice")
 	f.db = nil // every look-up panics from here on
 	f.post("/api/oauth/token", exchange(client, code))
+	f.refresh(client, next)
 	f.post("/api/oauth/revoke", values("client_id="+string(client), "token="+token))
+	f.post("/api/oauth/revoke", values("client_id="+string(client), "token="+next))
 	text := log.String()
-	if code == "" || token == "" || !strings.Contains(text, "connection made") || !strings.Contains(text, "used twice") || !strings.Contains(text, "panic") {
+	if code == "" || token == "" || !strings.Contains(text, "connection made") || strings.Count(text, "used twice") != 2 || !strings.Contains(text, "connection refreshed") || !strings.Contains(text, "panic") {
 		t.Fatalf("the flow is not in the log:\n%s", text)
 	}
 	for name, secret := range map[string]string{
-		"handle": handle, "code": code, "token": token, "verifier": testVerifier, "wrong verifier": wrong, "state": "the-state-of-the-client",
+		"handle": handle, "code": code, "token": token, "refresh token": refresh, "family": refresh[:len(refreshPrefix)+familyLen],
+		"access token of a refresh": renewed, "next refresh token": next, "verifier": testVerifier, "wrong verifier": wrong, "state": "the-state-of-the-client",
 		"client secret": "a-secret-of-the-client", "Basic": "YTphLXNlY3JldC1pbi1iYXNpYw==", "Basic in clear": "a-secret-in-basic", "session": "session=",
 		"hash of the code": store.HashSecret(code).String(), "hash of the token": store.HashSecret(token).String(), "challenge": testChallenge,
 	} {

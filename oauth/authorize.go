@@ -28,6 +28,7 @@ type authorization struct {
 	state       *string // nil: none was sent
 	challenge   string
 	scopes      []store.Scope
+	offline     bool // a refresh token is asked for
 }
 
 // refusal is why an authorization request cannot go on.
@@ -56,7 +57,7 @@ func parseAuthorize(q url.Values, ours audience) (a authorization, early, late *
 		return a, nil, late
 	}
 	a.challenge = q.Get("code_challenge")
-	a.scopes = knownScopes(q.Get("scope"))
+	a.scopes, a.offline = knownScopes(q.Get("scope")), asksOffline(q.Get("scope"))
 	return a, nil, nil
 }
 
@@ -111,6 +112,9 @@ func checkRest(q url.Values, ours audience) *refusal {
 // serveAuthorize answers GET /oauth/authorize and GET /authorize: it checks the
 // request, has the person sign in, and shows the consent page, always.
 func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
+	if err := s.limitVisits(r); err != nil {
+		return err
+	}
 	q, err := parseQuery(r.URL.RawQuery)
 	if err != nil {
 		return err
@@ -119,18 +123,20 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 	if early != nil {
 		return s.showRefusal(w, r, early)
 	}
-	client, goal, err := s.prove(a)
-	if errors.As(err, &early) {
+	session, user, signedIn := s.sessions.Current(r)
+	client, goal, err := s.prove(r, a, signedIn)
+	switch {
+	case errors.Is(err, errSignInFirst):
+		return s.pages.SignIn(w, r)
+	case errors.As(err, &early):
 		return s.showRefusal(w, r, early)
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	if late != nil {
 		return s.showReturn(w, r, late, a, goal)
 	}
-	session, user, ok := s.sessions.Current(r)
-	if !ok {
+	if !signedIn {
 		return s.pages.SignIn(w, r)
 	}
 	return s.askConsent(w, r, a, client, session, user)
@@ -150,19 +156,32 @@ func parseQuery(raw string) (url.Values, error) {
 // prove finds the client and proves that the redirect URI is its own. Only
 // after that is there somewhere to send an answer; the error is a *refusal
 // when there is not.
-func (s *Server) prove(a authorization) (store.Client, target, error) {
-	client, err := s.db.Client(a.client)
-	if errors.Is(err, store.ErrNotFound) {
-		return store.Client{}, target{}, &refusal{title: "Unknown app", message: "This server does not know the app that sent you here; it may have forgotten it. " + startOver}
-	}
+func (s *Server) prove(r *http.Request, a authorization, signedIn bool) (store.Client, target, error) {
+	client, err := s.client(r, a.client, signedIn)
 	if err != nil {
-		return store.Client{}, target{}, fmt.Errorf("find client: %w", err)
+		return store.Client{}, target{}, err
 	}
 	goal, ok := matchRedirect(client.RedirectURIs, a.redirectURI, s.schemes)
 	if !ok {
 		return store.Client{}, target{}, &refusal{title: "Unknown redirect address", message: "The app wants the answer sent to an address (redirect_uri) that it has not registered. " + startOver}
 	}
 	return client, goal, nil
+}
+
+// client finds the client of an authorization request. Errors as of
+// [documents.client].
+func (s *Server) client(r *http.Request, id store.ClientID, signedIn bool) (store.Client, error) {
+	if isClientURL(id) {
+		return s.documents.client(r.Context(), id, s.addrKey(r), signedIn)
+	}
+	client, err := s.db.Client(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Client{}, &refusal{title: "Unknown app", message: "This server does not know the app that sent you here; it may have forgotten it. " + startOver}
+	}
+	if err != nil {
+		return store.Client{}, fmt.Errorf("find client: %w", err)
+	}
+	return client, nil
 }
 
 func (s *Server) showRefusal(w http.ResponseWriter, r *http.Request, f *refusal) error {
@@ -196,7 +215,7 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 	handle := newSecret()
 	req := store.AuthRequest{
 		Handle: store.HashSecret(handle), Session: session.Hash, Client: client.ID, RedirectURI: a.redirectURI, State: a.state,
-		Challenge: a.challenge, Scopes: a.scopes, Resource: s.resource, Created: now, Expires: now.Add(requestTTL),
+		Challenge: a.challenge, Scopes: a.scopes, Resource: s.resource, Offline: s.givesRefresh(client, a.offline), Created: now, Expires: now.Add(requestTTL),
 	}
 	err := s.db.CreateAuthRequest(req)
 	if errors.Is(err, store.ErrNotFound) {
@@ -229,8 +248,8 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, f form, req
 	}
 	filled := fill(req.Scopes, live, f.filled)
 	return s.pages.Consent(w, r, Consent{
-		Handle: f.handle, User: user, ClientName: cleanName(client.Name, maxNameShown), RedirectHost: goal.host, Loopback: goal.local,
-		Teams: teams, Scopes: filled.consentScopes(f.scopes), AccessTTL: s.accessTTL, Fault: fault, Team: f.team,
+		Handle: f.handle, User: user, ClientName: cleanName(client.Name, maxNameShown), DocumentHost: documentHost(client), RedirectHost: goal.host, Loopback: goal.local,
+		Teams: teams, Scopes: filled.consentScopes(f.scopes), AccessTTL: s.accessTTL, RefreshTTL: s.refreshShown(req), Fault: fault, Team: f.team,
 		Filled: filled.team, Limits: f.fields, LimitFault: f.faultyField(fault),
 	})
 }

@@ -74,7 +74,7 @@ func (s *Server) access(token string) (*store.Access, error) {
 	if access.Grant.Resource != s.resource {
 		return nil, nil // issued when this server had another address
 	}
-	s.db.NoteGrantUse(access.Grant.ID, now)
+	s.db.NoteGrantUse(access, now)
 	return access, nil
 }
 

@@ -77,6 +77,9 @@ func (s *Server) handleDecision(w http.ResponseWriter, r *http.Request) error {
 	if err := web.SameOrigin(r, s.issuer); err != nil {
 		return err
 	}
+	if err := s.limitVisits(r); err != nil {
+		return err
+	}
 	values, err := readForm(w, r)
 	if err != nil {
 		return err

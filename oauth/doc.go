@@ -12,7 +12,7 @@
 //	POST /api/oauth/register, /register                     RFC 7591
 //	GET  /oauth/authorize, /authorize                       RFC 6749 section 4.1.1
 //	POST /oauth/authorize, /authorize                       the person's decision
-//	POST /api/oauth/token, /token                           RFC 6749 section 4.1.3
+//	POST /api/oauth/token, /token                           RFC 6749 sections 4.1.3 and 6
 //	POST /api/oauth/revoke                                  RFC 7009
 //
 // and [Server.Bearer] goes before the resource itself.
@@ -29,8 +29,8 @@
 //     the browser session that saw the page.
 //   - A request is parsed once, by a pure function, into a value that later
 //     steps cannot misread. The steps after it are fixed.
-//   - Spending a code, inserting its tokens and noticing a second use are one
-//     transaction of package store.
+//   - Spending a code or a refresh token, inserting what it gives and noticing
+//     a second use are one transaction of package store.
 //   - Secrets exist in clear only in the answer that delivers them. They
 //     appear in no log line and no error text.
 //

@@ -16,6 +16,7 @@ const (
 	codeInvalidRequest          = "invalid_request"
 	codeInvalidClient           = "invalid_client"
 	codeInvalidGrant            = "invalid_grant"
+	codeInvalidScope            = "invalid_scope"
 	codeInvalidTarget           = "invalid_target"
 	codeInvalidToken            = "invalid_token"
 	codeInvalidRedirectURI      = "invalid_redirect_uri"
@@ -59,7 +60,7 @@ func writeError(w http.ResponseWriter, r *http.Request, e *web.Error) {
 
 func spokenCodes() []string {
 	return []string{
-		codeInvalidRequest, codeInvalidClient, codeInvalidGrant, codeInvalidTarget, codeInvalidRedirectURI, codeInvalidClientMetadata,
+		codeInvalidRequest, codeInvalidClient, codeInvalidGrant, codeInvalidScope, codeInvalidTarget, codeInvalidRedirectURI, codeInvalidClientMetadata,
 		codeUnsupportedGrantType, codeAccessDenied, codeTooManyRequests, codeMethodNotAllowed, codeServerError,
 	}
 }

@@ -73,7 +73,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	f.pages = &fakePages{}
 	c := Config{
 		Issuer: testIssuer, DB: storetest.New(t), Pages: f.pages, Log: slog.New(slog.DiscardHandler), Now: f.clock.Now,
-		Docs: "https://docs.example.com/podgate",
+		Docs: "https://docs.example.com/podgate", RefreshTTL: 90 * 24 * time.Hour, ClientDocuments: true, fetch: offline(),
 	}
 	c.Sessions = &fakeSessions{db: c.DB, now: c.Now}
 	for _, f := range change {
@@ -84,7 +84,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	if f.Server, err = New(c); err != nil {
 		t.Fatal(err)
 	}
-	f.handler = f.mount()
+	f.handler = f.mount(http.HandlerFunc(f.standIn))
 	return f
 }
 
@@ -101,9 +101,9 @@ func (f *fixture) populate(db *store.DB) {
 	f.must(db.CreateTeam(store.Team{ID: "blue", Slug: "blue", Name: "Blue", Created: now}, member("blue", "alice", store.RoleMember), member("blue", "bob", store.RoleMember)))
 }
 
-// mount puts the routes on a router as package main does, with a stand-in for
-// the resource behind Bearer.
-func (f *fixture) mount() http.Handler {
+// mount puts the routes on a router as package main does, with resource behind
+// Bearer.
+func (f *fixture) mount(resource http.Handler) http.Handler {
 	stack := &web.Stack{Log: f.log, Now: f.now}
 	router := httprouter.New()
 	for _, route := range f.Routes() {
@@ -113,16 +113,20 @@ func (f *fixture) mount() http.Handler {
 		}
 		router.Handler(route.Method, route.Path, h)
 	}
-	resource := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f.reached.add()
-		a := authz.FromContext(r.Context())
-		_, _ = fmt.Fprintf(w, "user %s team %s role %s scopes %s\n", a.User, a.Team.ID, a.Role, joinScopes(a.Scopes))
-		if a.Limits != (store.Limits{}) {
-			_, _ = fmt.Fprintf(w, "limits %v\n", authz.LimitWords(a.Limits))
-		}
-	})
-	router.Handler("POST", "/api/mcp", web.CORS("POST", f.Bearer(resource)))
+	for _, method := range []string{"GET", "HEAD", "POST", "DELETE", "OPTIONS"} {
+		router.Handler(method, "/api/mcp", web.CORS("GET, HEAD, POST, DELETE", f.Bearer(resource)))
+	}
 	return router
+}
+
+// standIn is a resource that says who reached it.
+func (f *fixture) standIn(w http.ResponseWriter, r *http.Request) {
+	f.reached.add()
+	a := authz.FromContext(r.Context())
+	_, _ = fmt.Fprintf(w, "user %s team %s role %s scopes %s\n", a.User, a.Team.ID, a.Role, joinScopes(a.Scopes))
+	if a.Limits != (store.Limits{}) {
+		_, _ = fmt.Fprintf(w, "limits %v\n", authz.LimitWords(a.Limits))
+	}
 }
 
 func (f *fixture) must(err error) {
@@ -149,7 +153,11 @@ func (p *fakePages) Consent(w http.ResponseWriter, _ *http.Request, c Consent) e
 	p.last = c
 	p.mu.Unlock()
 	w.Header().Set("Content-Type", "text/plain")
-	_, _ = fmt.Fprintf(w, "CONSENT %s\nuser: %s\nclient: %q\nhost: %s loopback: %v\nlasts: %v\n", c.Handle, c.User.Email, c.ClientName, c.RedirectHost, c.Loopback, c.AccessTTL)
+	described := ""
+	if c.DocumentHost != "" {
+		described = "described by: " + c.DocumentHost + "\n"
+	}
+	_, _ = fmt.Fprintf(w, "CONSENT %s\nuser: %s\nclient: %q\nhost: %s loopback: %v\n%slasts: %v\n", c.Handle, c.User.Email, c.ClientName, c.RedirectHost, c.Loopback, described, max(c.AccessTTL, c.RefreshTTL))
 	for _, m := range c.Teams {
 		_, _ = fmt.Fprintf(w, "team: %s %s\n", m.Team.ID, m.Role)
 	}
@@ -254,7 +262,7 @@ func (f *fixture) register(redirects ...string) store.ClientID {
 		redirects = []string{testRedirect}
 	}
 	c := store.Client{
-		ID: store.ClientID(store.NewID()), Name: "Test Assistant", RedirectURIs: redirects, GrantTypes: grantTypeNames(),
+		ID: store.ClientID(store.NewID()), Name: "Test Assistant", RedirectURIs: redirects, GrantTypes: grantTypeNames(true),
 		Created: f.now(), Expires: f.now().Add(store.ClientUnusedTTL),
 	}
 	f.must(f.db.CreateClient(c))
@@ -323,14 +331,38 @@ func (f *fixture) post(path string, v url.Values, headers ...string) answer {
 
 var tokenPattern = regexp.MustCompile(`pgat_[A-Za-z0-9_-]{43}`)
 
+var refreshPattern = regexp.MustCompile(`pgrt_[A-Za-z0-9_-]{65}`)
+
 // connect makes a whole connection and returns its access token.
 func (f *fixture) connect(client store.ClientID, user, team string) string {
 	f.Helper()
-	a := f.post("/api/oauth/token", exchange(client, f.code(client, user, team)))
+	access, _ := f.connectBoth(client, user, team)
+	return access
+}
+
+// connectBoth is connect, and returns the refresh token too; empty without one.
+func (f *fixture) connectBoth(client store.ClientID, user, team string) (access, refresh string) {
+	f.Helper()
+	return f.tokens(f.post("/api/oauth/token", exchange(client, f.code(client, user, team))))
+}
+
+// tokens returns what the token endpoint gave.
+func (f *fixture) tokens(a answer) (access, refresh string) {
+	f.Helper()
 	if a.status != http.StatusOK {
 		f.Fatalf("no token: %d %s", a.status, a.body)
 	}
-	return tokenPattern.FindString(a.body)
+	return tokenPattern.FindString(a.body), refreshPattern.FindString(a.body)
+}
+
+// refreshing is a refresh request (RFC 6749 section 6).
+func refreshing(client store.ClientID, token string) url.Values {
+	return values("grant_type=refresh_token", "client_id="+string(client), "refresh_token="+token)
+}
+
+func (f *fixture) refresh(client store.ClientID, token string, pairs ...string) answer {
+	f.Helper()
+	return f.post("/api/oauth/token", with(refreshing(client, token), pairs...))
 }
 
 // call uses a token at the resource.

@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 
 	"podgate/internal/authz"
 )
 
 // serverDocument is the authorization server metadata of RFC 8414 section 2,
-// with the member of RFC 9207 section 3.
+// with the members of RFC 9207 section 3 and
+// draft-ietf-oauth-client-id-metadata-document section 6.
 type serverDocument struct {
 	Issuer                string   `json:"issuer"`
 	AuthorizationEndpoint string   `json:"authorization_endpoint"`
@@ -25,6 +25,7 @@ type serverDocument struct {
 	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	IssParameter          bool     `json:"authorization_response_iss_parameter_supported"`
+	ClientDocuments       bool     `json:"client_id_metadata_document_supported"`
 	Documentation         string   `json:"service_documentation,omitempty"`
 }
 
@@ -44,14 +45,15 @@ func (s *Server) describeServer(docs string) serverDocument {
 		AuthorizationEndpoint: s.issuer + "/oauth/authorize",
 		TokenEndpoint:         s.issuer + "/api/oauth/token",
 		RevocationEndpoint:    s.issuer + "/api/oauth/revoke",
-		Scopes:                serverScopes(grantTypeNames()),
+		Scopes:                serverScopes(s.refreshes()),
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{"query"},
-		GrantTypes:            grantTypeNames(),
+		GrantTypes:            grantTypeNames(s.refreshes()),
 		TokenAuthMethods:      []string{"none"},
 		RevocationAuthMethods: []string{"none"},
 		ChallengeMethods:      []string{"S256"},
 		IssParameter:          true,
+		ClientDocuments:       !s.documents.off,
 		Documentation:         docs,
 	}
 	if s.open {
@@ -62,10 +64,10 @@ func (s *Server) describeServer(docs string) serverDocument {
 
 // serverScopes are the scopes that a client may name. offline_access belongs
 // to the server alone: it asks for a refresh token and opens nothing.
-func serverScopes(grants []string) []string {
+func serverScopes(refresh bool) []string {
 	scopes := scopeStrings(authz.Scopes())
-	if slices.Contains(grants, "refresh_token") {
-		scopes = append(scopes, "offline_access")
+	if refresh {
+		scopes = append(scopes, scopeOffline)
 	}
 	return scopes
 }

@@ -246,6 +246,7 @@ func FuzzToken(f *testing.F) {
 	f.Add(with(exchange("abc", "code"), "client_id").Encode(), "Basic YWJjOg==")
 	f.Add(with(exchange("abc", "code"), "code_verifier").Encode(), "Bearer x")
 	f.Add("grant_type=refresh_token&refresh_token=x", "")
+	f.Add("grant_type=refresh_token&client_id=a&refresh_token=pgrt_x&scope=pods:read+offline_access", "")
 	f.Add("grant_type=authorization_code&grant_type=x", "Basic !")
 	f.Fuzz(func(t *testing.T, body, authorization string) {
 		form, err := url.ParseQuery(body)
@@ -256,16 +257,21 @@ func FuzzToken(f *testing.F) {
 		if authorization != "" {
 			headers = []string{authorization}
 		}
-		got, err := parseToken(form, headers, testAudience)
+		got, err := parseToken(form, headers, testAudience, grantTypes(true))
 		if err != nil {
-			checkFault(t, err, form.Get("code"), form.Get("code_verifier"), form.Get("client_secret"), authorization)
+			checkFault(t, err, form.Get("code"), form.Get("refresh_token"), form.Get("code_verifier"), form.Get("client_secret"), authorization)
 			return
 		}
-		if got.grant.name != form.Get("grant_type") || got.client == "" || got.code == "" || got.redirectURI == "" || !isVerifier(got.verifier) ||
-			got.resource != "" && got.resource != testAudience.resource {
+		complete := got.code != "" && got.redirectURI != "" && isVerifier(got.verifier)
+		sole := []string{"grant_type", "client_id", "client_secret", "resource", "code", "redirect_uri", "code_verifier"}
+		if got.grant.name == grantRefresh {
+			complete = got.refresh != "" && got.refresh == form.Get("refresh_token") && got.code == ""
+			sole = append(sole[:4], "refresh_token", "scope")
+		}
+		if got.grant.name != form.Get("grant_type") || got.client == "" || !complete || got.resource != "" && got.resource != testAudience.resource {
 			t.Fatalf("accepted %q as %+v", body, got)
 		}
-		for _, name := range []string{"grant_type", "client_id", "client_secret", "code", "redirect_uri", "code_verifier", "resource"} {
+		for _, name := range sole {
 			if len(form[name]) > 1 {
 				t.Fatalf("%s twice in %q", name, body)
 			}
@@ -315,7 +321,8 @@ func FuzzRegistration(f *testing.F) {
 			}
 		}
 		checkName(t, reg.name)
-		answer, err := json.Marshal(describeClient(store.Client{ID: "x", Name: reg.name, RedirectURIs: reg.redirectURIs, GrantTypes: grantTypeNames(), Scopes: reg.scopes}))
+		c := store.Client{ID: "x", Name: reg.name, RedirectURIs: reg.redirectURIs, GrantTypes: grantTypeNames(reg.refresh), Scopes: reg.scopes}
+		answer, err := json.Marshal((&Server{refreshTTL: 1}).describeClient(c))
 		if err != nil || strings.Contains(string(answer), "null") && !strings.Contains(string(body), "null") || strings.Contains(string(answer), `"client_secret`) {
 			t.Fatalf("answer %s, %v", answer, err)
 		}

@@ -51,6 +51,25 @@ func checkRedirectText(uri string) error {
 	if uri == "" || len(uri) > maxRedirectURI {
 		return fmt.Errorf("it must have 1 to %d characters", maxRedirectURI)
 	}
+	if err := checkURICharacters(uri); err != nil {
+		return err
+	}
+	_, query, _ := strings.Cut(uri, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return errors.New("its query is not sound")
+	}
+	for _, name := range []string{"code", "state", "iss", "error"} {
+		if values.Has(name) {
+			return fmt.Errorf("its query already has the parameter %s", name)
+		}
+	}
+	return nil
+}
+
+// checkURICharacters is the part of checkRedirectText that holds for any URI
+// which this server stores.
+func checkURICharacters(uri string) error {
 	for i := range len(uri) {
 		switch c := uri[i]; {
 		case c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0:
@@ -62,16 +81,6 @@ func checkRedirectText(uri string) error {
 			if err != nil || hidden < ' ' || hidden == 0x7f {
 				return errors.New("its percent-encoding is not sound")
 			}
-		}
-	}
-	_, query, _ := strings.Cut(uri, "?")
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return errors.New("its query is not sound")
-	}
-	for _, name := range []string{"code", "state", "iss", "error"} {
-		if values.Has(name) {
-			return fmt.Errorf("its query already has the parameter %s", name)
 		}
 	}
 	return nil

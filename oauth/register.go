@@ -7,21 +7,26 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"podgate/internal/web"
 	"podgate/store"
 )
 
-// maxRedirectURIs bounds the redirect URIs of one client.
-const maxRedirectURIs = 10
+const (
+	// maxRedirectURIs bounds the redirect URIs of one client.
+	maxRedirectURIs = 10
+	// maxRedirectURISize bounds their characters together, because anybody can
+	// register. Real clients need a tenth of it.
+	maxRedirectURISize = 2048
+)
 
 // registration is what is kept of a registration request.
 type registration struct {
 	name         string
 	redirectURIs []string
 	scopes       []store.Scope
+	refresh      bool // wants refresh tokens
 }
 
 // registered is the answer to a registration (RFC 7591 section 3.2.1). It has
@@ -42,7 +47,7 @@ func (s *Server) handleRegister(w http.ResponseWriter, r *http.Request) error {
 	if !s.open {
 		return web.Fault(http.StatusForbidden, codeAccessDenied, "This server does not let clients register themselves. Ask its administrator.", nil)
 	}
-	now, addr := s.now(), web.AddrKey(web.ClientAddr(r, s.proxies))
+	now, addr := s.now(), s.addrKey(r)
 	if wait, ok := s.limits.register.Allow(addr, now); !ok {
 		return web.TooMany(wait, "registrations")
 	}
@@ -62,7 +67,7 @@ func (s *Server) handleRegister(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	web.WriteJSON(w, http.StatusCreated, describeClient(client))
+	web.WriteJSON(w, http.StatusCreated, s.describeClient(client))
 	return nil
 }
 
@@ -98,12 +103,31 @@ func parseRegistration(body []byte, schemes []string) (registration, error) {
 			return registration{}, badRequest(codeInvalidRedirectURI, fmt.Sprintf("At most %d redirect URIs can be registered.", maxRedirectURIs))
 		}
 	}
-	if len(reg.redirectURIs) == 0 {
+	switch {
+	case len(reg.redirectURIs) == 0:
 		return registration{}, noRedirectURI(why, schemes)
+	case uriSize(reg.redirectURIs) > maxRedirectURISize:
+		return registration{}, badRequest(codeInvalidRedirectURI, fmt.Sprintf("The redirect URIs of a client can have %d characters together.", maxRedirectURISize))
 	}
 	reg.name = cleanName(strings.Join(texts(members["client_name"]), " "), maxNameStored)
-	reg.scopes = knownScopes(strings.Join(texts(members["scope"]), " "))
+	scope, grants := strings.Join(texts(members["scope"]), " "), texts(members["grant_types"])
+	reg.scopes = knownScopes(scope)
+	reg.refresh = wantsRefresh(grants, scope)
 	return reg, nil
+}
+
+// wantsRefresh reports whether client metadata ask for refresh tokens. Silence
+// would mean codes alone (RFC 7591 section 2), but clients that are silent
+// refresh all the same, and people are spared signing in again.
+func wantsRefresh(grants []string, scope string) bool {
+	return len(grants) == 0 || slices.Contains(grants, grantRefresh) || asksOffline(scope)
+}
+
+func uriSize(uris []string) (n int) {
+	for _, uri := range uris {
+		n += len(uri)
+	}
+	return n
 }
 
 // texts reads a member that is a string or an array of strings; anything else
@@ -144,13 +168,22 @@ func noRedirectURI(why error, schemes []string) error {
 // second apart and then mix the two up.
 func (s *Server) register(reg registration, addr string, now time.Time) (store.Client, error) {
 	key := reg.key(addr)
+	// The two may also come at once.
+	v, err, _ := s.registering.Do(key.String(), func() (any, error) { return s.registerOnce(reg, key, now) })
+	if err != nil {
+		return store.Client{}, err
+	}
+	return v.(store.Client), nil
+}
+
+func (s *Server) registerOnce(reg registration, key store.Hash, now time.Time) (store.Client, error) {
 	if id, ok := s.recent.get(key, now); ok {
 		if c, err := s.db.Client(id); err == nil {
 			return c, nil
 		}
 	}
 	c := store.Client{
-		ID: store.ClientID(store.NewID()), Name: reg.name, RedirectURIs: reg.redirectURIs, GrantTypes: grantTypeNames(),
+		ID: store.ClientID(store.NewID()), Name: reg.name, RedirectURIs: reg.redirectURIs, GrantTypes: grantTypeNames(reg.refresh),
 		Scopes: reg.scopes, Created: now, Expires: now.Add(store.ClientUnusedTTL),
 	}
 	if err := s.db.CreateClient(c); err != nil {
@@ -164,13 +197,17 @@ func (s *Server) register(reg registration, addr string, now time.Time) (store.C
 func (reg registration) key(addr string) store.Hash {
 	// Cleaned names and checked URIs hold no control character, so a line
 	// feed cannot stand in any part.
-	parts := append([]string{addr, reg.name, joinScopes(reg.scopes)}, reg.redirectURIs...)
+	parts := append([]string{addr, reg.name, joinScopes(reg.scopes), strings.Join(grantTypeNames(reg.refresh), " ")}, reg.redirectURIs...)
 	return store.HashSecret(strings.Join(parts, "\n"))
 }
 
-func describeClient(c store.Client) registered {
+// describeClient names the grant types that the client registered and this
+// server has. The record keeps what was registered: the server may have refresh
+// tokens one day.
+func (s *Server) describeClient(c store.Client) registered {
 	return registered{
-		ClientID: c.ID, IssuedAt: c.Created.Unix(), ClientName: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes,
+		ClientID: c.ID, IssuedAt: c.Created.Unix(), ClientName: c.Name, RedirectURIs: c.RedirectURIs,
+		GrantTypes:    grantTypeNames(s.givesRefresh(c, false)),
 		ResponseTypes: []string{"code"}, AuthMethod: "none", Scope: joinScopes(c.Scopes),
 	}
 }
@@ -179,31 +216,3 @@ const (
 	recentTTL  = 5 * time.Minute
 	maxRecents = 1000
 )
-
-// recentClients remembers who registered what in the last minutes. The zero
-// value is ready.
-type recentClients struct {
-	mu      sync.Mutex
-	clients map[store.Hash]recentClient
-}
-
-type recentClient struct {
-	id    store.ClientID
-	since time.Time
-}
-
-func (rc *recentClients) get(key store.Hash, now time.Time) (store.ClientID, bool) {
-	rc.mu.Lock()
-	defer rc.mu.Unlock()
-	c, ok := rc.clients[key]
-	return c.id, ok && now.Sub(c.since) < recentTTL
-}
-
-func (rc *recentClients) put(key store.Hash, id store.ClientID, now time.Time) {
-	rc.mu.Lock()
-	defer rc.mu.Unlock()
-	if rc.clients == nil || len(rc.clients) >= maxRecents {
-		rc.clients = map[store.Hash]recentClient{}
-	}
-	rc.clients[key] = recentClient{id, now}
-}

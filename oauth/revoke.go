@@ -9,7 +9,8 @@ import (
 
 // handleRevoke answers POST /api/oauth/revoke (RFC 7009 section 2). The answer
 // is 200 for every token, known or not, so that it tells nothing; another
-// client's token stays alive.
+// client's token stays alive. token_type_hint is not needed: a token says
+// itself what it is.
 func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request) error {
 	form, err := readForm(w, r)
 	if err != nil {
@@ -27,12 +28,22 @@ func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if isAccessToken(token) {
-		if err := s.db.RevokeToken(store.HashSecret(token), client.ID); err != nil {
-			return fmt.Errorf("revoke token: %w", err)
-		}
+	if err := s.revoke(token, client.ID); err != nil {
+		return fmt.Errorf("revoke token: %w", err)
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// revoke ends an access token alone, and with a refresh token everything that
+// its connection has.
+func (s *Server) revoke(token string, client store.ClientID) error {
+	if isAccessToken(token) {
+		return s.db.RevokeToken(store.HashSecret(token), client)
+	}
+	if family, ok := refreshFamily(token); ok {
+		return s.db.RevokeRefresh(store.HashSecret(family), client)
+	}
 	return nil
 }

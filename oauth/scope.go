@@ -8,11 +8,18 @@ import (
 	"podgate/store"
 )
 
-// knownScopes reads a space-separated scope parameter (RFC 6749 section 3.3).
-// Unknown scopes are left out; a request without one that we know gets the
-// default set, because clients that have nothing better ask for the scopes of
-// OpenID Connect. The result is in the order of authz.Scopes.
-func knownScopes(param string) []store.Scope {
+// scopeOffline asks for a refresh token (OpenID Connect Core section 11). It
+// opens nothing, so it is no permission: nobody is asked about it, and no token
+// or challenge names it.
+const scopeOffline = "offline_access"
+
+// asksOffline reports whether a scope parameter asks for a refresh token.
+func asksOffline(param string) bool { return slices.Contains(strings.Fields(param), scopeOffline) }
+
+// narrowedScopes reads the scope parameter of a refresh request (RFC 6749
+// section 6). Unknown scopes are left out as they were at authorization; nil
+// when none is left, which asks for all that was granted.
+func narrowedScopes(param string) []store.Scope {
 	asked := strings.Fields(param)
 	var known []store.Scope
 	for _, s := range authz.Scopes() {
@@ -20,10 +27,18 @@ func knownScopes(param string) []store.Scope {
 			known = append(known, s)
 		}
 	}
-	if len(known) == 0 {
-		return authz.Scopes()
-	}
 	return known
+}
+
+// knownScopes reads a space-separated scope parameter (RFC 6749 section 3.3).
+// Unknown scopes are left out; a request without one that we know gets the
+// default set, because clients that have nothing better ask for the scopes of
+// OpenID Connect. The result is in the order of authz.Scopes.
+func knownScopes(param string) []store.Scope {
+	if known := narrowedScopes(param); known != nil {
+		return known
+	}
+	return authz.Scopes()
 }
 
 // joinScopes writes scopes as a scope parameter.

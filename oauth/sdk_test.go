@@ -26,8 +26,8 @@ func TestOfficialClient(t *testing.T) {
 			c.DynamicClientRegistrationConfig = nil
 			c.PreregisteredClient = &oauthex.ClientCredentials{ClientID: string(f.register())}
 		},
-		"with a metadata document, which is not offered": func(c *auth.AuthorizationCodeHandlerConfig) {
-			c.ClientIDMetadataDocumentConfig = &auth.ClientIDMetadataDocumentConfig{URL: "https://client.example/metadata.json"}
+		"with a metadata document": func(c *auth.AuthorizationCodeHandlerConfig) {
+			c.ClientIDMetadataDocumentConfig = &auth.ClientIDMetadataDocumentConfig{URL: appURL}
 		},
 		"wanting refresh tokens": func(c *auth.AuthorizationCodeHandlerConfig) {
 			c.RequestRefreshToken = true
@@ -51,12 +51,52 @@ func TestOfficialClient(t *testing.T) {
 	}
 }
 
+// TestOfficialClientRefreshes lets the same client renew its access by itself:
+// it takes a token with a few seconds left for expired, so it refreshes before
+// each request.
+func TestOfficialClientRefreshes(t *testing.T) {
+	t.Parallel()
+	f, server := serveFixture(t, func(c *Config) { c.AccessTTL = 5 * time.Second })
+	asked := 0
+	approve := approveAs(f, server, "alice", "red")
+	handler, err := auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
+		Client: server.Client(), RedirectURL: testRedirect, RequestRefreshToken: true,
+		AuthorizationCodeFetcher: func(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+			asked++
+			return approve(ctx, args)
+		},
+		DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{
+			Metadata: &oauthex.ClientRegistrationMetadata{ClientName: "SDK", RedirectURIs: []string{testRedirect}},
+		},
+	})
+	f.must(err)
+	seen := map[string]bool{}
+	for range 5 {
+		if got := callAs(t, handler, server, f.resource); !strings.HasPrefix(got, "user alice team red") {
+			t.Errorf("the resource says %q", got)
+		}
+		source, err := handler.TokenSource(t.Context())
+		f.must(err)
+		token, err := source.Token()
+		f.must(err)
+		if seen[token.AccessToken] || seen[token.RefreshToken] {
+			t.Error("a token came twice")
+		}
+		seen[token.AccessToken], seen[token.RefreshToken] = true, true
+	}
+	if asked != 1 {
+		t.Errorf("the person was asked %d times, want once", asked)
+	}
+}
+
 // serveFixture serves on a loopback port, with that as the public URL.
-func serveFixture(t *testing.T) (*fixture, *httptest.Server) {
+func serveFixture(t *testing.T, change ...func(*Config)) (*fixture, *httptest.Server) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
 	issuer := "http://" + server.Listener.Addr().String()
-	f := newFixture(t, func(c *Config) { c.Issuer = issuer; c.Now = time.Now })
+	n := newInternet(t)
+	n.publish(appURL, appDocument(`redirect_uris=["`+testRedirect+`"]`))
+	f := newFixture(t, append(change, online(n), func(c *Config) { c.Issuer = issuer; c.Now = time.Now })...)
 	f.clock.advance(time.Until(f.clock.Now()))
 	server.Config.Handler = f.handler
 	server.Start()

@@ -10,9 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"podgate/internal/authz"
 	"podgate/internal/ratelimit"
 	"podgate/internal/web"
+	"podgate/internal/webfetch"
 	"podgate/store"
 )
 
@@ -30,40 +33,48 @@ type Config struct {
 	Pages           Pages
 	Sessions        Sessions
 	AccessTTL       time.Duration  // of access tokens; 0: 30 days
+	RefreshTTL      time.Duration  // of refresh tokens since their last use; 0: there are none
 	CodeTTL         time.Duration  // of authorization codes; 0: 10 minutes
-	Registration    string         // "open" (also when empty) or "off"
+	Registration    string         // "open" (also when empty), "known" or "off"
+	ClientDocuments bool           // clients may identify themselves by the URL of a metadata document
 	RedirectSchemes []string       // private-use schemes that redirect URIs may have
 	TrustedProxies  []netip.Prefix // whose X-Forwarded-For counts for rate limits
 	Docs            string         // service_documentation; may be empty
 	Log             *slog.Logger
 	Now             func() time.Time
+
+	fetch *webfetch.Fetcher // for tests alone; nil: one that asks the public internet
 }
 
 // Server is the authorization server. It is safe for concurrent use.
 type Server struct {
 	audience
-	db        *store.DB
-	pages     Pages
-	sessions  Sessions
-	accessTTL time.Duration
-	codeTTL   time.Duration
-	open      bool // clients may register themselves
-	schemes   []string
-	proxies   []netip.Prefix
-	log       *slog.Logger
-	now       func() time.Time
+	db         *store.DB
+	pages      Pages
+	sessions   Sessions
+	accessTTL  time.Duration
+	refreshTTL time.Duration // 0: no refresh tokens
+	codeTTL    time.Duration
+	open       bool // clients may register themselves
+	schemes    []string
+	proxies    []netip.Prefix
+	log        *slog.Logger
+	now        func() time.Time
 
 	resourceMetadata []byte
 	serverMetadata   []byte
 	challenges       challenges
 	limits           limits
-	recent           recentClients
+	documents        *documents
+	recent           *memory[store.Hash, store.ClientID] // who registered what in the last minutes
+	registering      singleflight.Group                  // registrations under way, by the same key
 }
 
 // limits keep one peer from wearing the server out. They are far above what
 // real clients do.
 type limits struct {
 	register  *ratelimit.Limiter // registrations, by address
+	visit     *ratelimit.Limiter // requests for and from the consent page, by address
 	authorize *ratelimit.Limiter // consent pages, by browser session
 	fail      *ratelimit.Limiter // failed token requests, by address; success is free
 }
@@ -72,7 +83,10 @@ func newLimits() limits {
 	return limits{
 		// The total bounds what a flood from many addresses can write to disk
 		// before the sweeper takes unused clients away after a day.
-		register:  ratelimit.New(20, 30*time.Second, 100, 5*time.Second),
+		register: ratelimit.New(20, 30*time.Second, 100, 5*time.Second),
+		// A visit costs a look into the store and no more, so the total only
+		// bounds the memory of those that wait.
+		visit:     ratelimit.New(120, time.Second, 5000, time.Millisecond),
 		authorize: ratelimit.New(30, 5*time.Second, 300, 20*time.Millisecond),
 		fail:      ratelimit.New(60, 2*time.Second, 600, 10*time.Millisecond),
 	}
@@ -86,10 +100,11 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		audience: newAudience(c.Issuer), db: c.DB, pages: c.Pages, sessions: c.Sessions,
-		accessTTL: orDefault(c.AccessTTL, defaultAccessTTL), codeTTL: orDefault(c.CodeTTL, defaultCodeTTL),
-		open: c.Registration != "off", schemes: lowered(c.RedirectSchemes), proxies: c.TrustedProxies,
-		log: c.Log, now: c.Now, limits: newLimits(),
+		accessTTL: orDefault(c.AccessTTL, defaultAccessTTL), refreshTTL: c.RefreshTTL, codeTTL: orDefault(c.CodeTTL, defaultCodeTTL),
+		open: c.Registration == "" || c.Registration == "open", schemes: lowered(c.RedirectSchemes), proxies: c.TrustedProxies,
+		log: c.Log, now: c.Now, limits: newLimits(), recent: newMemory[store.Hash, store.ClientID](recentTTL, maxRecents),
 	}
+	s.documents = newDocuments(c, hostOf(c.Issuer))
 	s.resourceMetadata = encodeMetadata(s.describeResource(c.Docs))
 	s.serverMetadata = encodeMetadata(s.describeServer(c.Docs))
 	s.challenges = s.newChallenges()
@@ -105,11 +120,11 @@ func (c Config) check() error {
 	if c.DB == nil || c.Pages == nil || c.Sessions == nil || c.Log == nil || c.Now == nil {
 		fault("DB, Pages, Sessions, Log and Now are all needed")
 	}
-	if c.AccessTTL < 0 || c.CodeTTL < 0 {
+	if c.AccessTTL < 0 || c.RefreshTTL < 0 || c.CodeTTL < 0 {
 		fault("lifetimes cannot be negative")
 	}
-	if !slices.Contains([]string{"", "open", "off"}, c.Registration) {
-		fault("registration is %q; write open or off", c.Registration)
+	if !slices.Contains([]string{"", "open", "known", "off"}, c.Registration) {
+		fault("registration is %q; write open, known or off", c.Registration)
 	}
 	for _, scheme := range c.RedirectSchemes {
 		if err := CheckRedirectScheme(scheme); err != nil {
@@ -117,6 +132,17 @@ func (c Config) check() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// addrKey is the limiter key of the address that a request came from.
+func (s *Server) addrKey(r *http.Request) string { return web.AddrKey(web.ClientAddr(r, s.proxies)) }
+
+// limitVisits refuses an address that comes to the consent page too often.
+func (s *Server) limitVisits(r *http.Request) error {
+	if wait, ok := s.limits.visit.Allow(s.addrKey(r), s.now()); !ok {
+		return web.TooMany(wait, "authorization requests from this address")
+	}
+	return nil
 }
 
 func orDefault(d, otherwise time.Duration) time.Duration {
@@ -155,7 +181,7 @@ func (s *Server) endpoints() []endpoint {
 		{paths: []string{"/api/oauth/register", "/register"}, post: s.handleRegister, errors: writeError, cors: true},
 		{paths: []string{"/oauth/authorize", "/authorize"}, get: s.serveAuthorize, post: s.handleDecision, errors: s.writePageError},
 		{paths: []string{"/api/oauth/token", "/token"}, post: s.handleToken, errors: writeError, cors: true},
-		{paths: []string{"/api/oauth/revoke"}, post: s.handleRevoke, errors: writeError, cors: true},
+		{paths: []string{"/api/oauth/revoke"}, post: s.slowed(s.handleRevoke), errors: writeError, cors: true},
 	}
 }
 

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -28,7 +29,7 @@ func TestNewRefusesBadConfig(t *testing.T) {
 		"no scheme":       {func(c *Config) { c.Issuer = "pods.example.com" }, "issuer"},
 		"quote":           {func(c *Config) { c.Issuer = `https://pods"x` }, "issuer"},
 		"negative":        {func(c *Config) { c.AccessTTL = -1 }, "negative"},
-		"registration":    {func(c *Config) { c.Registration = "known" }, "open or off"},
+		"registration":    {func(c *Config) { c.Registration = "closed" }, "open, known or off"},
 		"javascript":      {func(c *Config) { c.RedirectSchemes = []string{"JavaScript"} }, "javascript"},
 		"https as scheme": {func(c *Config) { c.RedirectSchemes = []string{"https"} }, "https"},
 		"colon":           {func(c *Config) { c.RedirectSchemes = []string{"cursor:"} }, "without the colon"},
@@ -58,12 +59,19 @@ func TestDefaults(t *testing.T) {
 // A refresh token is offered exactly when one can be redeemed.
 func TestOfflineAccess(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		grants []string
-		want   bool
-	}{{grantTypeNames(), slices.Contains(grantTypeNames(), "refresh_token")}, {[]string{"authorization_code"}, false}, {[]string{"authorization_code", "refresh_token"}, true}} {
-		if got := slices.Contains(serverScopes(c.grants), "offline_access"); got != c.want {
-			t.Errorf("%v offers offline_access: %v", c.grants, got)
+	for _, refresh := range []bool{true, false} {
+		f := newFixture(t, func(c *Config) {
+			if !refresh {
+				c.RefreshTTL = 0
+			}
+		})
+		var d serverDocument
+		f.must(json.Unmarshal(f.serverMetadata, &d))
+		if slices.Contains(d.Scopes, "offline_access") != refresh || slices.Contains(d.GrantTypes, "refresh_token") != refresh {
+			t.Errorf("with refresh tokens %v: %v, %v", refresh, d.Scopes, d.GrantTypes)
+		}
+		if strings.Contains(string(f.resourceMetadata)+fmt.Sprint(f.challenges), "offline_access") {
+			t.Error("the resource asks for offline_access")
 		}
 	}
 }

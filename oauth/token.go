@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"podgate/internal/web"
 	"podgate/store"
@@ -18,21 +19,31 @@ type grantType struct {
 	redeem func(*Server, tokenRequest, store.Client) (tokenAnswer, error)
 }
 
-// grantTypes lists what the token endpoint redeems. Metadata and registrations
-// name exactly these.
-func grantTypes() []grantType {
-	return []grantType{
-		{"authorization_code", parseCode, (*Server).redeemCode},
+const (
+	grantCode    = "authorization_code"
+	grantRefresh = "refresh_token"
+)
+
+// grantTypes lists what the token endpoint redeems, with or without refresh
+// tokens. Metadata and registrations name exactly these.
+func grantTypes(refresh bool) []grantType {
+	list := []grantType{{grantCode, parseCode, (*Server).redeemCode}}
+	if refresh {
+		list = append(list, grantType{grantRefresh, parseRefresh, (*Server).redeemRefresh})
 	}
+	return list
 }
 
-func grantTypeNames() []string {
+func grantTypeNames(refresh bool) []string {
 	var names []string
-	for _, g := range grantTypes() {
+	for _, g := range grantTypes(refresh) {
 		names = append(names, g.name)
 	}
 	return names
 }
+
+// refreshes reports whether this server has refresh tokens.
+func (s *Server) refreshes() bool { return s.refreshTTL > 0 }
 
 // tokenRequest is a token request whose parameters are sound in themselves.
 type tokenRequest struct {
@@ -42,23 +53,34 @@ type tokenRequest struct {
 	code        string
 	redirectURI string
 	verifier    string
+	refresh     string
+	scopes      []store.Scope // of a refresh; nil: all that was granted
 }
 
 // tokenAnswer is the answer of RFC 6749 section 5.1.
 type tokenAnswer struct {
-	AccessToken string `json:"access_token"`
-	TokenType   string `json:"token_type"`
-	ExpiresIn   int64  `json:"expires_in"` // seconds
-	Scope       string `json:"scope"`
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"` // seconds
+	RefreshToken string `json:"refresh_token,omitempty"`
+	Scope        string `json:"scope"`
+}
+
+// newAnswer rounds to whole seconds, so that requests milliseconds apart can
+// get the same answer.
+func newAnswer(access string, left time.Duration, refresh string, scopes []store.Scope) tokenAnswer {
+	return tokenAnswer{
+		AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(left.Round(time.Second).Seconds()), RefreshToken: refresh, Scope: joinScopes(scopes),
+	}
 }
 
 // parseToken reads a token request (RFC 6749 section 4.1.3, RFC 7636 section
 // 4.5, RFC 8707 section 2.2) and its Authorization headers. Everything that a
 // client could repair is found here, before anything is spent.
-func parseToken(form url.Values, authorization []string, ours audience) (tokenRequest, error) {
+func parseToken(form url.Values, authorization []string, ours audience, grants []grantType) (tokenRequest, error) {
 	var t tokenRequest
 	var err error
-	if t.grant, err = parseGrantType(form); err != nil {
+	if t.grant, err = parseGrantType(form, grants); err != nil {
 		return tokenRequest{}, err
 	}
 	if t.client, err = parseClient(form, authorization); err != nil {
@@ -80,12 +102,12 @@ func parseToken(form url.Values, authorization []string, ours audience) (tokenRe
 	return t, nil
 }
 
-func parseGrantType(form url.Values) (grantType, error) {
+func parseGrantType(form url.Values, grants []grantType) (grantType, error) {
 	name, err := required(form, "grant_type")
 	if err != nil {
 		return grantType{}, err
 	}
-	for _, g := range grantTypes() {
+	for _, g := range grants {
 		if g.name == name {
 			return g, nil
 		}
@@ -123,17 +145,28 @@ func (s *Server) handleToken(w http.ResponseWriter, r *http.Request) error {
 }
 
 // slowDown returns err, or 429 in its place when the address has failed too
-// often. Requests that succeed never come here, so a program gone wild does not
-// lock out others that share its address.
+// often. Requests that succeed never come here: the clients of many people
+// come from the few addresses of their makers' servers, and each success was
+// paid for with a person's approval.
 func (s *Server) slowDown(r *http.Request, err error) error {
 	if web.AsError(err).Status >= http.StatusInternalServerError {
 		return err
 	}
-	wait, ok := s.limits.fail.Allow(web.AddrKey(web.ClientAddr(r, s.proxies)), s.now())
+	wait, ok := s.limits.fail.Allow(s.addrKey(r), s.now())
 	if !ok {
 		return web.TooMany(wait, "failed token requests")
 	}
 	return err
+}
+
+// slowed slows the failures of a handler down.
+func (s *Server) slowed(h web.Handler) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := h(w, r); err != nil {
+			return s.slowDown(r, err)
+		}
+		return nil
+	}
 }
 
 func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, error) {
@@ -141,7 +174,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if err != nil {
 		return tokenAnswer{}, err
 	}
-	t, err := parseToken(form, r.Header.Values("Authorization"), s.audience)
+	t, err := parseToken(form, r.Header.Values("Authorization"), s.audience, grantTypes(s.refreshes()))
 	if err != nil {
 		return tokenAnswer{}, err
 	}
@@ -174,16 +207,20 @@ func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, e
 		return tokenAnswer{}, badRequest(codeInvalidGrant, wrongRedirect)
 	}
 	now, access := s.now(), accessPrefix+newSecret()
+	first, refresh := s.firstRefresh(now)
 	grant, err := s.db.RedeemCode(store.Redemption{
 		Code: store.HashSecret(t.code), Client: client.ID, RedirectURI: t.redirectURI, Challenge: challengeOf(t.verifier), Resource: t.resource,
 		ClientName: cleanName(client.Name, maxNameShown), RedirectHost: goal.host,
-		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(access), Expires: now.Add(s.accessTTL),
+		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(access), Expires: now.Add(s.accessTTL), Refresh: first,
 	}, now)
 	if err != nil {
 		return tokenAnswer{}, s.refuseCode(err, client.ID)
 	}
 	s.log.Info("connection made", "connection", grant.ID, "client", client.ID, "user", grant.User, "team", grant.Team)
-	return tokenAnswer{AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(s.accessTTL.Seconds()), Scope: joinScopes(grant.Scopes)}, nil
+	if grant.Refresh == nil {
+		refresh = "" // not asked for
+	}
+	return newAnswer(access, s.accessTTL, refresh, grant.Scopes), nil
 }
 
 const (

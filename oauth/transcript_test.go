@@ -25,7 +25,9 @@ var update = flag.Bool("update", false, "write the answers that the server gives
 // TestTranscripts replays testdata/*.txtar. A file has a comment that names the
 // clause or the client fault it guards, then pairs of «request» and «answer»
 // sections in order; «wait 11m» lets time pass, «given» takes steps that
-// another transcript shows, and «config» (first) changes the configuration.
+// another transcript shows, «config» (first) changes the configuration, and
+// «document URL» (first) is a client metadata document that can be fetched;
+// without one no name resolves.
 //
 // A request is its first line, then lines «?name=value» for the query and
 // «Name: value» for headers, then an empty line and the body; body lines
@@ -41,12 +43,14 @@ func TestTranscripts(t *testing.T) {
 	for _, path := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
 			t.Parallel()
-			replay(t, path)
+			replay(t, path, nil)
 		})
 	}
 }
 
-func replay(t *testing.T, path string) {
+// replay replays one transcript; prepare, if there is one, sees the fixture and
+// the scribe first.
+func replay(t *testing.T, path string, prepare func(*fixture, *scribe)) {
 	archive, err := txtar.ParseFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +60,7 @@ func replay(t *testing.T, path string) {
 	}
 	s := &scribe{names: map[string]string{}, values: map[string]string{}, counts: map[string]int{}}
 	var f *fixture
+	var n *internet
 	var got string
 	for i, file := range archive.Files {
 		name, arg, _ := strings.Cut(file.Name, " ")
@@ -63,8 +68,17 @@ func replay(t *testing.T, path string) {
 			f = newFixture(t, configure(t, string(file.Data)))
 			continue
 		}
+		if name == "document" {
+			n = newInternet(t)
+			n.publish(arg, string(file.Data))
+			f = newFixture(t, online(n))
+			continue
+		}
 		if f == nil {
 			f = newFixture(t)
+			if prepare != nil {
+				prepare(f, s)
+			}
 		}
 		switch name {
 		case "given":
@@ -97,6 +111,12 @@ func configure(t *testing.T, text string) func(*Config) {
 			switch name, value, _ := strings.Cut(strings.TrimSpace(line), "="); name {
 			case "registration":
 				c.Registration = value
+			case "refresh_token_ttl":
+				d, err := time.ParseDuration(value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.RefreshTTL = d
 			case "redirect_schemes":
 				c.RedirectSchemes = strings.Split(value, ",")
 			case "issuer":
@@ -112,6 +132,7 @@ func configure(t *testing.T, text string) func(*Config) {
 type scribe struct {
 	names, values map[string]string // value to name and back
 	counts        map[string]int
+	shorten       func(body string) string // of answers; may be nil
 }
 
 func (s *scribe) exchange(f *fixture, text string) string {
@@ -158,6 +179,9 @@ func (s *scribe) given(f *fixture, steps string) {
 			s.name("code", f.code(store.ClientID(s.values["{client_1}"]), "alice", "red"))
 		case "token":
 			s.name("token", f.connect(store.ClientID(s.values["{client_1}"]), "alice", "red"))
+		case "refresh":
+			_, refresh := f.connectBoth(store.ClientID(s.values["{client_1}"]), "alice", "red")
+			s.name("refresh", refresh)
 		default:
 			f.Fatalf("unknown step %q", step)
 		}
@@ -193,6 +217,9 @@ func (s *scribe) describe(a answer, cors bool) string {
 			fmt.Fprintf(&b, "%s: %s\n", name, value)
 		}
 	}
+	if a.body != "" && s.shorten != nil {
+		a.body = s.shorten(a.body)
+	}
 	if a.body != "" {
 		b.WriteString("\n" + pretty(a.body))
 	}
@@ -215,6 +242,7 @@ var randoms = []struct {
 }{
 	{"client", regexp.MustCompile(`"client_id": "([a-z2-7]{26})"`)},
 	{"token", regexp.MustCompile(`(pgat_[A-Za-z0-9_-]{43})`)},
+	{"refresh", regexp.MustCompile(`(pgrt_[A-Za-z0-9_-]{65})`)},
 	{"request", regexp.MustCompile(`CONSENT ([A-Za-z0-9_-]{43})`)},
 	{"code", regexp.MustCompile(`[?&]code=([A-Za-z0-9_-]{43})`)},
 }

@@ -18,6 +18,15 @@ type Access struct {
 	Role  Role
 }
 
+// Scopes returns what the token allows: all that the connection has, or the
+// part of it that a refresh narrowed the token to.
+func (a *Access) Scopes() []Scope {
+	if len(a.Token.Scopes) == 0 {
+		return a.Grant.Scopes
+	}
+	return slices.DeleteFunc(slices.Clone(a.Token.Scopes), func(s Scope) bool { return !slices.Contains(a.Grant.Scopes, s) })
+}
+
 // Access looks an access token up and follows it to connection, membership
 // and team in one read transaction. ErrNotFound for an unknown or revoked
 // token, ErrExpired, ErrNotMember.

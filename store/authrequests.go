@@ -19,6 +19,7 @@ type AuthRequest struct {
 	Challenge   string    `json:"challenge"`       // S256 (RFC 7636)
 	Scopes      []Scope   `json:"scopes"`          // what the client asks for
 	Resource    string    `json:"resource"`
+	Offline     bool      `json:"offline,omitempty"` // a refresh token is wanted
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires"`
 }
@@ -125,7 +126,8 @@ func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 		}
 		return codes.insert(tx, &Code{
 			Hash: a.Code, Client: req.Client, RedirectURI: req.RedirectURI, Challenge: req.Challenge,
-			Scopes: a.Scopes, Limits: a.Limits, Resource: req.Resource, User: s.User, Team: a.Team, Created: now, Expires: a.Expires,
+			Scopes: a.Scopes, Limits: a.Limits, Resource: req.Resource, User: s.User, Team: a.Team, Offline: req.Offline,
+			Created: now, Expires: a.Expires,
 		})
 	})
 	return r, err

@@ -7,8 +7,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Client is an AI application that registered itself (RFC 7591). All clients
-// are public: there is no secret.
+// Client is an AI application that registered itself (RFC 7591) or is
+// described by a document. All clients are public: there is no secret.
 type Client struct {
 	ID           ClientID  `json:"id"`
 	Name         string    `json:"name,omitempty"` // the client's own claim, never to be trusted
@@ -16,7 +16,8 @@ type Client struct {
 	GrantTypes   []string  `json:"grant_types,omitempty"`
 	Scopes       []Scope   `json:"scopes,omitempty"`
 	Created      time.Time `json:"created"`
-	Expires      time.Time `json:"expires"` // swept then unless it has a connection
+	Expires      time.Time `json:"expires"`            // swept then unless it has a connection
+	Document     *Document `json:"document,omitempty"` // nil: it registered itself
 }
 
 const (
@@ -31,6 +32,7 @@ var clients = &table[Client]{
 	name:    "clients",
 	kind:    3,
 	key:     func(c *Client) []byte { return []byte(c.ID) },
+	indexes: []index[Client]{{"document", documentKey}},
 	expires: func(c *Client) time.Time { return c.Expires },
 }
 

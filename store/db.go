@@ -43,7 +43,7 @@ type DB struct {
 
 	// usedMu guards the last-used times that Flush has yet to write.
 	usedMu       sync.Mutex
-	usedGrants   map[GrantID]time.Time
+	usedGrants   map[GrantID]grantUse
 	usedSessions map[Hash]time.Time
 }
 
@@ -80,7 +80,7 @@ func open(path string, format int, steps []migration) (*DB, error) {
 	if err := prepare(b, path, format, steps); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
-	return &DB{bolt: b, usedGrants: map[GrantID]time.Time{}, usedSessions: map[Hash]time.Time{}}, nil
+	return &DB{bolt: b, usedGrants: map[GrantID]grantUse{}, usedSessions: map[Hash]time.Time{}}, nil
 }
 
 // prepare brings the file to the wanted format, or refuses it unchanged.

@@ -210,6 +210,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(writerEnv); path != "" {
 		writeUntilKilled(path)
 	}
+	if path := os.Getenv(rotatorEnv); path != "" {
+		rotateUntilKilled(path)
+	}
 	os.Exit(m.Run())
 }
 

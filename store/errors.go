@@ -15,6 +15,7 @@ var (
 	ErrSpent      = errors.New("store: already used")
 	ErrMismatch   = errors.New("store: belongs to somebody else")
 	ErrNotMember  = errors.New("store: user is not a member of the team")
+	ErrFull       = errors.New("store: there are as many of these as may be")
 	ErrLastAdmin  = errors.New("store: user is the last administrator")
 	ErrSetUp      = errors.New("store: an administrator exists already")
 	ErrLocked     = errors.New("store: another process has the database open")

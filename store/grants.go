@@ -21,6 +21,7 @@ type Code struct {
 	Resource    string    `json:"resource"`
 	User        UserID    `json:"user"`
 	Team        TeamID    `json:"team"`
+	Offline     bool      `json:"offline,omitempty"` // a refresh token is wanted
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires"`
 	Grant       GrantID   `json:"grant,omitempty"` // set when spent
@@ -40,13 +41,15 @@ type Grant struct {
 	Resource     string    `json:"resource"`
 	Created      time.Time `json:"created"`
 	LastUsed     time.Time `json:"last_used"`
-	Expires      time.Time `json:"expires"` // of its last token
+	Expires      time.Time `json:"expires"`           // of its last token
+	Refresh      *Refresh  `json:"refresh,omitempty"` // nil: it has no refresh token
 }
 
 // Token is an access token (RFC 6750), opaque and looked up on every call.
 type Token struct {
 	Hash    Hash      `json:"hash"`
 	Grant   GrantID   `json:"grant"`
+	Scopes  []Scope   `json:"scopes,omitempty"` // fewer than the connection has; nil: all of them
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
 }
@@ -72,11 +75,17 @@ var grants = &table[Grant]{
 	indexes: []index[Grant]{
 		{"user", func(g *Grant) []byte { return join([]byte(g.User), []byte(g.ID)) }},
 		{"client", func(g *Grant) []byte { return join([]byte(g.Client), []byte(g.ID)) }},
+		{"family", func(g *Grant) []byte {
+			if g.Refresh == nil {
+				return nil
+			}
+			return g.Refresh.Family[:]
+		}},
 	},
 	refs: func(g *Grant) []ref {
 		return []ref{{"members", memberKey(g.Team, g.User)}, {"clients", []byte(g.Client)}}
 	},
-	expires: func(g *Grant) time.Time { return g.Expires },
+	expires: grantDeadline,
 }
 
 var tokens = &table[Token]{
@@ -100,6 +109,7 @@ type Redemption struct {
 	Grant        GrantID // fresh
 	Access       Hash    // of the fresh token
 	Expires      time.Time
+	Refresh      *NewRefresh // given out if the code asks for one; nil: never
 }
 
 // RedeemCode spends a code and inserts the connection and its access token,
@@ -180,11 +190,17 @@ func redeem(tx *bolt.Tx, code Code, r Redemption, now time.Time) (Grant, error) 
 		ID: r.Grant, User: code.User, Client: code.Client, ClientName: r.ClientName, RedirectHost: r.RedirectHost,
 		Team: code.Team, Scopes: code.Scopes, Limits: code.Limits, Resource: code.Resource, Created: now, LastUsed: now, Expires: r.Expires,
 	}
+	if n := r.Refresh; n != nil && code.Offline {
+		g.Refresh = &Refresh{Family: n.Family, Current: n.Token, Expires: n.Expires}
+		if n.Expires.After(g.Expires) {
+			g.Expires = n.Expires
+		}
+	}
 	return g, errors.Join(
 		codes.replace(tx, &code, &spent),
 		grants.insert(tx, &g),
 		tokens.insert(tx, &Token{Hash: r.Access, Grant: g.ID, Created: now, Expires: r.Expires}),
-		keepClient(tx, client, r.Expires.Add(ClientIdleTTL)),
+		keepClient(tx, client, g.Expires.Add(ClientIdleTTL)),
 	)
 }
 
@@ -216,8 +232,8 @@ func (db *DB) Grants(user UserID, now time.Time) (list []Grant, err error) {
 			if !now.Before(g.Expires) {
 				continue
 			}
-			if used, ok := db.grantUsed(g.ID); ok && used.After(g.LastUsed) {
-				g.LastUsed = used
+			if use, ok := db.grantUsed(g.ID); ok {
+				use.noteOn(&g)
 			}
 			list = append(list, g)
 		}
@@ -241,9 +257,10 @@ func (db *DB) RevokeGrant(id GrantID, user UserID) error {
 	})
 }
 
-// RevokeToken ends one access token of that client, and the connection with
-// its last token (RFC 7009). An unknown token, or another client's, is left
-// alone; the caller answers the same either way.
+// RevokeToken ends one access token of that client, and the connection when
+// nothing is left of it (RFC 7009 section 2.1). A refresh token stays: the
+// client that wants it gone says so. An unknown token, or another client's, is
+// left alone; the caller answers the same either way.
 func (db *DB) RevokeToken(hash Hash, client ClientID) error {
 	owned := false
 	err := db.view(func(tx *bolt.Tx) (err error) { owned, err = ownsToken(tx, hash, client); return err })
@@ -261,11 +278,27 @@ func (db *DB) RevokeToken(hash Hash, client ClientID) error {
 		if err := tokens.delete(tx, hash[:]); err != nil {
 			return err
 		}
-		if len(tokens.keysBy(tx, "grant", []byte(t.Grant))) > 0 {
-			return nil
-		}
-		return grants.delete(tx, []byte(t.Grant))
+		return shortenGrant(tx, []byte(t.Grant))
 	})
+}
+
+// shortenGrant puts the deadline of a connection back to that of its last
+// token after one was taken away, and ends it after the last.
+func shortenGrant(tx *bolt.Tx, key []byte) error {
+	g, err := grants.get(tx, key)
+	if err != nil {
+		return err
+	}
+	last, err := lastDeadline(tx, g)
+	if err != nil {
+		return err
+	}
+	if last.IsZero() {
+		return grants.delete(tx, key)
+	}
+	kept := *g
+	kept.Expires = last
+	return grants.replace(tx, g, &kept)
 }
 
 func ownsToken(tx *bolt.Tx, hash Hash, client ClientID) (bool, error) {
@@ -280,17 +313,50 @@ func ownsToken(tx *bolt.Tx, hash Hash, client ClientID) (bool, error) {
 	return err == nil && g.Client == client, err
 }
 
-// NoteGrantUse remembers that the connection was used at now. It costs no
-// transaction; Flush writes it.
-func (db *DB) NoteGrantUse(id GrantID, now time.Time) {
-	db.usedMu.Lock()
-	db.usedGrants[id] = now
-	db.usedMu.Unlock()
+// grantUse is what Flush has yet to write about a connection.
+type grantUse struct {
+	at     time.Time
+	access Hash // the access token that came with the last refresh, once it was used
 }
 
-func (db *DB) grantUsed(id GrantID) (time.Time, bool) {
+// NoteGrantUse remembers that the access was used at now. It costs no
+// transaction; Flush writes it.
+func (db *DB) NoteGrantUse(a *Access, now time.Time) {
+	use := grantUse{at: now}
+	if f := a.Grant.Refresh; f != nil && f.Access == a.Token.Hash {
+		use.access = f.Access
+	}
 	db.usedMu.Lock()
 	defer db.usedMu.Unlock()
-	at, ok := db.usedGrants[id]
-	return at, ok
+	if use.access.IsZero() {
+		use.access = db.usedGrants[a.Grant.ID].access
+	}
+	db.usedGrants[a.Grant.ID] = use
+}
+
+func (db *DB) grantUsed(id GrantID) (grantUse, bool) {
+	db.usedMu.Lock()
+	defer db.usedMu.Unlock()
+	use, ok := db.usedGrants[id]
+	return use, ok
+}
+
+// seen reports whether the answer of the last rotation has arrived, as far as
+// anybody knows.
+func (db *DB) seen(g *Grant) bool {
+	if g.Refresh.Seen {
+		return true
+	}
+	use, ok := db.grantUsed(g.ID)
+	return ok && use.access == g.Refresh.Access && !use.access.IsZero()
+}
+
+// noteOn puts the use into the record.
+func (use grantUse) noteOn(g *Grant) {
+	if use.at.After(g.LastUsed) {
+		g.LastUsed = use.at
+	}
+	if f := g.Refresh; f != nil && !use.access.IsZero() && f.Access == use.access {
+		f.Seen = true
+	}
 }

@@ -9,7 +9,8 @@ import (
 )
 
 // Identifiers of different records do not mix: passing a UserID where a TeamID
-// is wanted does not compile. All but ClientID are made by NewID.
+// is wanted does not compile. All are made by NewID, but for the ClientID of a
+// document, which is its URL.
 type (
 	UserID   string
 	TeamID   string

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"maps"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -152,30 +153,46 @@ func (db *DB) sessionUsed(hash Hash) (time.Time, bool) {
 
 // Flush writes the noted last-used times in one transaction, none when there
 // are none. It is called once a minute and by Close; a crash loses at most a
-// minute of them.
+// minute of them. They stay noted until they are on disk.
 func (db *DB) Flush() error {
 	db.usedMu.Lock()
-	usedGrants, usedSessions := db.usedGrants, db.usedSessions
-	db.usedGrants, db.usedSessions = map[GrantID]time.Time{}, map[Hash]time.Time{}
+	usedGrants, usedSessions := maps.Clone(db.usedGrants), maps.Clone(db.usedSessions)
 	db.usedMu.Unlock()
 	if len(usedGrants)+len(usedSessions) == 0 {
 		return nil
 	}
 	// Straight to bbolt: a last-used time changes nobody's rights, so the
 	// access cache may stay.
-	return db.bolt.Update(func(tx *bolt.Tx) error {
+	err := db.bolt.Update(func(tx *bolt.Tx) error {
 		for hash, at := range usedSessions {
 			if err := touch(tx, sessions, hash[:], func(s *Session) { s.LastUsed, s.Expires = at, at.Add(SessionTTL) }); err != nil {
 				return err
 			}
 		}
-		for id, at := range usedGrants {
-			if err := touch(tx, grants, []byte(id), func(g *Grant) { g.LastUsed = at }); err != nil {
+		for id, use := range usedGrants {
+			if err := touch(tx, grants, []byte(id), use.noteOn); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	db.usedMu.Lock()
+	defer db.usedMu.Unlock()
+	forget(db.usedGrants, usedGrants)
+	forget(db.usedSessions, usedSessions)
+	return nil
+}
+
+// forget removes from noted what was written and has not changed since.
+func forget[K, V comparable](noted, written map[K]V) {
+	for k, v := range written {
+		if noted[k] == v {
+			delete(noted, k)
+		}
+	}
 }
 
 func touch[T any](tx *bolt.Tx, t *table[T], key []byte, change func(*T)) error {

@@ -68,7 +68,7 @@ func expire(tx *bolt.Tx, kind byte, key []byte, now time.Time) error {
 	case sessions.kind:
 		return endSession(tx, key)
 	case grants.kind:
-		return endGrant(tx, key)
+		return expireGrant(tx, key, now)
 	case clients.kind:
 		return expireClient(tx, key, now)
 	}

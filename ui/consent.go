@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"podgate/oauth"
 )
@@ -16,10 +17,22 @@ type consentView struct {
 	Fields    limitsView
 	Connected string // the name of the team Filled; empty: the client has no connection yet
 	Adds      bool   // something would be new there
+	Elsewhere bool   // the app is described on another site than the one that receives the code
+}
+
+// elsewhere reports whether a document is on another site than the redirect
+// URI. A domain and its subdomain count as one; a program on this computer is
+// on no site.
+func elsewhere(c oauth.Consent) bool {
+	if c.DocumentHost == "" || c.Loopback {
+		return false
+	}
+	to, _, _ := strings.Cut(c.RedirectHost, ":")
+	return to != c.DocumentHost && !strings.HasSuffix(to, "."+c.DocumentHost) && !strings.HasSuffix(c.DocumentHost, "."+to)
 }
 
 func viewConsent(c oauth.Consent) consentView {
-	v := consentView{Consent: c, Only: len(c.Teams) == 1, Fields: viewLimits(c.Limits, c.LimitFault)}
+	v := consentView{Consent: c, Only: len(c.Teams) == 1, Fields: viewLimits(c.Limits, c.LimitFault), Elsewhere: elsewhere(c)}
 	for _, m := range c.Teams {
 		if m.Team.ID == c.Filled {
 			v.Connected = m.Team.Name
@@ -34,7 +47,7 @@ func viewConsent(c oauth.Consent) consentView {
 // it alone is proved.
 func (s *Server) Consent(w http.ResponseWriter, r *http.Request, c oauth.Consent) error {
 	c.ClientName = cleanText(c.ClientName, 60)
-	c.RedirectHost = cleanText(c.RedirectHost, 255)
+	c.RedirectHost, c.DocumentHost = cleanText(c.RedirectHost, 260), cleanText(c.DocumentHost, 255)
 	status := http.StatusOK
 	if c.Fault != "" {
 		status = http.StatusUnprocessableEntity

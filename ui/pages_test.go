@@ -225,6 +225,47 @@ func TestAssets(t *testing.T) {
 	}
 }
 
+// A person sees who describes an app, and is warned when that is another site
+// than the one that receives the code.
+func TestConsentShowsTheDocument(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.addUser("ada@example.com", true, "red")
+	b := s.browser()
+	b.signIn("ada@example.com")
+	const warning, local = "These are two different sites.", "Any program can say so."
+	for _, c := range []struct {
+		redirect, document string
+		loopback           bool
+		want, not          []string
+	}{
+		{"claude.ai", "claude.ai", false, []string{"described by claude.ai", "two addresses are certain"}, []string{warning, local, "calls itself"}},
+		{"www.cursor.com:8443", "cursor.com", false, []string{"described by cursor.com"}, []string{warning}},
+		{"claude.ai", "evil.example", false, []string{"described by evil.example", warning}, []string{local}},
+		{"evilclaude.ai", "claude.ai", false, []string{"described by claude.ai", warning}, nil},
+		{"claude.ai.evil.example", "claude.ai", false, []string{warning}, nil},
+		{"localhost", "claude.ai", true, []string{"described by claude.ai", local, "a program on this computer"}, []string{warning, "certain"}},
+		{"claude.ai", "", false, []string{"calls itself"}, []string{warning, local, "described"}},
+	} {
+		s.consent.RedirectHost, s.consent.DocumentHost, s.consent.Loopback = c.redirect, c.document, c.loopback
+		a := b.get("/oauth/authorize")
+		main := text(a.all("main")[0])
+		for _, want := range c.want {
+			if !strings.Contains(main, want) {
+				t.Errorf("%s described by %s: %q is missing in:\n%s", c.redirect, c.document, want, main)
+			}
+		}
+		for _, not := range c.not {
+			if strings.Contains(main, not) {
+				t.Errorf("%s described by %s: %q should not be in:\n%s", c.redirect, c.document, not, main)
+			}
+		}
+		if !strings.HasPrefix(a.h1(), c.redirect) {
+			t.Errorf("the heading is %q", a.h1())
+		}
+	}
+}
+
 func TestConsentPage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -83,7 +83,7 @@ func Person(user store.UserID, m store.Membership) Actor {
 
 // Connection is the actor for a client that came with an access token.
 func Connection(a *store.Access) Actor {
-	return Actor{User: a.Grant.User, Team: a.Team, Role: a.Role, Scopes: a.Grant.Scopes, Limits: a.Grant.Limits, Grant: a.Grant.ID}
+	return Actor{User: a.Grant.User, Team: a.Team, Role: a.Role, Scopes: a.Scopes(), Limits: a.Grant.Limits, Grant: a.Grant.ID}
 }
 
 // Denied says why an action is refused.

@@ -191,6 +191,15 @@ func TestClientAddr(t *testing.T) {
 		"two proxies":           {"127.0.0.1:99", "198.51.100.9, 203.0.113.7", "198.51.100.9", trusted},
 		"garbage":               {"127.0.0.1:99", "unknown", "127.0.0.1", trusted},
 		"mapped IPv4":           {"[::ffff:192.0.2.1]:99", "", "192.0.2.1", trusted},
+		"three proxies":         {"127.0.0.1:99", "6.6.6.6, 198.51.100.9, 127.0.0.3, 203.0.113.7", "198.51.100.9", trusted},
+		"a stranger between":    {"127.0.0.1:99", "198.51.100.9, 203.0.113.8", "203.0.113.8", trusted},
+		"with a port":           {"127.0.0.1:99", "198.51.100.9:4711", "198.51.100.9", trusted},
+		"IPv6":                  {"127.0.0.1:99", "2001:db8::9", "2001:db8::9", trusted},
+		"IPv6 with a port":      {"127.0.0.1:99", "[2001:db8::9]:4711", "2001:db8::9", trusted},
+		"IPv6 in brackets":      {"127.0.0.1:99", "[2001:db8::9]", "2001:db8::9", trusted},
+		"lie behind garbage":    {"127.0.0.1:99", "198.51.100.9, unknown, 203.0.113.7", "203.0.113.7", trusted},
+		"a trusted peer lies":   {"[::1]:99", "198.51.100.9", "::1", trusted},
+		"nothing there":         {"127.0.0.1:99", " , ", "127.0.0.1", trusted},
 		"all trusted":           {"127.0.0.1:99", "127.0.0.2", "127.0.0.2", trusted},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)

@@ -131,6 +131,17 @@ func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request, name string) {
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	ctx := context.WithValue(r.Context(), nameKey{}, name)
 	in.proxy.ServeHTTP(w, r.WithContext(httptrace.WithClientTrace(ctx, limit1xx())))
+	endBody(r)
+}
+
+// endBody takes what the app has left of the request body, up to what net/http
+// is patient with. It would do so itself, but after it has stopped watching the
+// connection; in full duplex the end of the body starts that anew, and the next
+// request on the connection dies of it.
+func endBody(r *http.Request) {
+	if err := r.Body.Close(); err != nil {
+		panic(http.ErrAbortHandler) // what is left must not be read as a request
+	}
 }
 
 type nameKey struct{}

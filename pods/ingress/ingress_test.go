@@ -303,13 +303,59 @@ func TestHeadRangesAndContinue(t *testing.T) {
 	for line := "x"; strings.TrimSpace(line) != ""; {
 		line, _ = r.ReadString('\n') // the empty line that ends the 100, or what stands before it
 	}
-	res, err := http.ReadResponse(r, nil)
+	if body := finalAnswer(t, r); body != "5 100-continue" {
+		t.Errorf("%q", body)
+	}
+}
+
+// finalAnswer reads the answer behind any number of informational ones, and
+// returns its body. The server and the app may both give leave to go on.
+func finalAnswer(t *testing.T, r *bufio.Reader) string {
+	t.Helper()
+	for {
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err := errors.Join(err, res.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode >= 200 {
+			return string(body)
+		}
+	}
+}
+
+// TestAnswerBeforeTheBody has the app answer before the visitor has sent all,
+// and the visitor use the connection again.
+func TestAnswerBeforeTheBody(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, handled(t, func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		w.Header().Set("Content-Length", "3")
+		if err := errors.Join(control.EnableFullDuplex(), control.Flush()); err != nil {
+			t.Error(err)
+		}
+		fmt.Fprint(w, r.Method)
+		_ = control.Flush()
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
-	if body, _ := io.ReadAll(res.Body); string(body) != "5 100-continue" {
-		t.Errorf("%q", body)
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(conn)
+	for range 3 {
+		fmt.Fprint(conn, "PUT / HTTP/1.1\r\nHost: shop\r\nContent-Length: 5\r\n\r\nhe")
+		if body := finalAnswer(t, r); body != "PUT" {
+			t.Errorf("%q", body)
+		}
+		fmt.Fprint(conn, "llo")
 	}
 }
 

@@ -287,6 +287,32 @@ func TestPodServerKilled(t *testing.T) {
 	}
 }
 
+// TestLockWhileStarting keeps a copy of the lock's descriptor open, as a
+// process does between its fork and its exec.
+func TestLockWhileStarting(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	held, err := lockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inherited, err := unix.Dup(int(held.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(inherited)
+	if err := unlockDir(held); err != nil {
+		t.Fatal(err)
+	}
+	again, err := lockDir(dir)
+	if err != nil {
+		t.Fatalf("after the first let go: %v", err)
+	}
+	if err := unlockDir(again); err != nil {
+		t.Error(err)
+	}
+}
+
 const killedServer = "PODGATE_TEST_KILLED_SERVER"
 
 // TestPodCrowd does everything at once with one pod.

@@ -27,7 +27,7 @@ type Runtime struct {
 	log    *slog.Logger
 	root   bool
 	self   *os.File   // our binary, sealed
-	lock   *os.File   // Dir is ours while this is open
+	lock   *os.File   // Dir is ours while this is locked
 	groups *hierarchy // nil without cgroups
 	uids   *uidPool   // nil unless root
 	spawn  *spawner
@@ -126,6 +126,13 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("another podgate uses %s: stop it first", dir)
 	}
 	return f, nil
+}
+
+// unlockDir lets go of the folder at once. Closing the file alone would not: a
+// process that is being started just now holds a copy of it until it executes
+// its own program.
+func unlockDir(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
 }
 
 // openGroups finds cgroups as LimitsMode wants them and ends what a killed
@@ -367,10 +374,11 @@ func (r *Runtime) Close() error {
 	if r.groups != nil {
 		faults = append(faults, r.groups.close())
 	}
-	for _, f := range []*os.File{r.self, r.lock} {
-		if f != nil {
-			faults = append(faults, f.Close())
-		}
+	if r.self != nil {
+		faults = append(faults, r.self.Close())
+	}
+	if r.lock != nil {
+		faults = append(faults, unlockDir(r.lock))
 	}
 	return errors.Join(faults...)
 }

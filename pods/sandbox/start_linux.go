@@ -119,16 +119,15 @@ func (in *instance) comesUp(ctx context.Context, status *os.File) error {
 	stop := context.AfterFunc(ctx, in.giveUp)
 	err := readStatus(status)
 	stop()
+	if err == nil && ctx.Err() == nil {
+		if err = in.answers(ctx); err != nil && ctx.Err() == nil {
+			return fail(stepAgent, in.withLastWords(err))
+		}
+	}
 	if ctx.Err() != nil {
 		return fail(stepAgent, fmt.Errorf("the pod was not up in time: %w", ctx.Err()))
 	}
-	if err != nil {
-		return err
-	}
-	if err := in.answers(ctx); err != nil {
-		return fail(stepAgent, in.withLastWords(err))
-	}
-	return nil
+	return err
 }
 
 // withLastWords adds what the agent printed when it has ended.

@@ -82,10 +82,28 @@ func (w World) SignIn(t testing.TB, db *store.DB) store.Session {
 // its client can make.
 func (w World) Code(t testing.TB, db *store.DB, scopes ...store.Scope) store.Redemption {
 	t.Helper()
+	return w.code(t, db, false, scopes)
+}
+
+// Offline is Connect with a refresh token that expires after 90 days. Its
+// family is the hash of the connection's id, the token that of the id and «0».
+func (w World) Offline(t testing.TB, db *store.DB, scopes ...store.Scope) (store.Grant, store.Hash) {
+	t.Helper()
+	r := w.code(t, db, true, scopes)
+	r.Refresh = &store.NewRefresh{
+		Family: store.HashSecret(string(r.Grant)), Token: store.HashSecret(string(r.Grant) + "0"), Expires: w.Now.Add(90 * 24 * time.Hour),
+	}
+	g, err := db.RedeemCode(r, w.Now)
+	must(t, err)
+	return g, r.Access
+}
+
+func (w World) code(t testing.TB, db *store.DB, offline bool, scopes []store.Scope) store.Redemption {
+	t.Helper()
 	s := w.SignIn(t, db)
 	req := store.AuthRequest{
 		Handle: store.HashSecret(store.NewID()), Session: s.Hash, Client: w.Client.ID, RedirectURI: w.Client.RedirectURIs[0],
-		Challenge: "challenge", Scopes: scopes, Resource: "https://podgate.example/api/mcp", Created: w.Now, Expires: w.Now.Add(30 * time.Minute),
+		Challenge: "challenge", Scopes: scopes, Resource: "https://podgate.example/api/mcp", Offline: offline, Created: w.Now, Expires: w.Now.Add(30 * time.Minute),
 	}
 	must(t, db.CreateAuthRequest(req))
 	code := store.HashSecret(store.NewID())

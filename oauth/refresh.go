@@ -1,0 +1,144 @@
+package oauth
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	"podgate/internal/web"
+	"podgate/store"
+)
+
+// A refresh token is refreshPrefix, the part that its whole family shares (132
+// random bits), and a part of its own (256 bits). The first part finds the
+// connection even for a token that was replaced long ago; it is a secret too,
+// because it is enough to end the connection.
+const (
+	refreshPrefix = "pgrt_"
+	familyLen     = 22
+	refreshLen    = len(refreshPrefix) + familyLen + secretLen
+)
+
+// newRefreshToken returns the first token of a new family.
+func newRefreshToken() string { return refreshPrefix + newSecret()[:familyLen] + newSecret() }
+
+// refreshFamily returns the part of a refresh token that its family shares;
+// false for what cannot be a refresh token.
+func refreshFamily(token string) (family string, ok bool) {
+	if len(token) != refreshLen || token[:len(refreshPrefix)] != refreshPrefix || !isBase64URL(token[len(refreshPrefix):]) {
+		return "", false
+	}
+	return token[len(refreshPrefix):][:familyLen], true
+}
+
+// successors derives what replaces a refresh token. The same token and salt
+// always give the same two, so that an answer can be repeated that nobody kept;
+// without the token the salt is worth nothing.
+func successors(token, family string, salt []byte) (refresh, access string) {
+	derive := func(label string) string {
+		mac := hmac.New(sha256.New, []byte(token))
+		mac.Write(salt)
+		mac.Write([]byte(label))
+		return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	}
+	return refreshPrefix + family + derive("refresh"), accessPrefix + derive("access")
+}
+
+// newSalt returns 128 random bits.
+func newSalt() []byte {
+	salt := make([]byte, 16)
+	_, _ = rand.Read(salt) // never fails; it would end the program
+	return salt
+}
+
+// givesRefresh reports whether a connection of the client gets a refresh token:
+// it registered for them, or asks with offline_access.
+func (s *Server) givesRefresh(c store.Client, asked bool) bool {
+	return s.refreshes() && (asked || slices.Contains(c.GrantTypes, grantRefresh))
+}
+
+// refreshShown is what the consent page says about how long access lasts.
+func (s *Server) refreshShown(req store.AuthRequest) time.Duration {
+	if !req.Offline {
+		return 0
+	}
+	return s.refreshTTL
+}
+
+// firstRefresh makes the refresh token of a new connection, which the store
+// takes if the authorization asked for one. Both results are empty when this
+// server has none.
+func (s *Server) firstRefresh(now time.Time) (*store.NewRefresh, string) {
+	if !s.refreshes() {
+		return nil, ""
+	}
+	token := newRefreshToken()
+	family, _ := refreshFamily(token)
+	return &store.NewRefresh{Family: store.HashSecret(family), Token: store.HashSecret(token), Expires: now.Add(s.refreshTTL)}, token
+}
+
+// parseRefresh reads what a refresh token needs (RFC 6749 section 6).
+func parseRefresh(form url.Values, t *tokenRequest) (err error) {
+	if t.refresh, err = required(form, "refresh_token"); err != nil {
+		return err
+	}
+	scope, err := optional(form, "scope")
+	if err != nil {
+		return err
+	}
+	t.scopes = narrowedScopes(scope)
+	return nil
+}
+
+// redeemRefresh exchanges a refresh token (RFC 6749 section 6) for its
+// successor and an access token. Package store decides what the token is worth.
+func (s *Server) redeemRefresh(t tokenRequest, client store.Client) (tokenAnswer, error) {
+	family, ok := refreshFamily(t.refresh)
+	if !ok {
+		return tokenAnswer{}, badRequest(codeInvalidGrant, deadRefresh)
+	}
+	now, salt := s.now(), newSalt()
+	next, access := successors(t.refresh, family, salt)
+	out, err := s.db.RotateRefresh(store.Rotation{
+		Family: store.HashSecret(family), Token: store.HashSecret(t.refresh), Client: client.ID, Resource: t.resource, Scopes: t.scopes,
+		Salt: salt, Next: store.HashSecret(next), NextExpires: now.Add(s.refreshTTL),
+		Access: store.HashSecret(access), AccessExpires: now.Add(s.accessTTL),
+	}, now)
+	if err != nil {
+		return tokenAnswer{}, s.refuseRefresh(err, client.ID, out.Grant)
+	}
+	next, access = successors(t.refresh, family, out.Salt) // other ones when the store has answered this before
+	s.log.Debug("connection refreshed", "connection", out.Grant.ID, "client", client.ID)
+	opened := store.Access{Token: out.Access, Grant: out.Grant}
+	return newAnswer(access, out.Access.Expires.Sub(now), next, opened.Scopes()), nil
+}
+
+const deadRefresh = "The refresh token is unknown, expired, used or revoked. Start the authorization again."
+
+// refuseRefresh puts the store's reasons in the words of RFC 6749 section 5.2.
+func (s *Server) refuseRefresh(err error, client store.ClientID, g store.Grant) error {
+	var mismatch *store.MismatchError
+	switch {
+	case errors.Is(err, store.ErrSpent):
+		s.log.Warn("refresh token used twice; its connection is revoked", "connection", g.ID, "client", client, "user", g.User, "team", g.Team)
+		return badRequest(codeInvalidGrant, deadRefresh)
+	case errors.As(err, &mismatch):
+		return refuseNarrowing(mismatch)
+	case isGone(err), errors.Is(err, store.ErrNotMember):
+		return badRequest(codeInvalidGrant, deadRefresh)
+	}
+	return fmt.Errorf("rotate refresh token: %w", err)
+}
+
+func refuseNarrowing(m *store.MismatchError) *web.Error {
+	if m.Field == "scope" {
+		return badRequest(codeInvalidScope, "The scope is more than was granted. Leave it out, or start the authorization again to ask for more.")
+	}
+	return badRequest(codeInvalidTarget, "The resource is not the one of the authorization request.")
+}

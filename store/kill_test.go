@@ -1,0 +1,135 @@
+package store
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// rotatorEnv makes the test binary the process that the next test kills.
+const rotatorEnv = "PODGATE_TEST_STORE_ROTATOR"
+
+// killedRotation is the n-th rotation of the process that gets killed.
+func killedRotation(n int) Rotation {
+	name := func(kind string, n int) Hash { return HashSecret(fmt.Sprint(kind, " ", n)) }
+	return Rotation{
+		Family: HashSecret("family"), Token: name("refresh", n), Client: "c", Salt: []byte(fmt.Sprint("salt ", n)),
+		Next: name("refresh", n+1), NextExpires: t0.Add(time.Hour), Access: name("access", n+1), AccessExpires: t0.Add(time.Hour),
+	}
+}
+
+// rotateUntilKilled acknowledges each rotation with a line.
+func rotateUntilKilled(path string) {
+	db, err := Open(path)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	for n := 0; ; n++ {
+		if _, err := db.RotateRefresh(killedRotation(n), t0); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println(n)
+	}
+}
+
+// connectForKill makes the connection that the process refreshes.
+func connectForKill(t *testing.T, path string) {
+	t.Helper()
+	db, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, code := HashSecret("session"), HashSecret("code")
+	req := AuthRequest{Handle: HashSecret("handle"), Session: session, Client: "c", Offline: true, Created: t0, Expires: t0.Add(time.Hour)}
+	err = errors.Join(
+		db.CreateUser(User{ID: "u", Email: "a@example.com"}),
+		db.CreateTeam(Team{ID: "t", Slug: "t"}, Member{Team: "t", User: "u", Role: RoleOwner}),
+		db.CreateClient(Client{ID: "c", Expires: t0.Add(time.Hour)}),
+		db.CreateSession(Session{Hash: session, User: "u", Expires: t0.Add(time.Hour)}),
+		db.CreateAuthRequest(req),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Approve(Approval{Handle: req.Handle, Session: session, Team: "t", Code: code, Expires: req.Expires}, t0); err != nil {
+		t.Fatal(err)
+	}
+	first := killedRotation(-1) // its successor is the first token
+	_, err = db.RedeemCode(Redemption{
+		Code: code, Client: "c", Grant: "g", Access: first.Access, Expires: first.AccessExpires,
+		Refresh: &NewRefresh{Family: first.Family, Token: first.Next, Expires: first.NextExpires},
+	}, t0)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A rotation that was answered is there after kill -9, with the means to answer
+// it again; so the client goes on with whatever of the two it received.
+func TestAcknowledgedRotationsSurviveAKill(t *testing.T) {
+	t.Parallel()
+	for round := range 3 {
+		path := filepath.Join(t.TempDir(), "podgate.db")
+		connectForKill(t, path)
+		last := killAfter(t, path, 15+round*7)
+		db, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := db.Grants("u", t0)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("connections: %+v, %v", list, err)
+		}
+		if list[0].Refresh.Current == killedRotation(last+1).Next {
+			last++ // committed, and killed before the acknowledgement
+		}
+		if got := list[0].Refresh.Current; got != killedRotation(last).Next {
+			t.Errorf("token %d was answered, yet %s is current", last, got)
+		}
+		again, err := db.RotateRefresh(killedRotation(last), t0)
+		if string(again.Salt) != fmt.Sprint("salt ", last) {
+			t.Errorf("the answer to token %d is another: %q", last, again.Salt)
+		}
+		if err := errors.Join(err, db.Check(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// killAfter kills the rotating process after n acknowledgements and returns the
+// last one that it sent.
+func killAfter(t *testing.T, path string, n int) (last int) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), rotatorEnv+"="+path)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for killed := false; lines.Scan(); {
+		if last, err = strconv.Atoi(lines.Text()); err != nil {
+			t.Fatal(err)
+		}
+		if last >= n && !killed {
+			killed = true
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_ = cmd.Wait() // killed: always an error
+	return last
+}

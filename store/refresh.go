@@ -1,0 +1,316 @@
+package store
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+const (
+	// RefreshGrace is how long the token that was just replaced is answered
+	// with the same successor again: parallel processes of one client send it
+	// milliseconds apart, and an answer can get lost on the wire.
+	RefreshGrace = 60 * time.Second
+	// saltTTL is when the sweeper may take a salt away. It is longer than the
+	// grace so that a request which began within it cannot come too late.
+	saltTTL = 2 * RefreshGrace
+	// maxTokens bounds the access tokens of one connection; the oldest gives
+	// way. Processes that share a connection use two or three.
+	maxTokens = 10
+)
+
+// Refresh is the refresh token of a connection. Each use replaces it, and all
+// that one connection ever had are a family: they share a part by which the
+// connection is found, so that a token of any age is recognised although only
+// the last two are remembered.
+//
+// RotateRefresh holds a token of the family against this record:
+//
+//   - Current is replaced.
+//   - Previous, within RefreshGrace, gets the same answer again. Salt makes
+//     that possible without keeping an answer: whoever holds Previous in clear
+//     can derive its successors from it, nobody else can.
+//   - Previous, later, while there is no sign that Current ever arrived: the
+//     answer was lost. Current is replaced by another successor and its access
+//     token ends, so two parties cannot both go on.
+//   - Previous, later, once the access token that came with Current was used;
+//     and every other token of the family, replaced successors included: two
+//     parties hold tokens of this family, and nobody can tell which is the
+//     thief. The connection ends (RFC 9700 section 4.14.2).
+//
+// Whoever shares a family with somebody else therefore ends it with the first
+// token that the other has replaced before, unless both always come within the
+// same grace, which looks like one client with two processes.
+type Refresh struct {
+	Family   Hash      `json:"family"` // of the part that all tokens of the family share
+	Current  Hash      `json:"current"`
+	Previous Hash      `json:"previous,omitzero"` // the one that Current replaced
+	Access   Hash      `json:"access,omitzero"`   // the access token that came with Current
+	Seen     bool      `json:"seen,omitempty"`    // Access was used, so Current has arrived
+	Salt     []byte    `json:"salt,omitempty"`    // Current and Access were derived with; gone some time after the grace
+	Rotated  time.Time `json:"rotated,omitzero"`
+	Expires  time.Time `json:"expires"`
+}
+
+// NewRefresh is the first token of a new family.
+type NewRefresh struct {
+	Family  Hash
+	Token   Hash
+	Expires time.Time
+}
+
+// Rotation is a token request for a refresh token, already parsed, with what
+// is to take its place.
+type Rotation struct {
+	Family   Hash // of the part of the token that its family shares
+	Token    Hash // of the whole token
+	Client   ClientID
+	Resource string  // empty: the client sent none
+	Scopes   []Scope // of the access token; nil: all that was granted
+
+	Salt          []byte // Next and Access are derived with
+	Next          Hash   // of the successor
+	NextExpires   time.Time
+	Access        Hash // of the fresh access token
+	AccessExpires time.Time
+}
+
+// Rotated is what a refresh token was exchanged for.
+type Rotated struct {
+	Grant Grant
+	// Salt is what the successors have to be derived with: that of the
+	// rotation, or of an earlier one that this is a repetition of.
+	Salt   []byte
+	Access Token // a repetition may find it revoked meanwhile
+}
+
+// RotateRefresh replaces a refresh token and inserts an access token, all in
+// one transaction, by the rule that stands at Refresh. Of any number of
+// concurrent tries with one token the first rotates; the others get the same
+// answer and write nothing.
+//
+// ErrNotFound: no such family, or another client's (which learns nothing and
+// revokes nothing). ErrSpent: used before; the connection, which is returned
+// with it, is now revoked. ErrExpired. ErrNotMember: the user left the team.
+// A *MismatchError for resource or scope, which spends nothing.
+func (db *DB) RotateRefresh(r Rotation, now time.Time) (out Rotated, err error) {
+	// What is hopeless or a repetition must not cost a commit, so look first.
+	repeated := false
+	err = db.view(func(tx *bolt.Tx) error {
+		g, turn, err := db.turn(tx, r, now)
+		if err == nil && turn == turnAgain {
+			repeated = true
+			out, err = repeat(tx, g, r)
+		}
+		return err
+	})
+	if err != nil || repeated {
+		return out, err
+	}
+	var outcome error
+	err = db.batch(func(tx *bolt.Tx) error {
+		out, outcome = Rotated{}, nil
+		g, turn, err := db.turn(tx, r, now)
+		if err != nil {
+			outcome = err // nothing written, so nothing to roll back
+			return nil
+		}
+		switch turn {
+		case turnReused:
+			out, outcome = Rotated{Grant: *g}, ErrSpent
+			return endGrant(tx, []byte(g.ID))
+		case turnAgain:
+			out, err = repeat(tx, g, r)
+		case turnLost:
+			if err := tokens.delete(tx, g.Refresh.Access[:]); err != nil {
+				return err
+			}
+			out, err = rotate(tx, g, r, now)
+		case turnNext:
+			out, err = rotate(tx, g, r, now)
+		}
+		return err
+	})
+	return out, errors.Join(err, outcome)
+}
+
+// turn is what a refresh token that was presented has coming.
+type turn int
+
+const (
+	turnReused turn = iota // the family is in two hands
+	turnNext               // replace it
+	turnAgain              // answer as before
+	turnLost               // replace what was never received
+)
+
+// turn finds the connection of the token and what the token has coming. There
+// is no error with turnReused.
+func (db *DB) turn(tx *bolt.Tx, r Rotation, now time.Time) (*Grant, turn, error) {
+	g, err := grants.byUnique(tx, "family", r.Family[:])
+	if err != nil {
+		return nil, turnReused, err
+	}
+	if g.Client != r.Client {
+		return nil, turnReused, ErrNotFound
+	}
+	turn := g.Refresh.turn(r.Token, db.seen(g), now)
+	switch {
+	case turn == turnReused:
+		return g, turn, nil
+	case !now.Before(g.Refresh.Expires):
+		return nil, turn, ErrExpired
+	case !members.has(tx, memberKey(g.Team, g.User)):
+		return nil, turn, ErrNotMember
+	case r.Resource != "" && r.Resource != g.Resource:
+		return nil, turn, &MismatchError{Field: "resource"}
+	}
+	for _, s := range r.Scopes {
+		if !slices.Contains(g.Scopes, s) {
+			return nil, turn, &MismatchError{Field: "scope"}
+		}
+	}
+	return g, turn, nil
+}
+
+func (f *Refresh) turn(token Hash, seen bool, now time.Time) turn {
+	switch {
+	case token == f.Current:
+		return turnNext
+	case token != f.Previous:
+		return turnReused
+	case len(f.Salt) > 0 && now.Before(f.Rotated.Add(RefreshGrace)):
+		return turnAgain
+	case seen:
+		return turnReused
+	}
+	return turnLost
+}
+
+// repeat is the answer of the last rotation.
+func repeat(tx *bolt.Tx, g *Grant, r Rotation) (Rotated, error) {
+	out := Rotated{Grant: *g, Salt: g.Refresh.Salt, Access: Token{Hash: g.Refresh.Access, Grant: g.ID, Expires: r.AccessExpires}}
+	t, err := tokens.get(tx, g.Refresh.Access[:])
+	if errors.Is(err, ErrNotFound) {
+		return out, nil
+	}
+	if err != nil {
+		return Rotated{}, err
+	}
+	out.Access = *t
+	return out, nil
+}
+
+// rotate makes r.Next the current token of g.
+func rotate(tx *bolt.Tx, g *Grant, r Rotation, now time.Time) (Rotated, error) {
+	next := *g
+	next.LastUsed = now
+	next.Refresh = &Refresh{
+		Family: r.Family, Current: r.Next, Previous: r.Token, Access: r.Access, Salt: r.Salt, Rotated: now, Expires: r.NextExpires,
+	}
+	t := Token{Hash: r.Access, Grant: g.ID, Scopes: r.Scopes, Created: now, Expires: r.AccessExpires}
+	if err := dropOldest(tx, g.ID); err != nil {
+		return Rotated{}, err
+	}
+	if err := tokens.insert(tx, &t); err != nil {
+		return Rotated{}, err
+	}
+	var err error
+	if next.Expires, err = lastDeadline(tx, &next); err != nil {
+		return Rotated{}, err
+	}
+	return Rotated{Grant: next, Salt: r.Salt, Access: t}, grants.replace(tx, g, &next)
+}
+
+// dropOldest makes room for one more access token of the connection.
+func dropOldest(tx *bolt.Tx, id GrantID) error {
+	list, err := tokens.by(tx, "grant", []byte(id))
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(list, func(a, b Token) int { return a.Created.Compare(b.Created) })
+	for len(list) >= maxTokens {
+		if err := tokens.delete(tx, list[0].Hash[:]); err != nil {
+			return err
+		}
+		list = list[1:]
+	}
+	return nil
+}
+
+// lastDeadline is when the last token of the connection expires; the zero time
+// when it has none.
+func lastDeadline(tx *bolt.Tx, g *Grant) (last time.Time, err error) {
+	if g.Refresh != nil {
+		last = g.Refresh.Expires
+	}
+	list, err := tokens.by(tx, "grant", []byte(g.ID))
+	for _, t := range list {
+		if t.Expires.After(last) {
+			last = t.Expires
+		}
+	}
+	return last, err
+}
+
+// grantDeadline is when the sweeper has something to do with a connection:
+// take the salt away, or end it.
+func grantDeadline(g *Grant) time.Time {
+	if g.Refresh != nil && len(g.Refresh.Salt) > 0 {
+		if at := g.Refresh.Rotated.Add(saltTTL); at.Before(g.Expires) {
+			return at
+		}
+	}
+	return g.Expires
+}
+
+// expireGrant does what is due at grantDeadline.
+func expireGrant(tx *bolt.Tx, key []byte, now time.Time) error {
+	g, err := grants.get(tx, key)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case !now.Before(g.Expires):
+		return endGrant(tx, key)
+	case now.Before(grantDeadline(g)):
+		return nil // it was changed earlier in this sweep
+	}
+	kept, refresh := *g, *g.Refresh
+	refresh.Salt, kept.Refresh = nil, &refresh
+	return grants.replace(tx, g, &kept)
+}
+
+// RevokeRefresh ends the connection of a refresh token (RFC 7009 section 2.1):
+// every token of its family, of whatever age, says that the client wants no
+// more of it. family is the hash of the part that the family shares. An unknown
+// family, or another client's, is left alone; the caller answers the same
+// either way.
+func (db *DB) RevokeRefresh(family Hash, client ClientID) error {
+	owned := func(tx *bolt.Tx) (*Grant, error) {
+		g, err := grants.byUnique(tx, "family", family[:])
+		if err == nil && g.Client != client {
+			err = ErrNotFound
+		}
+		return g, err
+	}
+	err := db.view(func(tx *bolt.Tx) error { _, err := owned(tx); return err })
+	if err == nil {
+		err = db.update(func(tx *bolt.Tx) error {
+			g, err := owned(tx)
+			if err != nil {
+				return err
+			}
+			return endGrant(tx, []byte(g.ID))
+		})
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
