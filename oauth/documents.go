@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"podgate/history"
 	"podgate/internal/ratelimit"
 	"podgate/internal/web"
 	"podgate/internal/webfetch"
@@ -223,11 +224,11 @@ func notAdmitted(host string) *refusal {
 func describeFailure(err error, host string) failure {
 	var e *webfetch.Error
 	if !errors.As(err, &e) {
-		return failure{err: &refusal{title: unfit, message: "What " + host + " says about the app cannot be used: " + err.Error() + ". " + tellMaker}}
+		return failure{err: &refusal{title: unfit, message: "What " + host + " says about the app cannot be used: " + err.Error() + ". " + tellMaker, fault: history.FaultMetadata}}
 	}
 	const retry = " Wait a minute and try again. If it stays like this, the log of this server says more."
 	says := func(title, what, advice string) *refusal {
-		return &refusal{title: title, message: "The app says that " + host + " describes it, but " + what + "." + advice}
+		return &refusal{title: title, message: "The app says that " + host + " describes it, but " + what + "." + advice, fault: history.FaultMetadata}
 	}
 	switch e.Kind {
 	case webfetch.Unreachable:
