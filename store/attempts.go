@@ -24,7 +24,7 @@ type Attempt struct {
 	User       UserID    `json:"user,omitempty"` // the person it belongs to; empty: nobody has signed in
 	Team       TeamID    `json:"team,omitempty"`
 	Grant      GrantID   `json:"grant,omitempty"`
-	Token      Hash      `json:"token,omitzero"` // of the newest access token, to know it again when it is dead
+	Token      Hash      `json:"token,omitzero"`    // of the newest access token, to know it again when it is dead
 	Steps      []Step    `json:"steps"`             // at least one
 	Dropped    int       `json:"dropped,omitempty"` // steps that were taken out of the middle
 }
