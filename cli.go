@@ -17,6 +17,8 @@ type process struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
+	// Machine answers what «config check» wants to know; nil: this machine does.
+	Machine *machine
 }
 
 // The exit codes.
@@ -88,6 +90,7 @@ func commands() []command {
 	return append(list,
 		command{name: "check", summary: "verify the database", setup: setupCheck,
 			details: "Verifies every record, index entry and reference, also while the server runs."},
+		doctorCommand(),
 		command{name: "version", summary: "print the version", setup: setupVersion},
 		command{name: "help", args: "[COMMAND]", summary: "explain podgate or one command", most: 3, setup: setupHelp},
 	)

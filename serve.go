@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"podgate/account"
+	"podgate/certs"
 	"podgate/control"
 	"podgate/history"
 	"podgate/pods"
@@ -50,7 +51,8 @@ func serve(ctx context.Context, s *settings, p process) error {
 	if err != nil {
 		return dataDirWords(err, s)
 	}
-	if err := srv.announce(ctx, p.Stdout); err != nil {
+	// Asked to stop while it starts, the server stops as at any other time.
+	if err := srv.announce(ctx, p.Stdout); err != nil && ctx.Err() == nil {
 		return errors.Join(err, srv.stop())
 	}
 	select {
@@ -67,7 +69,10 @@ type server struct {
 	settings  *settings
 	log       *slog.Logger
 	issuer    *url.URL
-	listeners []net.Listener
+	listeners []net.Listener // for this machine, or for a proxy in front
+	secure    []net.Listener // for https
+	plain     []net.Listener // for what comes without it
+	certs     *certs.Manager // nil: somebody else answers https
 	accounts  *account.Service
 	db        *store.DB
 	history   *history.Recorder
@@ -79,7 +84,7 @@ type server struct {
 
 // start brings everything up or leaves nothing behind.
 func start(ctx context.Context, s *settings, p process) (srv *server, err error) {
-	srv = &server{settings: s, log: newLogger(s.Log, p.Stderr), failed: make(chan error, 4)}
+	srv = &server{settings: s, log: newLogger(s.Log, p.Stderr), failed: make(chan error, 8)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, srv.stop())
@@ -88,7 +93,7 @@ func start(ctx context.Context, s *settings, p process) (srv *server, err error)
 	for _, w := range s.warnings {
 		srv.log.Warn(w)
 	}
-	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.openPods, srv.serveControl, srv.serveHTTP} {
+	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.listenTLS, srv.openPods, srv.serveControl, srv.openCerts, srv.serveHTTP} {
 		if err := step(ctx); err != nil {
 			return srv, err
 		}
@@ -211,14 +216,20 @@ func withTimeout(d time.Duration, f func(context.Context) error) error {
 
 // localControl answers commands while no server runs.
 func (s *settings) localControl(db *store.DB) http.Handler {
-	_, port, _ := net.SplitHostPort(s.Listen) // checked with the configuration
-	n, _ := strconv.Atoi(port)
 	log := slog.New(slog.DiscardHandler) // whoever gave the command reads the outcome itself
 	return control.NewHandler(control.Config{
 		DB: db, Accounts: account.New(account.Config{DB: db, Log: log, Now: time.Now}),
 		History: history.New(history.Config{DB: db, Log: log, Now: time.Now}),
-		Issuer:  s.issuer(n), Log: log, Now: time.Now,
+		Issuer:  s.configuredIssuer(), Log: log, Now: time.Now,
 	})
+}
+
+// configuredIssuer is the public URL of a server that does not run, as far as
+// the configuration tells.
+func (s *settings) configuredIssuer() string {
+	_, port, _ := net.SplitHostPort(s.Listen) // checked with the configuration
+	n, _ := strconv.Atoi(port)
+	return s.issuer(n)
 }
 
 // serveHTTP begins to answer requests.
@@ -227,14 +238,30 @@ func (srv *server) serveHTTP(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &http.Server{
+	s := srv.httpServer(handler)
+	srv.serveOn(s, srv.listeners, s.Serve)
+	if srv.certs != nil {
+		secure, plain := srv.httpServer(handler), srv.httpServer(srv.servePlain())
+		secure.TLSConfig = srv.certs.TLSConfig()
+		srv.serveOn(secure, srv.secure, func(ln net.Listener) error { return secure.ServeTLS(ln, "", "") })
+		srv.serveOn(plain, srv.plain, plain.Serve)
+	}
+	return nil
+}
+
+func (srv *server) httpServer(handler http.Handler) *http.Server {
+	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
 	}
+}
+
+// serveOn answers on the listeners until stop, which lets requests end.
+func (srv *server) serveOn(s *http.Server, listeners []net.Listener, serve func(net.Listener) error) {
 	var group sync.WaitGroup
-	for _, ln := range srv.listeners {
+	for _, ln := range listeners {
 		group.Go(func() {
-			if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			if err := serve(ln); !errors.Is(err, http.ErrServerClosed) {
 				srv.failed <- fmt.Errorf("serve on %s: %w", ln.Addr(), err)
 			}
 		})
@@ -248,7 +275,6 @@ func (srv *server) serveHTTP(context.Context) error {
 		group.Wait()
 		return err
 	})
-	return nil
 }
 
 // upkeep writes last-used times and takes expired records away.
@@ -277,6 +303,7 @@ func (srv *server) upkeep(ctx context.Context) {
 func (srv *server) announce(ctx context.Context, w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "podgate is ready at %s\n", srv.issuer)
+	b.WriteString(srv.waitsFor())
 	needed, err := srv.accounts.NeedsSetup()
 	if err != nil {
 		return err

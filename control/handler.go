@@ -47,6 +47,7 @@ func NewHandler(c Config) http.Handler {
 		pathMemberAdd:    audited(h, history.AuditMemberAdd, ofMember, h.addMember),
 		pathMemberRemove: audited(h, history.AuditMemberRemove, ofMember, h.removeMember),
 		pathCheck:        command(h.check),
+		pathAddress:      command(h.address),
 		pathConnections:  command(h.connections),
 		pathTimeline:     command(h.timeline),
 		pathAudit:        command(h.auditList),

@@ -53,7 +53,12 @@ func New(cfg Config) (http.Handler, error) {
 		return nil, errors.New("mcp: Pods, Log and InsufficientScope are required")
 	}
 	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}}
-	server := e.newServer()
+	e.over(e.newServer())
+	return e, nil
+}
+
+// over puts the transport in front of a server.
+func (e *endpoint) over(server *sdk.Server) {
 	pick := func(*http.Request) *sdk.Server { return server }
 	options := sdk.StreamableHTTPOptions{
 		Stateless: true, MaxRequestBodyBytes: maxRequest, PropagateRequestCancellation: true,
@@ -64,7 +69,6 @@ func New(cfg Config) (http.Handler, error) {
 	e.stream = sdk.NewStreamableHTTPHandler(pick, &options)
 	options.JSONResponse = true
 	e.plain = sdk.NewStreamableHTTPHandler(pick, &options)
-	return e, nil
 }
 
 // newServer builds the one server that all requests share: tools are declared
@@ -128,6 +132,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A client that wants progress gets events; all others one JSON object,
 	// which is cheaper and passes every proxy.
 	if bytes.Contains(body, []byte(`"progressToken"`)) {
+		w.Header().Set("X-Accel-Buffering", "no") // nginx collects a stream unless told
 		e.stream.ServeHTTP(w, r)
 		return
 	}

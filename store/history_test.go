@@ -503,6 +503,7 @@ func TestHistoryInParallel(t *testing.T) {
 		group.Go(func() {
 			for i := range 50 {
 				n := step(fmt.Sprint("a", i%10), fmt.Sprint(worker), i)
+				n.User = "ada" // whose attempts have room for all forty steps
 				db.NoteStep(n)
 				db.NoteAudit(store.AuditEntry{Action: "x", Object: fmt.Sprint(worker, i), Outcome: store.AuditOK, At: after(i)})
 				if i%10 == 0 {
