@@ -115,6 +115,29 @@ func BenchmarkCreatePod(b *testing.B) {
 	}
 }
 
+// BenchmarkStartPod measures a stopped pod from manage_pod start to the first
+// byte of its page at its own address.
+func BenchmarkStartPod(b *testing.B) {
+	srv := startServer(b, "[log]\nlevel = \"warn\"")
+	needSandbox(b, srv)
+	c := connect(b, srv, setUp(b, srv), connectOptions{})
+	address := c.call(b, "create_pod", args{"name": "bench", "preset": "static"})["url"].(string)
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	manage := func(action string) {
+		post(b, client, srv.URL+"/api/mcp", c.wire.token(), toolCall("manage_pod", fmt.Sprintf(`{"name":"bench","action":%q}`, action)))
+	}
+	for b.Loop() {
+		b.StopTimer()
+		manage("stop")
+		b.StartTimer()
+		manage("start")
+		if status, body := visit(b, address); status != http.StatusOK || body == "" {
+			b.Fatalf("%d %s", status, body)
+		}
+	}
+}
+
 // buildProgram builds the program as README says and returns its path.
 func buildProgram(b *testing.B) string {
 	b.Helper()
@@ -139,7 +162,9 @@ func BenchmarkProgram(b *testing.B) {
 	b.Run("first answer", func(b *testing.B) {
 		for b.Loop() {
 			p := launch(b, path)
+			b.StopTimer()
 			p.end(b)
+			b.StartTimer()
 		}
 		b.ReportMetric(float64(info.Size())/(1<<20), "MiB-file")
 	})

@@ -11,6 +11,7 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/internal/web"
 	"podgate/pods"
@@ -25,11 +26,13 @@ const maxRequest = 16 << 20
 // change only with a new podgate.
 const listTTL = 5 * time.Minute
 
-// Config is what the endpoint needs. All fields but Issuer are required.
+// Config is what the endpoint needs. All fields but Issuer and
+// History are required.
 type Config struct {
 	Pods    *pods.Service
-	Issuer  string // podgate's public URL, for the server's description
-	Version string // podgate's
+	Issuer  string            // podgate's public URL, for the server's description
+	Version string            // podgate's
+	History *history.Recorder // of the audit list; nil: none
 	Log     *slog.Logger
 	// InsufficientScope answers 403 with the challenge that names the scopes
 	// which the operation needs.
@@ -50,7 +53,12 @@ func New(cfg Config) (http.Handler, error) {
 		return nil, errors.New("mcp: Pods, Log and InsufficientScope are required")
 	}
 	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}}
-	server := e.newServer()
+	e.over(e.newServer())
+	return e, nil
+}
+
+// over puts the transport in front of a server.
+func (e *endpoint) over(server *sdk.Server) {
 	pick := func(*http.Request) *sdk.Server { return server }
 	options := sdk.StreamableHTTPOptions{
 		Stateless: true, MaxRequestBodyBytes: maxRequest, PropagateRequestCancellation: true,
@@ -61,7 +69,6 @@ func New(cfg Config) (http.Handler, error) {
 	e.stream = sdk.NewStreamableHTTPHandler(pick, &options)
 	options.JSONResponse = true
 	e.plain = sdk.NewStreamableHTTPHandler(pick, &options)
-	return e, nil
 }
 
 // newServer builds the one server that all requests share: tools are declared
@@ -120,6 +127,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, r.Context()))
+	r = e.withVisitor(r, calls)
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	// A client that wants progress gets events; all others one JSON object,
 	// which is cheaper and passes every proxy.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"podgate/history"
 	"podgate/internal/ratelimit"
 	"podgate/internal/web"
 	"podgate/internal/webfetch"
@@ -165,7 +166,7 @@ func (d *documents) refresh(ctx context.Context, id store.ClientID, host string,
 func (d *documents) keep(id store.ClientID, doc clientDocument, about store.Document) (store.Client, error) {
 	now := d.now()
 	c, err := d.db.PutDocument(store.Client{
-		ID: id, Name: doc.name, RedirectURIs: doc.redirectURIs, GrantTypes: doc.grantTypes, Scopes: doc.scopes,
+		ID: id, Name: doc.name, RedirectURIs: doc.redirectURIs, GrantTypes: grantTypeNames(doc.refresh), Scopes: doc.scopes,
 		Created: now, Expires: now.Add(store.ClientUnusedTTL), Document: &about,
 	}, now)
 	if errors.Is(err, store.ErrFull) {
@@ -181,7 +182,7 @@ func (d *documents) keep(id store.ClientID, doc clientDocument, about store.Docu
 func (d *documents) failed(err error, id store.ClientID, host string, stored store.Client) (store.Client, error) {
 	f := describeFailure(err, host)
 	d.failures.put(id, f, d.now())
-	d.log.Warn("client document cannot be used", "client", id, "error", err, "copy_will_do", f.away)
+	d.log.Warn("client document cannot be used", "client", id, "error", err, "temporary", f.away)
 	var e *webfetch.Error
 	if errors.As(err, &e) && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && usable(stored) {
 		if err := d.db.MarkDocumentGone(id); err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -199,7 +200,7 @@ func (d *documents) without(f failure, id store.ClientID, stored store.Client) (
 	case f.away && usable(stored):
 		return stored, nil
 	case f.away && builtIn && stored.Document == nil:
-		doc := clientDocument{name: known.name, redirectURIs: known.redirectURIs, grantTypes: grantTypeNames(true), scopes: knownScopes("")}
+		doc := clientDocument{name: known.name, redirectURIs: known.redirectURIs, refresh: true, scopes: knownScopes("")}
 		// Fresh is the zero time: the document is asked for again soon.
 		return d.keep(id, doc, store.Document{})
 	}
@@ -223,11 +224,11 @@ func notAdmitted(host string) *refusal {
 func describeFailure(err error, host string) failure {
 	var e *webfetch.Error
 	if !errors.As(err, &e) {
-		return failure{err: &refusal{title: unfit, message: "What " + host + " says about the app cannot be used: " + err.Error() + ". " + tellMaker}}
+		return failure{err: &refusal{title: unfit, message: "What " + host + " says about the app cannot be used: " + err.Error() + ". " + tellMaker, fault: history.FaultMetadata}}
 	}
 	const retry = " Wait a minute and try again. If it stays like this, the log of this server says more."
 	says := func(title, what, advice string) *refusal {
-		return &refusal{title: title, message: "The app says that " + host + " describes it, but " + what + "." + advice}
+		return &refusal{title: title, message: "The app says that " + host + " describes it, but " + what + "." + advice, fault: history.FaultMetadata}
 	}
 	switch e.Kind {
 	case webfetch.Unreachable:

@@ -69,10 +69,16 @@ func (c *counter) get() int { c.mu.Lock(); defer c.mu.Unlock(); return c.n }
 
 func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	t.Helper()
+	return newFixtureOn(t, storetest.New(t), change...)
+}
+
+// newFixtureOn is newFixture over a store of the caller's.
+func newFixtureOn(t testing.TB, db *store.DB, change ...func(*Config)) *fixture {
+	t.Helper()
 	f := &fixture{TB: t, clock: &fakeClock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, reached: &counter{}}
 	f.pages = &fakePages{}
 	c := Config{
-		Issuer: testIssuer, DB: storetest.New(t), Pages: f.pages, Log: slog.New(slog.DiscardHandler), Now: f.clock.Now,
+		Issuer: testIssuer, DB: db, Pages: f.pages, Log: slog.New(slog.DiscardHandler), Now: f.clock.Now,
 		Docs: "https://docs.example.com/podgate", RefreshTTL: 90 * 24 * time.Hour, ClientDocuments: true, fetch: offline(),
 	}
 	c.Sessions = &fakeSessions{db: c.DB, now: c.Now}
@@ -84,7 +90,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	if f.Server, err = New(c); err != nil {
 		t.Fatal(err)
 	}
-	f.handler = f.mount()
+	f.handler = f.mount(http.HandlerFunc(f.standIn))
 	return f
 }
 
@@ -101,9 +107,9 @@ func (f *fixture) populate(db *store.DB) {
 	f.must(db.CreateTeam(store.Team{ID: "blue", Slug: "blue", Name: "Blue", Created: now}, member("blue", "alice", store.RoleMember), member("blue", "bob", store.RoleMember)))
 }
 
-// mount puts the routes on a router as package main does, with a stand-in for
-// the resource behind Bearer.
-func (f *fixture) mount() http.Handler {
+// mount puts the routes on a router as package main does, with resource behind
+// Bearer.
+func (f *fixture) mount(resource http.Handler) http.Handler {
 	stack := &web.Stack{Log: f.log, Now: f.now}
 	router := httprouter.New()
 	for _, route := range f.Routes() {
@@ -113,16 +119,20 @@ func (f *fixture) mount() http.Handler {
 		}
 		router.Handler(route.Method, route.Path, h)
 	}
-	resource := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f.reached.add()
-		a := authz.FromContext(r.Context())
-		_, _ = fmt.Fprintf(w, "user %s team %s role %s scopes %s\n", a.User, a.Team.ID, a.Role, joinScopes(a.Scopes))
-		if a.Limits != (store.Limits{}) {
-			_, _ = fmt.Fprintf(w, "limits %v\n", authz.LimitWords(a.Limits))
-		}
-	})
-	router.Handler("POST", "/api/mcp", web.CORS("POST", f.Bearer(resource)))
+	for _, method := range []string{"GET", "HEAD", "POST", "DELETE", "OPTIONS"} {
+		router.Handler(method, "/api/mcp", web.CORS("GET, HEAD, POST, DELETE", f.Bearer(resource)))
+	}
 	return router
+}
+
+// standIn is a resource that says who reached it.
+func (f *fixture) standIn(w http.ResponseWriter, r *http.Request) {
+	f.reached.add()
+	a := authz.FromContext(r.Context())
+	_, _ = fmt.Fprintf(w, "user %s team %s role %s scopes %s\n", a.User, a.Team.ID, a.Role, joinScopes(a.Scopes))
+	if a.Limits != (store.Limits{}) {
+		_, _ = fmt.Fprintf(w, "limits %v\n", authz.LimitWords(a.Limits))
+	}
 }
 
 func (f *fixture) must(err error) {

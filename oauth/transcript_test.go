@@ -43,12 +43,14 @@ func TestTranscripts(t *testing.T) {
 	for _, path := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
 			t.Parallel()
-			replay(t, path)
+			replay(t, path, nil)
 		})
 	}
 }
 
-func replay(t *testing.T, path string) {
+// replay replays one transcript; prepare, if there is one, sees the fixture and
+// the scribe first.
+func replay(t *testing.T, path string, prepare func(*fixture, *scribe)) {
 	archive, err := txtar.ParseFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -59,21 +61,29 @@ func replay(t *testing.T, path string) {
 	s := &scribe{names: map[string]string{}, values: map[string]string{}, counts: map[string]int{}}
 	var f *fixture
 	var n *internet
+	begin := func(change ...func(*Config)) {
+		f = newFixture(t, change...)
+		if prepare != nil {
+			prepare(f, s)
+		}
+	}
 	var got string
 	for i, file := range archive.Files {
 		name, arg, _ := strings.Cut(file.Name, " ")
 		if name == "config" {
-			f = newFixture(t, configure(t, string(file.Data)))
+			begin(configure(t, string(file.Data)))
 			continue
 		}
 		if name == "document" {
-			n = newInternet(t)
+			if n == nil {
+				n = newInternet(t)
+				begin(online(n))
+			}
 			n.publish(arg, string(file.Data))
-			f = newFixture(t, online(n))
 			continue
 		}
 		if f == nil {
-			f = newFixture(t)
+			begin()
 		}
 		switch name {
 		case "given":
@@ -127,6 +137,7 @@ func configure(t *testing.T, text string) func(*Config) {
 type scribe struct {
 	names, values map[string]string // value to name and back
 	counts        map[string]int
+	shorten       func(body string) string // of answers; may be nil
 }
 
 func (s *scribe) exchange(f *fixture, text string) string {
@@ -210,6 +221,9 @@ func (s *scribe) describe(a answer, cors bool) string {
 		for _, value := range a.header[name] {
 			fmt.Fprintf(&b, "%s: %s\n", name, value)
 		}
+	}
+	if a.body != "" && s.shorten != nil {
+		a.body = s.shorten(a.body)
 	}
 	if a.body != "" {
 		b.WriteString("\n" + pretty(a.body))
