@@ -87,6 +87,7 @@ func commands() []command {
 	return append(list,
 		command{name: "check", summary: "verify the database", setup: setupCheck,
 			details: "Verifies every record, index entry and reference, also while the server runs."},
+		doctorCommand(),
 		command{name: "version", summary: "print the version", setup: setupVersion},
 		command{name: "help", args: "[COMMAND]", summary: "explain podgate or one command", most: 3, setup: setupHelp},
 	)

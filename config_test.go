@@ -145,43 +145,54 @@ func TestLaterSourcesWin(t *testing.T) {
 	}
 }
 
+// Two settings that leave nobody who may come are a fault.
+func TestKnownAppsNeedDocuments(t *testing.T) {
+	t.Parallel()
+	_, err := loadText(t, "[oauth]\nregistration = \"known\"\nclient_metadata_documents = false")
+	if err == nil || !strings.Contains(err.Error(), `registration = "known" lets in; write true, or registration = "off"`) {
+		t.Error(err)
+	}
+	if _, err := loadText(t, "[oauth]\nregistration = \"known\""); err != nil {
+		t.Error(err)
+	}
+}
+
 // Each fault is reported with what to write instead, all of them at once.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for text, wants := range map[string][]string{
 		"public_ur = 1": {"public_ur (", "did you mean public_url?"},
 		"code_ttl = \"1m\"\n[oauth]\ncod_ttl = \"1m\"\n[pots]\nx = 1": {"did you mean oauth.code_ttl?", "oauth.cod_ttl (", "pots (", "did you mean"},
-		"oauth = 3":                                   {"write [oauth] and its settings below"},
-		"listen = 8080":                               {"8080 is not text in quotes"},
-		"data_dir = [1]":                              {"data_dir", "not text in quotes"},
-		"data_dir = \"\"":                             {"/var/lib/podgate"},
-		"trusted_proxies = [\"10.0.0.1/99\", 7]":      {"trusted_proxies[0]", "trusted_proxies[1]", "10.0.0.0/8"},
-		"trusted_proxies = \"10.0.0.1\"":              {"not a list"},
-		"[oauth]\naccess_token_ttl = 3600":            {"3600 is not text in quotes"},
-		"[oauth]\naccess_token_ttl = \"10 days\"":     {`"10 days" is not a duration`},
-		"[oauth]\naccess_token_ttl = \"-5m\"":         {"out of range"},
-		"[oauth]\ncode_ttl = \"11m\"":                 {`from "10s" to "10m"`},
-		"[oauth]\nregistration = \"closed\"":          {`write "open" or "known" or "off"`},
-		"[oauth]\nclient_metadata_documents = \"no\"": {"no is not true or false"},
-		"[oauth]\nregistration = \"known\"\nclient_metadata_documents = false": {`registration = "known" lets in`, `write true, or registration = "off"`},
-		"[oauth]\nrefresh_token_ttl = \"1s\"":                                  {`from "1m" to "365d"`, `or "0" for none`},
-		"[oauth]\nrefresh_tokens = \"1d\"":                                     {"there is no such setting"},
-		"[oauth]\nredirect_schemes = [\"Cursor:\"]":                            {"oauth.redirect_schemes[0]", "without the colon"},
-		"[oauth]\nredirect_schemes = [\"javascript\"]":                         {"cannot be allowed", `"cursor"`},
-		"[oauth]\nredirect_schemes = [\"https\"]":                              {"leave it out"},
-		"[pods]\nquota_pods = 0":                                               {"at least 1"},
-		"[pods]\nquota_pods = 1.5":                                             {"1.5 is not a whole number"},
-		"[pods]\nquota_pods = 99999999999999999999":                            {"is not TOML"},
-		"[pods]\nquota_memory = \"2GB\"":                                       {`"2GB" is not a size`, "256MiB"},
-		"[pods]\nquota_memory = \"99999999999TiB\"":                            {"is not a size"},
-		"[pods]\nlimits = \"maybe\"":                                           {`"auto" or "require" or "off"`},
-		"[pods]\ndomain = \"127.0.0.1\"":                                       {"not a domain name"},
-		"[pods]\ndomain = \"*.example.com\"":                                   {"not a domain name"},
-		"[pods]\ndefault_region = \"moon\"":                                    {`there is no region "moon"`},
-		"[pods]\nbinds = [\"opt\", \"/\", \"/opt/../x\"]":                      {"pods.binds[0]", "pods.binds[1]", "pods.binds[2]"},
-		"[pods]\nbinds = [\"/proc/1\", \"/data\"]\n":                           {"pods.binds[0]"},
-		"data_dir = \"/data/x\"\n[pods]\nbinds = [\"/data\"]":                  {"everybody's data"},
-		"region = []": {"region (", "leave the setting out"},
+		"oauth = 3":                                           {"write [oauth] and its settings below"},
+		"listen = 8080":                                       {"8080 is not text in quotes"},
+		"data_dir = [1]":                                      {"data_dir", "not text in quotes"},
+		"data_dir = \"\"":                                     {"/var/lib/podgate"},
+		"trusted_proxies = [\"10.0.0.1/99\", 7]":              {"trusted_proxies[0]", "trusted_proxies[1]", "10.0.0.0/8"},
+		"trusted_proxies = \"10.0.0.1\"":                      {"not a list"},
+		"[oauth]\naccess_token_ttl = 3600":                    {"3600 is not text in quotes"},
+		"[oauth]\naccess_token_ttl = \"10 days\"":             {`"10 days" is not a duration`},
+		"[oauth]\naccess_token_ttl = \"-5m\"":                 {"out of range"},
+		"[oauth]\ncode_ttl = \"11m\"":                         {`from "10s" to "10m"`},
+		"[oauth]\nregistration = \"closed\"":                  {`write "open" or "known" or "off"`},
+		"[oauth]\nclient_metadata_documents = \"no\"":         {"no is not true or false"},
+		"[oauth]\nrefresh_token_ttl = \"1s\"":                 {`from "1m" to "365d"`, `or "0" for none`},
+		"[oauth]\nrefresh_tokens = \"1d\"":                    {"there is no such setting"},
+		"[oauth]\nredirect_schemes = [\"Cursor:\"]":           {"oauth.redirect_schemes[0]", "without the colon"},
+		"[oauth]\nredirect_schemes = [\"javascript\"]":        {"cannot be allowed", `"cursor"`},
+		"[oauth]\nredirect_schemes = [\"https\"]":             {"leave it out"},
+		"[pods]\nquota_pods = 0":                              {"at least 1"},
+		"[pods]\nquota_pods = 1.5":                            {"1.5 is not a whole number"},
+		"[pods]\nquota_pods = 99999999999999999999":           {"is not TOML"},
+		"[pods]\nquota_memory = \"2GB\"":                      {`"2GB" is not a size`, "256MiB"},
+		"[pods]\nquota_memory = \"99999999999TiB\"":           {"is not a size"},
+		"[pods]\nlimits = \"maybe\"":                          {`"auto" or "require" or "off"`},
+		"[pods]\ndomain = \"127.0.0.1\"":                      {"not a domain name"},
+		"[pods]\ndomain = \"*.example.com\"":                  {"not a domain name"},
+		"[pods]\ndefault_region = \"moon\"":                   {`there is no region "moon"`},
+		"[pods]\nbinds = [\"opt\", \"/\", \"/opt/../x\"]":     {"pods.binds[0]", "pods.binds[1]", "pods.binds[2]"},
+		"[pods]\nbinds = [\"/proc/1\", \"/data\"]\n":          {"pods.binds[0]"},
+		"data_dir = \"/data/x\"\n[pods]\nbinds = [\"/data\"]": {"everybody's data"},
+		"region = []":                                         {"region (", "leave the setting out"},
 		"[[region]]\nname = \"local\"\nruntime = \"docker\"\n[[region]]\nname = \"local\"\nruntime = \"sandbox\"": {`region[0].runtime`, `region[1].name`, "there twice"},
 		"[[region]]\nname = \"local\"\nruntime = \"sandbox\"\n[[region]]\nname = \"two\"\nruntime = \"sandbox\"":  {`region[1].runtime`, "leave this region out"},
 		"plan = []":                                     {"plan (", "leave the setting out"},

@@ -134,6 +134,8 @@ func runDocumented(t *testing.T, document, line, path string) {
 		if resp, _ := srv.get("localhost", "/.well-known/oauth-protected-resource"); resp.StatusCode != 200 {
 			t.Errorf("%s: %s: %d", document, line, resp.StatusCode)
 		}
+	case strings.HasPrefix(line, "./podgate doctor"):
+		runDocumentedDoctor(t, document, words[2:])
 	case words[0] == "./podgate":
 		config := filepath.Join(t.TempDir(), "podgate.toml")
 		if err := os.WriteFile(config, []byte(strings.Join(exampleConfig(t, words), "\n")), 0o600); err != nil {
@@ -149,6 +151,27 @@ func runDocumented(t *testing.T, document, line, path string) {
 		}
 	default:
 		t.Errorf("%s: nothing here knows how to run %q", document, line)
+	}
+}
+
+// runDocumentedDoctor looks at a server of the test instead of the example.
+func runDocumentedDoctor(t *testing.T, document string, words []string) {
+	t.Helper()
+	srv := startServer(t)
+	args := []string{"doctor", "--local", "--data", srv.DataDir}
+	for i, w := range words {
+		switch {
+		case w == "--config":
+			words[i+1] = srv.config
+			args = append(args, w)
+		case strings.HasPrefix(w, "https://"):
+			args = append(args, srv.Issuer+strings.TrimPrefix(w, "https://pods.example.com"))
+		default:
+			args = append(args, w)
+		}
+	}
+	if code, out, errs := runCommand(args...); code != exitDone {
+		t.Errorf("%s: %v: %d %s%s", document, args, code, out, errs)
 	}
 }
 

@@ -119,7 +119,8 @@ type connectOptions struct {
 	scopes   []string // left ticked; nil: all
 	protocol string   // handshake version; empty: the newest
 	deny     bool
-	limits   webtest.Fields // written into the fields of limits
+	limits   webtest.Fields                            // written into the fields of limits
+	through  func(http.RoundTripper) http.RoundTripper // around the client's transport; may be nil
 }
 
 // connect takes the SDK through discovery, registration, the person's browser
@@ -139,6 +140,9 @@ func tryConnect(t testing.TB, srv *testServer, p *person, o connectOptions) (*co
 	t.Cleanup(transport.CloseIdleConnections)
 	c := &connection{wire: &recorder{next: transport}, options: o}
 	client := &http.Client{Transport: c.wire}
+	if o.through != nil {
+		client.Transport = o.through(c.wire)
+	}
 	handler, err := auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
 		DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
 			ClientName: "End to end", RedirectURIs: []string{callback}, GrantTypes: []string{"authorization_code", "refresh_token"},
@@ -153,7 +157,8 @@ func tryConnect(t testing.TB, srv *testServer, p *person, o connectOptions) (*co
 			}
 			return r, err
 		},
-		Client: client,
+		Client:                client,
+		AcceptUnadvertisedIss: o.through != nil, // clients that read no metadata know of no iss and ignore it
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -32,9 +32,11 @@ var mayImport = map[string][]string{
 	"pods/ingress":       {"pods", "account", "store", "internal/web"},
 	"control":            {"account", "pods", "oauth", "store", "internal/web"},
 	"mcp":                {"pods", "internal/authz", "internal/web", "store"},
+	"doctor":             {},
+	"doctor/echo":        {"internal/ratelimit", "internal/web"},
 	"ui":                 {"account", "oauth", "pods", "store", "internal/authz", "internal/web"},
 	"": {
-		"account", "control", "internal/authz", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
+		"account", "control", "doctor", "doctor/echo", "internal/authz", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
 	},
 	// For tests only: see testOnly.
 	"internal/conformance": {},

@@ -41,7 +41,7 @@ func mcpRoutes(guarded http.Handler) []web.Route {
 func newSite(stack *web.Stack, issuer *url.URL, routes []web.Route, pageError web.ErrorWriter) http.Handler {
 	router := httprouter.New()
 	router.RedirectTrailingSlash, router.RedirectFixedPath = false, false
-	router.NotFound = stack.Handle(notFound, byPath(pageError))
+	router.NotFound = readableBelow(stack.Handle(notFound, byPath(pageError)), "/.well-known/", "/api/mcp/")
 	router.MethodNotAllowed = stack.Handle(methodNotAllowed, byPath(pageError))
 	methods := methodsByPath(routes)
 	for _, route := range routes {
@@ -72,6 +72,20 @@ func methodsByPath(routes []web.Route) map[string][]string {
 
 func notFound(http.ResponseWriter, *http.Request) error {
 	return web.Fault(http.StatusNotFound, "not_found", "There is nothing at this address.", nil)
+}
+
+// readableBelow lets pages of any origin read the answers below the prefixes. A
+// client in a browser that looks for a document there is to see that there is
+// none, and not a failure of the network.
+func readableBelow(next http.Handler, prefixes ...string) http.Handler {
+	open := web.CORS("GET", next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(r.URL.Path, prefix) }) {
+			open.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // methodNotAllowed runs after httprouter has set Allow.

@@ -208,13 +208,19 @@ func withTimeout(d time.Duration, f func(context.Context) error) error {
 
 // localControl answers commands while no server runs.
 func (s *settings) localControl(db *store.DB) http.Handler {
-	_, port, _ := net.SplitHostPort(s.Listen) // checked with the configuration
-	n, _ := strconv.Atoi(port)
 	log := slog.New(slog.DiscardHandler) // whoever gave the command reads the outcome itself
 	return control.NewHandler(control.Config{
 		DB: db, Accounts: account.New(account.Config{DB: db, Log: log, Now: time.Now}),
-		Issuer: s.issuer(n), Log: log, Now: time.Now,
+		Issuer: s.configuredIssuer(), Log: log, Now: time.Now,
 	})
+}
+
+// configuredIssuer is the public URL of a server that does not run, as far as
+// the configuration tells.
+func (s *settings) configuredIssuer() string {
+	_, port, _ := net.SplitHostPort(s.Listen) // checked with the configuration
+	n, _ := strconv.Atoi(port)
+	return s.issuer(n)
 }
 
 // serveHTTP begins to answer requests.

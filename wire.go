@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"podgate/doctor/echo"
 	"podgate/internal/web"
 	"podgate/mcp"
 	"podgate/oauth"
@@ -122,7 +123,11 @@ func (srv *server) handler() (http.Handler, error) {
 		ClientAddr: func(r *http.Request) netip.Addr { return web.ClientAddr(r, trusted) },
 	})
 	srv.onStop(func() error { front.Close(); return nil })
-	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)))
+	examined, err := echo.Routes(echo.Config{Issuer: srv.issuer.String(), Proxies: trusted, Now: time.Now})
+	if err != nil {
+		return nil, err
+	}
+	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), examined)
 	return &frontDoor{
 		publicHost: srv.issuer.Hostname(), podsDomain: srv.settings.Pods.Domain,
 		site:   newSite(stack, srv.issuer, routes, pages.WriteError),

@@ -45,6 +45,7 @@ func NewHandler(c Config) http.Handler {
 		pathMemberAdd:    command(h.addMember),
 		pathMemberRemove: command(h.removeMember),
 		pathCheck:        command(h.check),
+		pathAddress:      command(h.address),
 	} {
 		router.Handler(http.MethodPost, path, stack.Handle(serve, writeError))
 	}

@@ -18,6 +18,7 @@ const (
 	pathMemberAdd    = "/v1/team/member/add"
 	pathMemberRemove = "/v1/team/member/remove"
 	pathCheck        = "/v1/check"
+	pathAddress      = "/v1/address"
 )
 
 // maxBody bounds a request in bytes; the largest holds a password.

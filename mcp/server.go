@@ -128,6 +128,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A client that wants progress gets events; all others one JSON object,
 	// which is cheaper and passes every proxy.
 	if bytes.Contains(body, []byte(`"progressToken"`)) {
+		w.Header().Set("X-Accel-Buffering", "no") // nginx collects a stream unless told
 		e.stream.ServeHTTP(w, r)
 		return
 	}

@@ -18,7 +18,7 @@ const maxDocumentURIs = 32
 type clientDocument struct {
 	name         string
 	redirectURIs []string
-	grantTypes   []string
+	refresh      bool // wants refresh tokens
 	scopes       []store.Scope
 }
 
@@ -42,10 +42,11 @@ func parseDocument(body []byte, id string, schemes []string) (clientDocument, er
 	if err := checkPublicClient(members); err != nil {
 		return clientDocument{}, err
 	}
+	scope := strings.Join(texts(members["scope"]), " ")
 	d := clientDocument{
-		name:       cleanName(strings.Join(texts(members["client_name"]), " "), maxNameStored),
-		grantTypes: ownGrantTypes(texts(members["grant_types"])),
-		scopes:     knownScopes(strings.Join(texts(members["scope"]), " ")),
+		name:    cleanName(strings.Join(texts(members["client_name"]), " "), maxNameStored),
+		refresh: wantsRefresh(texts(members["grant_types"]), scope),
+		scopes:  knownScopes(scope),
 	}
 	if d.name == "" {
 		return clientDocument{}, errors.New("it has no client_name")
@@ -75,15 +76,6 @@ func checkPublicClient(members map[string]json.RawMessage) error {
 		return errors.New("it does not allow none as token_endpoint_auth_method, and clients of this server have no key or secret")
 	}
 	return nil
-}
-
-// ownGrantTypes leaves the grant types that this server can have. Silence means
-// all of them, as it does in a registration.
-func ownGrantTypes(offered []string) []string {
-	if len(offered) == 0 {
-		return grantTypeNames(true)
-	}
-	return slices.DeleteFunc(grantTypeNames(true), func(name string) bool { return !slices.Contains(offered, name) })
 }
 
 // documentRedirects keeps the redirect URIs that a registration could have, up

@@ -165,7 +165,7 @@ func (d *documents) refresh(ctx context.Context, id store.ClientID, host string,
 func (d *documents) keep(id store.ClientID, doc clientDocument, about store.Document) (store.Client, error) {
 	now := d.now()
 	c, err := d.db.PutDocument(store.Client{
-		ID: id, Name: doc.name, RedirectURIs: doc.redirectURIs, GrantTypes: doc.grantTypes, Scopes: doc.scopes,
+		ID: id, Name: doc.name, RedirectURIs: doc.redirectURIs, GrantTypes: grantTypeNames(doc.refresh), Scopes: doc.scopes,
 		Created: now, Expires: now.Add(store.ClientUnusedTTL), Document: &about,
 	}, now)
 	if errors.Is(err, store.ErrFull) {
@@ -199,7 +199,7 @@ func (d *documents) without(f failure, id store.ClientID, stored store.Client) (
 	case f.away && usable(stored):
 		return stored, nil
 	case f.away && builtIn && stored.Document == nil:
-		doc := clientDocument{name: known.name, redirectURIs: known.redirectURIs, grantTypes: grantTypeNames(true), scopes: knownScopes("")}
+		doc := clientDocument{name: known.name, redirectURIs: known.redirectURIs, refresh: true, scopes: knownScopes("")}
 		// Fresh is the zero time: the document is asked for again soon.
 		return d.keep(id, doc, store.Document{})
 	}

@@ -453,7 +453,7 @@ func TestDocumentNegotiation(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d, err := parseDocument([]byte(appDocument(members...)), appURL, nil)
-			if err != nil || len(d.redirectURIs) == 0 || d.redirectURIs[0] != appRedirect || len(d.grantTypes) == 0 {
+			if err != nil || len(d.redirectURIs) == 0 || d.redirectURIs[0] != appRedirect || d.refresh == (name == "odd types") {
 				t.Errorf("%+v, %v", d, err)
 			}
 		})

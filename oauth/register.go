@@ -112,10 +112,15 @@ func parseRegistration(body []byte, schemes []string) (registration, error) {
 	reg.name = cleanName(strings.Join(texts(members["client_name"]), " "), maxNameStored)
 	scope, grants := strings.Join(texts(members["scope"]), " "), texts(members["grant_types"])
 	reg.scopes = knownScopes(scope)
-	// Silence would mean codes alone (RFC 7591 section 2), but clients that are
-	// silent refresh all the same, and people are spared signing in again.
-	reg.refresh = len(grants) == 0 || slices.Contains(grants, grantRefresh) || asksOffline(scope)
+	reg.refresh = wantsRefresh(grants, scope)
 	return reg, nil
+}
+
+// wantsRefresh reports whether client metadata ask for refresh tokens. Silence
+// would mean codes alone (RFC 7591 section 2), but clients that are silent
+// refresh all the same, and people are spared signing in again.
+func wantsRefresh(grants []string, scope string) bool {
+	return len(grants) == 0 || slices.Contains(grants, grantRefresh) || asksOffline(scope)
 }
 
 func uriSize(uris []string) (n int) {

@@ -184,6 +184,24 @@ func TestStepUpWithSeveralTeams(t *testing.T) {
 	}
 }
 
+// The limits of a team's connection are not lost by choosing that team on a
+// form that another team's filled in with the same rights.
+func TestStepUpKeepsLimitsOfTheChosenTeam(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	client := f.register()
+	f.connection(client, "alice", "red", "pods:read", "read_only")
+	f.clock.advance(time.Second)
+	f.connection(client, "alice", "blue", "pods:read")
+	again := f.submit(f.authorize(with(request(client), "scope=pods:read"), "alice"), "alice", "team=red")
+	if again.status != http.StatusOK || !strings.Contains(again.body, "limits: read-only true") {
+		t.Fatalf("not asked again: %d %s", again.status, again.body)
+	}
+	if a := f.submit(again, "alice"); a.status != http.StatusSeeOther {
+		t.Errorf("approved as shown: %d %s", a.status, a.body)
+	}
+}
+
 // A team where the client has nothing gets nothing along.
 func TestStepUpForANewTeam(t *testing.T) {
 	t.Parallel()

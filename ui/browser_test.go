@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,26 +15,11 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"podgate/internal/authz"
+	"podgate/internal/webtest"
 	"podgate/oauth"
 	"podgate/pods"
 	"podgate/store"
 )
-
-// findChromium returns a browser to test with. Without one the test is
-// skipped, unless PODGATE_REQUIRE says that it must run.
-func findChromium(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	if strings.Contains(os.Getenv("PODGATE_REQUIRE"), "browser") {
-		t.Fatal("PODGATE_REQUIRE asks for the browser test, and there is no chromium in PATH")
-	}
-	t.Skip("no chromium in PATH to test the pages with")
-	return ""
-}
 
 // chrome is one tab of a headless Chromium.
 type chrome struct {
@@ -44,42 +28,12 @@ type chrome struct {
 	base string
 }
 
-// startChromium starts a browser that lives until the test ends.
-func startChromium(t *testing.T) context.Context {
-	t.Helper()
-	options := append([]chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(findChromium(t)), chromedp.UserDataDir(t.TempDir()),
-		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.Headless, chromedp.DisableGPU,
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("mute-audio", true),
-	}, rootOptions()...)
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
-		t.Fatalf("start the browser: %v", err)
-	}
-	return ctx
-}
-
 // newTab opens a tab with cookies of its own.
 func newTab(t *testing.T, browser context.Context, base string) *chrome {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
 	return &chrome{t: t, ctx: ctx, base: base}
-}
-
-// rootOptions: Chromium refuses to sandbox itself when root starts it, which
-// is so in containers. It only ever sees our own pages.
-func rootOptions() []chromedp.ExecAllocatorOption {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	return []chromedp.ExecAllocatorOption{chromedp.NoSandbox}
 }
 
 func (c *chrome) do(steps ...chromedp.Action[chromedp.Void]) {
@@ -195,7 +149,7 @@ func (c *chrome) picture(path string) {
 // Origin, Content-Security-Policy and layout are the browser's own.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	browser := startChromium(t)
+	browser := webtest.StartChromium(t)
 	for name, test := range map[string]func(*testing.T, *site, *chrome){
 		"walk": walk, "limits": limitsWalk, "other pages": otherPages, "without script": withoutScript, "keyboard": keyboard,
 	} {

@@ -20,17 +20,6 @@ type consentView struct {
 	Elsewhere bool   // the app is described on another site than the one that receives the code
 }
 
-func viewConsent(c oauth.Consent) consentView {
-	v := consentView{Consent: c, Only: len(c.Teams) == 1, Fields: viewLimits(c.Limits, c.LimitFault), Elsewhere: elsewhere(c)}
-	for _, m := range c.Teams {
-		if m.Team.ID == c.Filled {
-			v.Connected = m.Team.Name
-		}
-	}
-	v.Adds = slices.ContainsFunc(c.Scopes, func(s oauth.ConsentScope) bool { return s.New })
-	return v
-}
-
 // elsewhere reports whether a document is on another site than the redirect
 // URI. A domain and its subdomain count as one; a program on this computer is
 // on no site.
@@ -40,6 +29,17 @@ func elsewhere(c oauth.Consent) bool {
 	}
 	to, _, _ := strings.Cut(c.RedirectHost, ":")
 	return to != c.DocumentHost && !strings.HasSuffix(to, "."+c.DocumentHost) && !strings.HasSuffix(c.DocumentHost, "."+to)
+}
+
+func viewConsent(c oauth.Consent) consentView {
+	v := consentView{Consent: c, Only: len(c.Teams) == 1, Fields: viewLimits(c.Limits, c.LimitFault), Elsewhere: elsewhere(c)}
+	for _, m := range c.Teams {
+		if m.Team.ID == c.Filled {
+			v.Connected = m.Team.Name
+		}
+	}
+	v.Adds = slices.ContainsFunc(c.Scopes, func(s oauth.ConsentScope) bool { return s.New })
+	return v
 }
 
 // Consent implements oauth.Pages. What it shows and in which order is laid
