@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -44,6 +45,8 @@ type testServer struct {
 	SetupURL string // the first start's one-time link; empty once there is an administrator
 	Stdout   *syncBuffer
 	Log      *syncBuffer
+
+	roots *x509.CertPool // who vouches for it over https; nil: nobody
 
 	t      testing.TB
 	config string // its configuration file
@@ -201,7 +204,7 @@ func (s *testServer) command(args ...string) (code int, stdout, stderr string) {
 // runCommand runs the program as a value.
 func runCommand(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(context.Background(), process{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs})
+	code = run(context.Background(), process{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Machine: fakeMachine(nil)})
 	return code, out.String(), errs.String()
 }
 
