@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"os"
@@ -109,6 +110,7 @@ func (s *settings) checkTLS(report func(string, error)) {
 	if c.HTTPListen != "" {
 		report("tls.http_listen", checkListen(c.HTTPListen))
 	}
+	report("tls.email", checkEmail(c.Email))
 	report("tls.ca", checkCA(c.CA))
 	report("tls.pod_certificates_per_hour", atLeast(c.PodCertificatesPerHour, 0, "0"))
 	report("tls.pod_certificates", atLeast(c.PodCertificates, 0, "0"))
@@ -163,6 +165,13 @@ func (s *settings) checkFiles(host string) error {
 func loopbackListen(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	return err == nil && isLoopback(host)
+}
+
+func checkEmail(s string) error {
+	if a, err := mail.ParseAddress(s); s != "" && (err != nil || a.Address != s) {
+		return fmt.Errorf("%q is not an e-mail address; write for example \"ada@example.com\", or leave it out", s)
+	}
+	return nil
 }
 
 func checkCA(s string) error {
