@@ -145,14 +145,14 @@ func (s *settings) checkOwnTLS(report func(string, error)) {
 	case s.TLS.Mode == tlsAuto && !isPublicName(u.Hostname()):
 		report("tls.mode", fmt.Errorf(`"auto" gets certificates for names only, and %s is none; write "files" with a certificate of your own`, u.Hostname()))
 	case s.TLS.Mode == tlsFiles:
-		report("tls.cert_files", s.checkFiles(u.Hostname()))
+		report("tls.cert_files", s.checkFiles())
 	}
 	if !loopbackListen(s.Listen) {
 		report("listen", fmt.Errorf(`%q would answer unencrypted on the network beside https; write "localhost:8080": this is the address for this machine, tls.listen is the one for visitors`, s.Listen))
 	}
 }
 
-func (s *settings) checkFiles(host string) error {
+func (s *settings) checkFiles() error {
 	if len(s.TLS.CertFiles) == 0 {
 		return errors.New(`is empty, and tls.mode is "files"; write the certificate's file, and its key's into tls.key_files`)
 	}
