@@ -85,6 +85,7 @@ func commands() []command {
 	}
 	list = append(list, userCommands()...)
 	list = append(list, teamCommands()...)
+	list = append(list, historyCommands()...)
 	list = append(list, configCommands()...)
 	return append(list,
 		command{name: "check", summary: "verify the database", setup: setupCheck,

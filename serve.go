@@ -19,6 +19,7 @@ import (
 	"podgate/account"
 	"podgate/certs"
 	"podgate/control"
+	"podgate/history"
 	"podgate/pods"
 	"podgate/store"
 )
@@ -74,6 +75,7 @@ type server struct {
 	certs     *certs.Manager // nil: somebody else answers https
 	accounts  *account.Service
 	db        *store.DB
+	history   *history.Recorder
 	regions   []pods.Region
 	pods      *pods.Service
 	failed    chan error // something that must not end has ended
@@ -142,6 +144,8 @@ func (srv *server) openStore(context.Context) error {
 	srv.db = db
 	srv.onStop(db.Close)
 	srv.accounts = account.New(account.Config{DB: db, Log: srv.log, Now: time.Now})
+	srv.history = history.New(history.Config{DB: db, Log: srv.log, Now: time.Now, TrustedProxies: srv.settings.TrustedProxies})
+	srv.background(srv.history.Run)
 	return nil
 }
 
@@ -195,7 +199,7 @@ func (s *settings) issuer(port int) string {
 }
 
 func (srv *server) serveControl(context.Context) error {
-	handler := control.NewHandler(control.Config{DB: srv.db, Accounts: srv.accounts, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now})
+	handler := control.NewHandler(control.Config{DB: srv.db, Accounts: srv.accounts, History: srv.history, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now})
 	s, err := control.Serve(srv.settings.DataDir, handler, srv.log)
 	if err != nil {
 		return err
@@ -215,7 +219,8 @@ func (s *settings) localControl(db *store.DB) http.Handler {
 	log := slog.New(slog.DiscardHandler) // whoever gave the command reads the outcome itself
 	return control.NewHandler(control.Config{
 		DB: db, Accounts: account.New(account.Config{DB: db, Log: log, Now: time.Now}),
-		Issuer: s.configuredIssuer(), Log: log, Now: time.Now,
+		History: history.New(history.Config{DB: db, Log: log, Now: time.Now}),
+		Issuer:  s.configuredIssuer(), Log: log, Now: time.Now,
 	})
 }
 
