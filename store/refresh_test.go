@@ -282,6 +282,17 @@ func TestLateReplayOfAnAnswerThatArrived(t *testing.T) {
 	}
 }
 
+// Who gives an access token up has received it.
+func TestRevokingAnAnswerIsASign(t *testing.T) {
+	t.Parallel()
+	f := newFamily(t)
+	f.mustRotate("0", "1", t0)
+	wantErr(t, f.db.RevokeToken(f.accessOf("1"), f.w.Client.ID), nil)
+	_, err := f.rotate("0", "x", t0.Add(store.RefreshGrace))
+	wantErr(t, err, store.ErrSpent)
+	f.wantDead("after the theft", t0)
+}
+
 // The use of an access token from before the last refresh says nothing about
 // the answer of that refresh.
 func TestUseOfAnOlderTokenIsNoSign(t *testing.T) {
@@ -497,36 +508,6 @@ func TestEndedConnectionsDoNotRefresh(t *testing.T) {
 				wantErr(t, err, store.ErrNotFound)
 			}
 		})
-	}
-}
-
-// A client that names the scopes it was granted once still refreshes after its
-// person took one away, and gets the rest.
-func TestRotationBearsTakenScopes(t *testing.T) {
-	t.Parallel()
-	f := newFamily(t)
-	_, err := f.db.LimitGrant(f.grant.ID, f.w.User.ID, []store.Scope{read}, store.Limits{}, t0)
-	wantErr(t, err, nil)
-	for name, c := range map[string]struct {
-		scopes []store.Scope
-		want   error
-	}{
-		"nothing left":   {[]store.Scope{write}, store.ErrMismatch},
-		"never granted":  {[]store.Scope{read, write, exec}, store.ErrMismatch},
-		"as it was once": {[]store.Scope{read, write}, nil},
-	} {
-		r := f.rotation("0", "1", t0)
-		r.Scopes = c.scopes
-		out, err := f.db.RotateRefresh(r, t0)
-		t.Log(name)
-		wantErr(t, err, c.want)
-		if err != nil {
-			continue
-		}
-		a, err := f.db.Access(out.Access.Hash, t0)
-		if err != nil || !slices.Equal(a.Scopes(), []store.Scope{read}) {
-			t.Errorf("%+v, %v", a, err)
-		}
 	}
 }
 
