@@ -388,9 +388,9 @@ func TestRunWritesOnceASecond(t *testing.T) {
 		done := make(chan struct{})
 		go func() { r.Run(ctx); close(done) }()
 		before := commits(t, db)
-		for i := range 1000 { // 5 seconds
+		for i := range 500 { // 5 seconds
 			r.Step(history.Note{Kind: history.StepDiscovery, Detail: fmt.Sprint(i % 10), From: r.Visitor(request("203.0.113.9", fmt.Sprint(i%50)))})
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
 		}
 		synctest.Wait()
 		if n := commits(t, db) - before; n < 4 || n > 6 {

@@ -241,7 +241,7 @@ func TestFloodIsWrittenInShortCommits(t *testing.T) {
 		db.NoteStep(n)
 	}
 	wantErr(t, db.FlushHistory(), nil)
-	if n := db.Transaction() - before; n < 2000/256 {
+	if n := db.Transaction() - before; n < 2000/128 {
 		t.Errorf("written in %d commits", n)
 	}
 	if list := attempts(t, db, store.AttemptQuery{Limit: 2000}); len(list) != 1000 || list[0].ID != "stranger-1999" {

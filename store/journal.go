@@ -98,7 +98,7 @@ func (j *journal) take() (steps []StepNote, entries []AuditEntry) {
 
 // journalStep is how many notes one writing transaction takes: in a flood there
 // are thousands, and a token request behind them should not wait for all.
-const journalStep = 256
+const journalStep = 128
 
 // FlushHistory writes what was noted: in one transaction mostly, in several
 // short ones after a flood, and in none when there is nothing. It is called
