@@ -8,37 +8,54 @@ import (
 	"podgate/store"
 )
 
-// callEvery is how often a connection's calls are worth a step.
-const callEvery = time.Hour
+const (
+	// callEvery is how often a connection's calls are worth a step.
+	callEvery = time.Hour
+	// lookEvery is how often a connection's calls are held against what its
+	// visitor did without a token.
+	lookEvery = 10 * time.Second
+)
 
-// calls remembers when a connection's calls were last recorded, so that all
-// but one an hour cost one look into a map. The zero value is ready.
+// calls remembers when a connection's calls were last recorded and looked at,
+// so that all but a few cost one look into a map. The zero value is ready.
 type calls struct {
 	mu   sync.RWMutex
-	last map[store.GrantID]time.Time
+	last map[store.GrantID]lastCall
 }
+
+type lastCall struct{ recorded, looked time.Time }
 
 // maxCalls bounds the memory; past it every connection is recorded once more.
 const maxCalls = 10_000
 
-// due reports whether a call at now is to be recorded.
-func (c *calls) due(id store.GrantID, now time.Time) bool {
+func (l lastCall) due(now time.Time) (record, look bool) {
+	return now.Sub(l.recorded) >= callEvery, now.Sub(l.looked) >= lookEvery
+}
+
+// due reports whether a call at now is to be recorded and looked at, which it
+// then counts as.
+func (c *calls) due(id store.GrantID, now time.Time) (record, look bool) {
 	c.mu.RLock()
-	last, ok := c.last[id]
+	record, look = c.last[id].due(now)
 	c.mu.RUnlock()
-	if ok && now.Sub(last) < callEvery {
-		return false
+	if !record && !look {
+		return false, false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if last, ok := c.last[id]; ok && now.Sub(last) < callEvery {
-		return false
+	last := c.last[id]
+	record, look = last.due(now)
+	if record {
+		last.recorded = now
+	}
+	if look {
+		last.looked = now
 	}
 	if c.last == nil || len(c.last) >= maxCalls {
-		c.last = map[store.GrantID]time.Time{}
+		c.last = map[store.GrantID]lastCall{}
 	}
-	c.last[id] = now
-	return true
+	c.last[id] = last
+	return record, look
 }
 
 // Called records that a connection's token was accepted, the first time and
@@ -48,13 +65,13 @@ func (r *Recorder) Called(g *store.Grant, req *http.Request) {
 		return
 	}
 	now := r.now()
-	if r.threads.anyChallenged(now) {
+	record, look := r.calls.due(g.ID, now)
+	if look && r.threads.anyChallenged(now) {
 		r.cameBack(r.Visitor(req), now)
 	}
-	if !r.calls.due(g.ID, now) {
-		return
+	if record {
+		r.Step(OfGrant(*g, Note{Kind: StepCall, From: r.Visitor(req)}))
 	}
-	r.Step(OfGrant(*g, Note{Kind: StepCall, From: r.Visitor(req)}))
 }
 
 // cameBack closes the story of a visitor that called without a token and read

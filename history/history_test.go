@@ -280,6 +280,21 @@ func TestCameBackWithAToken(t *testing.T) {
 	}
 }
 
+// What a visitor did without a token is looked for now and then: that stands on
+// the path of every call.
+func TestCallsAreLookedAtNowAndThen(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	v, g := request("203.0.113.9", "codex"), store.Grant{ID: "g", User: "ada", Client: "c", Attempt: "story"}
+	b.Called(&g, v)
+	b.take(history.Note{Kind: history.StepChallenge, From: b.Visitor(v)})
+	b.Called(&g, v)
+	b.wantTold("client=c user=ada: call", "client= user=: challenge")
+	b.wait(10 * time.Second)
+	b.Called(&g, v)
+	b.wantTold("client= user=: challenge challenge", "client=c user=ada: call")
+}
+
 // Calls are told once an hour and counted.
 func TestCallsAreCounted(t *testing.T) {
 	t.Parallel()
