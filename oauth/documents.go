@@ -165,6 +165,7 @@ func (d *documents) refresh(ctx context.Context, id store.ClientID, host string,
 // keep stores what a document says. The token endpoint finds the client there.
 func (d *documents) keep(id store.ClientID, doc clientDocument, about store.Document) (store.Client, error) {
 	now := d.now()
+	_, about.Known = knownDocumentAt(id)
 	c, err := d.db.PutDocument(store.Client{
 		ID: id, Name: doc.name, RedirectURIs: doc.redirectURIs, GrantTypes: grantTypeNames(doc.refresh), Scopes: doc.scopes,
 		Created: now, Expires: now.Add(store.ClientUnusedTTL), Document: &about,

@@ -426,6 +426,9 @@ func TestKnownDocuments(t *testing.T) {
 				t.Errorf("%s to %s: %d %s", k.url, uri, a.status, a.body)
 			}
 		}
+		if c, err := f.db.Client(store.ClientID(k.url)); err != nil || !c.Document.Known {
+			t.Errorf("%s is kept as %+v, %v", k.url, c, err)
+		}
 	}
 	if _, ok := knownDocumentAt("https://claude.ai/oauth/other"); ok {
 		t.Error("another address on a known host is known")

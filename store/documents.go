@@ -15,6 +15,7 @@ type Document struct {
 	Fetched time.Time `json:"fetched,omitzero"` // zero: the copy came with the program
 	Fresh   time.Time `json:"fresh"`            // until then the copy is used without asking
 	Gone    bool      `json:"gone,omitempty"`   // its host says that there is none any more: no new authorizations
+	Known   bool      `json:"known,omitempty"`  // the program knows it, so there is always room for it
 }
 
 // MaxDocuments bounds the clients that are documents. Whoever can sign in can
@@ -33,13 +34,14 @@ func documentKey(c *Client) []byte {
 // PutDocument inserts the client of a document or replaces the copy of it. Its
 // creation time and deadline stay as they were when those are later than c's.
 // Beyond MaxDocuments the one whose deadline is next gives way, if no
-// connection needs it; ErrFull when connections need all of them.
+// connection needs it. When connections need all of them there is room for
+// Known ones only; ErrFull for others.
 func (db *DB) PutDocument(c Client, now time.Time) (stored Client, err error) {
 	err = db.update(func(tx *bolt.Tx) error {
 		stored = c
 		old, err := clients.get(tx, []byte(c.ID))
 		if errors.Is(err, ErrNotFound) {
-			if err := makeRoomForDocument(tx, now); err != nil {
+			if err := makeRoomForDocument(tx, now); err != nil && !(c.Document.Known && errors.Is(err, ErrFull)) {
 				return err
 			}
 			return clients.insert(tx, &c)
@@ -86,7 +88,7 @@ func (db *DB) MarkDocumentGone(id ClientID) error {
 			return ErrNotFound
 		}
 		gone := *c
-		gone.Document = &Document{Fetched: c.Document.Fetched, Fresh: c.Document.Fresh, Gone: true}
+		gone.Document = &Document{Fetched: c.Document.Fetched, Fresh: c.Document.Fresh, Gone: true, Known: c.Document.Known}
 		return clients.replace(tx, c, &gone)
 	})
 }
