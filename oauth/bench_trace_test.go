@@ -9,8 +9,8 @@ import (
 )
 
 // BenchmarkTimeline measures what the timeline adds to the check of an access
-// token: without it, with it, and while strangers call without a token, when
-// each call looks whether its visitor is one of them.
+// token: without it, with it, and while strangers call without a token, when now
+// and then a call looks whether its visitor is one of them.
 func BenchmarkTimeline(b *testing.B) {
 	for _, c := range []struct {
 		name             string
