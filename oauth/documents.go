@@ -178,13 +178,18 @@ func (d *documents) keep(id store.ClientID, doc clientDocument, about store.Docu
 	return c, nil
 }
 
-// failed remembers why there is no document and does without it.
+// failed remembers why there is no document and does without it. That this
+// server was busy is not remembered: it says nothing of the document, and whoever
+// keeps the fetches busy should not keep an app away for longer.
 func (d *documents) failed(err error, id store.ClientID, host string, stored store.Client) (store.Client, error) {
 	f := describeFailure(err, host)
-	d.failures.put(id, f, d.now())
-	d.log.Warn("client document cannot be used", "client", id, "error", err, "temporary", f.away)
 	var e *webfetch.Error
-	if errors.As(err, &e) && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && usable(stored) {
+	asked := errors.As(err, &e)
+	if !asked || e.Kind != webfetch.Busy {
+		d.failures.put(id, f, d.now())
+	}
+	d.log.Warn("client document cannot be used", "client", id, "error", err, "temporary", f.away)
+	if asked && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && usable(stored) {
 		if err := d.db.MarkDocumentGone(id); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return store.Client{}, fmt.Errorf("mark client document as gone: %w", err)
 		}

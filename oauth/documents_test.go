@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"podgate/internal/webfetch"
 	"podgate/store"
 )
 
@@ -275,6 +276,21 @@ func TestDocumentFailuresAreRemembered(t *testing.T) {
 	f.clock.advance(failureTTL)
 	if a := f.authorize(asApp(), "alice"); a.status != http.StatusOK {
 		t.Errorf("after it: %d %s", a.status, a.body)
+	}
+}
+
+// What is remembered as a failure is one of the document.
+func TestBusyIsNoFailureOfTheDocument(t *testing.T) {
+	t.Parallel()
+	f, _ := onlineFixture(t)
+	for kind, want := range map[webfetch.Kind]bool{webfetch.Busy: false, webfetch.Unreachable: true, webfetch.NotJSON: true} {
+		id := store.ClientID(fmt.Sprintf("https://app.example.com/%d", kind))
+		if _, err := f.documents.failed(&webfetch.Error{Kind: kind}, id, "app.example.com", store.Client{}); err == nil {
+			t.Errorf("kind %d: no error", kind)
+		}
+		if _, got := f.documents.failures.get(id, f.now()); got != want {
+			t.Errorf("kind %d is remembered: %v", kind, got)
+		}
 	}
 }
 

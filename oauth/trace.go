@@ -329,9 +329,13 @@ func describeRegistration(reg registration) string {
 	return text
 }
 
-// placeOf is the host of a redirect URI, with its port.
+// placeOf is the host of a redirect URI that was kept, with its port, or the
+// private-use scheme in its place. A query can hold secrets, so none is shown.
 func placeOf(uri string) string {
-	_, rest, _ := strings.Cut(uri, "://")
-	host, _, _ := strings.Cut(rest, "/")
+	scheme, rest, _ := strings.Cut(uri, ":")
+	if scheme = strings.ToLower(scheme); scheme != "https" && scheme != "http" {
+		return scheme + ":"
+	}
+	host, _ := splitAuthority(strings.TrimPrefix(rest, "//"))
 	return host
 }

@@ -230,6 +230,25 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
+// Whoever wants to write during a flood waits for a part of it at most.
+func TestFloodIsWrittenInShortCommits(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	before := db.Transaction()
+	for i := range 2000 {
+		n := step(fmt.Sprint("stranger-", i), "discovery", i)
+		n.Visitor = fmt.Sprint(i)
+		db.NoteStep(n)
+	}
+	wantErr(t, db.FlushHistory(), nil)
+	if n := db.Transaction() - before; n < 2000/256 {
+		t.Errorf("written in %d commits", n)
+	}
+	if list := attempts(t, db, store.AttemptQuery{Limit: 2000}); len(list) != 1000 || list[0].ID != "stranger-1999" {
+		t.Errorf("%d attempts are left", len(list))
+	}
+}
+
 func TestPreludeIsAdoptedWhole(t *testing.T) {
 	t.Parallel()
 	for _, flushed := range []bool{false, true} {

@@ -96,21 +96,31 @@ func (j *journal) take() (steps []StepNote, entries []AuditEntry) {
 	return steps, entries
 }
 
-// FlushHistory writes what was noted, in one transaction, and none when there
-// is nothing. It is called about once a second, by Close, and by whatever reads
-// the timeline or the audit list. A crash loses at most that second.
+// journalStep is how many notes one writing transaction takes: in a flood there
+// are thousands, and a token request behind them should not wait for all.
+const journalStep = 256
+
+// FlushHistory writes what was noted: in one transaction mostly, in several
+// short ones after a flood, and in none when there is nothing. It is called
+// about once a second, by Close, and by whatever reads the timeline or the audit
+// list. A crash loses at most that second.
 func (db *DB) FlushHistory() error {
 	db.journal.flushMu.Lock()
 	defer db.journal.flushMu.Unlock()
 	steps, entries := db.journal.take()
-	if len(steps)+len(entries) == 0 {
-		return nil
+	for len(steps)+len(entries) > 0 {
+		s, e := min(journalStep, len(steps)), min(journalStep, len(entries))
+		// Straight to bbolt: history changes nobody's rights, so the access cache
+		// may stay.
+		err := db.bolt.Update(func(tx *bolt.Tx) error {
+			return errors.Join(writeSteps(tx, steps[:s]), writeAudit(tx, entries[:e], db.journal.bounds))
+		})
+		if err != nil {
+			return err
+		}
+		steps, entries = steps[s:], entries[e:]
 	}
-	// Straight to bbolt: history changes nobody's rights, so the access cache
-	// may stay.
-	return db.bolt.Update(func(tx *bolt.Tx) error {
-		return errors.Join(writeSteps(tx, steps), writeAudit(tx, entries, db.journal.bounds))
-	})
+	return nil
 }
 
 // newestFirst walks an index whose keys end in a time, backwards from before
