@@ -14,3 +14,10 @@ func (db *DB) Commits() uint64 { return db.generation.Load() }
 func (db *DB) SetAuditBounds(known, strangers uint64) {
 	db.journal.bounds = auditBounds{known, strangers}
 }
+
+// Lost returns how much was noted and is neither waiting nor written.
+func (db *DB) Lost() int {
+	db.journal.mu.Lock()
+	defer db.journal.mu.Unlock()
+	return db.journal.lost
+}

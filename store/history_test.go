@@ -204,6 +204,30 @@ func TestAttemptsOfOneClientAreBounded(t *testing.T) {
 	}
 }
 
+// A hostile page that has a browser open one request after the other pushes out
+// no story of a connection.
+func TestConnectionsOutliveFruitlessAttempts(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	n := step("real", "code", 0)
+	n.Client, n.User, n.Grant = "doc", "ada", "g"
+	db.NoteStep(n)
+	for i := range 700 {
+		n := step(fmt.Sprint("forged ", i), "authorize", i+1)
+		n.Client, n.User = "doc", "ada"
+		if i >= 50 {
+			n.Client = store.ClientID(fmt.Sprint("other ", i/10))
+		}
+		db.NoteStep(n)
+		if i%100 == 0 {
+			wantErr(t, db.FlushHistory(), nil)
+		}
+	}
+	if all := attempts(t, db, store.AttemptQuery{User: "ada"}); len(all) != 200 || all[199].ID != "real" {
+		t.Errorf("%d attempts are left, the oldest is %+v", len(all), all[len(all)-1])
+	}
+}
+
 // What waits to be written is bounded, and what was lost is told. Strangers
 // leave half of the room to others.
 func TestQueueIsBounded(t *testing.T) {
@@ -227,6 +251,19 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 	if lost := page.Entries[0]; lost.Action != store.AuditLost || lost.Count != 2*(10_000-2048) || !lost.At.Equal(after(9_999)) {
 		t.Errorf("what was lost: %+v", lost)
+	}
+}
+
+// What cannot be written is counted, and does not stand in the way of what
+// comes after it.
+func TestWhatCannotBeWrittenIsCounted(t *testing.T) {
+	t.Parallel()
+	db := storetest.Open(t, filepath.Join(t.TempDir(), "podgate.db"))
+	wantErr(t, db.Close(), nil)
+	db.NoteStep(step("a", "call", 1))
+	db.NoteAudit(store.AuditEntry{Action: "x", Outcome: store.AuditOK, At: t0})
+	if err := db.FlushHistory(); err == nil || db.Lost() != 2 {
+		t.Errorf("%v, %d lost", err, db.Lost())
 	}
 }
 

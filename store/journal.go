@@ -108,9 +108,26 @@ func (db *DB) FlushHistory() error {
 	}
 	// Straight to bbolt: history changes nobody's rights, so the access cache
 	// may stay.
-	return db.bolt.Update(func(tx *bolt.Tx) error {
+	err := db.bolt.Update(func(tx *bolt.Tx) error {
 		return errors.Join(writeSteps(tx, steps), writeAudit(tx, entries, db.journal.bounds))
 	})
+	if err != nil {
+		db.journal.loseAll(steps, entries)
+	}
+	return err
+}
+
+// loseAll counts what could not be written. It is not tried again: what cannot
+// be written now would keep everything after it from being written.
+func (j *journal) loseAll(steps []StepNote, entries []AuditEntry) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, n := range steps {
+		j.lose(n.Step.Last)
+	}
+	for _, e := range entries {
+		j.lose(e.Last)
+	}
 }
 
 // newestFirst walks an index whose keys end in a time, backwards from before
