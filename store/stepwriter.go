@@ -199,4 +199,3 @@ func keepClasses(tx *bolt.Tx) error {
 	}
 	return nil
 }
-
