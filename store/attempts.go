@@ -348,20 +348,20 @@ func (db *DB) Attempt(id AttemptID, now time.Time) (a Attempt, err error) {
 }
 
 // AttemptOfCode returns the attempt in which a code was given out to that
-// client; "" for an unknown code and for another client's.
-func (db *DB) AttemptOfCode(hash Hash, client ClientID) (id AttemptID, err error) {
+// client, and to whom; "" for an unknown code and for another client's.
+func (db *DB) AttemptOfCode(hash Hash, client ClientID) (id AttemptID, user UserID, err error) {
 	err = db.view(func(tx *bolt.Tx) error {
-		id = ""
+		id, user = "", ""
 		c, err := codes.get(tx, hash[:])
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
 		if err == nil && c.Client == client {
-			id = c.Attempt
+			id, user = c.Attempt, c.User
 		}
 		return err
 	})
-	return id, err
+	return id, user, err
 }
 
 // AttemptOfToken returns the attempt whose newest access token has that hash,

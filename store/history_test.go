@@ -325,8 +325,9 @@ func TestConnectionKnowsItsAttempt(t *testing.T) {
 		t.Fatalf("%+v, %v", spent, err)
 	}
 	for client, want := range map[store.ClientID]store.AttemptID{w.Client.ID: "story", "another": ""} {
-		if id, err := db.AttemptOfCode(code, client); id != want || err != nil {
-			t.Errorf("the attempt of the code for %q is %q, %v", client, id, err)
+		id, user, err := db.AttemptOfCode(code, client)
+		if id != want || (user == w.User.ID) != (want != "") || err != nil {
+			t.Errorf("the attempt of the code for %q is %q of %q, %v", client, id, user, err)
 		}
 	}
 	g, err := db.RedeemCode(store.Redemption{Code: code, Client: w.Client.ID, RedirectURI: req.RedirectURI, Grant: "g", Access: store.HashSecret("t"), Expires: after(90)}, t0)
