@@ -52,6 +52,7 @@ func TestDiagnose(t *testing.T) {
 		{"register!client_metadata", late, history.Refused, "JSON object"},
 		{"register!rate_limited", late, history.Refused, "trusted_proxies"},
 		{"metadata!client_metadata", late, history.Refused, "cannot reach the internet"},
+		{"authorize!registration_off", late, history.Refused, "lets in"},
 		{"metadata", late, history.Stuck, "gone on to the sign-in"},
 		{"authorize!missing_parameters", late, history.Refused, "without everything"},
 		{"authorize!unknown_client", late, history.Refused, "uses a client id that this server no longer knows. Remove the connector in the assistant and add it again."},

@@ -51,6 +51,9 @@ func (c diagnosed) refusedAuthorization() Diagnosis {
 	case FaultRedirect:
 		return Diagnosis{Refused, "It wants the answer sent to an address that it has not registered.", again,
 			"Usually its address or port has changed since it registered. If you did not start this, somebody tried to get at your access."}
+	case FaultRegistrationOff:
+		return Diagnosis{Refused, "It is described by a document that is not among those which this server lets in.",
+			"An administrator can let it in: oauth.registration = \"open\".", ""}
 	case FaultPKCE:
 		return Diagnosis{Refused, "It asked without PKCE (S256), which protects the answer on its way.", "The client has to use it; a newer version may.", ""}
 	case FaultResource:
