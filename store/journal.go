@@ -11,11 +11,14 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// The bounds of what waits to be written. Strangers may fill half of it, so
-// that their flood leaves room for what people and their clients do.
+// The bounds of what waits to be written. Strangers may fill a small part, so
+// that their flood leaves room for what people and their clients do, and holds
+// other writers up for some ten milliseconds a second at most.
 const (
-	maxQueuedSteps   = 4096
-	maxQueuedEntries = 4096
+	maxQueuedSteps      = 2048
+	maxQueuedEntries    = 4096
+	maxStrangersSteps   = 256
+	maxStrangersEntries = 256
 )
 
 // journal is what happened and is not on disk yet: steps of the timeline and
@@ -25,8 +28,11 @@ type journal struct {
 	mu      sync.Mutex
 	steps   []StepNote
 	entries []AuditEntry
-	lost    int       // for want of room
-	lostAt  time.Time // when the last of them happened
+	// How much of both strangers have filled.
+	strangersSteps, strangersEntries int
+
+	lost   int       // for want of room
+	lostAt time.Time // when the last of them happened
 
 	bounds  auditBounds
 	flushMu sync.Mutex // one flush at a time, so that order is kept
@@ -45,9 +51,13 @@ func (db *DB) NoteStep(n StepNote) {
 			return
 		}
 	}
-	if room := maxQueuedSteps - len(j.steps); room <= 0 || room <= maxQueuedSteps/2 && n.User == "" {
+	stranger := n.User == "" && n.Grant == ""
+	if len(j.steps) >= maxQueuedSteps || stranger && j.strangersSteps >= maxStrangersSteps {
 		j.lose(n.Step.At)
 		return
+	}
+	if stranger {
+		j.strangersSteps++
 	}
 	j.steps = append(j.steps, n)
 }
@@ -73,9 +83,12 @@ func (db *DB) NoteAudit(e AuditEntry) {
 		had.Last = latest(had.Last, e.Last)
 		return
 	}
-	if room := maxQueuedEntries - len(j.entries); room <= 0 || room <= maxQueuedEntries/2 && e.class() == auditStranger {
+	if len(j.entries) >= maxQueuedEntries || e.Stranger && j.strangersEntries >= maxStrangersEntries {
 		j.lose(e.At)
 		return
+	}
+	if e.Stranger {
+		j.strangersEntries++
 	}
 	j.entries = append(j.entries, e)
 }
@@ -92,7 +105,7 @@ func (j *journal) take() (steps []StepNote, entries []AuditEntry) {
 	if j.lost > 0 {
 		entries = append(entries, AuditEntry{Action: AuditLost, Outcome: AuditOK, At: j.lostAt, Last: j.lostAt, Count: j.lost})
 	}
-	j.steps, j.entries, j.lost, j.lostAt = nil, nil, 0, time.Time{}
+	j.steps, j.entries, j.strangersSteps, j.strangersEntries, j.lost, j.lostAt = nil, nil, 0, 0, 0, time.Time{}
 	return steps, entries
 }
 
