@@ -144,9 +144,13 @@ const (
 	AuditTool          store.AuditAction = "tool"
 	AuditReusedCode    store.AuditAction = "code_used_twice"
 	AuditReusedRefresh store.AuditAction = "refresh_token_used_twice"
-	CommandLine                          = "command line" // the actor's name
-	maxAuditText                         = 200
 )
+
+// CommandLine is the name of the actor who gave a command.
+const CommandLine = "command line"
+
+// maxAuditText bounds each text of an entry, in bytes.
+const maxAuditText = 200
 
 // Audit records an entry. Its time is now; from is where it came from, the zero
 // Visitor for a command line. An empty Outcome is success.
