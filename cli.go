@@ -17,6 +17,8 @@ type process struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
+	// Machine answers what «config check» wants to know; nil: this machine does.
+	Machine *machine
 }
 
 // The exit codes.
@@ -83,6 +85,7 @@ func commands() []command {
 	}
 	list = append(list, userCommands()...)
 	list = append(list, teamCommands()...)
+	list = append(list, historyCommands()...)
 	list = append(list, configCommands()...)
 	return append(list,
 		command{name: "check", summary: "verify the database", setup: setupCheck,

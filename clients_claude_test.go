@@ -15,22 +15,23 @@ import (
 // Claude Code signs in with a command that wants a terminal. To call a tool it
 // needs a model: a scripted one, on loopback.
 func TestClientClaudeCode(t *testing.T) {
-	d := newDesk(t)
-	terminal, err := exec.LookPath("script")
-	if err != nil {
-		t.Fatalf("a terminal is needed, which script(1) makes: %v", err)
-	}
-	claude := d.at("@anthropic-ai", "claude-code-linux-x64", "claude")
-	d.run(nil, claude, "mcp", "add", "--transport", "http", "podgate", d.url)
-	d.shows(d.run(nil, terminal, "-qec", claude+" mcp login podgate", "/dev/null"), "/oauth/authorize?", "Authenticated")
-	d.connected("Claude Code")
-	d.shows(d.run(nil, claude, "mcp", "list"), "Connected")
+	bothWays(t, func(t *testing.T, d *desk, login func([]string, ...string) string) {
+		terminal, err := exec.LookPath("script")
+		if err != nil {
+			t.Fatalf("a terminal is needed, which script(1) makes: %v", err)
+		}
+		claude := d.at("@anthropic-ai", "claude-code-linux-x64", "claude")
+		d.run(nil, claude, "mcp", "add", "--transport", "http", "podgate", d.url)
+		d.shows(login(nil, terminal, "-qec", claude+" mcp login podgate", "/dev/null"), "Authenticated")
+		d.connected("Claude Code")
+		d.shows(d.run(nil, claude, "mcp", "list"), "Connected")
 
-	model := &scriptedModel{t: t, tool: "mcp__podgate__list_pods"}
-	srv := httptest.NewServer(model)
-	defer srv.Close()
-	account := []string{"ANTHROPIC_BASE_URL=" + srv.URL, "ANTHROPIC_API_KEY=none", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1"}
-	d.shows(d.run(account, claude, "-p", "Which pods are there?", "--allowedTools", model.tool), `The tool said: "{\"team\":{\"slug\":\"home\"`)
+		model := &scriptedModel{t: t, tool: "mcp__podgate__list_pods"}
+		srv := httptest.NewServer(model)
+		defer srv.Close()
+		account := []string{"ANTHROPIC_BASE_URL=" + srv.URL, "ANTHROPIC_API_KEY=none", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1"}
+		d.shows(d.run(account, claude, "-p", "Which pods are there?", "--allowedTools", model.tool), `The tool said: "{\"team\":{\"slug\":\"home\"`)
+	})
 }
 
 // scriptedModel answers POST /v1/messages with a call of one tool, and then

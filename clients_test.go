@@ -28,7 +28,7 @@ import (
 // of ours that one of them cannot bear fails here under its name.
 const (
 	clientsEnv = "PODGATE_CLIENTS"
-	clientTime = 90 * time.Second // for one run of a client; they take about a second
+	clientTime = 3 * time.Minute // for one run of a client; they take about a second
 )
 
 // desk is the computer of a person who has one client installed.
@@ -42,8 +42,8 @@ type desk struct {
 }
 
 // newDesk skips where the clients are not installed, or fails when that is
-// required.
-func newDesk(t *testing.T) *desk {
+// required. config is the server's configuration.
+func newDesk(t *testing.T, config ...string) *desk {
 	t.Helper()
 	t.Parallel()
 	dir := os.Getenv(clientsEnv)
@@ -55,7 +55,7 @@ func newDesk(t *testing.T) *desk {
 		}
 		t.Skip(reason)
 	}
-	srv := startServer(t)
+	srv := startServer(t, config...)
 	owner := setUp(t, srv)
 	owner.Stop = nil // the client listens at its callback
 	return &desk{T: t, srv: srv, owner: owner, home: t.TempDir(), modules: modules, url: srv.Issuer + "/api/mcp"}
@@ -246,29 +246,47 @@ func TestClientMCPorter(t *testing.T) {
 	d.connected("mcporter")
 }
 
+// Some clients are known by a document on the web, of which podgate has a copy,
+// and register only where a server takes none. Both ways are tried.
+func bothWays(t *testing.T, try func(t *testing.T, d *desk, login func(environment []string, argv ...string) string)) {
+	for way, config := range map[string]string{"document": "", "registration": "[oauth]\nclient_metadata_documents = false"} {
+		t.Run(way, func(t *testing.T) {
+			d := newDesk(t, config)
+			try(t, d, func(environment []string, argv ...string) string {
+				printed := d.run(environment, argv...)
+				if got := strings.Contains(printed, "client_id=https%3A%2F%2F"); got != (way == "document") {
+					t.Errorf("the client came with its document: %v\n%s", got, printed)
+				}
+				return printed
+			})
+		})
+	}
+}
+
 // Codex signs in with a command of its own; its app server, which editors
 // speak to, calls tools without a model.
 func TestClientCodex(t *testing.T) {
-	d := newDesk(t)
-	d.write(".codex/config.toml", fmt.Sprintf("mcp_oauth_credentials_store = \"file\"\n[mcp_servers.podgate]\nurl = %q\n", d.url))
-	codex := d.at("@openai", "codex", "vendor", "x86_64-unknown-linux-musl", "bin", "codex")
-	d.shows(d.run(nil, codex, "mcp", "login", "podgate"), "Successfully logged in")
-	d.connected("Codex")
+	bothWays(t, func(t *testing.T, d *desk, login func([]string, ...string) string) {
+		d.write(".codex/config.toml", fmt.Sprintf("mcp_oauth_credentials_store = \"file\"\n[mcp_servers.podgate]\nurl = %q\n", d.url))
+		codex := d.at("@openai", "codex", "vendor", "x86_64-unknown-linux-musl", "bin", "codex")
+		d.shows(login(nil, codex, "mcp", "login", "podgate"), "Successfully logged in")
+		d.connected("Codex")
 
-	ctx, cancel := context.WithTimeout(t.Context(), clientTime)
-	defer cancel()
-	app := startLines(d, d.command(ctx, codex, "app-server"))
-	app.request("initialize", args{"clientInfo": args{"name": "desk", "version": "1"}})
-	app.notify("initialized")
-	thread := app.request("thread/start", args{"ephemeral": true})["thread"].(map[string]any)["id"]
-	call := func(tool string, arguments args) string {
-		answer := app.request("mcpServer/tool/call", args{"server": "podgate", "threadId": thread, "tool": tool, "arguments": arguments})
-		return fmt.Sprint(answer["structuredContent"])
-	}
-	d.shows(call("list_pods", args{}), "slug:home")
-	if d.srv.canRunPods() {
-		d.shows(call("create_pod", args{"name": "codex", "preset": "static"}), "status:running")
-	}
+		ctx, cancel := context.WithTimeout(t.Context(), clientTime)
+		defer cancel()
+		app := startLines(d, d.command(ctx, codex, "app-server"))
+		app.request("initialize", args{"clientInfo": args{"name": "desk", "version": "1"}})
+		app.notify("initialized")
+		thread := app.request("thread/start", args{"ephemeral": true})["thread"].(map[string]any)["id"]
+		call := func(tool string, arguments args) string {
+			answer := app.request("mcpServer/tool/call", args{"server": "podgate", "threadId": thread, "tool": tool, "arguments": arguments})
+			return fmt.Sprint(answer["structuredContent"])
+		}
+		d.shows(call("list_pods", args{}), "slug:home")
+		if d.srv.canRunPods() {
+			d.shows(call("create_pod", args{"name": "codex", "preset": "static"}), "status:running")
+		}
+	})
 }
 
 // lines is a program that speaks JSON-RPC on its standard streams, a message a

@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 func configCommands() []command {
 	return []command{
 		{name: "config show", summary: "print every setting in force and where it came from", setup: setupConfigShow,
 			details: "What it prints is a configuration file with the same effect."},
-		{name: "config check", summary: "say what is wrong with the configuration", setup: setupConfigCheck},
+		{name: "config check", summary: "say what is wrong with the configuration", setup: setupConfigCheck,
+			details: "It looks at the values, at the files they name, and where the names lead. It changes nothing."},
 	}
 }
 
@@ -35,8 +37,11 @@ func setupConfigShow(inv *invocation) func(context.Context) error {
 
 func setupConfigCheck(inv *invocation) func(context.Context) error {
 	asJSON := inv.jsonFlag()
-	return func(context.Context) error {
+	return func(ctx context.Context) error {
 		s, err := inv.load()
+		if err == nil {
+			err = s.checkSurroundings(ctx, inv.Machine)
+		}
 		var faults *configError
 		if *asJSON && (err == nil || errors.As(err, &faults)) {
 			return inv.printConfigReport(s, faults)
@@ -51,6 +56,23 @@ func setupConfigCheck(inv *invocation) func(context.Context) error {
 		}
 		return inv.say("ok")
 	}
+}
+
+// checkSurroundings looks at what only the machine can tell: files that cannot
+// be used are faults, the rest are remarks.
+func (s *settings) checkSurroundings(ctx context.Context, m *machine) error {
+	if m == nil {
+		m = thisMachine()
+	}
+	var faults []fault
+	for _, err := range s.openable(time.Now()) {
+		faults = append(faults, fault{Key: "tls", Source: s.source("tls.mode"), Message: err.Error()})
+	}
+	if len(faults) > 0 {
+		return &configError{faults}
+	}
+	s.warnings = append(s.warnings, s.advise(ctx, m)...)
+	return nil
 }
 
 type configReport struct {

@@ -6,20 +6,8 @@ import (
 
 	"podgate/control"
 	"podgate/doctor"
+	"podgate/oauth"
 )
-
-// clientDocuments are where known clients keep the metadata that their
-// client_id names.
-var clientDocuments = []string{
-	"https://claude.ai/oauth/mcp-oauth-client-metadata",
-	"https://claude.ai/oauth/claude-code-client-metadata",
-	"https://chatgpt.com/oauth/client.json",
-	"https://chatgpt.com/oauth/codex/client.json",
-	"https://vscode.dev/oauth/client-metadata.json",
-	"https://zed.dev/oauth/client-metadata.json",
-	"https://opencode.ai/oauth/opencode/client.json",
-	"https://github.com/copilot/cli/client-metadata.json",
-}
 
 func doctorCommand() command {
 	return command{name: "doctor", args: "[URL]", most: 1, summary: "see whether clients can connect, and what stops them", setup: setupDoctor,
@@ -30,15 +18,15 @@ it looks at the running server, or at public_url of the configuration. The exit 
 
 func setupDoctor(inv *invocation) func(context.Context) error {
 	asJSON := inv.jsonFlag()
-	online := true
-	inv.flags.BoolFunc("local", "ask nobody but URL: leave out the documents of known clients", func(string) error { online = false; return nil })
+	local := false
+	inv.flags.BoolVar(&local, "local", false, "ask nobody but URL: leave out the documents of known clients")
 	return func(ctx context.Context) error {
 		options, err := inv.doctorOptions(ctx)
 		if err != nil {
 			return err
 		}
-		if online {
-			options.Documents = clientDocuments
+		if local {
+			options.Documents = nil
 		}
 		report := doctor.Run(ctx, options)
 		if *asJSON {
@@ -56,7 +44,7 @@ func setupDoctor(inv *invocation) func(context.Context) error {
 // doctorOptions says what to look at: the address that was given, or the
 // server of the configuration. The domain of pods is known for that one only.
 func (inv *invocation) doctorOptions(ctx context.Context) (doctor.Options, error) {
-	options := doctor.Options{Now: time.Now}
+	options := doctor.Options{Now: time.Now, Documents: oauth.KnownDocuments()}
 	s, err := inv.load()
 	if err != nil && (len(inv.args) == 0 || inv.config != "") {
 		return options, err
@@ -74,6 +62,9 @@ func (inv *invocation) doctorOptions(ctx context.Context) (doctor.Options, error
 	}
 	if ours != "" && options.Target.Origin == ours {
 		options.PodsDomain = s.Pods.Domain
+		if !s.OAuth.ClientMetadataDocuments {
+			options.Documents = nil // the server does not fetch them
+		}
 	}
 	return options, nil
 }

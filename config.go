@@ -16,6 +16,7 @@ type config struct {
 	Listen         string         `toml:"listen"`
 	DataDir        string         `toml:"data_dir"`
 	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
+	TLS            tlsConfig      `toml:"tls"`
 	OAuth          oauthConfig    `toml:"oauth"`
 	Pods           podsConfig     `toml:"pods"`
 	Log            logConfig      `toml:"log"`
@@ -33,7 +34,7 @@ type oauthConfig struct {
 }
 
 type podsConfig struct {
-	Domain        string   `toml:"domain"`
+	Domain        string   `toml:"domain"` // empty: see resolve
 	DefaultRegion string   `toml:"default_region"`
 	QuotaPods     int      `toml:"quota_pods"`
 	QuotaMemory   size     `toml:"quota_memory"`
@@ -74,8 +75,9 @@ func defaultConfig() config {
 	return config{
 		Listen:  "localhost:8080",
 		DataDir: "data",
+		TLS:     defaultTLS(),
 		OAuth:   oauthConfig{AccessTokenTTL: 30 * day, RefreshTokenTTL: 90 * day, CodeTTL: 10 * minute, Registration: "open", ClientMetadataDocuments: true},
-		Pods:    podsConfig{Domain: "localhost", DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: size(quota.Memory), Limits: "auto"},
+		Pods:    podsConfig{DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: size(quota.Memory), Limits: "auto"},
 		Log:     logConfig{Level: "info", Format: "text"},
 		Regions: []regionConfig{{Name: "local", Runtime: "sandbox"}},
 		Plans:   defaultPlans(),

@@ -38,9 +38,16 @@ func TestDefaultsAreValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := same(defaultConfig(), s.config); diff != "" {
+	if diff := same(resolved(defaultConfig()), s.config); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// resolved is a configuration as it comes out of loading.
+func resolved(c config) config {
+	s := settings{config: c}
+	s.resolve()
+	return s.config
 }
 
 // The example is the documentation: it names every key, with its default.
@@ -50,7 +57,7 @@ func TestExampleIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := same(defaultConfig(), s.config); diff != "" {
+	if diff := same(resolved(defaultConfig()), s.config); diff != "" {
 		t.Errorf("the example differs from the defaults (-default +example):\n%s", diff)
 	}
 	var tree map[string]any
@@ -89,6 +96,10 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 	values := map[string]string{
 		"public_url": "https://pods.example.com", "listen": ":1", "data_dir": "/d", "trusted_proxies": "10.0.0.0/8, ::1",
 		"oauth.access_token_ttl": "2d", "oauth.refresh_token_ttl": "180d", "oauth.code_ttl": "1m", "oauth.registration": "off", "oauth.client_metadata_documents": "false", "oauth.redirect_schemes": "cursor,zed",
+		"tls.mode": "off", "tls.listen": ":8443", "tls.http_listen": ":8081", "tls.cert_files": "/a.pem,/b.pem", "tls.key_files": "/a.key,/b.key",
+		"tls.email": "ada@example.com", "tls.ca": "https://ca.example.com/dir", "tls.ca_root_file": "/root.pem", "tls.eab_key_id": "kid",
+		"tls.eab_key_file": "/eab", "tls.pod_certificates_per_hour": "1", "tls.pod_certificates": "2", "tls.dns_script": "",
+		"tls.cloudflare_token_file": "/token", "tls.dns_resolvers": "9.9.9.9:53",
 		"pods.domain": "apps.example.com", "pods.default_region": "here", "pods.quota_pods": "3", "pods.quota_memory": "1GiB",
 		"pods.limits": "require", "pods.binds": "/opt/a,/opt/b", "log.level": "debug", "log.format": "json",
 		"region": `[{name = "here", runtime = "sandbox"}]`,
@@ -114,11 +125,15 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 	want := config{
 		PublicURL: "https://pods.example.com", Listen: ":1", DataDir: "/d",
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
-		OAuth:          oauthConfig{2 * day, 180 * day, minute, "off", false, []string{"cursor", "zed"}},
-		Pods:           podsConfig{"apps.example.com", "here", 3, gibibyte, "require", []string{"/opt/a", "/opt/b"}},
-		Log:            logConfig{"debug", "json"},
-		Regions:        []regionConfig{{"here", "sandbox"}},
-		Plans:          []planConfig{{"one", 64 * mebibyte, 2, gibibyte, 20}},
+		TLS: tlsConfig{
+			"off", ":8443", ":8081", []string{"/a.pem", "/b.pem"}, []string{"/a.key", "/b.key"}, "ada@example.com", "https://ca.example.com/dir",
+			"/root.pem", "kid", "/eab", 1, 2, "", "/token", []string{"9.9.9.9:53"},
+		},
+		OAuth:   oauthConfig{2 * day, 180 * day, minute, "off", false, []string{"cursor", "zed"}},
+		Pods:    podsConfig{"apps.example.com", "here", 3, gibibyte, "require", []string{"/opt/a", "/opt/b"}},
+		Log:     logConfig{"debug", "json"},
+		Regions: []regionConfig{{"here", "sandbox"}},
+		Plans:   []planConfig{{"one", 64 * mebibyte, 2, gibibyte, 20}},
 	}
 	if diff := same(want, s.config); diff != "" {
 		t.Error(diff)

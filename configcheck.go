@@ -39,6 +39,7 @@ func (s *settings) check() []fault {
 	}
 	report("log.level", oneOf(s.Log.Level, logLevels))
 	report("log.format", oneOf(s.Log.Format, logFormats))
+	s.checkTLS(report)
 	s.checkPods(report)
 	s.checkPlans(report)
 	return faults

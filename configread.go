@@ -72,6 +72,7 @@ func loadConfig(file string, env environ, flags map[string]string) (*settings, e
 	for _, key := range slices.Sorted(maps.Keys(flags)) {
 		l.text("--"+strings.TrimSuffix(key, "_dir"), key, flags[key])
 	}
+	l.resolve()
 	l.faults = append(l.faults, l.settings.check()...)
 	if len(l.faults) > 0 {
 		return nil, &configError{l.faults}

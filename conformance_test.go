@@ -45,9 +45,7 @@ func TestConformanceAuthorizationServer(t *testing.T) {
 	go func() { ended <- cmd.Wait() }()
 	// How it ended is what the verdict says in more words.
 	_ = attend(t, ada, out, ended)
-	conformance.Judge(t, conformance.Read(t, dir), []string{"authorization-server-metadata-endpoint", "authorization-code-grant"}, conformance.Baseline{
-		"authorization-server-metadata-endpoint:authorization-server-metadata-cimd": "client id metadata documents are not supported yet",
-	}, out.String())
+	conformance.Judge(t, conformance.Read(t, dir), []string{"authorization-server-metadata-endpoint", "authorization-code-grant"}, nil, out.String())
 }
 
 func registerClient(t *testing.T, srv *testServer, redirect string) string {

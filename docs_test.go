@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -176,7 +177,8 @@ func runDocumentedDoctor(t *testing.T, document string, words []string) {
 }
 
 // exampleConfig returns the configuration that README shows when the command
-// uses it, with its data folder moved to the test's.
+// uses it, with its data folder moved to the test's, its ports to free ones of
+// loopback, and its authority to where there is none.
 func exampleConfig(t *testing.T, words []string) []string {
 	t.Helper()
 	if !strings.Contains(strings.Join(words, " "), "--config") {
@@ -187,11 +189,57 @@ func exampleConfig(t *testing.T, words []string) []string {
 		t.Fatal("README shows no configuration")
 	}
 	text, _, _ := strings.Cut(after, "```")
-	var lines []string
+	lines := []string{`listen = "127.0.0.1:0"`}
 	for line := range strings.Lines(text) {
 		if !strings.HasPrefix(line, "data_dir") {
 			lines = append(lines, strings.TrimRight(line, "\n"))
 		}
 	}
-	return lines
+	return append(lines, "[tls]", `mode = "auto"`, `listen = "127.0.0.1:0"`, `http_listen = "127.0.0.1:0"`, `ca = "https://127.0.0.1:9/dir"`)
+}
+
+var configBlock = regexp.MustCompile("(?s)```toml\n(.*?)```")
+
+// Every configuration that a document shows is one.
+func TestDocumentedConfigurations(t *testing.T) {
+	t.Parallel()
+	shown := 0
+	for name, text := range documents(t) {
+		for _, block := range configBlock.FindAllStringSubmatch(text, -1) {
+			shown++
+			if _, err := loadText(t, block[1]); err != nil {
+				t.Errorf("%s: %v\n%s", name, err, block[1])
+			}
+		}
+	}
+	if shown < 6 {
+		t.Errorf("only %d configurations were found", shown)
+	}
+}
+
+// The unit that docs/server.md shows has nothing that docs/sandbox.md says is in
+// the way of pods, and each of its lines is explained.
+func TestDocumentedUnit(t *testing.T) {
+	t.Parallel()
+	all := documents(t)
+	_, after, found := strings.Cut(all["docs/server.md"], "```ini\n")
+	unit, rest, _ := strings.Cut(after, "```")
+	if !found {
+		t.Fatal("there is no unit")
+	}
+	_, inTheWay, _ := strings.Cut(all["docs/sandbox.md"], "These lines stand in the way of pods:")
+	inTheWay, _, _ = strings.Cut(inTheWay, "\n\n")
+	for line := range strings.Lines(unit) {
+		key, _, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if !ok {
+			continue
+		}
+		if strings.Contains(inTheWay, "`"+key+"=`") {
+			t.Errorf("%s stands in the way of pods", key)
+		}
+		common := []string{"Description", "After", "Wants", "ExecStart", "WantedBy"}
+		if !slices.Contains(common, key) && !strings.Contains(rest, "`"+key) {
+			t.Errorf("%s is not explained", key)
+		}
+	}
 }

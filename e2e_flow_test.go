@@ -2,25 +2,29 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"podgate/control"
 	"podgate/internal/webtest"
 )
 
 // visit fetches a page of a pod at its own address.
-func visit(t testing.TB, address string) (int, string) {
+func visit(t testing.TB, address string, roots ...*x509.CertPool) (int, string) {
 	t.Helper()
-	transport := webtest.Transport()
+	transport := webtest.Transport(roots...)
 	defer transport.CloseIdleConnections()
 	resp, err := (&http.Client{Transport: transport}).Get(address)
 	if err != nil {
@@ -48,13 +52,16 @@ func TestFirstConnection(t *testing.T) {
 			if got := c.InitializeResult().ProtocolVersion; got != protocol {
 				t.Errorf("speaks %s, want %s", got, protocol)
 			}
-			walkPod(t, c)
+			if status, _ := visit(t, walkPod(t, c)); status != http.StatusNotFound {
+				t.Errorf("the address of a deleted pod: %d", status)
+			}
 		})
 	}
 }
 
-// walkPod does with one pod all that the tools can do.
-func walkPod(t *testing.T, c *connection) {
+// walkPod does with one pod all that the tools can do, and returns the address
+// at which it was.
+func walkPod(t *testing.T, c *connection) string {
 	t.Helper()
 	tools, err := c.ListTools(t.Context(), nil)
 	if err != nil || len(tools.Tools) != 12 {
@@ -72,11 +79,11 @@ func walkPod(t *testing.T, c *connection) {
 		t.Fatalf("create_pod: %v", pod)
 	}
 	address := pod["url"].(string)
-	if status, body := visit(t, address); status != 200 || !strings.Contains(body, "site") {
+	if status, body := visit(t, address, c.roots); status != 200 || !strings.Contains(body, "site") {
 		t.Errorf("the welcome page: %d %s", status, body)
 	}
 	c.call(t, "write_file", args{"name": "site", "path": "index.html", "content": "<h1>Mine</h1>"})
-	if status, body := visit(t, address); status != 200 || body != "<h1>Mine</h1>" {
+	if status, body := visit(t, address, c.roots); status != 200 || body != "<h1>Mine</h1>" {
 		t.Errorf("the page that was written: %d %s", status, body)
 	}
 	if got := c.call(t, "read_file", args{"name": "site", "path": "/home/pod/app/index.html"}); got["content"] != "<h1>Mine</h1>" || got["encoding"] != "utf-8" {
@@ -102,11 +109,11 @@ func walkPod(t *testing.T, c *connection) {
 	if words := c.refused(t, "exec_command", args{"name": "site", "command": "true"}); words != "pod is not running: use manage_pod with action start first" {
 		t.Errorf("exec in a stopped pod: %s", words)
 	}
-	if status, _ := visit(t, address); status != http.StatusServiceUnavailable {
+	if status, _ := visit(t, address, c.roots); status != http.StatusServiceUnavailable {
 		t.Errorf("the address of a stopped pod: %d", status)
 	}
 	c.call(t, "manage_pod", args{"name": "site", "action": "start"})
-	if _, body := visit(t, address); body != "<h1>Mine</h1>" {
+	if _, body := visit(t, address, c.roots); body != "<h1>Mine</h1>" {
 		t.Errorf("after start: %s", body)
 	}
 	c.call(t, "manage_pod", args{"name": "site", "action": "restart"})
@@ -117,9 +124,7 @@ func walkPod(t *testing.T, c *connection) {
 	if words := c.refused(t, "get_pod", args{"name": "site"}); !strings.HasPrefix(words, "pod not found") {
 		t.Errorf("after delete: %s", words)
 	}
-	if status, _ := visit(t, address); status != http.StatusNotFound {
-		t.Errorf("the address of a deleted pod: %d", status)
-	}
+	return address
 }
 
 // Two people, two teams: what one has, the other cannot see, name, start, read
@@ -435,6 +440,16 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 			t.Errorf("%s is %q", name, secret)
 		} else if strings.Contains(log, secret) {
 			t.Errorf("the log holds the %s:\n%s", name, log)
+		}
+	}
+	file, err := os.ReadFile(control.DatabasePath(srv.DataDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, secret := range secrets {
+		// A request that waits for its decision keeps what goes back with it.
+		if name != "state" && name != "challenge" && bytes.Contains(file, []byte(secret)) {
+			t.Errorf("the database holds the %s", name)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -30,8 +31,8 @@ type person struct {
 	email, password string
 }
 
-func newPerson(t testing.TB, email string) *person {
-	b := webtest.New(t)
+func newPerson(t testing.TB, srv *testServer, email string) *person {
+	b := webtest.New(t, srv.roots)
 	b.Stop = func(u *url.URL) bool { return strings.HasPrefix(u.String(), callback) }
 	return &person{Browser: b, email: email, password: "correct horse " + email}
 }
@@ -39,7 +40,7 @@ func newPerson(t testing.TB, email string) *person {
 // setUp makes the first administrator, who owns the team «Home».
 func setUp(t testing.TB, srv *testServer) *person {
 	t.Helper()
-	p := newPerson(t, "ada@example.com")
+	p := newPerson(t, srv, "ada@example.com")
 	page := p.Open(srv.SetupURL).Press("Set up and sign in", webtest.Fields{
 		"name": {"Ada"}, "email": {p.email}, "password": {p.password}, "team": {"Home"},
 	})
@@ -52,7 +53,7 @@ func setUp(t testing.TB, srv *testServer) *person {
 // addPerson makes an account that owns a team of its own.
 func addPerson(t testing.TB, srv *testServer, name string) *person {
 	t.Helper()
-	p := newPerson(t, name+"@example.com")
+	p := newPerson(t, srv, name+"@example.com")
 	must := func(stdin string, args ...string) {
 		t.Helper()
 		var out, errs strings.Builder
@@ -110,6 +111,7 @@ type connection struct {
 	authorize []string       // the URLs that the SDK opened a browser with
 	results   []auth.AuthorizationResult
 	progress  []string
+	roots     *x509.CertPool // who vouches for the server over https; nil: the system's list
 	mu        sync.Mutex
 }
 
@@ -136,9 +138,9 @@ func connect(t testing.TB, srv *testServer, p *person, o connectOptions) *connec
 
 func tryConnect(t testing.TB, srv *testServer, p *person, o connectOptions) (*connection, error) {
 	t.Helper()
-	transport := webtest.Transport()
+	transport := webtest.Transport(srv.roots)
 	t.Cleanup(transport.CloseIdleConnections)
-	c := &connection{wire: &recorder{next: transport}, options: o}
+	c := &connection{wire: &recorder{next: transport}, options: o, roots: srv.roots}
 	client := &http.Client{Transport: c.wire}
 	if o.through != nil {
 		client.Transport = o.through(c.wire)

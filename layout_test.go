@@ -25,20 +25,23 @@ var mayImport = map[string][]string{
 	"internal/web":       {"store"},
 	"internal/webfetch":  {"internal/netfilter"},
 	"account":            {"store", "internal/authz", "internal/ratelimit"},
-	"oauth":              {"store", "internal/authz", "internal/ratelimit", "internal/web", "internal/webfetch"},
+	"history":            {"store", "internal/web"},
+	"oauth":              {"store", "history", "internal/authz", "internal/ratelimit", "internal/web", "internal/webfetch"},
 	"pods":               {"store", "internal/authz", "pods/agent"},
 	"pods/agent":         {},
 	"pods/sandbox":       {"pods", "pods/agent", "store"},
 	"pods/ingress":       {"pods", "account", "store", "internal/web"},
-	"control":            {"account", "pods", "oauth", "store", "internal/web"},
-	"mcp":                {"pods", "internal/authz", "internal/web", "store"},
+	"certs":              {},
+	"control":            {"account", "history", "pods", "oauth", "store", "internal/web"},
+	"mcp":                {"history", "pods", "internal/authz", "internal/web", "store"},
 	"doctor":             {},
 	"doctor/echo":        {"internal/ratelimit", "internal/web"},
-	"ui":                 {"account", "oauth", "pods", "store", "internal/authz", "internal/web"},
+	"ui":                 {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/web"},
 	"": {
-		"account", "control", "doctor", "doctor/echo", "internal/authz", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
 	},
 	// For tests only: see testOnly.
+	"internal/acmetest":    {},
 	"internal/conformance": {},
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
@@ -46,7 +49,7 @@ var mayImport = map[string][]string{
 }
 
 // testOnly are packages that no program code imports.
-var testOnly = []string{"internal/conformance", "internal/webtest", "store/storetest", "pods/podstest"}
+var testOnly = []string{"internal/acmetest", "internal/conformance", "internal/webtest", "store/storetest", "pods/podstest"}
 
 // notInside are packages of others that some of ours must do without.
 var notInside = map[string][]string{
@@ -63,6 +66,12 @@ var bannedImports = map[string]string{
 	"math/rand":     "crypto/rand cannot be guessed",
 	"math/rand/v2":  "crypto/rand cannot be guessed",
 	"io/ioutil":     "os and io",
+}
+
+// onlyInside are packages of others that one of ours hides from the rest.
+var onlyInside = map[string]string{
+	"github.com/caddyserver/certmagic": "certs",
+	"go.uber.org/zap":                  "certs",
 }
 
 // bannedCalls are functions and variables that hide state or an effect. The
@@ -82,7 +91,7 @@ var bannedCalls = map[string]map[string]string{
 		"": "wiring", "ui": "default of Config.Now", "account": "default of Config.Now", "pods": "default of Config.Now",
 		"control": "how long a command waits", "mcp": "pace of progress; a span before now in get_logs",
 		"pods/agent": "deadlines of processes and streams", "pods/sandbox": "when a pod was started",
-		"internal/webtest": "test", "pods/podstest": "test",
+		"internal/acmetest": "test", "internal/webtest": "test", "pods/podstest": "test",
 	},
 }
 
@@ -152,6 +161,9 @@ func (s source) importFaults(say func(string, ...any)) {
 		}
 		if slices.Contains(notInside[s.pkg], name) && !s.test {
 			say("imports %s, which has no place there", name)
+		}
+		if home, hidden := onlyInside[name]; hidden && home != s.pkg {
+			say("imports %s, which is for %s alone", name, home)
 		}
 		ours, isOurs := strings.CutPrefix(name, "podgate/")
 		if isOurs && !s.test && !slices.Contains(allowed, ours) {
@@ -226,6 +238,7 @@ func TestLayoutFindsFaults(t *testing.T) {
 		"clock":        {"oauth/x.go", "package oauth\nimport \"time\"\nvar x = time.Now()", "uses time.Now"},
 		"exit":         {"ui/x.go", "package ui\nimport \"os\"\nfunc f() { os.Exit(1) }", "uses os.Exit"},
 		"client":       {"oauth/x.go", "package oauth\nimport \"net/http\"\nvar c = http.DefaultClient", "uses http.DefaultClient"},
+		"hidden":       {"ui/x.go", `package ui; import _ "github.com/caddyserver/certmagic"`, "for certs alone"},
 		"bare skip":    {"store/x_test.go", "package store\nimport \"testing\"\nfunc TestX(t *testing.T) { t.Skip() }", "without saying why"},
 		"long file":    {"store/x.go", "package store\n" + strings.Repeat("//\n", maxLines), "lines, more than"},
 	} {

@@ -64,6 +64,9 @@ func listenOn(ctx context.Context, addr string) (net.Listener, error) {
 	return ln, nil
 }
 
+func isInUse(err error) bool  { return errors.Is(err, syscall.EADDRINUSE) }
+func isDenied(err error) bool { return errors.Is(err, syscall.EACCES) }
+
 // portOf returns the TCP port of a listener.
 func portOf(ln net.Listener) int {
 	addr, ok := ln.Addr().(*net.TCPAddr)

@@ -17,7 +17,9 @@ import (
 	"time"
 
 	"podgate/account"
+	"podgate/certs"
 	"podgate/control"
+	"podgate/history"
 	"podgate/pods"
 	"podgate/store"
 )
@@ -67,9 +69,13 @@ type server struct {
 	settings  *settings
 	log       *slog.Logger
 	issuer    *url.URL
-	listeners []net.Listener
+	listeners []net.Listener // for this machine, or for a proxy in front
+	secure    []net.Listener // for https
+	plain     []net.Listener // for what comes without it
+	certs     *certs.Manager // nil: somebody else answers https
 	accounts  *account.Service
 	db        *store.DB
+	history   *history.Recorder
 	regions   []pods.Region
 	pods      *pods.Service
 	failed    chan error // something that must not end has ended
@@ -78,7 +84,7 @@ type server struct {
 
 // start brings everything up or leaves nothing behind.
 func start(ctx context.Context, s *settings, p process) (srv *server, err error) {
-	srv = &server{settings: s, log: newLogger(s.Log, p.Stderr), failed: make(chan error, 4)}
+	srv = &server{settings: s, log: newLogger(s.Log, p.Stderr), failed: make(chan error, 8)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, srv.stop())
@@ -87,7 +93,7 @@ func start(ctx context.Context, s *settings, p process) (srv *server, err error)
 	for _, w := range s.warnings {
 		srv.log.Warn(w)
 	}
-	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.openPods, srv.serveControl, srv.serveHTTP} {
+	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.listenTLS, srv.openPods, srv.serveControl, srv.openCerts, srv.serveHTTP} {
 		if err := step(ctx); err != nil {
 			return srv, err
 		}
@@ -138,6 +144,8 @@ func (srv *server) openStore(context.Context) error {
 	srv.db = db
 	srv.onStop(db.Close)
 	srv.accounts = account.New(account.Config{DB: db, Log: srv.log, Now: time.Now})
+	srv.history = history.New(history.Config{DB: db, Log: srv.log, Now: time.Now, TrustedProxies: srv.settings.TrustedProxies})
+	srv.background(srv.history.Run)
 	return nil
 }
 
@@ -191,7 +199,7 @@ func (s *settings) issuer(port int) string {
 }
 
 func (srv *server) serveControl(context.Context) error {
-	handler := control.NewHandler(control.Config{DB: srv.db, Accounts: srv.accounts, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now})
+	handler := control.NewHandler(control.Config{DB: srv.db, Accounts: srv.accounts, History: srv.history, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now})
 	s, err := control.Serve(srv.settings.DataDir, handler, srv.log)
 	if err != nil {
 		return err
@@ -211,7 +219,8 @@ func (s *settings) localControl(db *store.DB) http.Handler {
 	log := slog.New(slog.DiscardHandler) // whoever gave the command reads the outcome itself
 	return control.NewHandler(control.Config{
 		DB: db, Accounts: account.New(account.Config{DB: db, Log: log, Now: time.Now}),
-		Issuer: s.configuredIssuer(), Log: log, Now: time.Now,
+		History: history.New(history.Config{DB: db, Log: log, Now: time.Now}),
+		Issuer:  s.configuredIssuer(), Log: log, Now: time.Now,
 	})
 }
 
@@ -229,14 +238,30 @@ func (srv *server) serveHTTP(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &http.Server{
+	s := srv.httpServer(handler)
+	srv.serveOn(s, srv.listeners, s.Serve)
+	if srv.certs != nil {
+		secure, plain := srv.httpServer(handler), srv.httpServer(srv.servePlain())
+		secure.TLSConfig = srv.certs.TLSConfig()
+		srv.serveOn(secure, srv.secure, func(ln net.Listener) error { return secure.ServeTLS(ln, "", "") })
+		srv.serveOn(plain, srv.plain, plain.Serve)
+	}
+	return nil
+}
+
+func (srv *server) httpServer(handler http.Handler) *http.Server {
+	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
 	}
+}
+
+// serveOn answers on the listeners until stop, which lets requests end.
+func (srv *server) serveOn(s *http.Server, listeners []net.Listener, serve func(net.Listener) error) {
 	var group sync.WaitGroup
-	for _, ln := range srv.listeners {
+	for _, ln := range listeners {
 		group.Go(func() {
-			if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			if err := serve(ln); !errors.Is(err, http.ErrServerClosed) {
 				srv.failed <- fmt.Errorf("serve on %s: %w", ln.Addr(), err)
 			}
 		})
@@ -250,7 +275,6 @@ func (srv *server) serveHTTP(context.Context) error {
 		group.Wait()
 		return err
 	})
-	return nil
 }
 
 // upkeep writes last-used times and takes expired records away.
@@ -279,6 +303,7 @@ func (srv *server) upkeep(ctx context.Context) {
 func (srv *server) announce(ctx context.Context, w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "podgate is ready at %s\n", srv.issuer)
+	b.WriteString(srv.waitsFor())
 	needed, err := srv.accounts.NeedsSetup()
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func TestServeAnswers(t *testing.T) {
 // request says.
 func TestPublicURL(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, `public_url = "https://pods.example.com"`)
+	s := startServer(t, "public_url = \"https://pods.example.com\"\n[tls]\nmode = \"off\"")
 	if s.Issuer != "https://pods.example.com" || !strings.HasPrefix(s.SetupURL, "https://pods.example.com/setup?token=") {
 		t.Errorf("%s", s.Stdout)
 	}

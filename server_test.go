@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,6 +26,11 @@ import (
 // pod, and as the program that scripts and kill tests start.
 func TestMain(m *testing.M) {
 	dispatchChild()
+	// No test may depend on the internet, or tell it anything: the only names
+	// are those of this machine.
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("tests ask no name server")
+	}}
 	testscript.Main(m, map[string]func(){
 		"podgate": main,
 		"craft":   craft,
@@ -37,6 +45,8 @@ type testServer struct {
 	SetupURL string // the first start's one-time link; empty once there is an administrator
 	Stdout   *syncBuffer
 	Log      *syncBuffer
+
+	roots *x509.CertPool // who vouches for it over https; nil: nobody
 
 	t      testing.TB
 	config string // its configuration file
@@ -194,7 +204,7 @@ func (s *testServer) command(args ...string) (code int, stdout, stderr string) {
 // runCommand runs the program as a value.
 func runCommand(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(context.Background(), process{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs})
+	code = run(context.Background(), process{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Machine: fakeMachine(nil)})
 	return code, out.String(), errs.String()
 }
 

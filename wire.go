@@ -112,7 +112,7 @@ func (srv *server) handler() (http.Handler, error) {
 		return nil, err
 	}
 	endpoint, err := mcp.New(mcp.Config{
-		Pods: srv.pods, Issuer: srv.issuer.String(), Version: version(), Log: srv.log, InsufficientScope: auth.InsufficientScope,
+		Pods: srv.pods, Issuer: srv.issuer.String(), Version: version(), History: srv.history, Log: srv.log, InsufficientScope: auth.InsufficientScope,
 	})
 	if err != nil {
 		return nil, err
@@ -127,11 +127,11 @@ func (srv *server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), examined)
+	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), examined, srv.healthRoutes())
 	return &frontDoor{
 		publicHost: srv.issuer.Hostname(), podsDomain: srv.settings.Pods.Domain,
-		site:   newSite(stack, srv.issuer, routes, pages.WriteError),
-		pods:   front.Serve,
+		site:   srv.strictTransport(newSite(stack, srv.issuer, routes, pages.WriteError)),
+		pods:   withoutProofs(stack, front.Serve),
 		refuse: stack.Handle(refuseHost(srv.issuer.String()), writePlainError),
 	}, nil
 }
@@ -140,7 +140,7 @@ func (srv *server) handler() (http.Handler, error) {
 func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 	issuer, conf := srv.issuer.String(), srv.settings
 	pages, err := ui.New(ui.Config{
-		Issuer: issuer, Account: srv.accounts, Pods: srv.pods, Log: srv.log, Now: time.Now, TrustedProxies: conf.TrustedProxies,
+		Issuer: issuer, Account: srv.accounts, Pods: srv.pods, History: srv.history, Log: srv.log, Now: time.Now, TrustedProxies: conf.TrustedProxies,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -149,7 +149,7 @@ func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 		Issuer: issuer, DB: srv.db, Pages: pages, Sessions: pages,
 		AccessTTL: time.Duration(conf.OAuth.AccessTokenTTL), RefreshTTL: time.Duration(conf.OAuth.RefreshTokenTTL), CodeTTL: time.Duration(conf.OAuth.CodeTTL),
 		Registration: conf.OAuth.Registration, ClientDocuments: conf.OAuth.ClientMetadataDocuments, RedirectSchemes: conf.OAuth.RedirectSchemes,
-		TrustedProxies: conf.TrustedProxies, Docs: issuer + "/", Log: srv.log, Now: time.Now,
+		TrustedProxies: conf.TrustedProxies, Docs: issuer + "/", History: srv.history, Log: srv.log, Now: time.Now,
 	})
 	return pages, auth, err
 }

@@ -105,6 +105,14 @@ func (s *Service) userByEmail(email string) (store.User, error) {
 	return u, explain(err, store.ErrNotFound, "email", "There is no account with the address %s.", normal)
 }
 
+// Whose returns the account with an address as somebody typed it; false when
+// there is none. It is for records, not for answers: strangers must not learn
+// who has an account.
+func (s *Service) Whose(email string) (store.User, bool) {
+	u, err := s.userByEmail(email)
+	return public(u), err == nil
+}
+
 // SetPassword gives somebody a new password without asking for the old one,
 // for commands, and ends all their sessions and connections: a password is
 // replaced this way when it was lost or stolen.

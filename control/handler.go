@@ -14,15 +14,17 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"podgate/account"
+	"podgate/history"
 	"podgate/internal/web"
 	"podgate/store"
 )
 
-// Config is what a handler works on. All of it is needed.
+// Config is what a handler works on. All of it but History is needed.
 type Config struct {
 	DB       *store.DB
 	Accounts *account.Service
-	Issuer   string // the public URL, for links
+	History  *history.Recorder // nil: what commands change is not recorded
+	Issuer   string            // the public URL, for links
 	Log      *slog.Logger
 	Now      func() time.Time
 }
@@ -35,17 +37,20 @@ func NewHandler(c Config) http.Handler {
 	stack := &web.Stack{Log: c.Log, Now: c.Now}
 	router.NotFound = stack.Handle(unknown, writeError)
 	for path, serve := range map[string]web.Handler{
-		pathSetupLink:    command(h.setupLink),
-		pathUserAdd:      command(h.addUser),
+		pathSetupLink:    audited(h, history.AuditSetupLink, ofNothing, h.setupLink),
+		pathUserAdd:      audited(h, history.AuditUserAdd, ofUser, h.addUser),
 		pathUserList:     command(h.users),
-		pathUserPassword: command(h.setPassword),
-		pathUserRemove:   command(h.removeUser),
-		pathTeamAdd:      command(h.addTeam),
+		pathUserPassword: audited(h, history.AuditUserPassword, ofPassword, h.setPassword),
+		pathUserRemove:   audited(h, history.AuditUserRemove, ofEmail, h.removeUser),
+		pathTeamAdd:      audited(h, history.AuditTeamAdd, ofTeam, h.addTeam),
 		pathTeamList:     command(h.teams),
-		pathMemberAdd:    command(h.addMember),
-		pathMemberRemove: command(h.removeMember),
+		pathMemberAdd:    audited(h, history.AuditMemberAdd, ofMember, h.addMember),
+		pathMemberRemove: audited(h, history.AuditMemberRemove, ofMember, h.removeMember),
 		pathCheck:        command(h.check),
 		pathAddress:      command(h.address),
+		pathConnections:  command(h.connections),
+		pathTimeline:     command(h.timeline),
+		pathAudit:        command(h.auditList),
 	} {
 		router.Handler(http.MethodPost, path, stack.Handle(serve, writeError))
 	}

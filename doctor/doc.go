@@ -10,5 +10,6 @@
 // Nothing here changes anything on the server: no client is registered, no
 // token is asked for with anything that could be one. All that is read is
 // bounded in size and time, and what a server says is cleaned before it is
-// shown. The server's side of the two checks that need one is package echo.
+// shown. Nobody is asked but the server that was named and the hosts of the
+// clients' documents, whatever a document or redirect says. The server's side of the two checks that need one is package echo.
 package doctor

@@ -31,6 +31,7 @@ type document struct {
 	AuthMethods  []string `json:"token_endpoint_auth_methods_supported"`
 	Types        []string `json:"response_types_supported"`
 	Grants       []string `json:"grant_types_supported"`
+	Described    bool     `json:"client_id_metadata_document_supported"`
 	IssParameter bool     `json:"authorization_response_iss_parameter_supported"`
 }
 
@@ -141,10 +142,15 @@ func checkAbilities(_ context.Context, p *probe) outcome {
 	if len(lacking) > 0 {
 		return fault("the server document lacks "+strings.Join(lacking, ", "), "Something in front changes answers, or this is not podgate.")
 	}
-	if p.server.Register == "" {
-		return warning("clients may not register themselves", "Only clients that connected before can connect, because registration is off in podgate's configuration.")
+	switch {
+	case p.server.Register == "" && !p.server.Described:
+		return warning("no new client may come", "That is so by podgate's configuration: registration is off, and so are metadata documents.")
+	case p.server.Register == "":
+		return warning("clients may not register themselves", "That is so by podgate's configuration. Only those come in that are described by a metadata document, or that connected before.")
+	case !p.server.Described:
+		return good("S256, public clients, iss, registration")
 	}
-	return good("S256, public clients, iss, registration")
+	return good("S256, public clients, iss, registration, metadata documents")
 }
 
 // checkUnknownPaths asks for documents that podgate does not have. A page with

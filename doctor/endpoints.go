@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -43,6 +44,8 @@ func checkChallenge(ctx context.Context, p *probe) outcome {
 func (p *probe) judgeChallenge(got *answer) outcome {
 	challenge := got.header.Get("Www-Authenticate")
 	metadata := parameter(challenge, "resource_metadata")
+	// Whether the server has the right name is for another check to say.
+	fitting := []string{p.Target.Origin, strings.TrimSuffix(p.resource.Resource, endpointPath)}
 	switch {
 	case got.status != http.StatusUnauthorized:
 		return p.astray(got)
@@ -51,8 +54,8 @@ func (p *probe) judgeChallenge(got *answer) outcome {
 			"podgate sends it, so something in front takes it out. Let the proxy pass response headers unchanged.")
 	case metadata == "":
 		return p.astray(got)
-	case metadata != p.Target.Origin+resourcePath+endpointPath:
-		return fault("the challenge leads to "+metadata, "Set public_url = \""+p.Target.Origin+"\" in podgate's configuration, or give clients the address that the server names.")
+	case !slices.Contains(fitting, strings.TrimSuffix(metadata, resourcePath+endpointPath)):
+		return fault("the challenge leads to "+metadata, "Something in front changes headers. Let it pass them unchanged.")
 	}
 	return good("401 that leads to the resource document")
 }

@@ -134,7 +134,7 @@ func checkCertificate(ctx context.Context, p *probe) outcome {
 	defer cancel()
 	raw, err := p.dialHost(ctx, "tcp", p.Target.hostPort())
 	if err != nil {
-		return fault(words(err), "")
+		return fault(words(err), "It answered a moment ago: run this again.")
 	}
 	config := p.tlsConfig()
 	config.ServerName = p.Target.Host
@@ -155,7 +155,7 @@ func (p *probe) brokenTLS(err error) outcome {
 	var notTLS tls.RecordHeaderError
 	switch {
 	case errors.As(err, &name):
-		return fault("the certificate is for another name: "+strings.Join(name.Certificate.DNSNames, ", "), "Get one for "+host+"; or let the proxy choose the one for this name.")
+		return fault("the certificate is for another name: "+namesOf(name.Certificate), "Get one for "+host+"; or let the proxy choose the one for this name.")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return p.outOfDate(invalid.Cert)
 	case errors.As(err, &unknown) && unknown.Cert != nil && unknown.Cert.Issuer.String() == unknown.Cert.Subject.String():
@@ -166,6 +166,15 @@ func (p *probe) brokenTLS(err error) outcome {
 		return fault("what answers there does not speak TLS", "Let the proxy serve https on this port, or use the port where it does.")
 	}
 	return fault("the TLS handshake fails: "+words(err), "The proxy's log says why. Often it has no certificate for this name.")
+}
+
+// namesOf lists the names that a certificate is for, or else whom it calls
+// itself.
+func namesOf(c *x509.Certificate) string {
+	if len(c.DNSNames) == 0 {
+		return c.Subject.CommonName
+	}
+	return strings.Join(c.DNSNames, ", ")
 }
 
 func (p *probe) outOfDate(c *x509.Certificate) outcome {
@@ -197,7 +206,7 @@ func (p *probe) judgeTLS(s tls.ConnectionState) outcome {
 func checkPlainHTTP(ctx context.Context, p *probe) outcome {
 	t := p.Target
 	if t.Scheme != "https" || t.Port != "443" {
-		return good("not asked for")
+		return outcome{level: Skipped, text: "only next to https on its usual port"}
 	}
 	plain := "http" + strings.TrimPrefix(t.Endpoint(), "https")
 	got, err := p.send(ctx, ask{method: http.MethodGet, url: plain})

@@ -158,6 +158,7 @@ func TestName(t *testing.T) {
 		"tailnet":  {world{addrs: addrs("100.64.1.7")}, "pods.example.com", Warning, "from its own network only"},
 		"IPv6":     {world{addrs: addrs("2001:db8::7")}, "pods.example.com", Warning, "no IPv4"},
 		"itself":   {world{addrs: addrs("127.0.0.1")}, "pods.example.com", Warning, "to itself"},
+		"hostless": {world{}, "http://localhost:8080", OK, "127.0.0.1, ::1"},
 		"address":  {world{}, "https://203.0.113.7", OK, "nothing to look up"},
 	} {
 		wants(t, name, examine(t, &c.world, c.typed, nil, "name")["name"], c.level, c.text)
@@ -264,6 +265,9 @@ func TestNoTLSAtAll(t *testing.T) {
 func TestPlainHTTP(t *testing.T) {
 	t.Parallel()
 	const ours = "https://pods.example.com"
+	for _, typed := range []string{"http://localhost", "https://pods.example.com:8443"} {
+		wants(t, typed, examine(t, &world{}, typed, nil, "plain http")["plain http"], Skipped, "usual port")
+	}
 	redirect := func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, ours+r.URL.Path, http.StatusMovedPermanently)
 	}
@@ -282,7 +286,7 @@ func TestPlainHTTP(t *testing.T) {
 		"POST too": {redirect, Warning, "loses the body"},
 		"a page":   {func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }, Warning, "Let port 80 redirect"},
 		"elsewhere": {func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "https://pods.example.com.evil.example/", 301)
+			http.Redirect(w, r, "https://pods.example.com.evil.example/", http.StatusMovedPermanently)
 		}, Warning, "evil"},
 		"nothing": {nil, OK, "gets nowhere"},
 	} {

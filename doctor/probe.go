@@ -100,6 +100,10 @@ func (p *probe) addresses(ctx context.Context, host string) ([]netip.Addr, error
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
 	found, err := p.Lookup(ctx, host)
+	if err != nil && (host == "localhost" || strings.HasSuffix(host, ".localhost")) {
+		// As browsers do, whatever the resolver says (RFC 6761 section 6.3).
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/internal/web"
 	"podgate/mcp"
@@ -46,6 +47,8 @@ type bench struct {
 	url  string
 	log  *journal
 
+	history *history.Recorder
+
 	mu     sync.Mutex
 	actors map[string]authz.Actor
 }
@@ -56,7 +59,8 @@ func newBench(t testing.TB, change ...func(*pods.Config)) *bench {
 	b := &bench{TB: t, db: storetest.New(t), fake: podstest.NewFake(t), log: &journal{}, actors: map[string]authz.Actor{}}
 	b.pods = podstest.ServiceOver(t, b.db, b.fake, change...)
 	log := slog.New(slog.NewTextHandler(b.log, nil))
-	handler, err := mcp.New(mcp.Config{Pods: b.pods, Issuer: "https://pods.example", Version: "1.2.3", Log: log, InsufficientScope: insufficient})
+	b.history = history.New(history.Config{DB: b.db, Now: time.Now})
+	handler, err := mcp.New(mcp.Config{Pods: b.pods, Issuer: "https://pods.example", Version: "1.2.3", History: b.history, Log: log, InsufficientScope: insufficient})
 	if err != nil {
 		t.Fatal(err)
 	}

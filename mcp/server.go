@@ -11,6 +11,7 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/internal/web"
 	"podgate/pods"
@@ -25,11 +26,13 @@ const maxRequest = 16 << 20
 // change only with a new podgate.
 const listTTL = 5 * time.Minute
 
-// Config is what the endpoint needs. All fields but Issuer are required.
+// Config is what the endpoint needs. All fields but Issuer and
+// History are required.
 type Config struct {
 	Pods    *pods.Service
-	Issuer  string // podgate's public URL, for the server's description
-	Version string // podgate's
+	Issuer  string            // podgate's public URL, for the server's description
+	Version string            // podgate's
+	History *history.Recorder // of the audit list; nil: none
 	Log     *slog.Logger
 	// InsufficientScope answers 403 with the challenge that names the scopes
 	// which the operation needs.
@@ -124,6 +127,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, r.Context()))
+	r = e.withVisitor(r, calls)
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	// A client that wants progress gets events; all others one JSON object,
 	// which is cheaper and passes every proxy.

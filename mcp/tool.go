@@ -67,6 +67,7 @@ func add[In, Out any](e *endpoint, s *sdk.Server, t tool, fn func(context.Contex
 		ctx, cancel := withCaller(ctx)
 		defer cancel()
 		result, err := run(ctx, arguments, req, fn)
+		e.audit(ctx, t, req.Params.Arguments, err)
 		if err != nil {
 			result = &sdk.CallToolResult{IsError: true, Content: blocks(e.public(ctx, t.name, err), nil)}
 		}

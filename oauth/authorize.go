@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"podgate/history"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -36,6 +37,7 @@ type refusal struct {
 	code    string // RFC 6749 section 4.1.2.1; empty: nowhere to send it
 	title   string
 	message string
+	fault   string // the word of the timeline; empty: the client is not known
 }
 
 func (r *refusal) Error() string { return r.title }
@@ -83,7 +85,7 @@ func checkPresent(q url.Values) *refusal {
 	if len(repeated) > 0 {
 		what = append(what, "Sent more than once: "+strings.Join(repeated, ", ")+".")
 	}
-	return &refusal{title: "Missing required OAuth parameters", message: strings.Join(what, " ") + " " + startOver}
+	return &refusal{title: "Missing required OAuth parameters", message: strings.Join(what, " ") + " " + startOver, fault: history.FaultMissing}
 }
 
 // checkRest holds the request against RFC 6749 section 4.1.1, RFC 7636 section
@@ -91,20 +93,20 @@ func checkPresent(q url.Values) *refusal {
 func checkRest(q url.Values, ours audience) *refusal {
 	for _, name := range []string{"state", "scope", "resource", "code_challenge_method"} {
 		if _, repeated := one(q, name); repeated {
-			return &refusal{codeInvalidRequest, "Malformed request", "The parameter " + name + " is sent more than once."}
+			return &refusal{codeInvalidRequest, "Malformed request", "The parameter " + name + " is sent more than once.", history.FaultMalformed}
 		}
 	}
 	switch {
 	case !utf8.ValidString(q.Get("state")):
-		return &refusal{codeInvalidRequest, "Malformed request", "The parameter state is not text."}
+		return &refusal{codeInvalidRequest, "Malformed request", "The parameter state is not text.", history.FaultMalformed}
 	case q.Get("response_type") != "code":
-		return &refusal{codeUnsupportedResponseType, "response_type must be code", "This server gives out authorization codes only."}
+		return &refusal{codeUnsupportedResponseType, "response_type must be code", "This server gives out authorization codes only.", history.FaultResponseType}
 	case q.Get("code_challenge_method") != "S256":
-		return &refusal{codeInvalidRequest, "code_challenge_method must be S256", "The app asked without PKCE, or with a method that does not protect the code. It has to use S256."}
+		return &refusal{codeInvalidRequest, "code_challenge_method must be S256", "The app asked without PKCE, or with a method that does not protect the code. It has to use S256.", history.FaultPKCE}
 	case !isChallenge(q.Get("code_challenge")):
-		return &refusal{codeInvalidRequest, "code_challenge is not valid", "A code_challenge of the method S256 has 43 characters of base64url."}
+		return &refusal{codeInvalidRequest, "code_challenge is not valid", "A code_challenge of the method S256 has 43 characters of base64url.", history.FaultPKCE}
 	case q.Get("resource") != "" && !ours.names(q.Get("resource")):
-		return &refusal{codeInvalidTarget, "Wrong resource", "The app asked for access to something that is not on this server. Here it is " + ours.resource + "."}
+		return &refusal{codeInvalidTarget, "Wrong resource", "The app asked for access to something that is not on this server. Here it is " + ours.resource + ".", history.FaultResource}
 	}
 	return nil
 }
@@ -125,9 +127,11 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 	}
 	session, user, signedIn := s.sessions.Current(r)
 	client, goal, err := s.prove(r, a, signedIn)
+	trailOf(r).of(client, goal.host)
 	switch {
 	case errors.Is(err, errSignInFirst):
-		return s.pages.SignIn(w, r)
+		trailOf(r).note.Claimed = a.client
+		return s.signInFirst(w, r)
 	case errors.As(err, &early):
 		return s.showRefusal(w, r, early)
 	case err != nil:
@@ -137,8 +141,9 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 		return s.showReturn(w, r, late, a, goal)
 	}
 	if !signedIn {
-		return s.pages.SignIn(w, r)
+		return s.signInFirst(w, r)
 	}
+	s.atBrowser(r, history.StepAuthorize, user.ID)
 	return s.askConsent(w, r, a, client, session, user)
 }
 
@@ -163,7 +168,7 @@ func (s *Server) prove(r *http.Request, a authorization, signedIn bool) (store.C
 	}
 	goal, ok := matchRedirect(client.RedirectURIs, a.redirectURI, s.schemes)
 	if !ok {
-		return store.Client{}, target{}, &refusal{title: "Unknown redirect address", message: "The app wants the answer sent to an address (redirect_uri) that it has not registered. " + startOver}
+		return client, target{}, &refusal{title: "Unknown redirect address", message: "The app wants the answer sent to an address (redirect_uri) that it has not registered. " + startOver, fault: history.FaultRedirect}
 	}
 	return client, goal, nil
 }
@@ -172,7 +177,12 @@ func (s *Server) prove(r *http.Request, a authorization, signedIn bool) (store.C
 // [documents.client].
 func (s *Server) client(r *http.Request, id store.ClientID, signedIn bool) (store.Client, error) {
 	if isClientURL(id) {
-		return s.documents.client(r.Context(), id, s.addrKey(r), signedIn)
+		began := s.now()
+		client, err := s.documents.client(r.Context(), id, s.addrKey(r), signedIn)
+		if err == nil && !client.Document.Fetched.Before(began) {
+			s.documentRead(r, client)
+		}
+		return client, err
 	}
 	client, err := s.db.Client(id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -185,6 +195,7 @@ func (s *Server) client(r *http.Request, id store.ClientID, signedIn bool) (stor
 }
 
 func (s *Server) showRefusal(w http.ResponseWriter, r *http.Request, f *refusal) error {
+	s.refusedAt(r, f)
 	return s.pages.AuthorizeError(w, r, AuthorizeError{Status: http.StatusBadRequest, Title: f.title, Message: f.message})
 }
 
@@ -192,6 +203,7 @@ func (s *Server) showRefusal(w http.ResponseWriter, r *http.Request, f *refusal)
 // and not a redirect, because anybody can register an address (RFC 9700
 // section 4.11.2).
 func (s *Server) showReturn(w http.ResponseWriter, r *http.Request, f *refusal, a authorization, goal target) error {
+	s.refusedAt(r, f)
 	return s.pages.AuthorizeError(w, r, AuthorizeError{
 		Status: http.StatusBadRequest, Title: f.title, Message: f.message, ReturnHost: goal.host,
 		Return: respond(a.redirectURI, pair{"error", f.code}, pair{"error_description", describable(f.title + ". " + f.message)},
@@ -212,10 +224,11 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 	if wait, ok := s.limits.authorize.Allow(session.Hash.String(), now); !ok {
 		return web.TooMany(wait, "authorization requests from this browser")
 	}
-	handle := newSecret()
+	handle, attempt := newSecret(), s.atBrowser(r, history.StepConsent, user.ID)
 	req := store.AuthRequest{
 		Handle: store.HashSecret(handle), Session: session.Hash, Client: client.ID, RedirectURI: a.redirectURI, State: a.state,
 		Challenge: a.challenge, Scopes: a.scopes, Resource: s.resource, Offline: s.givesRefresh(client, a.offline), Created: now, Expires: now.Add(requestTTL),
+		Attempt: attempt,
 	}
 	err := s.db.CreateAuthRequest(req)
 	if errors.Is(err, store.ErrNotFound) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/internal/web"
 	"podgate/store"
@@ -41,6 +42,7 @@ func (s *Server) Bearer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, sent := bearerToken(r.Header["Authorization"])
 		if !sent {
+			s.history.Step(history.Note{Kind: history.StepChallenge, From: s.history.Visitor(r)})
 			refuseBearer(w, s.challenges.absent, noToken)
 			return
 		}
@@ -51,9 +53,11 @@ func (s *Server) Bearer(next http.Handler) http.Handler {
 			return
 		}
 		if access == nil {
+			s.refusedToken(r, token)
 			refuseBearer(w, s.challenges.invalid, deadToken)
 			return
 		}
+		s.history.Called(&access.Grant, r)
 		next.ServeHTTP(w, r.WithContext(authz.WithActor(r.Context(), authz.Connection(access))))
 	})
 }
@@ -105,7 +109,8 @@ func refuseBearer(w http.ResponseWriter, challenge, message string) {
 // InsufficientScope answers 403 for a token that lacks a scope (RFC 6750
 // section 3.1). needed is everything that the operation needs, so that a client
 // can ask for it in one go.
-func (s *Server) InsufficientScope(w http.ResponseWriter, _ *http.Request, needed []store.Scope) {
+func (s *Server) InsufficientScope(w http.ResponseWriter, r *http.Request, needed []store.Scope) {
+	s.lackedScope(r, needed)
 	scope := joinScopes(needed)
 	message := "This needs the scope " + scope + ". Connect again and allow it."
 	h := w.Header()

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"podgate/history"
 	"podgate/internal/ratelimit"
 	"podgate/internal/web"
 	"podgate/internal/webfetch"
@@ -181,7 +182,7 @@ func (d *documents) keep(id store.ClientID, doc clientDocument, about store.Docu
 func (d *documents) failed(err error, id store.ClientID, host string, stored store.Client) (store.Client, error) {
 	f := describeFailure(err, host)
 	d.failures.put(id, f, d.now())
-	d.log.Warn("client document cannot be used", "client", id, "error", err, "copy_will_do", f.away)
+	d.log.Warn("client document cannot be used", "client", id, "error", err, "temporary", f.away)
 	var e *webfetch.Error
 	if errors.As(err, &e) && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && usable(stored) {
 		if err := d.db.MarkDocumentGone(id); err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -223,11 +224,11 @@ func notAdmitted(host string) *refusal {
 func describeFailure(err error, host string) failure {
 	var e *webfetch.Error
 	if !errors.As(err, &e) {
-		return failure{err: &refusal{title: unfit, message: "What " + host + " says about the app cannot be used: " + err.Error() + ". " + tellMaker}}
+		return failure{err: &refusal{title: unfit, message: "What " + host + " says about the app cannot be used: " + err.Error() + ". " + tellMaker, fault: history.FaultMetadata}}
 	}
 	const retry = " Wait a minute and try again. If it stays like this, the log of this server says more."
 	says := func(title, what, advice string) *refusal {
-		return &refusal{title: title, message: "The app says that " + host + " describes it, but " + what + "." + advice}
+		return &refusal{title: title, message: "The app says that " + host + " describes it, but " + what + "." + advice, fault: history.FaultMetadata}
 	}
 	switch e.Kind {
 	case webfetch.Unreachable:

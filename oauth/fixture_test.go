@@ -69,10 +69,16 @@ func (c *counter) get() int { c.mu.Lock(); defer c.mu.Unlock(); return c.n }
 
 func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	t.Helper()
+	return newFixtureOn(t, storetest.New(t), change...)
+}
+
+// newFixtureOn is newFixture over a store of the caller's.
+func newFixtureOn(t testing.TB, db *store.DB, change ...func(*Config)) *fixture {
+	t.Helper()
 	f := &fixture{TB: t, clock: &fakeClock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, reached: &counter{}}
 	f.pages = &fakePages{}
 	c := Config{
-		Issuer: testIssuer, DB: storetest.New(t), Pages: f.pages, Log: slog.New(slog.DiscardHandler), Now: f.clock.Now,
+		Issuer: testIssuer, DB: db, Pages: f.pages, Log: slog.New(slog.DiscardHandler), Now: f.clock.Now,
 		Docs: "https://docs.example.com/podgate", RefreshTTL: 90 * 24 * time.Hour, ClientDocuments: true, fetch: offline(),
 	}
 	c.Sessions = &fakeSessions{db: c.DB, now: c.Now}

@@ -45,3 +45,13 @@ func knownDocumentAt(id store.ClientID) (knownDocument, bool) {
 	}
 	return knownDocuments[i], true
 }
+
+// KnownDocuments returns the addresses of the documents that come with the
+// program.
+func KnownDocuments() []string {
+	var list []string
+	for _, k := range knownDocuments {
+		list = append(list, k.url)
+	}
+	return list
+}

@@ -96,8 +96,7 @@ type modelAccess struct {
 
 func playModel(t *testing.T, script []byte) {
 	m := &model{path: filepath.Join(t.TempDir(), "podgate.db")}
-	db := storetest.Open(t, m.path)
-	m.fixture = newFixture(t, func(c *Config) { c.DB, c.Sessions = db, &fakeSessions{db: db, now: c.Now} })
+	m.fixture = newFixtureOn(t, storetest.Open(t, m.path))
 	t.Cleanup(func() { m.must(m.db.Close()) })
 	unlimited := ratelimit.New(1<<20, time.Nanosecond, 1<<20, time.Nanosecond)
 	m.limits = limits{register: unlimited, visit: unlimited, authorize: unlimited, fail: unlimited}

@@ -101,7 +101,7 @@ func parseRefresh(form url.Values, t *tokenRequest) (err error) {
 func (s *Server) redeemRefresh(t tokenRequest, client store.Client) (tokenAnswer, error) {
 	family, ok := refreshFamily(t.refresh)
 	if !ok {
-		return tokenAnswer{}, badRequest(codeInvalidGrant, deadRefresh)
+		return tokenAnswer{}, because(store.ErrNotFound, badRequest(codeInvalidGrant, deadRefresh))
 	}
 	now, salt := s.now(), newSalt()
 	next, access := successors(t.refresh, family, salt)
@@ -111,12 +111,12 @@ func (s *Server) redeemRefresh(t tokenRequest, client store.Client) (tokenAnswer
 		Access: store.HashSecret(access), AccessExpires: now.Add(s.accessTTL),
 	}, now)
 	if err != nil {
-		return tokenAnswer{}, s.refuseRefresh(err, client.ID, out.Grant)
+		return tokenAnswer{}.about(out.Grant), because(err, s.refuseRefresh(err, client.ID, out.Grant))
 	}
 	next, access = successors(t.refresh, family, out.Salt) // other ones when the store has answered this before
 	s.log.Debug("connection refreshed", "connection", out.Grant.ID, "client", client.ID)
 	opened := store.Access{Token: out.Access, Grant: out.Grant}
-	return newAnswer(access, out.Access.Expires.Sub(now), next, opened.Scopes()), nil
+	return newAnswer(access, out.Access.Expires.Sub(now), next, opened.Scopes()).about(out.Grant), nil
 }
 
 const deadRefresh = "The refresh token is unknown, expired, used or revoked. Start the authorization again."

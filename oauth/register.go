@@ -26,7 +26,9 @@ type registration struct {
 	name         string
 	redirectURIs []string
 	scopes       []store.Scope
-	refresh      bool // wants refresh tokens
+	refresh      bool  // wants refresh tokens
+	dropped      int   // redirect URIs that cannot be used
+	why          error // the last of them was dropped
 }
 
 // registered is the answer to a registration (RFC 7591 section 3.2.1). It has
@@ -66,6 +68,8 @@ func (s *Server) handleRegister(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	trailOf(r).of(client, "")
+	trailOf(r).note.Detail = describeRegistration(reg)
 	w.Header().Set("Cache-Control", "no-store")
 	web.WriteJSON(w, http.StatusCreated, s.describeClient(client))
 	return nil
@@ -92,10 +96,9 @@ func parseRegistration(body []byte, schemes []string) (registration, error) {
 		return registration{}, badRequest(codeInvalidClientMetadata, "The body is not a JSON object.")
 	}
 	var reg registration
-	var why error
 	for _, uri := range texts(members["redirect_uris"]) {
 		if _, err := parseRedirect(uri, schemes); err != nil {
-			why = err
+			reg.why, reg.dropped = err, reg.dropped+1
 		} else if !slices.Contains(reg.redirectURIs, uri) {
 			reg.redirectURIs = append(reg.redirectURIs, uri)
 		}
@@ -105,7 +108,7 @@ func parseRegistration(body []byte, schemes []string) (registration, error) {
 	}
 	switch {
 	case len(reg.redirectURIs) == 0:
-		return registration{}, noRedirectURI(why, schemes)
+		return registration{}, noRedirectURI(reg.why, schemes)
 	case uriSize(reg.redirectURIs) > maxRedirectURISize:
 		return registration{}, badRequest(codeInvalidRedirectURI, fmt.Sprintf("The redirect URIs of a client can have %d characters together.", maxRedirectURISize))
 	}

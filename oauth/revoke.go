@@ -28,8 +28,12 @@ func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	grant, known := s.connectionOf(token)
 	if err := s.revoke(token, client.ID); err != nil {
 		return fmt.Errorf("revoke token: %w", err)
+	}
+	if known && grant.Client == client.ID {
+		s.revokedBy(r, grant)
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/internal/ratelimit"
 	"podgate/internal/web"
@@ -32,14 +33,15 @@ type Config struct {
 	DB              *store.DB
 	Pages           Pages
 	Sessions        Sessions
-	AccessTTL       time.Duration  // of access tokens; 0: 30 days
-	RefreshTTL      time.Duration  // of refresh tokens since their last use; 0: there are none
-	CodeTTL         time.Duration  // of authorization codes; 0: 10 minutes
-	Registration    string         // "open" (also when empty), "known" or "off"
-	ClientDocuments bool           // clients may identify themselves by the URL of a metadata document
-	RedirectSchemes []string       // private-use schemes that redirect URIs may have
-	TrustedProxies  []netip.Prefix // whose X-Forwarded-For counts for rate limits
-	Docs            string         // service_documentation; may be empty
+	AccessTTL       time.Duration     // of access tokens; 0: 30 days
+	RefreshTTL      time.Duration     // of refresh tokens since their last use; 0: there are none
+	CodeTTL         time.Duration     // of authorization codes; 0: 10 minutes
+	Registration    string            // "open" (also when empty), "known" or "off"
+	ClientDocuments bool              // clients may identify themselves by the URL of a metadata document
+	RedirectSchemes []string          // private-use schemes that redirect URIs may have
+	TrustedProxies  []netip.Prefix    // whose X-Forwarded-For counts for rate limits
+	Docs            string            // service_documentation; may be empty
+	History         *history.Recorder // of the timeline and the audit list; nil: none
 	Log             *slog.Logger
 	Now             func() time.Time
 
@@ -58,6 +60,7 @@ type Server struct {
 	open       bool // clients may register themselves
 	schemes    []string
 	proxies    []netip.Prefix
+	history    *history.Recorder
 	log        *slog.Logger
 	now        func() time.Time
 
@@ -102,7 +105,7 @@ func New(c Config) (*Server, error) {
 		audience: newAudience(c.Issuer), db: c.DB, pages: c.Pages, sessions: c.Sessions,
 		accessTTL: orDefault(c.AccessTTL, defaultAccessTTL), refreshTTL: c.RefreshTTL, codeTTL: orDefault(c.CodeTTL, defaultCodeTTL),
 		open: c.Registration == "" || c.Registration == "open", schemes: lowered(c.RedirectSchemes), proxies: c.TrustedProxies,
-		log: c.Log, now: c.Now, limits: newLimits(), recent: newMemory[store.Hash, store.ClientID](recentTTL, maxRecents),
+		history: c.History, log: c.Log, now: c.Now, limits: newLimits(), recent: newMemory[store.Hash, store.ClientID](recentTTL, maxRecents),
 	}
 	s.documents = newDocuments(c, hostOf(c.Issuer))
 	s.resourceMetadata = encodeMetadata(s.describeResource(c.Docs))
@@ -176,11 +179,11 @@ type endpoint struct {
 
 func (s *Server) endpoints() []endpoint {
 	return []endpoint{
-		{paths: wellKnown("oauth-protected-resource"), get: s.serveResourceMetadata, errors: writeError, head: true, cors: true},
-		{paths: wellKnown("oauth-authorization-server"), get: s.serveServerMetadata, errors: writeError, head: true, cors: true},
-		{paths: []string{"/api/oauth/register", "/register"}, post: s.handleRegister, errors: writeError, cors: true},
-		{paths: []string{"/oauth/authorize", "/authorize"}, get: s.serveAuthorize, post: s.handleDecision, errors: s.writePageError},
-		{paths: []string{"/api/oauth/token", "/token"}, post: s.handleToken, errors: writeError, cors: true},
+		{paths: wellKnown("oauth-protected-resource"), get: s.discovered("resource document", s.serveResourceMetadata), errors: writeError, head: true, cors: true},
+		{paths: wellKnown("oauth-authorization-server"), get: s.discovered("authorization server document", s.serveServerMetadata), errors: writeError, head: true, cors: true},
+		{paths: []string{"/api/oauth/register", "/register"}, post: s.traced(history.StepRegister, s.handleRegister), errors: writeError, cors: true},
+		{paths: []string{"/oauth/authorize", "/authorize"}, get: s.traced(history.StepAuthorize, s.serveAuthorize), post: s.handleDecision, errors: s.writePageError},
+		{paths: []string{"/api/oauth/token", "/token"}, post: s.traced(history.StepCode, s.handleToken), errors: writeError, cors: true},
 		{paths: []string{"/api/oauth/revoke"}, post: s.slowed(s.handleRevoke), errors: writeError, cors: true},
 	}
 }

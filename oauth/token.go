@@ -64,6 +64,8 @@ type tokenAnswer struct {
 	ExpiresIn    int64  `json:"expires_in"` // seconds
 	RefreshToken string `json:"refresh_token,omitempty"`
 	Scope        string `json:"scope"`
+
+	connection *store.Grant // that it is about, as far as is known; also with an error
 }
 
 // newAnswer rounds to whole seconds, so that requests milliseconds apart can
@@ -72,6 +74,12 @@ func newAnswer(access string, left time.Duration, refresh string, scopes []store
 	return tokenAnswer{
 		AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(left.Round(time.Second).Seconds()), RefreshToken: refresh, Scope: joinScopes(scopes),
 	}
+}
+
+// about says which connection an answer is about.
+func (a tokenAnswer) about(g store.Grant) tokenAnswer {
+	a.connection = &g
+	return a
 }
 
 // parseToken reads a token request (RFC 6749 section 4.1.3, RFC 7636 section
@@ -182,7 +190,11 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if err != nil {
 		return tokenAnswer{}, err
 	}
-	return t.grant.redeem(s, t, client)
+	trailOf(r).of(client, "")
+	trailOf(r).sent(t)
+	answer, err := t.grant.redeem(s, t, client)
+	trailOf(r).connected(answer.connection)
+	return answer, err
 }
 
 // knownClient finds a client, with errors in the words of the token and revocation endpoints.
@@ -204,7 +216,7 @@ func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, e
 	// store to say, in the transaction that notices a second use as well.
 	goal, err := parseRedirect(t.redirectURI, s.schemes)
 	if err != nil {
-		return tokenAnswer{}, badRequest(codeInvalidGrant, wrongRedirect)
+		return tokenAnswer{}, because(&store.MismatchError{Field: "redirect_uri"}, badRequest(codeInvalidGrant, wrongRedirect))
 	}
 	now, access := s.now(), accessPrefix+newSecret()
 	first, refresh := s.firstRefresh(now)
@@ -214,13 +226,13 @@ func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, e
 		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(access), Expires: now.Add(s.accessTTL), Refresh: first,
 	}, now)
 	if err != nil {
-		return tokenAnswer{}, s.refuseCode(err, client.ID)
+		return tokenAnswer{}, because(err, s.refuseCode(err, client.ID))
 	}
 	s.log.Info("connection made", "connection", grant.ID, "client", client.ID, "user", grant.User, "team", grant.Team)
 	if grant.Refresh == nil {
 		refresh = "" // not asked for
 	}
-	return newAnswer(access, s.accessTTL, refresh, grant.Scopes), nil
+	return newAnswer(access, s.accessTTL, refresh, grant.Scopes).about(grant), nil
 }
 
 const (

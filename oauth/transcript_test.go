@@ -61,24 +61,29 @@ func replay(t *testing.T, path string, prepare func(*fixture, *scribe)) {
 	s := &scribe{names: map[string]string{}, values: map[string]string{}, counts: map[string]int{}}
 	var f *fixture
 	var n *internet
+	begin := func(change ...func(*Config)) {
+		f = newFixture(t, change...)
+		if prepare != nil {
+			prepare(f, s)
+		}
+	}
 	var got string
 	for i, file := range archive.Files {
 		name, arg, _ := strings.Cut(file.Name, " ")
 		if name == "config" {
-			f = newFixture(t, configure(t, string(file.Data)))
+			begin(configure(t, string(file.Data)))
 			continue
 		}
 		if name == "document" {
-			n = newInternet(t)
+			if n == nil {
+				n = newInternet(t)
+				begin(online(n))
+			}
 			n.publish(arg, string(file.Data))
-			f = newFixture(t, online(n))
 			continue
 		}
 		if f == nil {
-			f = newFixture(t)
-			if prepare != nil {
-				prepare(f, s)
-			}
+			begin()
 		}
 		switch name {
 		case "given":

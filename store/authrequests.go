@@ -20,6 +20,7 @@ type AuthRequest struct {
 	Scopes      []Scope   `json:"scopes"`          // what the client asks for
 	Resource    string    `json:"resource"`
 	Offline     bool      `json:"offline,omitempty"` // a refresh token is wanted
+	Attempt     AttemptID `json:"attempt,omitempty"` // in the timeline
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires"`
 }
@@ -127,7 +128,7 @@ func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 		return codes.insert(tx, &Code{
 			Hash: a.Code, Client: req.Client, RedirectURI: req.RedirectURI, Challenge: req.Challenge,
 			Scopes: a.Scopes, Limits: a.Limits, Resource: req.Resource, User: s.User, Team: a.Team, Offline: req.Offline,
-			Created: now, Expires: a.Expires,
+			Created: now, Expires: a.Expires, Attempt: req.Attempt,
 		})
 	})
 	return r, err

@@ -35,6 +35,7 @@ func (db *DB) Check() error {
 			t.check(tx, report)
 		}
 		checkExpiry(tx, report)
+		checkHistory(tx, report)
 		return nil
 	})
 	return errors.Join(append(faults, err)...)
@@ -119,4 +120,10 @@ func (db *DB) Counts() (list []Count, err error) {
 		return nil
 	})
 	return list, err
+}
+
+// Writes returns how many commits the file has seen, for measurements.
+func (db *DB) Writes() (n int, err error) {
+	err = db.view(func(tx *bolt.Tx) error { n = tx.ID(); return nil })
+	return n, err
 }

@@ -45,6 +45,8 @@ type DB struct {
 	usedMu       sync.Mutex
 	usedGrants   map[GrantID]grantUse
 	usedSessions map[Hash]time.Time
+
+	journal journal
 }
 
 // Open opens the database file at path, creates it with mode 0600 when it does
@@ -80,7 +82,7 @@ func open(path string, format int, steps []migration) (*DB, error) {
 	if err := prepare(b, path, format, steps); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
-	return &DB{bolt: b, usedGrants: map[GrantID]grantUse{}, usedSessions: map[Hash]time.Time{}}, nil
+	return &DB{bolt: b, usedGrants: map[GrantID]grantUse{}, usedSessions: map[Hash]time.Time{}, journal: journal{bounds: auditBounds{maxAudit, maxAuditStrangers}}}, nil
 }
 
 // prepare brings the file to the wanted format, or refuses it unchanged.
@@ -173,8 +175,9 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Close writes what Flush has yet to write and closes the file.
-func (db *DB) Close() error { return errors.Join(db.Flush(), db.bolt.Close()) }
+// Close writes what Flush and FlushHistory have yet to write and closes the
+// file.
+func (db *DB) Close() error { return errors.Join(db.Flush(), db.FlushHistory(), db.bolt.Close()) }
 
 // WriteTo writes a consistent copy of the whole database to w while the server
 // goes on. It implements io.WriterTo.

@@ -18,6 +18,7 @@ var (
 	ErrFull       = errors.New("store: there are as many of these as may be")
 	ErrLastAdmin  = errors.New("store: user is the last administrator")
 	ErrSetUp      = errors.New("store: an administrator exists already")
+	ErrCursor     = errors.New("store: no page of a list begins there")
 	ErrLocked     = errors.New("store: another process has the database open")
 	ErrForeign    = errors.New("store: not a podgate database")
 	ErrNewerStore = errors.New("store: database was written by a newer podgate")

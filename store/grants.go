@@ -25,6 +25,7 @@ type Code struct {
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires"`
 	Grant       GrantID   `json:"grant,omitempty"` // set when spent
+	Attempt     AttemptID `json:"attempt,omitempty"`
 }
 
 // Grant is a connection: what one user allowed one client to do for one team.
@@ -44,6 +45,7 @@ type Grant struct {
 	LastUsed     time.Time `json:"last_used"`
 	Expires      time.Time `json:"expires"`           // of its last token
 	Refresh      *Refresh  `json:"refresh,omitempty"` // nil: it has no refresh token
+	Attempt      AttemptID `json:"attempt,omitempty"` // in the timeline
 }
 
 // Token is an access token (RFC 6750), opaque and looked up on every call.
@@ -190,6 +192,7 @@ func redeem(tx *bolt.Tx, code Code, r Redemption, now time.Time) (Grant, error) 
 	g := Grant{
 		ID: r.Grant, User: code.User, Client: code.Client, ClientName: r.ClientName, RedirectHost: r.RedirectHost,
 		Team: code.Team, Scopes: code.Scopes, Limits: code.Limits, Resource: code.Resource, Created: now, LastUsed: now, Expires: r.Expires,
+		Attempt: code.Attempt,
 	}
 	if n := r.Refresh; n != nil && code.Offline {
 		g.Refresh = &Refresh{Family: n.Family, Current: n.Token, Expires: n.Expires}

@@ -477,3 +477,19 @@ func TestEndedConnectionsDoNotRefresh(t *testing.T) {
 		})
 	}
 }
+
+// What the connection no longer has, no token of it has.
+func TestScopesFollowTheConnection(t *testing.T) {
+	t.Parallel()
+	a := store.Access{Token: store.Token{Scopes: []store.Scope{read, write}}, Grant: store.Grant{Scopes: []store.Scope{read}}}
+	if got := a.Scopes(); !slices.Equal(got, []store.Scope{read}) {
+		t.Errorf("a narrowed token opens %v", got)
+	}
+	a.Grant.Scopes = nil
+	if got := a.Scopes(); len(got) != 0 {
+		t.Errorf("a connection without scopes opens %v", got)
+	}
+	if !slices.Equal(a.Token.Scopes, []store.Scope{read, write}) {
+		t.Error("the shared record was changed")
+	}
+}

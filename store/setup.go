@@ -25,9 +25,7 @@ var setups = &table[Setup]{
 // when an administrator exists.
 func (db *DB) PutSetup(s Setup) error {
 	return db.update(func(tx *bolt.Tx) error {
-		if n, err := countAdmins(tx); err != nil {
-			return err
-		} else if n > 0 {
+		if countAdmins(tx) > 0 {
 			return ErrSetUp
 		}
 		return setups.put(tx, &s)
@@ -41,9 +39,7 @@ func (db *DB) CheckSetup(hash Hash, now time.Time) error {
 }
 
 func checkSetup(tx *bolt.Tx, hash Hash, now time.Time) error {
-	if n, err := countAdmins(tx); err != nil {
-		return err
-	} else if n > 0 {
+	if countAdmins(tx) > 0 {
 		return ErrSetUp
 	}
 	s, err := setups.live(tx, setupKey, now)

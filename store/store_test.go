@@ -30,6 +30,7 @@ func TestEveryFieldSurvivesTheDisk(t *testing.T) {
 	records := []any{
 		&store.User{}, &store.Session{}, &store.Team{}, &store.Member{}, &store.Client{}, &store.AuthRequest{},
 		&store.Code{}, &store.Grant{}, &store.Token{}, &store.Pod{}, &store.Reservation{}, &store.Setup{},
+		&store.Attempt{}, &store.AuditEntry{},
 	}
 	for _, r := range records {
 		t.Run(reflect.TypeOf(r).Elem().Name(), func(t *testing.T) {

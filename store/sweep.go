@@ -71,6 +71,8 @@ func expire(tx *bolt.Tx, kind byte, key []byte, now time.Time) error {
 		return expireGrant(tx, key, now)
 	case clients.kind:
 		return expireClient(tx, key, now)
+	case attempts.kind:
+		return expireAttempt(tx, key, now)
 	}
 	t := tableOfKind(kind)
 	if t == nil {

@@ -17,9 +17,17 @@ type User struct {
 }
 
 var users = &table[User]{
-	name:    "users",
-	key:     func(u *User) []byte { return []byte(u.ID) },
-	indexes: []index[User]{{"email", func(u *User) []byte { return []byte(u.Email) }}},
+	name: "users",
+	key:  func(u *User) []byte { return []byte(u.ID) },
+	indexes: []index[User]{
+		{"email", func(u *User) []byte { return []byte(u.Email) }},
+		{"admin", func(u *User) []byte { // so that a start need not look at everybody
+			if !u.Admin {
+				return nil
+			}
+			return []byte(u.ID)
+		}},
+	},
 }
 
 // CreateUser inserts u and makes it a member of the given teams. ErrTaken when
@@ -127,12 +135,8 @@ func (db *DB) DeleteUser(id UserID) error {
 		if err != nil {
 			return err
 		}
-		if u.Admin {
-			if n, err := countAdmins(tx); err != nil {
-				return err
-			} else if n == 1 {
-				return ErrLastAdmin
-			}
+		if u.Admin && countAdmins(tx) == 1 {
+			return ErrLastAdmin
 		}
 		if _, _, err := endEverything(tx, id); err != nil {
 			return err
@@ -144,23 +148,18 @@ func (db *DB) DeleteUser(id UserID) error {
 	})
 }
 
-func countAdmins(tx *bolt.Tx) (n int, err error) {
-	list, err := users.all(tx)
-	for _, u := range list {
-		if u.Admin {
-			n++
-		}
+// countAdmins walks the administrators only.
+func countAdmins(tx *bolt.Tx) (n int) {
+	c := tx.Bucket([]byte("users_by_admin")).Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		n++
 	}
-	return n, err
+	return n
 }
 
 // HasAdmin reports whether podgate has been set up.
 func (db *DB) HasAdmin() (yes bool, err error) {
-	err = db.view(func(tx *bolt.Tx) error {
-		n, err := countAdmins(tx)
-		yes = n > 0
-		return err
-	})
+	err = db.view(func(tx *bolt.Tx) error { yes = countAdmins(tx) > 0; return nil })
 	return yes, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"podgate/account"
+	"podgate/history"
 	"podgate/store"
 )
 
@@ -64,6 +65,7 @@ func (s *Server) handlePassword(w http.ResponseWriter, r *http.Request, p who) e
 		return s.showAccount(w, r, p, http.StatusUnprocessableEntity, formFault{"The two new passwords differ. Nothing was changed.", "again"})
 	}
 	ended, err := s.account.ChangePassword(r.Context(), p.user.ID, f.Get("old"), f.Get("password"), p.session.Hash, s.addr(r))
+	s.record(r, p, history.AuditPassword, "", err)
 	if err != nil {
 		fault, status, err := forPerson(w, err)
 		if err != nil {
@@ -86,6 +88,7 @@ func (s *Server) handleEndSession(w http.ResponseWriter, r *http.Request, p who)
 		return err
 	}
 	if err == nil {
+		s.record(r, p, history.AuditEndSession, "", nil)
 		s.setNotice(w, notice{word: "session-ended"})
 	}
 	return s.redirect(w, "/account")
@@ -97,10 +100,16 @@ type everywherePage struct{ Sessions, Connections int }
 // handleLogOutEverywhere is POST /account/log-out-everywhere. The answer is the
 // page itself, because nobody is signed in any more who could be told later.
 func (s *Server) handleLogOutEverywhere(w http.ResponseWriter, r *http.Request, p who) error {
+	list, err := s.account.Connections(p.user.ID)
+	if err != nil {
+		return err
+	}
 	sessions, connections, err := s.account.LogOutEverywhere(p.user.ID)
 	if err != nil {
 		return err
 	}
+	s.record(r, p, history.AuditEverywhere, plural(sessions, "session", "sessions")+", "+plural(connections, "connection", "connections"), nil)
+	s.recordRevoked(r, p, history.AuditEverywhere, list)
 	s.clearCookie(w, sessionCookie)
 	r = r.WithContext(context.WithValue(r.Context(), whoKey{}, nil)) // nor does the page say so
 	return s.render(w, r, plainPage, http.StatusOK, "everywhere", frame{Title: "Signed out everywhere", Page: everywherePage{sessions, connections}})

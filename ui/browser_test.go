@@ -228,6 +228,15 @@ func walk(t *testing.T, s *site, c *chrome) {
 	}
 	c.inspect("home-revoked")
 
+	s.seedStories(u, "analytical-engines")
+	c.open("/activity")
+	c.inspect("activity")
+	c.open("/activity?all=1")
+	c.do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("details").forEach(d => d.open = true)`))
+	c.inspect("activity-all")
+	c.open("/audit?all=1")
+	c.inspect("audit-all")
+
 	c.open("/account")
 	c.inspect("account")
 	c.submit(`form[action="/account/log-out-everywhere"] button`)
@@ -301,6 +310,10 @@ func otherPages(t *testing.T, s *site, c *chrome) {
 	s.consent.Fault = "Choose the team that this connection is for."
 	c.open("/oauth/authorize")
 	c.inspect("consent-loopback")
+	s.consent.RedirectHost, s.consent.Loopback, s.consent.Fault = "claude.ai", false, ""
+	s.consent.DocumentHost = strings.Repeat("claude.ai.", 12) + "evil.example"
+	c.open("/oauth/authorize")
+	c.inspect("consent-document")
 
 	team, err := s.db.TeamBySlug("compilers")
 	if err != nil {
@@ -419,7 +432,7 @@ func keyboard(t *testing.T, s *site, c *chrome) {
 		}
 		names = append(names, strings.TrimSpace(at.Name))
 	}
-	want := []string{"Skip to the content", "podgate", "Home", "Account", "Sign out", "Change limits of claude.ai, team red", "Revoke claude.ai, team red", "Copy", "Claude, on the web and desktop"}
+	want := []string{"Skip to the content", "podgate", "Home", "Activity", "Account", "Sign out", "Activity of claude.ai, team red", "Change limits of claude.ai, team red", "Revoke claude.ai, team red", "Copy", "Claude, on the web and desktop"}
 	if len(names) < len(want) || !slices.Equal(names[:len(want)], want) {
 		t.Errorf("the way of the Tab key: %q, want %q first", names, want)
 	}

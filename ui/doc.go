@@ -2,7 +2,7 @@
 // and account, as server-rendered pages that work without script.
 //
 // Routes: GET / · GET, POST /setup · GET, POST /sign-in · POST /sign-out ·
-// GET /account · POST /account/password, /account/end-session,
+// GET /activity, /audit · GET /account · POST /account/password, /account/end-session,
 // /account/log-out-everywhere · POST /connections/revoke · GET, POST
 // /connection/ID/limits · GET /assets/NAME.
 //

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"podgate/account"
+	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/pods"
 	"podgate/store"
@@ -227,12 +228,17 @@ func memoryWords(p pods.Pod) string {
 
 // handleRevoke is POST /connections/revoke with connection.
 func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request, p who) error {
-	err := s.account.Revoke(p.user.ID, store.GrantID(r.PostForm.Get("connection")))
+	id := store.GrantID(r.PostForm.Get("connection"))
+	c, err := s.account.Connection(p.user.ID, id)
+	if err == nil {
+		err = s.account.Revoke(p.user.ID, id)
+	}
 	// One that is gone already is what the person wanted.
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	if err == nil {
+		s.recordRevoked(r, p, history.AuditRevoke, []account.Connection{c})
 		s.setNotice(w, notice{word: "revoked"})
 	}
 	return s.redirect(w, "/#connections")

@@ -108,6 +108,7 @@ func (s *Server) handleLimits(w http.ResponseWriter, r *http.Request, p who) err
 		}
 		return s.showLimits(w, r, status, c, f, fault)
 	}
+	s.recordLimited(r, p, c, f.scopes, limits)
 	s.setNotice(w, notice{word: "limited"})
 	return s.redirect(w, "/#connections")
 }

@@ -35,6 +35,12 @@ func tour(t *testing.T) (*site, map[string]answer) {
 	b := s.browser()
 	pages["home"] = b.signIn("ada@example.com")
 	pages["account"] = b.get("/account")
+	pages["activity nothing"] = b.get("/activity")
+	s.seedStories(u, "red")
+	pages["activity"] = b.get("/activity")
+	pages["activity all"] = b.get("/activity?all=1")
+	pages["audit"] = b.get("/audit")
+	pages["audit all"] = b.get("/audit?all=1")
 	s.consent.ClientName = hostileName
 	pages["consent"] = b.get("/oauth/authorize")
 	pages["limits"] = b.get("/connection/" + string(g.ID) + "/limits")

@@ -62,7 +62,7 @@ type frame struct {
 	Title  string // says where one is
 	Host   string
 	User   *store.User // nil: nobody is signed in
-	Here   string      // home, account: the place in the navigation
+	Here   string      // home, activity, account: the place in the navigation
 	Notice string
 	Page   any
 	Script bool

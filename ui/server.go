@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"podgate/account"
+	"podgate/history"
 	"podgate/internal/web"
 	"podgate/oauth"
 	"podgate/pods"
@@ -18,7 +19,8 @@ import (
 type Config struct {
 	Issuer  string // scheme://host[:port], as in the metadata documents
 	Account *account.Service
-	Pods    *pods.Service // nil: the home page says that there is none
+	Pods    *pods.Service     // nil: the home page says that there is none
+	History *history.Recorder // of the timeline and the audit list; nil: none
 	Log     *slog.Logger
 	Now     func() time.Time
 	// TrustedProxies may say in X-Forwarded-For where a request came from.
@@ -33,6 +35,7 @@ type Server struct {
 	local   bool   // the issuer is this computer
 	account *account.Service
 	pods    *pods.Service
+	history *history.Recorder
 	log     *slog.Logger
 	now     func() time.Time
 	trusted []netip.Prefix
@@ -54,7 +57,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		issuer: cfg.Issuer, host: u.Host, secure: u.Scheme == "https", local: isLocal(u.Hostname()),
-		account: cfg.Account, pods: cfg.Pods, log: cfg.Log, now: cfg.Now, trusted: cfg.TrustedProxies,
+		account: cfg.Account, pods: cfg.Pods, history: cfg.History, log: cfg.Log, now: cfg.Now, trusted: cfg.TrustedProxies,
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -92,6 +95,8 @@ func (s *Server) Routes() []web.Route {
 		page(http.MethodPost, "/account/end-session", s.form(s.signedIn(s.handleEndSession))),
 		page(http.MethodPost, "/account/log-out-everywhere", s.form(s.signedIn(s.handleLogOutEverywhere))),
 		page(http.MethodPost, "/connections/revoke", s.form(s.signedIn(s.handleRevoke))),
+		page(http.MethodGet, "/activity", s.signedIn(s.serveActivity)),
+		page(http.MethodGet, "/audit", s.signedIn(s.serveAudit)),
 		page(http.MethodGet, "/connection/:id/limits", s.signedIn(s.serveLimits)),
 		page(http.MethodPost, "/connection/:id/limits", s.form(s.signedIn(s.handleLimits))),
 		page(http.MethodGet, "/assets/:name", s.serveAsset),

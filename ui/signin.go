@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"podgate/account"
+	"podgate/history"
 )
 
 // signInPage is the content of sign_in.html.
@@ -39,7 +40,8 @@ func (s *Server) serveSignIn(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
 	page := newSignInPage(r.PostForm.Get("next"))
 	email := r.PostForm.Get("email")
-	secret, _, err := s.account.SignIn(r.Context(), email, r.PostForm.Get("password"), s.addr(r), r.UserAgent())
+	secret, user, err := s.account.SignIn(r.Context(), email, r.PostForm.Get("password"), s.addr(r), r.UserAgent())
+	s.recordSignIn(r, page.Next, email, user, err)
 	if err != nil {
 		fault, status, err := forPerson(w, err)
 		if err != nil {
@@ -54,8 +56,12 @@ func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
 
 // handleSignOut is POST /sign-out.
 func (s *Server) handleSignOut(w http.ResponseWriter, r *http.Request) error {
+	session, user, signedIn := s.Current(r)
 	if err := s.account.SignOut(s.cookie(r, sessionCookie)); err != nil {
 		return err
+	}
+	if signedIn {
+		s.record(r, who{session, user}, history.AuditSignOut, "", nil)
 	}
 	s.clearCookie(w, sessionCookie)
 	s.setNotice(w, notice{word: "signed-out"})
@@ -116,6 +122,7 @@ func (s *Server) handleSetup(w http.ResponseWriter, r *http.Request) error {
 	}
 	secret, err := s.account.CompleteSetup(r.Context(), s.cookie(r, setupCookie), f.Get("email"), f.Get("name"), f.Get("password"), f.Get("team"), r.UserAgent())
 	if err == nil {
+		s.recordSetup(r, secret)
 		s.begin(w, r, secret)
 		s.clearCookie(w, setupCookie)
 		s.setNotice(w, notice{word: "welcome"})

@@ -94,7 +94,10 @@ func funcs(a *assets) template.FuncMap {
 	return template.FuncMap{
 		"asset":  func(name string) string { return "/assets/" + a.hashed[name] },
 		"plural": plural,
+		"clock":  func(t time.Time) string { return t.UTC().Format("15:04:05") },
+		"second": func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04:05 UTC") },
 		"lasts":  lasts,
+		"tabs":   tabs,
 		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"date":   func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 		"full":   func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/net/html"
 
 	"podgate/account"
+	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/internal/web"
 	"podgate/oauth"
@@ -44,6 +45,7 @@ type site struct {
 	account *account.Service
 	ui      *ui.Server
 	pods    *pods.Service
+	history *history.Recorder
 	fake    *podstest.Fake
 	clock   *clock
 	log     *strings.Builder
@@ -97,8 +99,9 @@ func newSite(t *testing.T) *site {
 	s.account = account.New(account.Config{DB: s.db, Log: log, Now: s.clock.now})
 	s.pods, s.fake = podstest.NewServiceFake(t, s.db)
 	s.fake.SetAgent(s.agent)
+	s.history = history.New(history.Config{DB: s.db, Now: s.clock.now, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
 	server, err := ui.New(ui.Config{
-		Issuer: s.issuer(), Account: s.account, Pods: s.pods, Log: log, Now: s.clock.now,
+		Issuer: s.issuer(), Account: s.account, Pods: s.pods, History: s.history, Log: log, Now: s.clock.now,
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
 	})
 	if err != nil {

@@ -6,6 +6,8 @@ package webtest
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -35,27 +37,35 @@ type Browser struct {
 	rt  http.RoundTripper
 }
 
-// New returns a browser with no cookies.
-func New(t testing.TB) *Browser {
+// New returns a browser with no cookies. Over https it trusts roots, if given.
+func New(t testing.TB, roots ...*x509.CertPool) *Browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rt := Transport()
+	rt := Transport(roots...)
 	t.Cleanup(rt.CloseIdleConnections)
 	return &Browser{t: t, jar: jar, rt: rt}
 }
 
 // Transport returns a transport for which localhost and all names below it are
-// 127.0.0.1, as they are for browsers whatever the resolver says.
-func Transport() *http.Transport {
+// 127.0.0.1, as they are for browsers whatever the resolver says; so are names
+// below test (RFC 6761). Over https it trusts the last of roots that is not nil,
+// or else the system's list.
+func Transport(roots ...*x509.CertPool) *http.Transport {
 	dial := (&net.Dialer{}).DialContext
+	config := &tls.Config{}
+	for _, pool := range roots {
+		if pool != nil {
+			config.RootCAs = pool
+		}
+	}
 	return &http.Transport{
-		Proxy: nil,
+		Proxy: nil, TLSClientConfig: config, ForceAttemptHTTP2: true,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			host, port, err := net.SplitHostPort(addr)
-			if err == nil && (host == "localhost" || strings.HasSuffix(host, ".localhost")) {
+			if err == nil && (host == "localhost" || strings.HasSuffix(host, ".localhost") || strings.HasSuffix(host, ".test")) {
 				addr = net.JoinHostPort("127.0.0.1", port)
 			}
 			return dial(ctx, network, addr)

@@ -160,6 +160,8 @@ func fill(v reflect.Value, n *int) error {
 		v.SetInt(int64(*n))
 	case reflect.Uint8:
 		v.SetUint(uint64(*n % 251))
+	case reflect.Uint64:
+		v.SetUint(uint64(*n))
 	case reflect.Float64:
 		v.SetFloat(float64(*n) + 0.5)
 	case reflect.Pointer:

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"podgate/control"
+	"podgate/history"
+	"podgate/store"
+)
+
+func historyCommands() []command {
+	return []command{
+		{name: "connections", summary: "list the live connections", setup: setupConnections},
+		{name: "timeline", args: "[CLIENT]", most: 1, summary: "show how clients fared on their way to a connection", setup: setupTimeline,
+			details: "The newest attempt comes first, each with what happened, what was expected next and what usually stops it there.\n" +
+				"CLIENT is a client id, or part of a client's name or host or of a person's address. Steps are kept for 14 days."},
+		{name: "audit", summary: "show who did what", setup: setupAudit,
+			details: "Sign-ins, consents, tokens, revocations, changes of users and teams, and tools that change something; no arguments. Kept for 90 days."},
+	}
+}
+
+func setupConnections(inv *invocation) func(context.Context) error {
+	asJSON := inv.jsonFlag()
+	return func(ctx context.Context) error {
+		return inv.withControl(ctx, false, func(c *control.Client) error {
+			list, err := c.Connections(ctx)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return printJSON(inv.Stdout, list)
+			}
+			return printTable(inv.Stdout, connectionRows(list))
+		})
+	}
+}
+
+func connectionRows(list []control.Connection) [][]string {
+	rows := [][]string{{"USER", "CLIENT", "NAME", "TEAM", "SCOPES", "LAST USED", "UNTIL", "STATE"}}
+	for _, c := range list {
+		var scopes []string
+		for _, s := range c.Scopes {
+			scopes = append(scopes, string(s))
+		}
+		rows = append(rows, []string{
+			c.User, c.Client, orDash(c.Name), c.Team, orDash(strings.Join(scopes, " ")), moment(c.LastUsed), c.Expires.Format(time.DateOnly), string(c.State.State),
+		})
+	}
+	return rows
+}
+
+// moment is a time for a terminal.
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+
+// listFlags declares --since and --limit.
+func (inv *invocation) listFlags(limit int) *control.ListRequest {
+	r := &control.ListRequest{Limit: limit}
+	inv.flags.Func("since", "only from `TIME` on: 30m, 24h, 7d, or a date such as 2026-03-01", func(s string) (err error) {
+		r.Since, err = parseSince(s, time.Now())
+		return err
+	})
+	inv.flags.Func("limit", fmt.Sprintf("at most `N` (default %d)", limit), func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return fmt.Errorf("write a number from 1 on")
+		}
+		r.Limit = n
+		return nil
+	})
+	return r
+}
+
+// parseSince reads a time before now, or a date.
+func parseSince(s string, now time.Time) (time.Time, error) {
+	for _, form := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(form, s); err == nil {
+			return t, nil
+		}
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return now.AddDate(0, 0, -int(n)), nil
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	return time.Time{}, fmt.Errorf("write a time such as 30m, 24h or 7d, or a date such as 2026-03-01")
+}
+
+func setupTimeline(inv *invocation) func(context.Context) error {
+	asJSON := inv.jsonFlag()
+	request := inv.listFlags(10)
+	return func(ctx context.Context) error {
+		if len(inv.args) > 0 {
+			request.Client = inv.args[0]
+		}
+		return inv.withControl(ctx, false, func(c *control.Client) error {
+			list, err := c.Timeline(ctx, *request)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return printJSON(inv.Stdout, list)
+			}
+			return inv.printTimeline(list)
+		})
+	}
+}
+
+func (inv *invocation) printTimeline(list []control.Attempt) error {
+	if len(list) == 0 {
+		return inv.say("No attempts. Give a client the address of this server, and its steps appear here.")
+	}
+	for i, a := range list {
+		if i > 0 {
+			if err := inv.say(""); err != nil {
+				return err
+			}
+		}
+		if err := inv.say("%s", attemptHead(a)); err != nil {
+			return err
+		}
+		if err := printTable(inv.Stdout, stepRows(a)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attemptHead is the client as far as it is known, and how it fared.
+func attemptHead(a control.Attempt) string {
+	client := a.Host
+	if client == "" {
+		client = string(a.Client)
+	}
+	parts := []string{strings.ToUpper(string(a.Diagnosis.State)), orElse(client, "unknown client")}
+	if a.Name != "" {
+		parts = append(parts, fmt.Sprintf("calls itself %q", harmless(a.Name)))
+	}
+	if a.User != "" {
+		parts = append(parts, a.User)
+	}
+	if a.Team != "" {
+		parts = append(parts, "team "+a.Team)
+	}
+	return harmless(strings.Join(parts, " · ")) + "\n  " + harmless(a.Diagnosis.Text())
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func stepRows(a control.Attempt) [][]string {
+	var rows [][]string
+	for _, s := range a.Steps {
+		text := s.Text
+		if s.Count > 1 {
+			text += fmt.Sprintf(" (%d times, last %s)", s.Count, moment(s.Last))
+		}
+		rows = append(rows, []string{"  " + moment(s.At), text, s.Addr, s.Agent})
+	}
+	return rows
+}
+
+func setupAudit(inv *invocation) func(context.Context) error {
+	asJSON := inv.jsonFlag()
+	request := inv.listFlags(100)
+	return func(ctx context.Context) error {
+		return inv.withControl(ctx, false, func(c *control.Client) error {
+			list, err := c.Audit(ctx, *request)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return printJSON(inv.Stdout, list)
+			}
+			return printTable(inv.Stdout, auditRows(list))
+		})
+	}
+}
+
+func auditRows(list []control.Entry) [][]string {
+	rows := [][]string{{"TIME", "WHO", "WHAT", "ON", "THROUGH", "TEAM", "OUTCOME", "FROM"}}
+	for _, e := range list {
+		what := history.AuditWords(store.AuditEntry{Action: e.Action, Outcome: e.Outcome})
+		if e.Count > 1 {
+			what += fmt.Sprintf(" (%d times)", e.Count)
+		}
+		rows = append(rows, []string{moment(e.Last), orDash(e.Actor), what, orDash(e.Object), orDash(e.Client), orDash(e.Team), e.Outcome, orDash(e.Addr)})
+	}
+	return rows
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"podgate/certs"
+)
+
+// tlsConfig says who answers https, and with what certificates.
+type tlsConfig struct {
+	Mode       string   `toml:"mode"`        // auto, files, off; empty: see resolve
+	Listen     string   `toml:"listen"`      // for https
+	HTTPListen string   `toml:"http_listen"` // for challenges and redirects; empty: nowhere
+	CertFiles  []string `toml:"cert_files"`
+	KeyFiles   []string `toml:"key_files"`
+
+	Email      string `toml:"email"`
+	CA         string `toml:"ca"`
+	CARootFile string `toml:"ca_root_file"`
+	EABKeyID   string `toml:"eab_key_id"`
+	EABKeyFile string `toml:"eab_key_file"`
+
+	PodCertificatesPerHour int `toml:"pod_certificates_per_hour"`
+	PodCertificates        int `toml:"pod_certificates"`
+
+	DNSScript           string   `toml:"dns_script"`
+	CloudflareTokenFile string   `toml:"cloudflare_token_file"`
+	DNSResolvers        []string `toml:"dns_resolvers"`
+}
+
+// letsEncrypt is the directory of the authority that needs no account.
+const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
+
+// The modes of [tls].
+const (
+	tlsAuto  = "auto"
+	tlsFiles = "files"
+	tlsOff   = "off"
+)
+
+var tlsModes = []string{tlsAuto, tlsFiles, tlsOff}
+
+func defaultTLS() tlsConfig {
+	return tlsConfig{Listen: ":443", HTTPListen: ":80", CA: letsEncrypt, PodCertificatesPerHour: 10, PodCertificates: 50}
+}
+
+// resolve fills in what follows from other settings: who answers https, and
+// where pods have their names. An empty value stays empty only where it is a
+// fault, which check reports.
+func (s *settings) resolve() {
+	u, err := url.Parse(s.PublicURL)
+	if err != nil {
+		u = &url.URL{}
+	}
+	if s.TLS.Mode == "" {
+		s.TLS.Mode = tlsOff
+		proxied := len(s.TrustedProxies) > 0 || !loopbackListen(s.Listen)
+		if u.Scheme == "https" && isPublicName(u.Hostname()) && urlPort(u) == s.TLS.port() && !proxied {
+			s.TLS.Mode = tlsAuto
+		}
+	}
+	if s.Pods.Domain == "" {
+		s.Pods.Domain = "localhost"
+		if isPublicName(u.Hostname()) {
+			s.Pods.Domain = u.Hostname()
+		}
+	}
+}
+
+// isPublicName reports whether a host is a name, and not this machine's.
+func isPublicName(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err != nil && validDomain(host) && host != "localhost" && !strings.HasSuffix(host, ".localhost")
+}
+
+// urlPort is the port that a URL leads to.
+func urlPort(u *url.URL) string {
+	if p := u.Port(); p != "" || u.Scheme != "https" {
+		return p
+	}
+	return "443"
+}
+
+// port is the port of https, or "" when that is not to be had from the
+// setting.
+func (c tlsConfig) port() string {
+	_, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return ""
+	}
+	return port
+}
+
+// on reports whether podgate answers https itself.
+func (c tlsConfig) on() bool { return c.Mode == tlsAuto || c.Mode == tlsFiles }
+
+func (s *settings) checkTLS(report func(string, error)) {
+	c := s.TLS
+	report("tls.mode", oneOf(c.Mode, tlsModes))
+	report("tls.listen", checkListen(c.Listen))
+	if c.HTTPListen != "" {
+		report("tls.http_listen", checkListen(c.HTTPListen))
+	}
+	report("tls.ca", checkCA(c.CA))
+	report("tls.pod_certificates_per_hour", atLeast(c.PodCertificatesPerHour, 0, "0"))
+	report("tls.pod_certificates", atLeast(c.PodCertificates, 0, "0"))
+	for _, f := range []struct{ key, path string }{
+		{"tls.ca_root_file", c.CARootFile}, {"tls.eab_key_file", c.EABKeyFile}, {"tls.cloudflare_token_file", c.CloudflareTokenFile}, {"tls.dns_script", c.DNSScript},
+	} {
+		report(f.key, checkPath(f.path))
+	}
+	if (c.EABKeyID == "") != (c.EABKeyFile == "") {
+		report("tls.eab_key_id", errors.New("and tls.eab_key_file belong together; set both or neither"))
+	}
+	if c.DNSScript != "" && c.CloudflareTokenFile != "" {
+		report("tls.dns_script", errors.New("and tls.cloudflare_token_file are both set; choose who changes the DNS records"))
+	}
+	for i, r := range c.DNSResolvers {
+		if _, err := netip.ParseAddrPort(r); err != nil {
+			report(fmt.Sprintf("tls.dns_resolvers[%d]", i), fmt.Errorf(`%q is not an address with a port; write for example "9.9.9.9:53"`, r))
+		}
+	}
+	if c.on() {
+		s.checkOwnTLS(report)
+	}
+}
+
+// checkOwnTLS looks at what matters when podgate answers https itself.
+func (s *settings) checkOwnTLS(report func(string, error)) {
+	u, err := url.Parse(s.PublicURL)
+	switch {
+	case err != nil || u.Scheme != "https":
+		report("tls.mode", fmt.Errorf(`%q needs a public_url that begins with https://; set public_url, or write "off"`, s.TLS.Mode))
+		return
+	case s.TLS.Mode == tlsAuto && !isPublicName(u.Hostname()):
+		report("tls.mode", fmt.Errorf(`"auto" gets certificates for names only, and %s is none; write "files" with a certificate of your own`, u.Hostname()))
+	case s.TLS.Mode == tlsFiles:
+		report("tls.cert_files", s.checkFiles(u.Hostname()))
+	}
+	if !loopbackListen(s.Listen) {
+		report("listen", fmt.Errorf(`%q would answer unencrypted on the network beside https; write "localhost:8080": this is the address for this machine, tls.listen is the one for visitors`, s.Listen))
+	}
+}
+
+func (s *settings) checkFiles(host string) error {
+	if len(s.TLS.CertFiles) == 0 {
+		return errors.New(`is empty, and tls.mode is "files"; write the certificate's file, and its key's into tls.key_files`)
+	}
+	if len(s.TLS.CertFiles) != len(s.TLS.KeyFiles) {
+		return fmt.Errorf("has %d files and tls.key_files %d; write one key for each certificate, in the same order", len(s.TLS.CertFiles), len(s.TLS.KeyFiles))
+	}
+	return nil
+}
+
+func loopbackListen(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && isLoopback(host)
+}
+
+func checkCA(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return fmt.Errorf("%q is not the https address of an authority's directory; write for example %q", s, letsEncrypt)
+	}
+	return nil
+}
+
+// checkPath accepts nothing, or a path that means the same wherever podgate is
+// started.
+func checkPath(path string) error {
+	if path == "" || filepath.IsAbs(path) {
+		return nil
+	}
+	return fmt.Errorf(`%q is not an absolute path; write for example "/etc/podgate/FILE"`, path)
+}
+
+// pairs are the files of tls.mode = "files".
+func (c tlsConfig) pairs() []certs.Pair {
+	var list []certs.Pair
+	for i, file := range c.CertFiles {
+		list = append(list, certs.Pair{Cert: file, Key: c.KeyFiles[i]})
+	}
+	return list
+}
+
+// secretFile reads a secret that has a file of its own.
+func secretFile(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read a secret: %w", err)
+	}
+	secret := strings.TrimSpace(string(raw))
+	if secret == "" || len(secret) > 4096 || strings.ContainsAny(secret, "\r\n") {
+		return "", fmt.Errorf("%s should hold one line, the secret", path)
+	}
+	return secret, nil
+}
+
+// openable reports what is wrong with the files that [tls] names. Only who
+// runs as the server's user can tell.
+func (s *settings) openable(now time.Time) []error {
+	var all []error
+	add := func(err error) {
+		if err != nil {
+			all = append(all, err)
+		}
+	}
+	u, err := url.Parse(s.PublicURL)
+	add(err)
+	if s.TLS.Mode == tlsFiles && err == nil {
+		add(certs.CheckFiles(s.TLS.pairs(), u.Hostname(), now))
+	}
+	if s.TLS.Mode == tlsAuto {
+		for _, path := range []string{s.TLS.EABKeyFile, s.TLS.CloudflareTokenFile} {
+			_, err := secretFile(path)
+			add(err)
+		}
+	}
+	return all
+}

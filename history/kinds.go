@@ -1,0 +1,53 @@
+package history
+
+// The kinds of steps.
+const (
+	StepChallenge = "challenge" // a call without a token: told where to go
+	StepDiscovery = "discovery" // read one of the two documents
+	StepRegister  = "register"
+	StepMetadata  = "metadata" // this server fetched the client's document
+	StepAuthorize = "authorize"
+	StepSignIn    = "sign_in"   // the sign-in page was shown
+	StepSignedIn  = "signed_in" // or was refused
+	StepConsent   = "consent"   // the consent page was shown
+	StepApprove   = "approve"
+	StepDeny      = "deny"
+	StepCode      = "code" // redeemed, or refused
+	StepRefresh   = "refresh"
+	StepCall      = "call"
+	StepRevoke    = "revoke"
+)
+
+// Why a step was refused.
+const (
+	FaultRateLimited       = "rate_limited"
+	FaultMalformed         = "malformed"
+	FaultServer            = "server_error"
+	FaultMissing           = "missing_parameters"
+	FaultUnknownClient     = "unknown_client"
+	FaultRedirect          = "redirect_uri"
+	FaultPKCE              = "pkce"
+	FaultResource          = "resource"
+	FaultResponseType      = "response_type"
+	FaultRegistrationOff   = "registration_off"
+	FaultMetadata          = "client_metadata"
+	FaultCredentials       = "credentials"
+	FaultUnknownCode       = "unknown_code"
+	FaultExpiredCode       = "expired_code"
+	FaultSpentCode         = "spent_code"
+	FaultVerifier          = "verifier"
+	FaultGrantType         = "grant_type"
+	FaultUnknownRefresh    = "unknown_refresh"
+	FaultExpiredRefresh    = "expired_refresh"
+	FaultReusedRefresh     = "reused_refresh"
+	FaultScope             = "scope"
+	FaultNotMember         = "not_member"
+	FaultUnknownToken      = "unknown_token"
+	FaultExpiredToken      = "expired_token"
+	FaultInsufficientScope = "insufficient_scope"
+)
+
+// Details that this package and its callers agree on.
+const (
+	DetailCameBack = "came back with a token" // of StepChallenge
+)

@@ -1,0 +1,165 @@
+package history
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"podgate/internal/web"
+	"podgate/store"
+)
+
+// writeEvery is how often what was recorded is written.
+const writeEvery = time.Second
+
+// Config is what a Recorder needs. DB and Now are required.
+type Config struct {
+	DB  *store.DB
+	Log *slog.Logger
+	Now func() time.Time
+	// TrustedProxies may say in X-Forwarded-For where a request came from.
+	TrustedProxies []netip.Prefix
+}
+
+// Recorder takes steps and audit entries. It is safe for concurrent use. A nil
+// Recorder records nothing, which is what tests of other things want.
+type Recorder struct {
+	db      *store.DB
+	log     *slog.Logger
+	now     func() time.Time
+	trusted []netip.Prefix
+	threads threads
+	calls   calls
+}
+
+// New returns a Recorder over c.DB. What it records is written by Run, by any
+// reader and when the store is closed.
+func New(c Config) *Recorder {
+	r := &Recorder{db: c.DB, log: c.Log, now: c.Now, trusted: c.TrustedProxies}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	return r
+}
+
+// Run writes what was recorded about once a second until ctx ends, and then
+// once more.
+func (r *Recorder) Run(ctx context.Context) {
+	tick := time.NewTicker(writeEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+		if err := r.db.FlushHistory(); err != nil {
+			r.log.Error("timeline and audit entries could not be written", "error", err)
+		}
+	}
+}
+
+// Visitor is where a request came from, as far as can be told.
+type Visitor struct {
+	net   string // the address, an IPv6 one by its /64
+	addr  string // for people
+	agent string // User-Agent, cleaned
+}
+
+// Visitor returns who sent a request.
+func (r *Recorder) Visitor(req *http.Request) Visitor {
+	if r == nil {
+		return Visitor{}
+	}
+	addr := web.ClientAddr(req, r.trusted)
+	v := Visitor{agent: clean(req.UserAgent(), maxAgent)}
+	if addr.IsValid() {
+		v.net, v.addr = web.AddrKey(addr), addr.Unmap().WithZone("").String()
+	}
+	return v
+}
+
+// key tells visitors apart. It is a hash so that it is short whatever was sent.
+func (v Visitor) key() string {
+	if v == (Visitor{}) {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(v.net + "\n" + v.agent))
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+// Bounds of text from outside, in bytes.
+const (
+	maxAgent  = 120
+	maxDetail = 200
+	maxName   = 60 * utf8.UTFMax
+)
+
+// clean keeps what is seen as itself, in at most limit bytes.
+func clean(s string, limit int) string {
+	if len(s) > 4*limit {
+		s = s[:4*limit]
+	}
+	s = strings.Map(func(c rune) rune {
+		if c == utf8.RuneError || !unicode.IsPrint(c) {
+			return -1
+		}
+		return c
+	}, s)
+	for len(s) > limit {
+		_, last := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-last]
+	}
+	return s
+}
+
+// What was done, in the audit list.
+const (
+	AuditSetup         store.AuditAction = "setup"
+	AuditSetupLink     store.AuditAction = "setup_link"
+	AuditSignIn        store.AuditAction = "sign_in"
+	AuditSignOut       store.AuditAction = "sign_out"
+	AuditEndSession    store.AuditAction = "end_session"
+	AuditEverywhere    store.AuditAction = "log_out_everywhere"
+	AuditPassword      store.AuditAction = "change_password"
+	AuditApprove       store.AuditAction = "approve"
+	AuditDeny          store.AuditAction = "deny"
+	AuditToken         store.AuditAction = "issue_token"
+	AuditRefresh       store.AuditAction = "refresh_token"
+	AuditTokenRevoke   store.AuditAction = "revoke_token"
+	AuditRevoke        store.AuditAction = "revoke_connection"
+	AuditLimit         store.AuditAction = "change_connection"
+	AuditUserAdd       store.AuditAction = "add_user"
+	AuditUserRemove    store.AuditAction = "remove_user"
+	AuditUserPassword  store.AuditAction = "set_password"
+	AuditTeamAdd       store.AuditAction = "add_team"
+	AuditMemberAdd     store.AuditAction = "add_member"
+	AuditMemberRemove  store.AuditAction = "remove_member"
+	AuditTool          store.AuditAction = "tool"
+	AuditReusedCode    store.AuditAction = "code_used_twice"
+	AuditReusedRefresh store.AuditAction = "refresh_token_used_twice"
+	CommandLine                          = "command line" // the actor's name
+	maxAuditText                         = 200
+)
+
+// Audit records an entry. Its time is now; from is where it came from, the zero
+// Visitor for a command line. An empty Outcome is success.
+func (r *Recorder) Audit(from Visitor, e store.AuditEntry) {
+	if r == nil {
+		return
+	}
+	e.At, e.Addr = r.now(), from.addr
+	if e.Outcome == "" {
+		e.Outcome = store.AuditOK
+	}
+	e.Stranger = e.Actor == "" && e.ActorName != CommandLine
+	e.Object, e.Outcome, e.Client = clean(e.Object, maxAuditText), clean(e.Outcome, maxAuditText), clean(e.Client, maxAuditText)
+	e.ActorName = clean(e.ActorName, maxAuditText)
+	r.db.NoteAudit(e)
+}

@@ -1,0 +1,97 @@
+package mcp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"podgate/history"
+	"podgate/internal/authz"
+	"podgate/pods"
+	"podgate/store"
+)
+
+type visitorKey struct{}
+
+// withVisitor notes where a request came from when one of its calls will stand
+// in the audit list.
+func (e *endpoint) withVisitor(r *http.Request, calls []call) *http.Request {
+	for _, c := range calls {
+		if e.changes(c.Params.Name) {
+			return r.WithContext(context.WithValue(r.Context(), visitorKey{}, e.cfg.History.Visitor(r)))
+		}
+	}
+	return r
+}
+
+// changes reports whether there is a tool of that name that does more than
+// read.
+func (e *endpoint) changes(tool string) bool {
+	action, ok := e.tools[tool]
+	scope, _ := authz.Needs(action)
+	return ok && scope != authz.ScopeRead
+}
+
+// audit records a call of a tool that changes something: which tool and pod and
+// how it ended, never the other arguments.
+func (e *endpoint) audit(ctx context.Context, t tool, arguments json.RawMessage, failed error) {
+	if !e.changes(t.name) {
+		return
+	}
+	a := authz.FromContext(ctx)
+	from, _ := ctx.Value(visitorKey{}).(history.Visitor)
+	e.cfg.History.Audit(from, store.AuditEntry{
+		Action: history.AuditTool, Actor: a.User, Grant: a.Grant, Team: a.Team.ID, TeamName: a.Team.Slug,
+		Object: objectOf(t.name, arguments), Outcome: outcomeOf(failed),
+	})
+}
+
+// objectOf is the tool, what it was told to do in one word, and the pod.
+func objectOf(tool string, arguments json.RawMessage) string {
+	var in struct {
+		Name   string `json:"name"`
+		Action string `json:"action"`
+	}
+	// What cannot be read was refused for it.
+	_ = json.Unmarshal(arguments, &in)
+	text := tool
+	if isWord(in.Action) {
+		text += " " + in.Action
+	}
+	if isWord(in.Name) {
+		text += " " + in.Name
+	}
+	return text
+}
+
+// isWord accepts what a pod's name or an action could be. Anything else was
+// refused, and may be something that was never meant to be kept.
+func isWord(s string) bool {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 63
+}
+
+// outcomeOf is how a call ended in a word. The words of a refusal repeat
+// arguments, so they are not kept.
+func outcomeOf(err error) string {
+	var denied *authz.Denied
+	var shown *toolError
+	switch {
+	case err == nil:
+		return store.AuditOK
+	case errors.As(err, &denied):
+		return "denied"
+	case errors.As(err, &shown), pods.IsPublic(err):
+		return "refused"
+	case errors.Is(err, context.Canceled):
+		return "cancelled"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timed out"
+	}
+	return "failed"
+}

@@ -1,0 +1,331 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"podgate/history"
+	"podgate/internal/authz"
+	"podgate/internal/web"
+	"podgate/store"
+)
+
+// trail is what the timeline is to know of one request. Handlers fill in what
+// they learn; traced records it when they are done.
+type trail struct {
+	note history.Note
+	code store.Hash // of the authorization code that was sent
+	// refresh is the refresh token that was sent, in clear: it is gone with the
+	// request.
+	refresh string
+}
+
+type trailKey struct{}
+
+// trailOf returns the trail of a request. Outside traced it is one that nobody
+// reads.
+func trailOf(r *http.Request) *trail {
+	if t, ok := r.Context().Value(trailKey{}).(*trail); ok {
+		return t
+	}
+	return &trail{}
+}
+
+// of says which client a request is from, which must be known here, and where
+// it wants its answer. The zero Client says nothing.
+func (t *trail) of(c store.Client, host string) {
+	t.note.Client, t.note.ClientName, t.note.Host = c.ID, cleanName(c.Name, maxNameShown), host
+	t.note.Public = isClientURL(c.ID)
+}
+
+// sent says what a token request brought.
+func (t *trail) sent(req tokenRequest) {
+	if req.code != "" {
+		t.code = store.HashSecret(req.code)
+	}
+	if req.grant.name == grantRefresh {
+		t.note.Kind, t.refresh = history.StepRefresh, req.refresh
+	}
+}
+
+// connected says which connection a token request was about; nil and the zero
+// Grant say nothing.
+func (t *trail) connected(g *store.Grant) {
+	if g != nil && g.ID != "" {
+		t.note = history.OfGrant(*g, t.note)
+	}
+}
+
+// traced records the step of a handler: refused when it returns an error. The
+// authorization endpoint answers with pages and records those itself.
+func (s *Server) traced(kind string, h web.Handler) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		t := &trail{note: history.Note{Kind: kind, From: s.history.Visitor(r)}}
+		err := h(w, r.WithContext(context.WithValue(r.Context(), trailKey{}, t)))
+		if err != nil {
+			t.note.Fault, t.note.Detail = faultOf(t.note.Kind, err), web.AsError(err).Message
+		}
+		if err != nil || kind != history.StepAuthorize {
+			s.finish(t)
+		}
+		return err
+	}
+}
+
+// finish records a trail, in the attempt that its code was given out in or in
+// its connection's, if that is known.
+func (s *Server) finish(t *trail) {
+	if t.note.Attempt == "" && t.refresh != "" {
+		if g, ok := s.connectionOf(t.refresh); ok && g.Client == t.note.Client {
+			t.connected(&g)
+		}
+	}
+	if t.note.Attempt == "" && t.note.Client != "" && !t.code.IsZero() {
+		id, err := s.db.AttemptOfCode(t.code, t.note.Client)
+		if err != nil {
+			s.log.Error("find the attempt of a code", "error", err)
+		}
+		t.note.Attempt = id
+	}
+	s.history.Step(t.note)
+	s.auditToken(t.note)
+}
+
+// auditToken puts what became of a token request into the audit list. Refusals
+// are in the timeline; only a second use is more than a client's mistake.
+func (s *Server) auditToken(n history.Note) {
+	e := store.AuditEntry{Actor: n.User, Grant: n.Grant, Team: n.Team, Client: n.Host, Concerns: n.User}
+	switch {
+	case n.Kind == history.StepCode && n.Fault == "" && n.Grant != "":
+		e.Action = history.AuditToken
+	case n.Kind == history.StepRefresh && n.Fault == "" && n.Grant != "":
+		e.Action = history.AuditRefresh
+	case n.Fault == history.FaultSpentCode:
+		e.Action, e.Object = history.AuditReusedCode, "the connection is revoked"
+	case n.Fault == history.FaultReusedRefresh:
+		e.Action, e.Object = history.AuditReusedRefresh, "the connection is revoked"
+	default:
+		return
+	}
+	s.history.Audit(n.From, e)
+}
+
+// because keeps the reason of a refusal for the log and the timeline.
+func because(cause, err error) error {
+	var e *web.Error
+	if !errors.As(err, &e) || e.Err != nil {
+		return err
+	}
+	told := *e
+	told.Err = cause
+	return &told
+}
+
+// faultOf is an error as one word of the timeline.
+func faultOf(kind string, err error) string {
+	public := web.AsError(err)
+	var mismatch *store.MismatchError
+	switch {
+	case public.Code == codeTooManyRequests:
+		return history.FaultRateLimited
+	case public.Status >= http.StatusInternalServerError:
+		return history.FaultServer
+	case errors.As(err, &mismatch):
+		return faultOfMismatch(mismatch)
+	}
+	if fault := faultOfCause(kind, err); fault != "" {
+		return fault
+	}
+	faults := map[string]string{
+		codeInvalidClient: history.FaultUnknownClient, codeInvalidTarget: history.FaultResource, codeInvalidRedirectURI: history.FaultRedirect,
+		codeInvalidClientMetadata: history.FaultMetadata, codeUnsupportedGrantType: history.FaultGrantType,
+		codeAccessDenied: history.FaultRegistrationOff, codeInvalidScope: history.FaultScope,
+	}
+	if fault, ok := faults[public.Code]; ok {
+		return fault
+	}
+	return history.FaultMalformed
+}
+
+func faultOfMismatch(m *store.MismatchError) string {
+	switch m.Field {
+	case "redirect_uri":
+		return history.FaultRedirect
+	case "resource":
+		return history.FaultResource
+	case "scope":
+		return history.FaultScope
+	}
+	return history.FaultVerifier
+}
+
+// faultOfCause tells apart what the client hears as one.
+func faultOfCause(kind string, err error) string {
+	words := [3]string{history.FaultUnknownCode, history.FaultExpiredCode, history.FaultSpentCode}
+	switch kind {
+	case history.StepCode:
+	case history.StepRefresh:
+		words = [3]string{history.FaultUnknownRefresh, history.FaultExpiredRefresh, history.FaultReusedRefresh}
+	default:
+		return ""
+	}
+	switch {
+	case errors.Is(err, store.ErrSpent):
+		return words[2]
+	case errors.Is(err, store.ErrNotMember):
+		return history.FaultNotMember
+	case errors.Is(err, store.ErrExpired):
+		return words[1]
+	case errors.Is(err, store.ErrNotFound):
+		return words[0]
+	}
+	return ""
+}
+
+// discovered records the reading of a discovery document.
+func (s *Server) discovered(document string, h web.Handler) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		form := " (root form)"
+		if strings.HasSuffix(r.URL.Path, resourcePath) {
+			form = " (path form)"
+		}
+		s.history.Step(history.Note{Kind: history.StepDiscovery, Detail: document + form, From: s.history.Visitor(r)})
+		return h(w, r)
+	}
+}
+
+// refusedAt records that the authorization request of r goes no further. Who is
+// signed in may see it among their own.
+func (s *Server) refusedAt(r *http.Request, f *refusal) {
+	n := trailOf(r).note
+	n.Kind, n.Fault, n.Detail = history.StepAuthorize, f.fault, f.message
+	switch f.fault {
+	case "":
+		n.Fault = history.FaultUnknownClient
+	case history.FaultMetadata:
+		n.Kind = history.StepMetadata
+	}
+	n.From = s.history.Visitor(r)
+	n.Detail = strings.TrimSuffix(strings.TrimSuffix(n.Detail, startOver), " ")
+	if _, user, ok := s.sessions.Current(r); ok {
+		n.User = user.ID
+	}
+	s.history.Step(n)
+}
+
+// atBrowser records a step of the person's browser on the way to a decision and
+// returns its attempt.
+func (s *Server) atBrowser(r *http.Request, kind string, user store.UserID) store.AttemptID {
+	n := trailOf(r).note
+	n.Kind, n.User, n.From = kind, user, s.history.Visitor(r)
+	return s.history.Step(n)
+}
+
+// signInFirst sends the browser to sign in.
+func (s *Server) signInFirst(w http.ResponseWriter, r *http.Request) error {
+	s.atBrowser(r, history.StepAuthorize, "")
+	s.atBrowser(r, history.StepSignIn, "")
+	return s.pages.SignIn(w, r)
+}
+
+// documentRead records that a client's metadata document was fetched for r.
+func (s *Server) documentRead(r *http.Request, c store.Client) {
+	n := history.Note{Kind: history.StepMetadata, From: s.history.Visitor(r), Client: c.ID, Public: true, ClientName: cleanName(c.Name, maxNameShown)}
+	if _, user, ok := s.sessions.Current(r); ok {
+		n.User = user.ID
+	}
+	s.history.Step(n)
+}
+
+// connectionOf returns the connection of a token of either kind, whether or not
+// it has expired; false when it is unknown.
+func (s *Server) connectionOf(token string) (store.Grant, bool) {
+	var g store.Grant
+	err := store.ErrNotFound
+	if isAccessToken(token) {
+		_, g, err = s.db.TokenGrant(store.HashSecret(token))
+	} else if family, ok := refreshFamily(token); ok {
+		g, err = s.db.FamilyGrant(store.HashSecret(family))
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		s.log.Error("find the connection of a token", "error", err)
+	}
+	return g, err == nil
+}
+
+// decided records what the person chose.
+func (s *Server) decided(r *http.Request, req store.AuthRequest, user store.UserID, team store.TeamID, scopes []store.Scope) {
+	kind, action := history.StepApprove, history.AuditApprove
+	if team == "" {
+		kind, action = history.StepDeny, history.AuditDeny
+	}
+	from, host := s.history.Visitor(r), ""
+	if goal, err := parseRedirect(req.RedirectURI, s.schemes); err == nil {
+		host = goal.host
+	}
+	s.history.Step(history.Note{
+		Kind: kind, Detail: joinScopes(scopes), From: from, Attempt: req.Attempt, Client: req.Client, Public: isClientURL(req.Client), Host: host, User: user, Team: team,
+	})
+	s.history.Audit(from, store.AuditEntry{Action: action, Actor: user, Team: team, Client: host, Object: joinScopes(scopes)})
+}
+
+// refusedToken records a call with a token that opens nothing, with the reason
+// that the client does not hear.
+func (s *Server) refusedToken(r *http.Request, token string) {
+	n := history.Note{Kind: history.StepCall, Fault: history.FaultUnknownToken, From: s.history.Visitor(r)}
+	if isAccessToken(token) {
+		t, g, err := s.db.TokenGrant(store.HashSecret(token))
+		switch {
+		case err != nil: // unknown, or a fault that the bearer check has logged
+		case !s.now().Before(t.Expires):
+			n = history.OfGrant(g, n)
+			n.Fault = history.FaultExpiredToken
+		case g.Resource != s.resource:
+			n = history.OfGrant(g, n)
+			n.Fault = history.FaultResource
+		default:
+			n = history.OfGrant(g, n)
+			n.Fault = history.FaultNotMember
+		}
+	}
+	s.history.Step(n)
+}
+
+// lackedScope records a call that needs more than the connection was given.
+func (s *Server) lackedScope(r *http.Request, needed []store.Scope) {
+	a := authz.FromContext(r.Context())
+	s.history.Step(history.Note{
+		Kind: history.StepCall, Fault: history.FaultInsufficientScope, Detail: joinScopes(needed),
+		From: s.history.Visitor(r), Grant: a.Grant, User: a.User,
+	})
+}
+
+// revokedBy records that a client ended its own token.
+func (s *Server) revokedBy(r *http.Request, g store.Grant) {
+	from := s.history.Visitor(r)
+	s.history.Step(history.OfGrant(g, history.Note{Kind: history.StepRevoke, Detail: "by the client", From: from}))
+	s.history.Audit(from, store.AuditEntry{Action: history.AuditTokenRevoke, Actor: g.User, Grant: g.ID, Team: g.Team, Client: g.RedirectHost, Object: "by the client"})
+}
+
+// describeRegistration says what was kept, and what was not and why.
+func describeRegistration(reg registration) string {
+	var hosts []string
+	for _, uri := range reg.redirectURIs {
+		hosts = append(hosts, placeOf(uri))
+	}
+	text := "kept " + strings.Join(hosts, ", ")
+	if reg.dropped > 0 {
+		text += fmt.Sprintf("; dropped %d: %v", reg.dropped, reg.why)
+	}
+	return text
+}
+
+// placeOf is the host of a redirect URI, with its port.
+func placeOf(uri string) string {
+	_, rest, _ := strings.Cut(uri, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return host
+}

@@ -1,0 +1,111 @@
+package oauth
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"podgate/history"
+	"podgate/store"
+)
+
+// Refreshing belongs to the connection's story, and so does the reason why it
+// is refused, which the client does not hear.
+func TestTimelineOfRefreshing(t *testing.T) {
+	t.Parallel()
+	f := told(t)
+	client := f.register()
+	_, first := f.connectBoth(client, "alice", "red")
+	f.clock.advance(time.Second)
+	access, second := f.tokens(f.refresh(client, first))
+	f.call(access)
+	f.clock.advance(time.Hour)
+	f.refresh(client, second, "scope=pods:read pods:write pods:exec")
+	f.wantStories("user=alice: authorize consent approve code refresh call refresh!scope")
+	// Another client with the token learns nothing and touches nothing.
+	f.clock.advance(time.Second)
+	f.refresh(f.register(), second)
+	if got := f.stories(store.AttemptQuery{User: "alice"}); len(got) != 1 || !strings.HasSuffix(got[0], "refresh!scope") {
+		t.Errorf("alice's story is %q", got)
+	}
+	f.clock.advance(time.Second)
+	f.refresh(client, first)
+	if got := f.stories(store.AttemptQuery{User: "alice"}); got[0] != "user=alice: authorize consent approve code refresh call refresh!scope refresh!reused_refresh" {
+		t.Errorf("alice's story is %q", got)
+	}
+	f.wantAudit("refresh_token_used_twice", "refresh_token", "issue_token", "approve")
+	page, err := f.history.OwnAttempts("alice", "", "", 10)
+	f.must(err)
+	if d := page.Stories[0].Diagnosis; d.State != history.Refused || !strings.Contains(d.What, "the connection was revoked") {
+		t.Errorf("%+v", d)
+	}
+	// What is left of it is unknown from then on.
+	f.clock.advance(time.Second)
+	f.refresh(client, second)
+	if got := f.stories(store.AttemptQuery{}); !strings.HasSuffix(got[0], "refresh!unknown_refresh") {
+		t.Errorf("afterwards: %q", got)
+	}
+}
+
+func TestTimelineOfAnExpiredRefresh(t *testing.T) {
+	t.Parallel()
+	f := told(t)
+	client := f.register()
+	_, refresh := f.connectBoth(client, "alice", "red")
+	f.clock.advance(91 * 24 * time.Hour)
+	f.refresh(client, refresh)
+	f.wantStories("user=alice: refresh!expired_refresh")
+	f.refresh(client, "pgrt_rubbish")
+	if got := strings.Join(f.stories(store.AttemptQuery{}), "\n"); !strings.Contains(got, "refresh!unknown_refresh") {
+		t.Errorf("rubbish is told as %s", got)
+	}
+}
+
+// A client that ends its connection with the refresh token ends its story.
+func TestTimelineOfARevokedRefresh(t *testing.T) {
+	t.Parallel()
+	f := told(t)
+	client := f.register()
+	_, refresh := f.connectBoth(client, "alice", "red")
+	f.post("/api/oauth/revoke", values("client_id="+string(f.register()), "token="+refresh))
+	f.wantStories("user=alice: authorize consent approve code")
+	f.post("/api/oauth/revoke", values("client_id="+string(client), "token="+refresh))
+	f.wantStories("user=alice: authorize consent approve code revoke")
+	f.wantAudit("revoke_token", "issue_token", "approve")
+}
+
+// A client that a document describes: the sign-in that comes before the fetch,
+// the fetch, and the rest are one story.
+func TestTimelineOfADocument(t *testing.T) {
+	t.Parallel()
+	n := newInternet(t)
+	n.publish(appURL, appDocument())
+	f := told(t, online(n))
+	q := "/oauth/authorize?" + asApp().Encode()
+	f.send("GET", q, "", "User-Agent: Firefox")
+	f.clock.advance(time.Second)
+	f.history.SignedIn(f.history.Visitor(withAgent("Firefox")), appURL, "alice", "")
+	f.clock.advance(time.Second)
+	page := f.send("GET", q, "", "User-Agent: Firefox", "Cookie: session=alice")
+	f.clock.advance(time.Second)
+	code := f.location(f.decide(approval(f.handle(page), "red"), "alice", "Origin: "+testIssuer, "User-Agent: Firefox")).Get("code")
+	f.post("/token", with(exchange(appURL, code), "redirect_uri="+appRedirect), "User-Agent: app")
+	f.wantStories("user=alice: authorize×2 sign_in signed_in metadata consent approve code")
+	// A second person's story is another, although the id is the same.
+	f.authorize(asApp(), "bob")
+	if got := f.stories(store.AttemptQuery{User: "bob"}); len(got) != 1 || got[0] != "user=bob: authorize consent" {
+		t.Errorf("bob's story is %q", got)
+	}
+}
+
+func TestTimelineOfRefusedDocuments(t *testing.T) {
+	t.Parallel()
+	n := newInternet(t)
+	n.answer(appURL, 404)
+	f := told(t, online(n))
+	f.authorize(asApp(), "alice")
+	f.wantStories("user=alice: metadata!client_metadata")
+	f = told(t, online(n), func(c *Config) { c.ClientDocuments = false })
+	f.authorize(asApp(), "alice")
+	f.wantStories("user=alice: authorize!unknown_client")
+}

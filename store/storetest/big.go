@@ -1,0 +1,206 @@
+package storetest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"podgate/store"
+)
+
+// Size is how much Big puts into a database.
+type Size struct {
+	Users       int // each owner of a team of its own
+	Clients     int
+	Connections int // each with a refresh token
+	Tokens      int // access tokens, shared out among the connections
+	// Dying is how many connections there are besides, each with one access
+	// token, that expire an hour after the rest was made.
+	Dying int
+}
+
+// Big is a database that is too large to be made by the store's own methods,
+// each of which waits for the disk.
+type Big struct {
+	Path string
+	Now  time.Time
+	Size Size
+}
+
+// NewBig writes a database at path: records and indexes as docs/format.md has
+// them, in sorted order, without waiting for the disk. Check accepts it.
+func NewBig(t testing.TB, path, resource string, now time.Time, size Size) Big {
+	t.Helper()
+	db := Open(t, path) // makes the buckets
+	must(t, db.Close())
+	b, err := bolt.Open(path, 0o600, &bolt.Options{NoSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
+	must(t, err)
+	w := &bigWriter{db: b, now: now, resource: resource, size: size}
+	must(t, errors.Join(w.people(), w.clients(), w.grants(), w.tokens(), w.put("expiry", w.expiry), b.Sync(), b.Close()))
+	// Once more with the freelist, as the server leaves the file.
+	must(t, Open(t, path).Close())
+	return Big{Path: path, Now: now, Size: size}
+}
+
+// Token returns access token number i in clear, in the form that podgate gives
+// out. From Size.Tokens on they belong to the dying connections.
+func (b Big) Token(i int) string { return "pgat_" + secret("access", i) }
+
+// Refresh returns the refresh token of connection i in clear.
+func (b Big) Refresh(i int) string { return refresh(i) }
+
+// Client returns the client of connection i.
+func (b Big) Client(i int) store.ClientID { return clientID(i % b.Size.Clients) }
+
+func secret(kind string, i int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", kind, i))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+func family(i int) string  { return secret("family", i)[:22] }
+func refresh(i int) string { return "pgrt_" + family(i) + secret("refresh", i) }
+
+// id is like store.NewID: letters in no order.
+func id(kind string, i int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", kind, i))
+	return fmt.Sprintf("%x", sum[:13])
+}
+
+func userID(i int) store.UserID     { return store.UserID(id("user", i)) }
+func teamID(i int) store.TeamID     { return store.TeamID(id("team", i)) }
+func clientID(i int) store.ClientID { return store.ClientID(id("client", i)) }
+func grantID(i int) store.GrantID   { return store.GrantID(id("grant", i)) }
+
+type entry struct{ key, value []byte }
+
+type bigWriter struct {
+	db       *bolt.DB
+	now      time.Time
+	resource string
+	size     Size
+	expiry   []entry
+}
+
+func join(parts ...string) []byte {
+	var raw [][]byte
+	for _, p := range parts {
+		raw = append(raw, []byte(p))
+	}
+	return bytes.Join(raw, []byte{0})
+}
+
+// put writes the entries of a bucket, a part in each transaction. Pages are
+// left as full as random insertion leaves them.
+func (w *bigWriter) put(bucket string, list []entry) error {
+	slices.SortFunc(list, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
+	for part := range slices.Chunk(list, 50_000) {
+		err := w.db.Update(func(tx *bolt.Tx) error {
+			b := tx.Bucket([]byte(bucket))
+			b.FillPercent = 0.7
+			for _, e := range part {
+				if err := b.Put(e.key, e.value); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", bucket, err)
+		}
+	}
+	return nil
+}
+
+func (w *bigWriter) expire(kind byte, key []byte, at time.Time) {
+	k := binary.BigEndian.AppendUint64(nil, uint64(at.UnixNano()))
+	w.expiry = append(w.expiry, entry{append(append(k, kind), key...), nil})
+}
+
+func encode(v any) []byte {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // our own records
+	}
+	return raw
+}
+
+func (w *bigWriter) people() error {
+	var users, byEmail, teams, bySlug, members, byTeam, byUser []entry
+	for i := range w.size.Users {
+		u := store.User{ID: userID(i), Email: fmt.Sprintf("user-%d@example.com", i), Created: w.now}
+		t := store.Team{ID: teamID(i), Slug: fmt.Sprint("team-", i), Name: "Team", Created: w.now}
+		m := store.Member{Team: t.ID, User: u.ID, Role: store.RoleOwner, Created: w.now}
+		key := join(string(t.ID), string(u.ID))
+		users, byEmail = append(users, entry{[]byte(u.ID), encode(u)}), append(byEmail, entry{[]byte(u.Email), []byte(u.ID)})
+		teams, bySlug = append(teams, entry{[]byte(t.ID), encode(t)}), append(bySlug, entry{[]byte(t.Slug), []byte(t.ID)})
+		members, byTeam = append(members, entry{key, encode(m)}), append(byTeam, entry{key, key})
+		byUser = append(byUser, entry{join(string(u.ID), string(t.ID)), key})
+	}
+	return errors.Join(w.put("users", users), w.put("users_by_email", byEmail), w.put("teams", teams), w.put("teams_by_slug", bySlug),
+		w.put("members", members), w.put("members_by_team", byTeam), w.put("members_by_user", byUser))
+}
+
+func (w *bigWriter) clients() error {
+	var clients []entry
+	for i := range w.size.Clients {
+		c := store.Client{
+			ID: clientID(i), Name: "Assistant", RedirectURIs: []string{"http://localhost:4711/callback"}, GrantTypes: []string{"authorization_code", "refresh_token"},
+			Created: w.now, Expires: w.now.Add(180*24*time.Hour + time.Duration(i)*time.Second),
+		}
+		clients = append(clients, entry{[]byte(c.ID), encode(c)})
+		w.expire(3, []byte(c.ID), c.Expires)
+	}
+	return w.put("clients", clients)
+}
+
+// grantDeadline spreads deadlines: connections are made all the time.
+func (w *bigWriter) grantDeadline(i int) time.Time {
+	if i >= w.size.Connections {
+		return w.now.Add(time.Hour)
+	}
+	return w.now.Add(60*24*time.Hour + time.Duration(i)*time.Second)
+}
+
+func (w *bigWriter) grants() error {
+	var grants, byUser, byClient, byFamily []entry
+	for i := range w.size.Connections + w.size.Dying {
+		person, at := i%w.size.Users, w.grantDeadline(i)
+		g := store.Grant{
+			ID: grantID(i), User: userID(person), Client: clientID(i % w.size.Clients), ClientName: "Assistant", RedirectHost: "localhost", Team: teamID(person),
+			Scopes: []store.Scope{"pods:read", "pods:write", "pods:exec"}, Resource: w.resource, Created: w.now, LastUsed: w.now, Expires: at,
+			Refresh: &store.Refresh{Family: store.HashSecret(family(i)), Current: store.HashSecret(refresh(i)), Expires: at},
+		}
+		key := []byte(g.ID)
+		grants = append(grants, entry{key, encode(g)})
+		byUser = append(byUser, entry{join(string(g.User), string(g.ID)), key})
+		byClient = append(byClient, entry{join(string(g.Client), string(g.ID)), key})
+		byFamily = append(byFamily, entry{g.Refresh.Family[:], key})
+		w.expire(6, key, at)
+	}
+	return errors.Join(w.put("grants", grants), w.put("grants_by_user", byUser), w.put("grants_by_client", byClient), w.put("grants_by_family", byFamily))
+}
+
+func (w *bigWriter) tokens() error {
+	var tokens, byGrant []entry
+	for i := range w.size.Tokens + w.size.Dying {
+		grant, at := i%w.size.Connections, w.now.Add(30*24*time.Hour+time.Duration(i)*time.Second)
+		if i >= w.size.Tokens {
+			grant = i - w.size.Tokens + w.size.Connections
+			at = w.grantDeadline(grant)
+		}
+		t := store.Token{Hash: store.HashSecret(Big{}.Token(i)), Grant: grantID(grant), Created: w.now, Expires: at}
+		tokens = append(tokens, entry{t.Hash[:], encode(t)})
+		byGrant = append(byGrant, entry{join(string(t.Grant), string(t.Hash[:])), t.Hash[:]})
+		w.expire(7, t.Hash[:], at)
+	}
+	return errors.Join(w.put("tokens", tokens), w.put("tokens_by_grant", byGrant))
+}

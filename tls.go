@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"podgate/certs"
+	"podgate/internal/web"
+	"podgate/store"
+)
+
+// listenTLS opens the ports that visitors come to when podgate answers https
+// itself.
+func (srv *server) listenTLS(ctx context.Context) error {
+	c := srv.settings.TLS
+	if !c.on() {
+		return nil
+	}
+	for _, l := range []struct {
+		addr, what string
+		to         *[]net.Listener
+	}{{c.Listen, "https", &srv.secure}, {c.HTTPListen, "http", &srv.plain}} {
+		if l.addr == "" {
+			continue
+		}
+		listeners, err := listen(ctx, l.addr)
+		if err != nil {
+			return tlsListenWords(err, l.addr, l.what)
+		}
+		*l.to = listeners
+		for _, ln := range listeners {
+			srv.onStop(func() error { return ignoreClosed(ln.Close()) })
+			srv.log.Info("listening for "+l.what, "address", ln.Addr().String())
+		}
+	}
+	return nil
+}
+
+// openCerts begins to keep certificates; it never waits for an authority.
+func (srv *server) openCerts(context.Context) error {
+	c := srv.settings.TLS
+	if !c.on() {
+		return nil
+	}
+	conf := certs.Config{
+		Host: srv.issuer.Hostname(), PodsDomain: srv.settings.Pods.certDomain(), Pod: srv.hasPod, Log: srv.log, Now: time.Now,
+	}
+	if c.Mode == tlsFiles {
+		conf.Files = c.pairs()
+	} else {
+		auto, err := srv.auto()
+		if err != nil {
+			return err
+		}
+		conf.Auto = auto
+	}
+	manager, err := certs.Open(conf)
+	if err != nil {
+		return err
+	}
+	srv.certs = manager
+	srv.onStop(func() error { manager.Close(); return nil })
+	return nil
+}
+
+// certDomain is the domain below which pods need certificates: names below
+// localhost are reached over plain http.
+func (c podsConfig) certDomain() string {
+	if c.Domain == "localhost" || strings.HasSuffix(c.Domain, ".localhost") {
+		return ""
+	}
+	return c.Domain
+}
+
+// auto puts together how certificates come from an authority.
+func (srv *server) auto() (*certs.Auto, error) {
+	c := srv.settings.TLS
+	dir, err := filepath.Abs(filepath.Join(srv.settings.DataDir, "certificates"))
+	if err != nil {
+		return nil, err
+	}
+	key, err := secretFile(c.EABKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	token, err := secretFile(c.CloudflareTokenFile)
+	if err != nil {
+		return nil, err
+	}
+	auto := &certs.Auto{
+		Dir: dir, CA: c.CA, Email: c.Email, Roots: c.CARootFile, AccountID: c.EABKeyID, AccountKey: key,
+		ListenHost: hostOf(c.Listen), TLSPort: portOf(srv.secure[0]),
+		PodsPerHour: c.PodCertificatesPerHour, PodsMax: c.PodCertificates,
+	}
+	if len(srv.plain) > 0 {
+		auto.HTTPPort = portOf(srv.plain[0])
+	}
+	if c.DNSScript != "" || token != "" {
+		auto.DNS = &certs.DNS{Script: c.DNSScript, CloudflareToken: token, Resolvers: c.DNSResolvers}
+	}
+	return auto, nil
+}
+
+func hostOf(addr string) string {
+	host, _, _ := net.SplitHostPort(addr) // checked with the configuration
+	return host
+}
+
+// waitsFor says what is still to come before visitors can be answered, or
+// nothing.
+func (srv *server) waitsFor() string {
+	if srv.certs == nil || srv.certs.Status().Ready(time.Now()) {
+		return ""
+	}
+	here := srv.listeners[0].Addr()
+	return fmt.Sprintf("\nIt waits for its certificate from %s, mostly some seconds. Until then only\nhttp://%s answers, on this machine; http://%s/readyz and the log say how it goes.\n",
+		srv.settings.TLS.CA, here, here)
+}
+
+// hasPod reports whether there is a pod of that name. One that is being
+// deleted is none.
+func (srv *server) hasPod(name string) (bool, error) {
+	p, err := srv.db.PodByName(name)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && p.Want != store.WantGone, err
+}
+
+// servePlain answers the port of plain HTTP: authorities that validate a name,
+// and people who have typed no scheme.
+func (srv *server) servePlain() http.Handler {
+	stack := &web.Stack{Log: srv.log, Now: time.Now}
+	return srv.certs.Challenges(stack.Handle(srv.redirectToHTTPS, writePlainError))
+}
+
+// redirectToHTTPS sends on what can be sent on without loss. A redirect would
+// lose the body and the Authorization header of other requests, and hide that a
+// secret has just crossed the network in clear.
+func (srv *server) redirectToHTTPS(w http.ResponseWriter, r *http.Request) error {
+	target, ok := srv.secureURL(r)
+	if !ok {
+		return refuseHost(srv.issuer.String())(w, r)
+	}
+	if provesName(r) {
+		return notFound(w, r)
+	}
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		http.Redirect(w, r, target+r.URL.RequestURI(), http.StatusMovedPermanently)
+		return nil
+	}
+	return web.Fault(http.StatusBadRequest, "https_required",
+		"This came unencrypted and was not read. Send it to "+target+" instead. If it held a password or a token, take that out of use: others may have seen it.", nil).
+		With("Connection", "close")
+}
+
+// provesName reports whether an authority asks for the proof that somebody holds
+// a name (RFC 8555 section 8.3, and the path of others, CA/Browser Forum
+// baseline requirements 3.2.2.4.18).
+func provesName(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, "/.well-known/acme-challenge/") || strings.HasPrefix(r.URL.Path, "/.well-known/pki-validation/")
+}
+
+// withoutProofs keeps such questions from the apps of pods. An app that could
+// answer would get a certificate for its name that outlives the pod: whoever has
+// the name next could be listened to.
+func withoutProofs(stack *web.Stack, pods func(http.ResponseWriter, *http.Request, string)) func(http.ResponseWriter, *http.Request, string) {
+	absent := stack.Handle(notFound, writePlainError)
+	return func(w http.ResponseWriter, r *http.Request, name string) {
+		if provesName(r) {
+			absent.ServeHTTP(w, r)
+			return
+		}
+		pods(w, r, name)
+	}
+}
+
+// secureURL is the origin over https of the Host that a request names, if that
+// is ours.
+func (srv *server) secureURL(r *http.Request) (string, bool) {
+	host, ok := hostName(r.Host)
+	if !ok {
+		return "", false
+	}
+	if host == srv.issuer.Hostname() || isLoopback(host) {
+		return srv.issuer.String(), true
+	}
+	name, below := strings.CutSuffix(host, "."+srv.settings.Pods.certDomain())
+	if srv.settings.Pods.certDomain() == "" || !below || strings.Contains(name, ".") {
+		return "", false
+	}
+	return srv.podURL()(name), true
+}
+
+// strictTransport tells browsers to use nothing but https under podgate's own
+// name (RFC 6797), as soon as its certificate is one that they accept. Pods'
+// apps decide for themselves.
+func (srv *server) strictTransport(next http.Handler) http.Handler {
+	if srv.certs == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS != nil && srv.certs.PubliclyTrusted() {
+			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// healthRoutes are for programs that watch the server.
+func (srv *server) healthRoutes() []web.Route {
+	// Open to any origin like all that needs no cookie; so a name of loopback is
+	// as good as the public one.
+	route := func(path string, h web.Handler) web.Route {
+		return web.Route{Method: http.MethodGet, Path: path, Handler: h, Errors: web.WriteJSONError, CORS: true}
+	}
+	return []web.Route{route("/healthz", serveHealth), route("/readyz", srv.serveReady)}
+}
+
+// serveHealth says that the process answers.
+func serveHealth(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Cache-Control", "no-store")
+	web.WriteJSON(w, http.StatusOK, map[string]bool{"ok": true})
+	return nil
+}
+
+// readiness is the answer of /readyz. Strangers may read it: it names no pod
+// and no cause that only the log may hold.
+type readiness struct {
+	Ready        bool                `json:"ready"`
+	Certificates []certificateStatus `json:"certificates"`
+}
+
+type certificateStatus struct {
+	Name      string     `json:"name"`
+	Expires   *time.Time `json:"expires,omitempty"`
+	LastError string     `json:"last_error,omitempty"`
+	FailedAt  *time.Time `json:"failed_at,omitempty"`
+}
+
+// serveReady says whether the server does all that it is there for: 200 or 503.
+func (srv *server) serveReady(w http.ResponseWriter, _ *http.Request) error {
+	if _, err := srv.accounts.NeedsSetup(); err != nil { // the store answers
+		return web.Fault(http.StatusServiceUnavailable, "not_ready", "The database cannot be read. The server's log says why.", err)
+	}
+	answer := readiness{Ready: true, Certificates: []certificateStatus{}}
+	if srv.certs != nil {
+		status := srv.certs.Status()
+		answer.Ready = status.Ready(time.Now())
+		for _, n := range status.Names {
+			answer.Certificates = append(answer.Certificates, certificateStatus{n.Name, present(n.Expires), n.Problem, present(n.At)})
+		}
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	code := http.StatusOK
+	if !answer.Ready {
+		code = http.StatusServiceUnavailable
+	}
+	web.WriteJSON(w, code, answer)
+	return nil
+}
+
+// present leaves the zero time out of an answer.
+func present(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC().Truncate(time.Second)
+	return &t
+}
+
+// tlsListenWords says what to do when a port of https cannot be had.
+func tlsListenWords(err error, addr, what string) error {
+	key := map[string]string{"https": "tls.listen", "http": "tls.http_listen"}[what]
+	switch {
+	case isInUse(err):
+		return fmt.Errorf("another program listens on %s already. If it is a proxy in front of podgate, write mode = \"off\" below [tls]; else stop it, or change %s: %w", addr, key, errors.Unwrap(err))
+	case isDenied(err):
+		return fmt.Errorf("the system does not let this user listen on %s. %s: %w", addr, bindAdvice, errors.Unwrap(err))
+	}
+	return err
+}
+
+// bindAdvice is how an ordinary user gets a port below 1024.
+const bindAdvice = "Run «setcap cap_net_bind_service=+ep» on the podgate binary, or add AmbientCapabilities=CAP_NET_BIND_SERVICE to its systemd unit"

@@ -1,0 +1,316 @@
+package ui
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"podgate/history"
+	"podgate/internal/web"
+	"podgate/store"
+)
+
+// The lengths of a page.
+const (
+	attemptsAPage = 20
+	entriesAPage  = 50
+)
+
+// listPage is what the two lists of history share.
+type listPage struct {
+	Admin bool   // may choose between all and their own
+	All   bool   // everybody's
+	Newer string // the address of the first page; empty: this is it
+	Older string // of the page that follows; empty: there is none
+}
+
+// activityPage is the content of activity.html.
+type activityPage struct {
+	listPage
+	Connection string // the host of the only connection that is shown; may be empty
+	Attempts   []attemptView
+}
+
+type attemptView struct {
+	Title   string // the client as far as it is known
+	Name    string // what it calls itself
+	Person  string // whose it is, for administrators
+	Team    string
+	State   history.State
+	Last    time.Time
+	What    string
+	Next    string
+	Usually string
+	Steps   []stepView
+	Dropped int
+	Count   int // of steps, repetitions and dropped ones included
+}
+
+type stepView struct {
+	Text    string
+	Refused bool
+	At      time.Time
+	Last    time.Time
+	Count   int
+	SameDay bool   // as the step before
+	From    string // address and User-Agent
+}
+
+// serveActivity is GET /activity: the attempts of clients to connect, with
+// what became of them. Query: all=1 (administrators), connection, before.
+func (s *Server) serveActivity(w http.ResponseWriter, r *http.Request, p who) error {
+	q := r.URL.Query()
+	page := activityPage{listPage: listOf(p, q)}
+	list, err := s.attempts(p, q, page.All)
+	if err != nil {
+		return oldPage(err)
+	}
+	names, err := s.namesOf(page.All)
+	if err != nil {
+		return err
+	}
+	for _, story := range list.Stories {
+		page.Attempts = append(page.Attempts, s.viewAttempt(story, names))
+	}
+	if q.Get("connection") != "" && len(list.Stories) > 0 {
+		page.Connection = cleanText(orUnknown(list.Stories[0].Host), 255)
+	}
+	page.pages(r, list.Next)
+	return s.render(w, r, plainPage, http.StatusOK, "activity", frame{Title: page.title("Activity"), Here: "activity", Page: page})
+}
+
+// attempts reads what the person may see.
+func (s *Server) attempts(p who, q url.Values, all bool) (history.Stories, error) {
+	before := q.Get("before")
+	if all {
+		return s.history.Attempts(store.AttemptQuery{Before: before, Limit: attemptsAPage})
+	}
+	return s.history.OwnAttempts(p.user.ID, store.GrantID(q.Get("connection")), before, attemptsAPage)
+}
+
+// listOf reads which list is wanted. Only administrators may see everybody's.
+func listOf(p who, q url.Values) listPage {
+	return listPage{Admin: p.user.Admin, All: p.user.Admin && q.Get("all") == "1"}
+}
+
+// pages fills in where the pages before and after this one are.
+func (l *listPage) pages(r *http.Request, next string) {
+	q := r.URL.Query()
+	address := func(before string) string {
+		kept := url.Values{}
+		for _, name := range []string{"all", "connection"} {
+			if v := q.Get(name); v != "" {
+				kept.Set(name, bounded(v, 64))
+			}
+		}
+		if before != "" {
+			kept.Set("before", before)
+		}
+		if len(kept) == 0 {
+			return r.URL.Path
+		}
+		return r.URL.Path + "?" + kept.Encode()
+	}
+	if q.Get("before") != "" {
+		l.Newer = address("")
+	}
+	if next != "" {
+		l.Older = address(next)
+	}
+}
+
+func (l *listPage) title(name string) string {
+	if l.All {
+		return name + " of everybody"
+	}
+	return name
+}
+
+// oldPage says what to do about an address whose page begins nowhere.
+func oldPage(err error) error {
+	if errors.Is(err, store.ErrCursor) {
+		return web.Fault(http.StatusBadRequest, "invalid_request", "There is no such page of this list. Begin at its first page.", err)
+	}
+	return err
+}
+
+// people and teams by id, as the lists show them.
+type namesByID struct {
+	users map[store.UserID]string
+	teams map[store.TeamID]string
+}
+
+// namesOf looks the names up: for administrators everybody's.
+func (s *Server) namesOf(all bool) (namesByID, error) {
+	names := namesByID{map[store.UserID]string{}, map[store.TeamID]string{}}
+	teams, err := s.account.Teams()
+	if err != nil {
+		return names, err
+	}
+	for _, t := range teams {
+		names.teams[t.ID] = cleanText(t.Name, 80)
+	}
+	if !all {
+		return names, nil
+	}
+	users, err := s.account.Users()
+	for _, u := range users {
+		names.users[u.ID] = cleanText(u.Email, 254)
+	}
+	return names, err
+}
+
+func (s *Server) viewAttempt(story history.Story, names namesByID) attemptView {
+	d := story.Diagnosis
+	v := attemptView{
+		Title: cleanText(orUnknown(story.Host), 255), Name: cleanText(story.ClientName, 60), Team: names.teams[story.Team],
+		Person: names.users[story.User], State: d.State, Last: story.Last(), What: d.What, Next: d.Next, Usually: d.Usually, Dropped: story.Dropped,
+	}
+	if host, ok := documentHost(story.Client); ok && story.Host == "" {
+		v.Title = host
+	}
+	if story.User != "" && v.Person == "" && len(names.users) > 0 {
+		v.Person = "a removed account"
+	}
+	v.Count = story.Dropped
+	for i, step := range story.Steps {
+		view := viewStep(step)
+		view.SameDay = i > 0 && sameDay(story.Steps[i-1].At, step.At)
+		v.Steps = append(v.Steps, view)
+		v.Count += step.Count
+	}
+	return v
+}
+
+// sameDay compares days as the pages show them.
+func sameDay(a, b time.Time) bool {
+	return a.UTC().Format(time.DateOnly) == b.UTC().Format(time.DateOnly)
+}
+
+func orUnknown(host string) string {
+	if host == "" {
+		return "A client"
+	}
+	return host
+}
+
+// documentHost is the host of a client that is known by a document's address.
+func documentHost(id store.ClientID) (string, bool) {
+	u, err := url.Parse(string(id))
+	if err != nil || u.Scheme != "https" {
+		return "", false
+	}
+	return cleanText(u.Host, 255), true
+}
+
+func viewStep(step store.Step) stepView {
+	v := stepView{
+		Text: cleanText(history.Words(step), 400), Refused: step.Fault != "", At: step.At, Last: step.Last, Count: step.Count,
+	}
+	var from []string
+	for _, text := range []string{cleanText(step.Addr, 60), agentName(step.Agent)} {
+		if text != "" {
+			from = append(from, text)
+		}
+	}
+	v.From = strings.Join(from, " · ")
+	return v
+}
+
+// agentName is a browser by its name and a client by its User-Agent.
+func agentName(userAgent string) string {
+	if userAgent == "" {
+		return ""
+	}
+	if name := browserName(userAgent); strings.HasPrefix(userAgent, "Mozilla/") {
+		return name
+	}
+	return cleanText(userAgent, 80)
+}
+
+// auditPage is the content of audit.html.
+type auditPage struct {
+	listPage
+	Entries []entryView
+}
+
+type entryView struct {
+	What    string
+	Actor   string // who did it; empty: the person who looks
+	Through string // the connection's host
+	Team    string
+	Object  string
+	Tool    bool   // Object is a tool and what it was used on
+	Failed  string // why it was refused
+	At      time.Time
+	Count   int
+	Addr    string
+}
+
+// serveAudit is GET /audit: who did what. Query: all=1 (administrators),
+// before.
+func (s *Server) serveAudit(w http.ResponseWriter, r *http.Request, p who) error {
+	q := r.URL.Query()
+	page := auditPage{listPage: listOf(p, q)}
+	query := store.AuditQuery{Before: q.Get("before"), Limit: entriesAPage}
+	if !page.All {
+		query.User = p.user.ID
+	}
+	list, err := s.history.AuditList(query)
+	if err != nil {
+		return oldPage(err)
+	}
+	for _, e := range list.Entries {
+		page.Entries = append(page.Entries, viewEntry(e, p.user.ID, page.All))
+	}
+	page.pages(r, list.Next)
+	return s.render(w, r, plainPage, http.StatusOK, "audit", frame{Title: page.title("Audit list"), Here: "activity", Page: page})
+}
+
+func viewEntry(e store.AuditEntry, reader store.UserID, all bool) entryView {
+	v := entryView{
+		What: history.AuditWords(e), Actor: cleanText(e.ActorName, 254), Through: cleanText(e.Client, 255), Team: cleanText(e.TeamName, 80),
+		Object: cleanText(e.Object, 254), Tool: e.Action == history.AuditTool, At: e.Last, Count: e.Count, Addr: cleanText(e.Addr, 60),
+	}
+	if e.Outcome != store.AuditOK {
+		v.Failed = cleanText(e.Outcome, 200)
+	}
+	switch {
+	case e.Actor == reader && !all:
+		v.Actor = ""
+	case v.Actor == "" && e.Stranger:
+		v.Actor = "somebody"
+	case v.Actor == "":
+		v.Actor = "podgate"
+	}
+	return v
+}
+
+// tab is one of the lists of history.
+type tab struct {
+	Name, Href string
+	Here       bool
+}
+
+// tabs are the lists that somebody may look at: the two kinds, then, for
+// administrators, the way from everybody's to their own and back. A page of one
+// connection is none of them.
+func tabs(here string, admin, all bool, connection string) []tab {
+	query, others := "", "?all=1"
+	if all {
+		query, others = others, query
+	}
+	list := []tab{
+		{"Attempts", "/activity" + query, here == "activity" && connection == ""},
+		{"Audit list", "/audit" + query, here == "audit"},
+	}
+	switch {
+	case admin && all:
+		list = append(list, tab{"Show only mine", "/" + here + others, false})
+	case admin:
+		list = append(list, tab{"Show everybody's", "/" + here + others, false})
+	}
+	return list
+}

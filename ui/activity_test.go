@@ -1,0 +1,287 @@
+package ui_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"podgate/history"
+	"podgate/store"
+)
+
+// visitor is a request from elsewhere, as the recorder sees it.
+func (s *site) visitor(addr, agent string) history.Visitor {
+	r := httptest.NewRequest("GET", "/", nil)
+	r.RemoteAddr = addr + ":99"
+	r.Header.Set("User-Agent", agent)
+	return s.history.Visitor(r)
+}
+
+const firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+// seedStories lets several clients fare well and badly: the user's own, another
+// person's, and strangers'.
+func (s *site) seedStories(u store.User, slug string) {
+	s.t.Helper()
+	team, err := s.db.TeamBySlug(slug)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	take := func(wait time.Duration, notes ...history.Note) (id store.AttemptID) {
+		for _, n := range notes {
+			id = s.history.Step(n)
+			s.clock.advance(wait)
+		}
+		return id
+	}
+	cloud, browser, local := s.visitor("203.0.113.9", "Claude-User/1.0"), s.visitor("198.51.100.7", firefox), s.visitor("198.51.100.7", "codex-cli/0.40")
+	// Works.
+	take(time.Second, history.Note{Kind: history.StepChallenge, From: cloud},
+		history.Note{Kind: history.StepDiscovery, Detail: "resource document (path form)", From: cloud},
+		history.Note{Kind: history.StepDiscovery, Detail: "authorization server document (root form)", From: cloud},
+		history.Note{Kind: history.StepRegister, Client: "c1", ClientName: hostileName, From: cloud, Detail: "kept claude.ai"},
+		history.Note{Kind: history.StepAuthorize, Client: "c1", Host: "claude.ai", From: browser},
+		history.Note{Kind: history.StepSignIn, Client: "c1", From: browser})
+	s.history.SignedIn(browser, "c1", u.ID, "")
+	id := take(time.Second, history.Note{Kind: history.StepConsent, Client: "c1", From: browser, User: u.ID})
+	grant := s.connect(u, slug, "Claude", "claude.ai", "pods:read")
+	take(time.Minute, history.Note{Kind: history.StepApprove, Client: "c1", Attempt: id, User: u.ID, Team: team.ID, Detail: "pods:read pods:write", From: browser},
+		history.Note{Kind: history.StepCode, Client: "c1", Attempt: id, User: u.ID, Team: team.ID, Grant: grant.ID, From: cloud},
+		history.Note{Kind: history.StepCall, Client: "c1", Attempt: id, User: u.ID, Grant: grant.ID, From: cloud},
+		history.Note{Kind: history.StepCall, Client: "c1", Attempt: id, User: u.ID, Grant: grant.ID, From: cloud})
+	// Stuck.
+	id = take(time.Second, history.Note{Kind: history.StepConsent, Client: "c2", Host: "127.0.0.1:43112", ClientName: "Codex", From: browser, User: u.ID})
+	take(time.Hour, history.Note{Kind: history.StepApprove, Client: "c2", Attempt: id, User: u.ID, Team: team.ID, From: browser})
+	// Refused.
+	take(time.Second, history.Note{Kind: history.StepAuthorize, Fault: history.FaultUnknownClient, Detail: "This server does not know the app that sent you here; it may have forgotten it.", From: browser, User: u.ID})
+	// Strangers and somebody else.
+	take(time.Hour, history.Note{Kind: history.StepChallenge, From: s.visitor("192.0.2.77", hostileName)})
+	take(time.Second, history.Note{Kind: history.StepConsent, Client: "c3", Host: "other.example", ClientName: "Other", From: s.visitor("192.0.2.9", firefox), User: "somebody-else"})
+	// Waiting.
+	take(time.Second, history.Note{Kind: history.StepDiscovery, Detail: "resource document (path form)", From: local},
+		history.Note{Kind: history.StepAuthorize, Client: "https://chatgpt.com/client.json", Public: true, From: browser, User: u.ID})
+	s.history.Audit(cloud, store.AuditEntry{Action: history.AuditTool, Actor: u.ID, Grant: grant.ID, Team: team.ID, Object: "manage_pod restart blog"})
+	s.history.Audit(cloud, store.AuditEntry{Action: history.AuditTool, Actor: u.ID, Grant: grant.ID, Team: team.ID, Object: "exec_command blog", Outcome: "denied"})
+	s.history.Audit(s.visitor("192.0.2.66", hostileName), store.AuditEntry{Action: history.AuditSignIn, Object: u.Email, Concerns: u.ID, Outcome: "wrong password"})
+	s.history.Audit(history.Visitor{}, store.AuditEntry{Action: history.AuditTeamAdd, ActorName: history.CommandLine, TeamName: "navy", Object: hostileName})
+}
+
+// People see their own attempts, administrators everybody's too.
+func TestActivity(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ada, bob := s.addUser("ada@example.com", true, "red"), s.addUser("bob@example.com", false, "red")
+	s.seedStories(ada, "red")
+	a, b := s.browser(), s.browser()
+	a.signIn("ada@example.com")
+	b.signIn("bob@example.com")
+	own := a.get("/activity").text()
+	for _, want := range []string{
+		"claude.ai works", "It works.", "Read the resource document (path form)", "Registered itself: kept claude.ai", "2 times",
+		"127.0.0.1:43112 stuck", "never came for its token", "no longer knows. Remove the connector in the assistant and add it again.", "refused", "chatgpt.com waiting",
+		"team red", "Firefox on Linux",
+	} {
+		if !strings.Contains(own, want) {
+			t.Errorf("the person's page lacks %q:\n%s", want, own)
+		}
+	}
+	// A loose step of their own story comes without its origin.
+	if strings.Contains(own, "codex-cli/0.40") || strings.Count(own, "Claude-User/1.0") != 3 {
+		t.Errorf("origins of loose steps are shown:\n%s", own)
+	}
+	for _, foreign := range []string{"other.example", "192.0.2.77", "removed account"} {
+		if strings.Contains(own, foreign) {
+			t.Errorf("the person's page shows %q", foreign)
+		}
+	}
+	all := a.get("/activity?all=1").text()
+	for _, want := range []string{"other.example", "192.0.2.77", "a removed account", "ada@example.com", "codex-cli/0.40", "strips that header"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("the administrator's page lacks %q:\n%s", want, all)
+		}
+	}
+	for _, path := range []string{"/activity", "/activity?all=1", "/activity?connection=" + string(firstGrant(t, s, ada))} {
+		if page := b.get(path); page.StatusCode != http.StatusOK || strings.Contains(page.text(), "claude.ai") || !strings.Contains(page.text(), "Nothing yet") {
+			t.Errorf("%s shows %s to somebody else:\n%s", path, bob.Email, page.text())
+		}
+	}
+	one := a.get("/activity?connection=" + string(firstGrant(t, s, ada)))
+	if text := one.text(); !strings.Contains(text, "How claude.ai fared") || strings.Contains(text, "127.0.0.1:43112") {
+		t.Errorf("the page of one connection: %s", text)
+	}
+	if out := s.browser().get("/activity"); !strings.Contains(out.h1(), "Sign in") {
+		t.Errorf("a stranger sees %s", out.text())
+	}
+}
+
+func firstGrant(t *testing.T, s *site, u store.User) store.GrantID {
+	t.Helper()
+	list, err := s.account.Connections(u.ID)
+	if err != nil || len(list) == 0 {
+		t.Fatal(list, err)
+	}
+	return list[0].ID
+}
+
+// The connection's entry on the home page leads to its activity.
+func TestHomeLeadsToActivity(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u := s.addUser("ada@example.com", false, "red")
+	g := s.connect(u, "red", "Claude", "claude.ai", "pods:read")
+	b := s.browser()
+	if home := b.signIn("ada@example.com"); !strings.Contains(home.body, `href="/activity?connection=`+string(g.ID)+`"`) {
+		t.Error("no link to the activity of the connection")
+	}
+}
+
+func TestListsArePaged(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u := s.addUser("ada@example.com", true, "red")
+	for i := range 60 {
+		s.history.Step(history.Note{Kind: history.StepConsent, Client: store.ClientID(fmt.Sprint("c", i)), Host: fmt.Sprintf("host-%02d.example", i), User: u.ID, From: s.visitor("192.0.2.9", firefox)})
+		s.history.Audit(history.Visitor{}, store.AuditEntry{Action: history.AuditTool, Actor: u.ID, Object: fmt.Sprintf("host-%02d.example", i)})
+		s.history.Audit(history.Visitor{}, store.AuditEntry{Action: history.AuditTool, Actor: u.ID, Object: "between"})
+		s.clock.advance(time.Second)
+	}
+	b := s.browser()
+	b.signIn("ada@example.com")
+	for path, want := range map[string]int{"/activity": 3, "/activity?all=1": 3, "/audit": 3, "/audit?all=1": 3} {
+		seen, pages := "", 0
+		for next := path; next != "" && pages < 10; pages++ {
+			page := b.get(next)
+			seen += page.text()
+			if (pages > 0) != page.links("Newest") {
+				t.Errorf("%s: page %d leads to the newest: %v", path, pages, page.links("Newest"))
+			}
+			next = page.href("Older")
+		}
+		if pages != want || strings.Count(seen, "host-") != 60 || !strings.Contains(seen, "host-00.") {
+			t.Errorf("%s: %d pages, %d of 60 seen", path, pages, strings.Count(seen, "host-"))
+		}
+	}
+	for _, path := range []string{"/activity?before=!", "/audit?before=%00", "/audit?all=1&before=" + strings.Repeat("A", 2000)} {
+		if page := b.get(path); page.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %d", path, page.StatusCode)
+		}
+	}
+}
+
+func (a answer) text() string { return text(a.doc) }
+
+func (a answer) href(label string) string {
+	for _, n := range a.all("a") {
+		if text(n) == label {
+			return attr(n, "href")
+		}
+	}
+	return ""
+}
+
+func (a answer) links(label string) bool { return a.href(label) != "" }
+
+// Every form that changes something leaves an entry that its person sees.
+func TestFormsAreAudited(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	token, err := s.account.SetupLink(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := s.browser()
+	b.get("/setup?token=" + token)
+	b.post("/setup", url.Values{"email": {"ada@example.com"}, "name": {"Ada"}, "password": {password}, "team": {"Red"}})
+	u, err := s.db.UserByEmail("ada@example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := s.browser()
+	other.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"wrong"}})
+	other.post("/sign-in", url.Values{"email": {"my secret password"}, "password": {"ada@example.com"}})
+	other.signIn("ada@example.com")
+	sessions, err := s.account.Sessions(u.ID)
+	if err != nil || len(sessions) != 2 {
+		t.Fatal(sessions, err)
+	}
+	for _, session := range sessions {
+		if session.Hash.String() != store.HashSecret(b.cookie("podgate")).String() {
+			b.post("/account/end-session", url.Values{"session": {session.Hash.String()}})
+		}
+	}
+	b.post("/account/password", url.Values{"old": {"wrong"}, "password": {"a new and long sentence"}, "again": {"a new and long sentence"}})
+	b.post("/account/password", url.Values{"old": {password}, "password": {"a new and long sentence"}, "again": {"a new and long sentence"}})
+	g := s.connect(u, "red", "Claude", "claude.ai", "pods:read")
+	s.connect(u, "red", "Codex", "127.0.0.1:9", "pods:read")
+	b.post("/connection/"+string(g.ID)+"/limits", url.Values{"scope": {"pods:read"}, "prefix": {"web-"}})
+	b.post("/connections/revoke", url.Values{"connection": {string(g.ID)}})
+	b.post("/connections/revoke", url.Values{"connection": {string(g.ID)}})
+	b.post("/sign-out", nil)
+	b.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"a new and long sentence"}})
+	b.post("/account/log-out-everywhere", nil)
+	page, err := s.history.AuditList(store.AuditQuery{User: u.ID, Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range page.Entries {
+		entry := string(e.Action)
+		if e.Client != "" {
+			entry += " " + e.Client
+		}
+		if e.Outcome != store.AuditOK {
+			entry += " (" + e.Outcome + ")"
+		}
+		got = append(got, entry)
+		if e.Addr == "" {
+			t.Errorf("%s has no address", entry)
+		}
+	}
+	slices.Reverse(got)
+	want := []string{
+		"setup", "sign_in (wrong password)", "sign_in", "end_session", "change_password (wrong password)", "change_password",
+		"change_connection claude.ai", "revoke_connection claude.ai", "sign_out", "sign_in", "log_out_everywhere", "revoke_connection 127.0.0.1:9",
+	}
+	slices.Sort(got) // all of it happens at one instant
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the entries are\n%q\nwant\n%q", got, want)
+	}
+	everything, err := s.history.AuditList(store.AuditQuery{Limit: 100})
+	if err != nil || strings.Contains(fmt.Sprint(everything), "secret password") {
+		t.Errorf("what was typed into the wrong field was kept: %+v, %v", everything, err)
+	}
+	stories, err := s.history.OwnAttempts(u.ID, "", "", 10)
+	if err != nil || len(stories.Stories) != 2 {
+		t.Fatalf("%+v, %v", stories, err)
+	}
+	for _, story := range stories.Stories {
+		if story.Diagnosis.State != history.Ended || story.Steps[len(story.Steps)-1].Kind != history.StepRevoke {
+			t.Errorf("%+v", story)
+		}
+	}
+}
+
+// A form that is added must leave an entry: who adds one says so here and in
+// TestFormsAreAudited.
+func TestNoFormIsForgotten(t *testing.T) {
+	t.Parallel()
+	audited := []string{
+		"/account/end-session", "/account/log-out-everywhere", "/account/password", "/connection/:id/limits", "/connections/revoke", "/setup", "/sign-in", "/sign-out",
+	}
+	var posts []string
+	for _, r := range newSite(t).ui.Routes() {
+		if r.Method == http.MethodPost {
+			posts = append(posts, r.Path)
+		}
+	}
+	slices.Sort(posts)
+	if !slices.Equal(posts, audited) {
+		t.Errorf("the forms are %q, those that are audited %q", posts, audited)
+	}
+}
