@@ -280,6 +280,9 @@ func (m *model) revokeAccess(c *modelConn, client store.ClientID, token string) 
 	if client != c.client {
 		return
 	}
+	if c.exists && token == c.last.AccessToken && c.keeps(token) {
+		c.seen, c.seenDisk = true, true
+	}
 	c.drop(token)
 	c.exists = c.exists && (c.refreshes || len(c.access) > 0)
 }
