@@ -261,7 +261,7 @@ func (s *Server) connectionOf(token string) (store.Grant, bool) {
 }
 
 // decided records what the person chose.
-func (s *Server) decided(r *http.Request, req store.AuthRequest, user store.UserID, team store.TeamID, scopes []store.Scope) {
+func (s *Server) decided(r *http.Request, req store.AuthRequest, user store.UserID, team store.TeamID, scopes []store.Scope, limits store.Limits) {
 	kind, action := history.StepApprove, history.AuditApprove
 	if team == "" {
 		kind, action = history.StepDeny, history.AuditDeny
@@ -273,7 +273,8 @@ func (s *Server) decided(r *http.Request, req store.AuthRequest, user store.User
 	s.history.Step(history.Note{
 		Kind: kind, Detail: joinScopes(scopes), From: from, Attempt: req.Attempt, Client: req.Client, Public: isClientURL(req.Client), Host: host, User: user, Team: team,
 	})
-	s.history.Audit(from, store.AuditEntry{Action: action, Actor: user, Team: team, Client: host, Object: joinScopes(scopes)})
+	allowed := strings.Join(append([]string{joinScopes(scopes)}, authz.LimitWords(limits)...), ", ")
+	s.history.Audit(from, store.AuditEntry{Action: action, Actor: user, Team: team, Client: host, Object: allowed})
 }
 
 // refusedToken records a call with a token that opens nothing, with the reason
