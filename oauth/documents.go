@@ -262,15 +262,12 @@ func describeStatus(status int, host string, says func(title, what, advice strin
 	return failure{err: says(unfit, fmt.Sprintf("%s answers with status %d in place of 200", host, status), " "+tellMaker)}
 }
 
-// documentHost returns the host that describes a client, or "" for one that
-// registered itself.
-func documentHost(c store.Client) string {
-	if c.Document == nil {
-		return ""
-	}
-	host, err := parseClientURL(string(c.ID))
+// DocumentHost returns the host that describes the client with that identifier,
+// or "" for a client that registered itself.
+func DocumentHost(id store.ClientID) string {
+	host, err := parseClientURL(string(id))
 	if err != nil {
-		return "" // checked before it was stored
+		return ""
 	}
 	return host
 }
