@@ -90,6 +90,7 @@ func TestDiagnose(t *testing.T) {
 		{"approve, code, call", late, history.Works, "It works."},
 		{"approve, code, refresh, call, refresh", late, history.Works, "It works."},
 		{"approve, code, call, call!expired_token", late, history.Refused, "went on with the old token"},
+		{"approve, code, call, revoke, call!revoked_token", late, history.Refused, "was revoked, and the client went on"},
 		{"call!unknown_token", late, history.Refused, "opens nothing here"},
 		{"approve, code, call!not_member", late, history.Refused, "no longer in the team"},
 		{"approve, code, call!resource", late, history.Refused, "another address"},

@@ -122,6 +122,8 @@ func (c diagnosed) refusedCall() Diagnosis {
 	case FaultExpiredToken:
 		return Diagnosis{Refused, "The access ran out, and the client went on with the old token.", "It should have renewed it or opened a browser.",
 			"Usually it did not keep the refresh token. Connect again."}
+	case FaultRevokedToken:
+		return Diagnosis{Refused, "The connection was revoked, and the client went on with the old token.", "It should have opened a browser; else " + lower(again), ""}
 	case FaultResource:
 		return Diagnosis{Refused, "It called with a token from when this server had another address.", "Connect again.", "public_url was changed since."}
 	case FaultNotMember:
