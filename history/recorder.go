@@ -90,7 +90,11 @@ func (v Visitor) key() string {
 	if v == (Visitor{}) {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(v.net + "\n" + v.agent))
+	agent := v.agent
+	if isDoctor(agent) {
+		agent = doctorAgent // it calls itself by the names of clients too
+	}
+	sum := sha256.Sum256([]byte(v.net + "\n" + agent))
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
