@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -443,4 +445,52 @@ func BenchmarkHasPod(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// Ten thousand handshakes for names of nobody, over the wire: not a byte of the
+// database changes, and the authority hears nothing.
+func TestUnknownNamesOverTheWire(t *testing.T) {
+	t.Parallel()
+	s := startSecure(t, acmetest.Options{})
+	s.ready()
+	before, requests := databaseSum(t, s.DataDir), s.CA.Requests()
+	address := "127.0.0.1" + s.Issuer[strings.LastIndex(s.Issuer, ":"):]
+	const each, workers = 1250, 8
+	var group sync.WaitGroup
+	for worker := range workers {
+		group.Go(func() {
+			for i := range each {
+				name := fmt.Sprintf("x%d-%d.%s", worker, i, []string{s.Domain, "example.com"}[i%2])
+				conn, err := net.Dial("tcp", address)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				// One cheap key is enough for a client that is turned away.
+				if err := tls.Client(conn, &tls.Config{ServerName: name, CurvePreferences: []tls.CurveID{tls.X25519}}).Handshake(); err == nil {
+					t.Errorf("%s has a handshake", name)
+				}
+				conn.Close()
+			}
+		})
+	}
+	group.Wait()
+	if after := databaseSum(t, s.DataDir); after != before {
+		t.Error("the database was written")
+	}
+	if n := s.CA.Requests() - requests; n != 0 {
+		t.Errorf("%d requests to the authority", n)
+	}
+	if _, err := dialTLS(s, s.Host); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func databaseSum(t *testing.T, dir string) [sha256.Size]byte {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, "podgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sha256.Sum256(raw)
 }
