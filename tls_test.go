@@ -494,3 +494,25 @@ func databaseSum(t *testing.T, dir string) [sha256.Size]byte {
 	}
 	return sha256.Sum256(raw)
 }
+
+// A server that is killed while it asks for a certificate leaves nothing that
+// keeps the next one from asking.
+func TestKillWhileAsking(t *testing.T) {
+	t.Parallel()
+	https, plain, dir := freePort(t), freePort(t), t.TempDir()
+	ca := acmetest.Start(t, acmetest.Options{TLSPort: portNumber(t, https), HTTPPort: portNumber(t, plain), Delay: 250 * time.Millisecond})
+	config := fmt.Sprintf("public_url = \"https://killed.test:%[1]s\"\nlisten = \"127.0.0.1:0\"\n[tls]\nlisten = \"127.0.0.1:%[1]s\"\nhttp_listen = \"127.0.0.1:%[2]s\"\nca = %[3]q\nca_root_file = %[4]q",
+		https, plain, ca.URL, ca.RootFile)
+	first := startProcess(t, dir, config)
+	eventually(t, func() bool { return ca.Requests() > 2 }) // the directory, a nonce, the account
+	first.Kill()
+	second := &secureServer{testServer: startProcess(t, dir, config), CA: ca, Host: "killed.test"}
+	second.roots = ca.Roots
+	second.ready()
+	if state, err := dialTLS(second, second.Host); err != nil || state.PeerCertificates[0].DNSNames[0] != second.Host {
+		t.Error(err)
+	}
+	if code := second.Stop(); code != exitDone {
+		t.Errorf("code %d\n%s", code, second.Log)
+	}
+}
