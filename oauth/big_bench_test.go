@@ -22,9 +22,9 @@ import (
 // bigSize is the store of a large installation; with -short a
 // twentieth of it.
 func bigSize() storetest.Size {
-	size := storetest.Size{Users: 10_000, Clients: 100_000, Connections: 500_000, Tokens: 1_000_000, Dying: 50_000}
+	size := storetest.Size{Users: 10_000, Clients: 100_000, Connections: 250_000, Tokens: 1_000_000, Dying: 50_000}
 	if testing.Short() {
-		size = storetest.Size{Users: 500, Clients: 5_000, Connections: 25_000, Tokens: 50_000, Dying: 2_500}
+		size = storetest.Size{Users: 500, Clients: 5_000, Connections: 12_500, Tokens: 50_000, Dying: 2_500}
 	}
 	return size
 }
@@ -46,7 +46,7 @@ func BenchmarkBigStore(b *testing.B) {
 	for _, s := range []storetest.Big{small, big} {
 		name := map[bool]string{true: "big", false: "small"}[s.Path == big.Path]
 		b.Run("check/remembered/"+name, func(b *testing.B) { benchHot(b, s) })
-		b.Run("check/first/"+name, func(b *testing.B) { benchCold(b, s) })
+		b.Run("check/first/"+name, func(b *testing.B) { benchFirst(b, s) })
 	}
 	b.Run("token endpoint/bare", func(b *testing.B) { benchBare(b, big.Size.Tokens) })
 	db := storetest.Open(b, big.Path)
@@ -72,40 +72,65 @@ func benchOpen(b *testing.B, big storetest.Big) {
 	}
 }
 
+// round is how many checks are measured in one go.
+const round = 1000
+
 // benchHot measures checks of the thousand tokens that are in use.
 func benchHot(b *testing.B, s storetest.Big) {
 	db := storetest.Open(b, s.Path)
 	defer func() { _ = db.Close() }()
-	hashes := hashesOf(s, 0, 1000)
-	n := 0
+	hashes := hashesOf(s, 0, round)
+	checkAll(b, db, hashes, s.Now)
+	var rounds latencies
 	for b.Loop() {
-		n++
-		checkHash(b, db, hashes[n%len(hashes)], s.Now)
+		began := time.Now()
+		checkAll(b, db, hashes, s.Now)
+		rounds.add(time.Since(began))
+	}
+	reportRounds(b, &rounds)
+}
+
+// benchFirst measures checks of tokens that nothing is remembered of. The big
+// store has so many that each was forgotten when it comes again; the small one
+// is opened anew. The pages of both are in memory, as they are some time after
+// a start.
+func benchFirst(b *testing.B, s storetest.Big) {
+	db := storetest.Open(b, s.Path)
+	defer func() { _ = db.Close() }()
+	touchPages(b, db)
+	var rounds latencies
+	for n := 0; b.Loop(); n++ {
+		if s.Size.Tokens == round {
+			_ = db.Close()
+			db = storetest.Open(b, s.Path)
+			touchPages(b, db)
+		}
+		hashes := hashesOf(s, n*7%(s.Size.Tokens/round)*round, round)
+		began := time.Now()
+		checkAll(b, db, hashes, s.Now)
+		rounds.add(time.Since(began))
+	}
+	reportRounds(b, &rounds)
+}
+
+func touchPages(b *testing.B, db *store.DB) {
+	if _, err := db.Counts(); err != nil {
+		b.Fatal(err)
 	}
 }
 
-// benchCold measures checks of tokens that were not seen since the start. It
-// starts anew after as many as the small store has.
-func benchCold(b *testing.B, s storetest.Big) {
-	const round = 1000
-	var db *store.DB
-	var hashes []store.Hash
-	rounds := s.Size.Tokens / round
-	n := 0
-	for b.Loop() {
-		if n%round == 0 {
-			b.StopTimer()
-			if db != nil {
-				_ = db.Close()
-			}
-			db = storetest.Open(b, s.Path)
-			hashes = hashesOf(s, n/round*7%rounds*round, round)
-			b.StartTimer()
+func checkAll(b *testing.B, db *store.DB, hashes []store.Hash, now time.Time) {
+	for _, hash := range hashes {
+		if _, err := db.Access(hash, now); err != nil {
+			b.Fatal(err)
 		}
-		checkHash(b, db, hashes[n%round], s.Now)
-		n++
 	}
-	_ = db.Close()
+}
+
+// reportRounds names the median, which other work on the machine moves least.
+func reportRounds(b *testing.B, rounds *latencies) {
+	slices.Sort(rounds.list)
+	b.ReportMetric(float64(rounds.list[len(rounds.list)/2])/round, "p50-ns/check")
 }
 
 func hashesOf(s storetest.Big, from, n int) []store.Hash {
@@ -114,12 +139,6 @@ func hashesOf(s storetest.Big, from, n int) []store.Hash {
 		list[i] = store.HashSecret(s.Token(from + i))
 	}
 	return list
-}
-
-func checkHash(b *testing.B, db *store.DB, hash store.Hash, now time.Time) {
-	if _, err := db.Access(hash, now); err != nil {
-		b.Fatal(err)
-	}
 }
 
 // latencies collects how long each of many calls took.
@@ -257,5 +276,5 @@ func benchSweep(b *testing.B, db *store.DB, big storetest.Big) {
 	close(stop)
 	<-done
 	b.ReportMetric(float64(swept), "entries")
-	taken.report(b, map[string]float64{"check-p50": 0.5, "check-p99.9": 0.999, "check-max": 1})
+	taken.report(b, map[string]float64{"check-p50": 0.5, "check-p99": 0.99, "check-p99.9": 0.999, "check-max": 1})
 }

@@ -144,6 +144,14 @@ func TestRepeatedAnswer(t *testing.T) {
 	}
 }
 
+// Milliseconds make no difference to how long a token is said to last.
+func TestExpiresInIsRounded(t *testing.T) {
+	t.Parallel()
+	if got := newAnswer("", 30*24*time.Hour-2*time.Millisecond, "", nil).ExpiresIn; got != 30*24*3600 {
+		t.Errorf("expires in %d", got)
+	}
+}
+
 // The repetition survives a restart: nothing of it is kept in memory.
 func TestRepeatedAfterRestart(t *testing.T) {
 	t.Parallel()

@@ -34,7 +34,8 @@ var (
 // DB is an open podgate database. Its methods are safe for concurrent use;
 // every one is a single transaction unless it says otherwise.
 type DB struct {
-	bolt *bolt.DB
+	bolt    *bolt.DB
+	batcher batcher
 
 	// generation counts committed writes that can change what a token may do.
 	// The access cache is valid only for the generation it was read in.
@@ -193,7 +194,7 @@ func (db *DB) update(fn func(*bolt.Tx) error) error { return db.committed(db.bol
 
 // batch runs fn in a commit that concurrent callers share. fn may run more
 // than once, so it must set every result it reports on each run.
-func (db *DB) batch(fn func(*bolt.Tx) error) error { return db.committed(db.bolt.Batch(fn)) }
+func (db *DB) batch(fn func(*bolt.Tx) error) error { return db.committed(db.batcher.do(db.bolt, fn)) }
 
 // committed retires the access cache. It runs after the commit and before the
 // writer hears of it, so a revocation that was answered is in force.

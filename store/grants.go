@@ -38,6 +38,7 @@ type Grant struct {
 	RedirectHost string    `json:"redirect_host"`         // where the code went
 	Team         TeamID    `json:"team"`
 	Scopes       []Scope   `json:"scopes"`
+	Taken        []Scope   `json:"taken,omitempty"` // granted once and taken away since
 	Limits       Limits    `json:"limits,omitzero"`
 	Resource     string    `json:"resource"`
 	Created      time.Time `json:"created"`
@@ -281,26 +282,31 @@ func (db *DB) RevokeToken(hash Hash, client ClientID) error {
 		if err := tokens.delete(tx, hash[:]); err != nil {
 			return err
 		}
-		return shortenGrant(tx, []byte(t.Grant))
+		return shortenGrant(tx, t)
 	})
 }
 
 // shortenGrant puts the deadline of a connection back to that of its last
-// token after one was taken away, and ends it after the last.
-func shortenGrant(tx *bolt.Tx, key []byte) error {
+// token after the client gave one up, and ends it after the last. A client that
+// gives up the access token of the last refresh has received it.
+func shortenGrant(tx *bolt.Tx, gone *Token) error {
+	key := []byte(gone.Grant)
 	g, err := grants.get(tx, key)
 	if err != nil {
 		return err
 	}
-	last, err := lastDeadline(tx, g)
+	left, err := tokens.by(tx, "grant", key)
 	if err != nil {
 		return err
 	}
-	if last.IsZero() {
+	kept := *g
+	if kept.Expires = lastDeadline(g, left); kept.Expires.IsZero() {
 		return grants.delete(tx, key)
 	}
-	kept := *g
-	kept.Expires = last
+	if f := g.Refresh; f != nil && f.Access == gone.Hash {
+		seen := *f
+		seen.Seen, kept.Refresh = true, &seen
+	}
 	return grants.replace(tx, g, &kept)
 }
 

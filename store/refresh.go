@@ -35,8 +35,8 @@ const (
 //   - Previous, later, while there is no sign that Current ever arrived: the
 //     answer was lost. Current is replaced by another successor and its access
 //     token ends, so two parties cannot both go on.
-//   - Previous, later, once the access token that came with Current was used;
-//     and every other token of the family, replaced successors included: two
+//   - Previous, later, once the access token that came with Current was used or
+//     revoked; and every other token of the family, replaced successors included: two
 //     parties hold tokens of this family, and nobody can tell which is the
 //     thief. The connection ends (RFC 9700 section 4.14.2).
 //
@@ -48,7 +48,7 @@ type Refresh struct {
 	Current  Hash      `json:"current"`
 	Previous Hash      `json:"previous,omitzero"` // the one that Current replaced
 	Access   Hash      `json:"access,omitzero"`   // the access token that came with Current
-	Seen     bool      `json:"seen,omitempty"`    // Access was used, so Current has arrived
+	Seen     bool      `json:"seen,omitempty"`    // Access was used or revoked, so Current has arrived
 	Salt     []byte    `json:"salt,omitempty"`    // Current and Access were derived with; gone some time after the grace
 	Rotated  time.Time `json:"rotated,omitzero"`
 	Expires  time.Time `json:"expires"`
@@ -167,10 +167,8 @@ func (db *DB) turn(tx *bolt.Tx, r Rotation, now time.Time) (*Grant, turn, error)
 	case r.Resource != "" && r.Resource != g.Resource:
 		return nil, turn, &MismatchError{Field: "resource"}
 	}
-	for _, s := range r.Scopes {
-		if !slices.Contains(g.Scopes, s) {
-			return nil, turn, &MismatchError{Field: "scope"}
-		}
+	if !g.mayAskFor(r.Scopes) {
+		return nil, turn, &MismatchError{Field: "scope"}
 	}
 	return g, turn, nil
 }
@@ -211,48 +209,46 @@ func rotate(tx *bolt.Tx, g *Grant, r Rotation, now time.Time) (Rotated, error) {
 		Family: r.Family, Current: r.Next, Previous: r.Token, Access: r.Access, Salt: r.Salt, Rotated: now, Expires: r.NextExpires,
 	}
 	t := Token{Hash: r.Access, Grant: g.ID, Scopes: r.Scopes, Created: now, Expires: r.AccessExpires}
-	if err := dropOldest(tx, g.ID); err != nil {
+	kept, err := dropOldest(tx, g.ID)
+	if err != nil {
 		return Rotated{}, err
 	}
 	if err := tokens.insert(tx, &t); err != nil {
 		return Rotated{}, err
 	}
-	var err error
-	if next.Expires, err = lastDeadline(tx, &next); err != nil {
-		return Rotated{}, err
-	}
+	next.Expires = lastDeadline(&next, append(kept, t))
 	return Rotated{Grant: next, Salt: r.Salt, Access: t}, grants.replace(tx, g, &next)
 }
 
-// dropOldest makes room for one more access token of the connection.
-func dropOldest(tx *bolt.Tx, id GrantID) error {
+// dropOldest makes room for one more access token of the connection and
+// returns those that stay.
+func dropOldest(tx *bolt.Tx, id GrantID) ([]Token, error) {
 	list, err := tokens.by(tx, "grant", []byte(id))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	slices.SortStableFunc(list, func(a, b Token) int { return a.Created.Compare(b.Created) })
 	for len(list) >= maxTokens {
 		if err := tokens.delete(tx, list[0].Hash[:]); err != nil {
-			return err
+			return nil, err
 		}
 		list = list[1:]
 	}
-	return nil
+	return list, nil
 }
 
 // lastDeadline is when the last token of the connection expires; the zero time
 // when it has none.
-func lastDeadline(tx *bolt.Tx, g *Grant) (last time.Time, err error) {
+func lastDeadline(g *Grant, list []Token) (last time.Time) {
 	if g.Refresh != nil {
 		last = g.Refresh.Expires
 	}
-	list, err := tokens.by(tx, "grant", []byte(g.ID))
 	for _, t := range list {
 		if t.Expires.After(last) {
 			last = t.Expires
 		}
 	}
-	return last, err
+	return last
 }
 
 // grantDeadline is when the sweeper has something to do with a connection:

@@ -260,6 +260,17 @@ func TestLateReplayOfAnAnswerThatArrived(t *testing.T) {
 	}
 }
 
+// Who gives an access token up has received it.
+func TestRevokingAnAnswerIsASign(t *testing.T) {
+	t.Parallel()
+	f := newFamily(t)
+	f.mustRotate("0", "1", t0)
+	wantErr(t, f.db.RevokeToken(f.accessOf("1"), f.w.Client.ID), nil)
+	_, err := f.rotate("0", "x", t0.Add(store.RefreshGrace))
+	wantErr(t, err, store.ErrSpent)
+	f.wantDead("after the theft", t0)
+}
+
 // The use of an access token from before the last refresh says nothing about
 // the answer of that refresh.
 func TestUseOfAnOlderTokenIsNoSign(t *testing.T) {

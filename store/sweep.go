@@ -8,9 +8,10 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// sweepStep is how many records one sweeping transaction takes: few enough
-// that a writer behind it waits a few milliseconds at most.
-const sweepStep = 200
+// sweepStep is how many records one sweeping transaction takes. In a large file
+// each lies on pages of its own, about eight for a connection, all of which the
+// commit writes; a writer behind it should wait a few milliseconds at most.
+const sweepStep = 32
 
 // Sweep removes what expired at or before now, in short transactions, and
 // returns how many records it met. Its cost follows what expired, not what

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
 
@@ -294,6 +295,10 @@ func TestConsentPage(t *testing.T) {
 	}
 	if !strings.Contains(a.h1(), "127.0.0.1:3117") {
 		t.Errorf("the host is not the heading: %q", a.h1())
+	}
+	s.consent.RefreshTTL = 90 * 24 * time.Hour
+	if renewed := text(b.get("/oauth/authorize").all("main")[0]); !strings.Contains(renewed, "ends after 90 days without") || strings.Contains(renewed, "30 days") {
+		t.Errorf("access that is renewed is not said to be:\n%s", renewed)
 	}
 	if len(a.all("script")) != 0 {
 		t.Error("a script that the policy of this page forbids")
