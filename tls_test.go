@@ -136,7 +136,7 @@ func TestPodOverHTTPS(t *testing.T) {
 	if names := secure.ConnectionState().PeerCertificates[0].DNSNames; len(names) != 1 || names[0] != address.Hostname() {
 		t.Errorf("the certificate is for %v", names)
 	}
-	hearEcho(t, secure, address.Host)
+	echoBack(t, secure, address.Host)
 	if s.CA.Orders() != 2 {
 		t.Errorf("%d certificates were asked for", s.CA.Orders())
 	}
@@ -159,8 +159,8 @@ func dialTLS(s *secureServer, name string) (*tls.ConnectionState, error) {
 	return &state, nil
 }
 
-// hearEcho changes protocols with the app in the pod and hears its own words.
-func hearEcho(t *testing.T, conn net.Conn, host string) {
+// echoBack changes protocols with the app in the pod and hears its own words.
+func echoBack(t *testing.T, conn net.Conn, host string) {
 	t.Helper()
 	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", host)
 	buf := make([]byte, 4096)

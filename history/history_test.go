@@ -180,6 +180,21 @@ func TestPeopleWithOneDocumentStayApart(t *testing.T) {
 	}
 }
 
+// Servers of one maker stand for many people: once an attempt is somebody's,
+// what they read next is another's.
+func TestNextPreludeIsAnotherStory(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	cloud, browser := b.from("203.0.113.9", "Claude-User"), b.from("198.51.100.7", "Firefox")
+	look := history.Note{Kind: history.StepDiscovery, From: cloud}
+	b.take(look, history.Note{Kind: history.StepRegister, From: cloud, Client: "c1"}, history.Note{Kind: history.StepAuthorize, From: browser, Client: "c1", User: "ada"}, look)
+	b.wantTold("client= user=: discovery", "client=c1 user=ada: discovery register authorize")
+	const doc = "https://claude.ai/client"
+	b.approve(browser, cloud, doc, "ada", "g") // adopts what was read
+	b.take(look)
+	b.wantTold("client= user=: discovery", "client=https://claude.ai/client user=ada: discovery consent approve code", "client=c1 user=ada: discovery register authorize")
+}
+
 // A client on the person's own computer looks around from the same address that
 // the browser comes from a moment later.
 func TestNearPreludeIsAdopted(t *testing.T) {

@@ -107,7 +107,7 @@ func clean(s string, limit int) string {
 		s = s[:4*limit]
 	}
 	s = strings.Map(func(c rune) rune {
-		if c == utf8.RuneError || !unicode.IsPrint(c) || unicode.Is(unicode.Bidi_Control, c) {
+		if c == utf8.RuneError || !unicode.IsPrint(c) {
 			return -1
 		}
 		return c

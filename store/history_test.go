@@ -102,6 +102,23 @@ func TestEqualStepsAreOne(t *testing.T) {
 	}
 }
 
+// A client in a loop fills neither the queue nor the list.
+func TestLoopsLoseNothing(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	for i := range 10_000 {
+		db.NoteStep(step("a", "challenge", i))
+		db.NoteAudit(store.AuditEntry{Action: "sign_in", Outcome: "wrong password", Stranger: true, At: after(i)})
+	}
+	if got := kinds(attempt(t, db, "a")); got != "challenge×10000" {
+		t.Errorf("steps are %s", got)
+	}
+	page, err := db.Audit(store.AuditQuery{Limit: 10}, after(10_000))
+	if err != nil || len(page.Entries) != 1 || page.Entries[0].Count != 10_000 || !page.Entries[0].At.Equal(t0) || !page.Entries[0].Last.Equal(after(9_999)) {
+		t.Errorf("%+v, %v", page, err)
+	}
+}
+
 // A long story keeps how it began and how it stands.
 func TestStepsOfAnAttemptAreBounded(t *testing.T) {
 	t.Parallel()
@@ -486,6 +503,7 @@ func TestHistoryInParallel(t *testing.T) {
 		group.Go(func() {
 			for i := range 50 {
 				n := step(fmt.Sprint("a", i%10), fmt.Sprint(worker), i)
+				n.User = "ada" // whose attempts have room for all forty steps
 				db.NoteStep(n)
 				db.NoteAudit(store.AuditEntry{Action: "x", Object: fmt.Sprint(worker, i), Outcome: store.AuditOK, At: after(i)})
 				if i%10 == 0 {
