@@ -85,7 +85,21 @@ func (s *settings) advise(ctx context.Context, m *machine) []string {
 	if s.TLS.on() {
 		notes = append(notes, s.advisePorts(m)...)
 	}
+	if s.TLS.Mode == tlsAuto && s.TLS.CA == letsEncrypt && privateName(u.Hostname()) {
+		notes = append(notes, fmt.Sprintf("no public authority gives out certificates for %s: set tls.ca and tls.ca_root_file to an authority of your own, or tls.mode to \"files\"", u.Hostname()))
+	}
 	return append(notes, s.adviseNames(ctx, m, u.Hostname())...)
+}
+
+// privateName reports whether a name means something in a home or an office
+// only (RFC 6761, RFC 6762, RFC 8375, and what routers call their networks).
+func privateName(host string) bool {
+	if !strings.Contains(host, ".") {
+		return true
+	}
+	return slices.ContainsFunc([]string{".local", ".internal", ".home.arpa", ".lan", ".home", ".corp", ".test", ".invalid", ".onion"}, func(suffix string) bool {
+		return strings.HasSuffix(host, suffix)
+	})
 }
 
 // adviseServing says who has to answer at the public URL, if that is not

@@ -54,6 +54,8 @@ func TestAdvice(t *testing.T) {
 		"address of elsewhere": {text: public, names: map[string]string{"pods.example.com.": "198.51.100.1", "any-pod.pods.example.com.": "198.51.100.1"}, want: []string{"leads to 198.51.100.1, which is no address of this machine"}},
 		"no wildcard":          {text: public, names: map[string]string{"pods.example.com.": "203.0.113.7"}, want: []string{"make a DNS record for *.pods.example.com"}},
 		"wildcard elsewhere":   {text: public, names: map[string]string{"pods.example.com.": "203.0.113.7", "any-pod.pods.example.com.": "198.51.100.1"}, want: []string{"look at the DNS record for *.pods.example.com"}},
+		"a name of the house":  {text: "public_url = \"https://box.lan\"", names: map[string]string{"box.lan.": "203.0.113.7", "any-pod.box.lan.": "203.0.113.7"}, want: []string{"no public authority gives out certificates for box.lan"}},
+		"its own authority":    {text: "public_url = \"https://box.lan\"\n[tls]\nca = \"https://ca.lan/dir\"", names: map[string]string{"box.lan.": "203.0.113.7", "any-pod.box.lan.": "203.0.113.7"}, nothing: true},
 		"pods on localhost":    {text: public + "[pods]\ndomain = \"localhost\"", names: goodNames, want: []string{"on this machine only"}},
 	} {
 		s, err := loadText(t, c.text)
@@ -141,6 +143,7 @@ func TestTLSFaults(t *testing.T) {
 		public + "[tls]\neab_key_id = \"x\"":                                      "belong together",
 		public + "[tls]\ndns_script = \"/a\"\ncloudflare_token_file = \"/b\"":     "choose who changes the DNS records",
 		public + "[tls]\ndns_resolvers = [\"9.9.9.9\"]":                           `write for example "9.9.9.9:53"`,
+		public + "[tls]\nemail = \"ada\"":                                         "is not an e-mail address",
 		public + "[tls]\npod_certificates = -1":                                   "write at least 0",
 		"public_url = \"http://pods.example.com\"":                                "in clear over the network",
 	} {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"os"
@@ -109,6 +110,7 @@ func (s *settings) checkTLS(report func(string, error)) {
 	if c.HTTPListen != "" {
 		report("tls.http_listen", checkListen(c.HTTPListen))
 	}
+	report("tls.email", checkEmail(c.Email))
 	report("tls.ca", checkCA(c.CA))
 	report("tls.pod_certificates_per_hour", atLeast(c.PodCertificatesPerHour, 0, "0"))
 	report("tls.pod_certificates", atLeast(c.PodCertificates, 0, "0"))
@@ -143,14 +145,14 @@ func (s *settings) checkOwnTLS(report func(string, error)) {
 	case s.TLS.Mode == tlsAuto && !isPublicName(u.Hostname()):
 		report("tls.mode", fmt.Errorf(`"auto" gets certificates for names only, and %s is none; write "files" with a certificate of your own`, u.Hostname()))
 	case s.TLS.Mode == tlsFiles:
-		report("tls.cert_files", s.checkFiles(u.Hostname()))
+		report("tls.cert_files", s.checkFiles())
 	}
 	if !loopbackListen(s.Listen) {
 		report("listen", fmt.Errorf(`%q would answer unencrypted on the network beside https; write "localhost:8080": this is the address for this machine, tls.listen is the one for visitors`, s.Listen))
 	}
 }
 
-func (s *settings) checkFiles(host string) error {
+func (s *settings) checkFiles() error {
 	if len(s.TLS.CertFiles) == 0 {
 		return errors.New(`is empty, and tls.mode is "files"; write the certificate's file, and its key's into tls.key_files`)
 	}
@@ -163,6 +165,13 @@ func (s *settings) checkFiles(host string) error {
 func loopbackListen(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	return err == nil && isLoopback(host)
+}
+
+func checkEmail(s string) error {
+	if a, err := mail.ParseAddress(s); s != "" && (err != nil || a.Address != s) {
+		return fmt.Errorf("%q is not an e-mail address; write for example \"ada@example.com\", or leave it out", s)
+	}
+	return nil
 }
 
 func checkCA(s string) error {

@@ -235,6 +235,7 @@ func serveHealth(w http.ResponseWriter, _ *http.Request) error {
 type readiness struct {
 	Ready        bool                `json:"ready"`
 	Certificates []certificateStatus `json:"certificates"`
+	PodProblems  int                 `json:"pod_problems,omitempty"` // pods whose certificate was refused last
 }
 
 type certificateStatus struct {
@@ -252,7 +253,7 @@ func (srv *server) serveReady(w http.ResponseWriter, _ *http.Request) error {
 	answer := readiness{Ready: true, Certificates: []certificateStatus{}}
 	if srv.certs != nil {
 		status := srv.certs.Status()
-		answer.Ready = status.Ready(time.Now())
+		answer.Ready, answer.PodProblems = status.Ready(time.Now()), status.PodProblems
 		for _, n := range status.Names {
 			answer.Certificates = append(answer.Certificates, certificateStatus{n.Name, present(n.Expires), n.Problem, present(n.At)})
 		}

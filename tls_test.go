@@ -21,6 +21,8 @@ import (
 	"podgate/certs"
 	"podgate/internal/acmetest"
 	"podgate/internal/webtest"
+	"podgate/store"
+	"podgate/store/storetest"
 )
 
 // secureServer is a server that gets its certificates from an authority of the
@@ -395,5 +397,50 @@ func TestSecretFile(t *testing.T) {
 	}
 	if got, err := secretFile(""); got != "" || err != nil {
 		t.Errorf("no file: %q, %v", got, err)
+	}
+}
+
+// aPod is a store with one pod, as a server sees it.
+func aPod(t testing.TB) (*server, store.Pod) {
+	t.Helper()
+	db := storetest.New(t)
+	w := storetest.Populate(t, db, "ann", time.Now())
+	p := store.Pod{ID: "p1", Name: "shop", Team: w.Team.ID, Want: store.WantStopped, Created: time.Now()}
+	if err := db.CreatePod(p, time.Now(), func([]store.Pod) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return &server{db: db}, p
+}
+
+// A name counts from the pod's making to the wish that it be gone.
+func TestHasPod(t *testing.T) {
+	t.Parallel()
+	srv, p := aPod(t)
+	has := func(name string) bool {
+		t.Helper()
+		ok, err := srv.hasPod(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	if !has("shop") || has("absent") || has("") {
+		t.Error("not what is there")
+	}
+	if err := srv.db.SetWant(p.ID, store.WantGone); err != nil {
+		t.Fatal(err)
+	}
+	if has("shop") {
+		t.Error("a pod that is being deleted counts")
+	}
+}
+
+// BenchmarkHasPod is what a handshake for a pod asks of the store.
+func BenchmarkHasPod(b *testing.B) {
+	srv, _ := aPod(b)
+	for b.Loop() {
+		if ok, err := srv.hasPod("shop"); !ok || err != nil {
+			b.Fatal(err)
+		}
 	}
 }

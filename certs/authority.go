@@ -42,9 +42,7 @@ type Auto struct {
 	// names of pods.
 	PodsPerHour, PodsMax int
 
-	// onlyTLS leaves HTTP-01 out, onlyHTTP TLS-ALPN-01. Tests choose; otherwise
-	// certmagic tries both.
-	onlyTLS, onlyHTTP bool
+	onlyHTTP bool // leaves TLS-ALPN-01 out, for a test; otherwise certmagic tries both
 }
 
 // authority gets certificates from an ACME authority.
@@ -104,7 +102,7 @@ func (a *authority) issuer() (certmagic.ACMEIssuer, error) {
 	template := certmagic.ACMEIssuer{
 		CA: c.CA, Email: c.Email, Agreed: true, Logger: a.zap,
 		ListenHost: c.ListenHost, AltHTTPPort: c.HTTPPort, AltTLSALPNPort: c.TLSPort,
-		DisableHTTPChallenge: c.HTTPPort == 0 || c.onlyTLS, DisableTLSALPNChallenge: c.onlyHTTP,
+		DisableHTTPChallenge: c.HTTPPort == 0, DisableTLSALPNChallenge: c.onlyHTTP,
 		// There is one server, and it remembers its challenges.
 		DisableDistributedSolvers: true,
 		CertObtainTimeout:         obtainTime,

@@ -26,7 +26,8 @@ type site struct {
 	Host, Domain string
 	TLS, HTTP    net.Listener
 	Log          *buffer
-	Looks        atomic.Int64 // how often the store was asked for a pod
+	Looks        atomic.Int64  // how often the store was asked for a pod
+	Patience     time.Duration // of the server with a handshake; 0: without end
 	dir          string
 
 	t       testing.TB
@@ -134,7 +135,7 @@ func (s *site) serve() {
 		func(h *http.Server) error { return h.Serve(s.HTTP) },
 		func(h *http.Server) error { return h.ServeTLS(s.TLS, "", "") },
 	} {
-		h := &http.Server{Handler: handler, TLSConfig: config.Clone(), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+		h := &http.Server{ReadHeaderTimeout: s.Patience, Handler: handler, TLSConfig: config.Clone(), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 		go func() { _ = run(h) }() // ends by Close
 		s.t.Cleanup(func() { h.Close() })
 	}

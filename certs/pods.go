@@ -59,8 +59,8 @@ func (a *authority) podCertificate(hello *tls.ClientHelloInfo, pod string) (*tls
 	if a.isResting(name) {
 		return a.stored(name)
 	}
-	if a.newest(name) != nil {
-		return a.pods.GetCertificate(hello)
+	if c := a.newest(name); c != nil && a.m.cfg.Now().Before(c.Leaf.NotAfter) {
+		return a.pods.GetCertificate(hello) // renewed behind the visitor's back, if it is time
 	}
 	select {
 	case a.waiting <- struct{}{}:

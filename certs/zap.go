@@ -2,7 +2,9 @@ package certs
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +57,12 @@ func (c *slogCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcor
 // Write implements zapcore.Core.
 func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	level, _ := levelOf(e.Level) // Check has asked whether it is wanted
+	if slices.ContainsFunc(fields, cancelled) {
+		level = slog.LevelDebug // the server stops: nothing that anybody has to mend
+		if !c.handler.Enabled(context.Background(), level) {
+			return nil
+		}
+	}
 	message := "certificates: " + e.Message
 	if name := strings.TrimPrefix(e.LoggerName, "."); name != "" {
 		message = "certificates: " + name + ": " + e.Message
@@ -62,6 +70,11 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	r := slog.NewRecord(e.Time, level, message, 0)
 	r.AddAttrs(attrs(fields)...)
 	return c.handler.Handle(context.Background(), r)
+}
+
+func cancelled(f zapcore.Field) bool {
+	err, _ := f.Interface.(error)
+	return f.Type == zapcore.ErrorType && errors.Is(err, context.Canceled)
 }
 
 // Sync implements zapcore.Core.

@@ -1,7 +1,9 @@
 package certs
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -22,6 +24,7 @@ func TestBridge(t *testing.T) {
 	named.Info("step", zap.Int("n", 1), zap.Strings("list", []string{"x", "y"}), zap.Field{Type: zapcore.SkipType})
 	named.Warn("odd", zap.Duration("in", time.Minute))
 	named.Error("bad", zap.Error(errors.New("no answer")), zap.Bool("again", true))
+	named.Error("job failed", zap.Error(fmt.Errorf("stopped: %w", context.Canceled)))
 	var lines []string
 	for line := range strings.Lines(b.String()) {
 		_, rest, _ := strings.Cut(strings.TrimSpace(line), " ") // the time
@@ -31,6 +34,7 @@ func TestBridge(t *testing.T) {
 		`level=DEBUG msg="certificates: obtain: step" name=a.test n=1 list="[x y]"`,
 		`level=WARN msg="certificates: obtain: odd" name=a.test in=1m0s`,
 		`level=ERROR msg="certificates: obtain: bad" name=a.test error="no answer" again=true`,
+		`level=DEBUG msg="certificates: obtain: job failed" name=a.test error="stopped: context canceled"`,
 	}
 	if strings.Join(lines, "\n") != strings.Join(want, "\n") {
 		t.Errorf("%s", b)

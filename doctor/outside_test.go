@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -174,12 +175,14 @@ func TestWrite(t *testing.T) {
 // What a server says reaches the terminal as text only.
 func TestHostileServer(t *testing.T) {
 	t.Parallel()
+	var sent atomic.Int64
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Server", "evil\x9b31m\u202e"+strings.Repeat("x", 5000))
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusTeapot)
 		for range 10_000 { // more than is read
-			if _, err := w.Write(make([]byte, 4096)); err != nil {
+			n, err := w.Write(make([]byte, 4096))
+			if sent.Add(int64(n)); err != nil {
 				return
 			}
 		}
@@ -192,6 +195,9 @@ func TestHostileServer(t *testing.T) {
 	r := Run(t.Context(), Options{Target: target, Now: time.Now})
 	if r.OK || r.Count(Fault) != 1 {
 		t.Errorf("%+v", r)
+	}
+	if sent.Load() > 20<<20 { // of 40; the buffers in between hold a few
+		t.Errorf("%d bytes were taken", sent.Load())
 	}
 	for _, f := range r.Findings {
 		if strings.ContainsFunc(f.Text, func(r rune) bool { return !unicode.IsPrint(r) }) || len(f.Text) > 4*maxText {

@@ -181,3 +181,14 @@ func space(s string) string {
 	}
 	return " " + s
 }
+
+// DeadToken says why the access token of an attempt opens nothing any more, as
+// the word of the timeline.
+func DeadToken(a store.Attempt) string {
+	for _, s := range a.Steps {
+		if s.Kind == StepRevoke || s.Fault == FaultSpentCode || s.Fault == FaultReusedRefresh {
+			return FaultRevokedToken
+		}
+	}
+	return FaultExpiredToken
+}

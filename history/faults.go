@@ -51,6 +51,9 @@ func (c diagnosed) refusedAuthorization() Diagnosis {
 	case FaultRedirect:
 		return Diagnosis{Refused, "It wants the answer sent to an address that it has not registered.", again,
 			"Usually its address or port has changed since it registered. If you did not start this, somebody tried to get at your access."}
+	case FaultRegistrationOff:
+		return Diagnosis{Refused, "It is described by a document that is not among those which this server lets in.",
+			"An administrator can let it in: oauth.registration = \"open\".", ""}
 	case FaultPKCE:
 		return Diagnosis{Refused, "It asked without PKCE (S256), which protects the answer on its way.", "The client has to use it; a newer version may.", ""}
 	case FaultResource:
@@ -119,6 +122,8 @@ func (c diagnosed) refusedCall() Diagnosis {
 	case FaultExpiredToken:
 		return Diagnosis{Refused, "The access ran out, and the client went on with the old token.", "It should have renewed it or opened a browser.",
 			"Usually it did not keep the refresh token. Connect again."}
+	case FaultRevokedToken:
+		return Diagnosis{Refused, "The connection was revoked, and the client went on with the old token.", "It should have opened a browser; else " + lower(again), ""}
 	case FaultResource:
 		return Diagnosis{Refused, "It called with a token from when this server had another address.", "Connect again.", "public_url was changed since."}
 	case FaultNotMember:

@@ -253,12 +253,13 @@ func TestCameBackWithAToken(t *testing.T) {
 	v, g := request("203.0.113.9", "codex"), store.Grant{ID: "g", User: "ada", Client: "c", Attempt: "story"}
 	b.take(history.Note{Kind: history.StepChallenge, From: b.Visitor(v)})
 	b.Called(&g, v)
+	b.Called(&g, v) // ends it once
 	list, err := b.Attempts(store.AttemptQuery{Limit: 10})
 	if err != nil || len(list.Stories) != 2 {
 		t.Fatalf("%+v, %v", list, err)
 	}
 	for _, s := range list.Stories {
-		if s.User == "" && s.Diagnosis.State != history.Works {
+		if s.User == "" && (s.Diagnosis.State != history.Works || len(s.Steps) != 2 || s.Steps[1].Count != 1) {
 			t.Errorf("%+v", s)
 		}
 	}

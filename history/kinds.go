@@ -44,6 +44,7 @@ const (
 	FaultNotMember         = "not_member"
 	FaultUnknownToken      = "unknown_token"
 	FaultExpiredToken      = "expired_token"
+	FaultRevokedToken      = "revoked_token"
 	FaultInsufficientScope = "insufficient_scope"
 )
 

@@ -27,6 +27,7 @@ type Note struct {
 	User       store.UserID
 	Team       store.TeamID
 	Grant      store.GrantID
+	Token      store.Hash // of an access token that was given out
 }
 
 // Step records a step and returns the attempt that it was taken for. A nil
@@ -39,7 +40,7 @@ func (r *Recorder) Step(n Note) store.AttemptID {
 	id, adopt, loose := r.threads.place(n, key, now)
 	note := store.StepNote{
 		Attempt: id, Adopt: adopt, Client: n.Client, ClientName: clean(n.ClientName, maxName), Host: clean(n.Host, maxDetail),
-		User: n.User, Team: n.Team, Grant: n.Grant,
+		User: n.User, Team: n.Team, Grant: n.Grant, Token: n.Token,
 		Step: store.Step{Kind: n.Kind, Fault: n.Fault, Detail: clean(n.Detail, maxDetail), At: now, Addr: n.From.addr, Agent: n.From.agent, Loose: loose},
 	}
 	if n.Client == "" && n.User == "" {

@@ -1,3 +1,4 @@
+//lint:file-ignore SA1019 the suite judges sampling, roots and logging for as long as clients have them
 package mcp_test
 
 import (
@@ -128,7 +129,7 @@ func addSchemaTools(s *sdk.Server) {
 // addStreamTools adds the tools that say something before they answer.
 func addStreamTools(s *sdk.Server) {
 	log := func(ctx context.Context, r *sdk.CallToolRequest, text string) error {
-		return r.Session.Log(ctx, &sdk.LoggingMessageParams{Level: "info", Data: text}) //nolint:staticcheck // deprecated, and judged
+		return r.Session.Log(ctx, &sdk.LoggingMessageParams{Level: "info", Data: text})
 	}
 	addTool(s, "test_tool_with_logging", nil, func(ctx context.Context, r *sdk.CallToolRequest) (*toolResult, error) {
 		for _, text := range []string{"Tool execution started", "Tool processing data", "Tool execution completed"} {

@@ -1,9 +1,10 @@
 // Package oauth is the authorization server and the guard of the protected
 // resource. It speaks OAuth 2.1 as the MCP authorization specification asks
 // for it: discovery (RFC 8414, RFC 9728), registration of public clients
-// (RFC 7591), authorization codes with PKCE S256 (RFC 7636), issuer
-// identification (RFC 9207), resource indicators (RFC 8707), revocation
-// (RFC 7009) and bearer tokens (RFC 6750).
+// (RFC 7591) and clients that are described by a document at an address of
+// their own (draft-ietf-oauth-client-id-metadata-document), authorization codes
+// with PKCE S256 (RFC 7636), issuer identification (RFC 9207), resource
+// indicators (RFC 8707), revocation (RFC 7009) and bearer tokens (RFC 6750).
 //
 // Its routes, all from [Server.Routes]:
 //

@@ -132,10 +132,10 @@ func (d *documents) admissible(id store.ClientID) (host string, err error) {
 	}
 	host, err = parseClientURL(string(id))
 	if err != nil {
-		return "", &refusal{title: "Unknown app", message: "The app names an address as its client_id that cannot be used: " + err.Error() + ". " + tellMaker}
+		return "", &refusal{title: "Unknown app", message: "The app names an address as its client_id that cannot be used: " + err.Error() + ". " + tellMaker, fault: history.FaultMetadata}
 	}
 	if host == d.own {
-		return "", &refusal{title: "Unknown app", message: "The app says that this server itself describes it, and it does not. " + tellMaker}
+		return "", &refusal{title: "Unknown app", message: "The app says that this server itself describes it, and it does not. " + tellMaker, fault: history.FaultMetadata}
 	}
 	return host, nil
 }
@@ -170,7 +170,7 @@ func (d *documents) keep(id store.ClientID, doc clientDocument, about store.Docu
 		Created: now, Expires: now.Add(store.ClientUnusedTTL), Document: &about,
 	}, now)
 	if errors.Is(err, store.ErrFull) {
-		return store.Client{}, &refusal{title: "Too many apps", message: "This server keeps the descriptions of as many apps as it can. Its administrator has to remove connections first."}
+		return store.Client{}, &refusal{title: "Too many apps", message: "This server keeps the descriptions of as many apps as it can. Its administrator has to remove connections first.", fault: history.FaultServer}
 	}
 	if err != nil {
 		return store.Client{}, fmt.Errorf("keep client document: %w", err)
@@ -215,7 +215,7 @@ const (
 )
 
 func notAdmitted(host string) *refusal {
-	return &refusal{title: "Unknown app", message: "This server takes only the apps that its administrator allows, and the app described by " + host + " is not among them. Ask the administrator."}
+	return &refusal{title: "Unknown app", message: "This server takes only the apps that its administrator allows, and the app described by " + host + " is not among them. Ask the administrator.", fault: history.FaultRegistrationOff}
 }
 
 // describeFailure puts a failure in words for the person in front of the

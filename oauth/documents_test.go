@@ -459,3 +459,20 @@ func TestDocumentNegotiation(t *testing.T) {
 		})
 	}
 }
+
+// A document may name an address for each port that a program could listen on.
+// Some are kept, and the rest is no reason to refuse it.
+func TestDocumentWithManyAddresses(t *testing.T) {
+	t.Parallel()
+	var uris []string
+	for port := range 3 * maxDocumentURIs {
+		uris = append(uris, fmt.Sprintf("%q", fmt.Sprintf("http://127.0.0.1:%d/callback", 1000+port)))
+	}
+	d, err := parseDocument([]byte(appDocument("redirect_uris=["+strings.Join(uris, ",")+"]")), appURL, nil)
+	if err != nil || len(d.redirectURIs) != maxDocumentURIs {
+		t.Fatalf("%d are kept, %v", len(d.redirectURIs), err)
+	}
+	if _, ok := matchRedirect(d.redirectURIs, "http://127.0.0.1:65000/callback", nil); !ok {
+		t.Error("another port does not match")
+	}
+}

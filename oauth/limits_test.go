@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -181,7 +182,7 @@ func TestAuthorizeFlood(t *testing.T) {
 func TestSweptClient(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	client := f.register()
+	client := f.registerByWire()
 	f.clock.advance(store.ClientUnusedTTL - time.Minute)
 	handle := f.handle(f.authorize(request(client), "alice"))
 	f.clock.advance(2 * time.Minute)
@@ -196,6 +197,18 @@ func TestSweptClient(t *testing.T) {
 	if a := f.post("/api/oauth/token", exchange(client, "x")); a.status != http.StatusUnauthorized || !strings.Contains(a.body, "invalid_client") {
 		t.Errorf("token: %d %s", a.status, a.body)
 	}
+}
+
+// registerByWire registers as a client does, so that the server says how long
+// the client lives.
+func (f *fixture) registerByWire() store.ClientID {
+	f.Helper()
+	a := f.send("POST", "/api/oauth/register", `{"redirect_uris":["`+testRedirect+`"]}`, "Content-Type: application/json")
+	var client struct {
+		ID store.ClientID `json:"client_id"`
+	}
+	f.must(json.Unmarshal([]byte(a.body), &client))
+	return client.ID
 }
 
 // The shortcut for repeated registrations never hands out a client that is

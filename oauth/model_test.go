@@ -74,6 +74,8 @@ type modelConn struct {
 	codeUntil  time.Time
 	access     []modelAccess // that the store keeps, expired or not
 	given      []string      // every access token there ever was
+	limits     store.Limits
+	taken      bool // the user took pods:exec away
 
 	refreshes       bool
 	current         string
@@ -121,7 +123,7 @@ func (m *model) step(what, which, how byte) {
 	if len(m.conns) > 0 {
 		c = m.conns[int(which)%len(m.conns)]
 	}
-	switch what %= 24; {
+	switch what %= 26; {
 	case what <= 2 || c == nil:
 		m.connectSomebody(which, how)
 	case what <= 6:
@@ -152,6 +154,8 @@ func (m *model) step(what, which, how byte) {
 		m.sweep()
 	case what == 20:
 		m.reopen(how%2 == 0)
+	case what <= 22:
+		m.limit(c, how)
 	default:
 		m.wait([]time.Duration{time.Second, 30 * time.Second, 59 * time.Second, time.Minute, 2 * time.Minute, time.Hour, 20 * 24 * time.Hour, 31 * 24 * time.Hour}[how%8])
 	}
@@ -169,7 +173,9 @@ func (m *model) connectSomebody(which, how byte) {
 	m.must(m.db.CreateSession(store.Session{Hash: store.HashSecret(user), User: store.UserID(user), Created: now, LastUsed: now, Expires: now.Add(store.SessionTTL)}))
 	c := &modelConn{exists: true, user: user, team: team, client: m.clients[int(how)%len(m.clients)], codeUntil: now.Add(defaultCodeTTL)}
 	m.note("connection %d: %s for %s", len(m.conns), user, team)
-	c.code = m.code(c.client, user, team)
+	// The person has seen what the team's connection, if there is one, can do.
+	handle := m.handle(m.authorize(request(c.client), user))
+	c.code = m.location(m.decide(with(approval(handle, team), "filled="+team), user)).Get("code")
 	got := m.decode(m.post("/api/oauth/token", exchange(c.client, c.code)))
 	c.access = []modelAccess{{got.AccessToken, "pods:read pods:exec", now, now.Add(m.accessTTL)}}
 	c.given = []string{got.AccessToken}
@@ -220,6 +226,7 @@ func (m *model) refreshWith(c *modelConn, client store.ClientID, token string, h
 		if !c.keeps(want.AccessToken) { // revoked since
 			want.ExpiresIn, want.Scope = int64(m.accessTTL.Seconds()), "pods:read pods:exec"
 		}
+		want.Scope = c.left(want.Scope)
 		if got := m.decode(a); got != want {
 			m.Errorf("repeated as %+v, want %+v", got, want)
 		}
@@ -228,7 +235,7 @@ func (m *model) refreshWith(c *modelConn, client store.ClientID, token string, h
 			c.drop(c.last.AccessToken)
 		}
 		c.rotate(m.decode(a), token, now, m.accessTTL, m.refreshTTL)
-		if want := map[string]string{"": "pods:read pods:exec", "pods:read": "pods:read"}[scope]; want != "" && c.last.Scope != want {
+		if want := map[string]string{"": "pods:read pods:exec", "pods:read": "pods:read"}[scope]; want != "" && c.last.Scope != c.left(want) {
 			m.Errorf("the scope is %q, want %q", c.last.Scope, want)
 		}
 	}
@@ -331,6 +338,29 @@ func (m *model) takeRights(c *modelConn, how byte) {
 	}
 }
 
+// limit changes what the connection may do, and on some days takes a scope away.
+func (m *model) limit(c *modelConn, how byte) {
+	m.note("connection %d: limited by its user", m.index(c))
+	list, err := m.db.Grants(store.UserID(c.user), m.now())
+	m.must(err)
+	for _, g := range list {
+		if c.isGrant(g) {
+			c.taken = c.taken || how%2 == 0
+			c.limits = store.Limits{ReadOnly: how%4 == 0, MaxPods: int(how % 7)}
+			_, err := m.db.LimitGrant(g.ID, g.User, knownScopes(c.left("pods:read pods:exec")), c.limits, m.now())
+			m.must(err)
+		}
+	}
+}
+
+// left is what is left of scopes that were granted.
+func (c *modelConn) left(scopes string) string {
+	if c.taken {
+		scopes = strings.TrimSuffix(strings.TrimSuffix(scopes, "pods:exec"), " ")
+	}
+	return scopes
+}
+
 // isGrant reports whether g is the record of c, by its tokens.
 func (c *modelConn) isGrant(g store.Grant) bool {
 	return c.refreshes && g.Refresh != nil && g.Refresh.Current == store.HashSecret(c.current)
@@ -401,7 +431,7 @@ func (m *model) compare() {
 			at := slices.IndexFunc(c.access, func(a modelAccess) bool { return a.token == token })
 			alive := c.exists && at >= 0 && now.Before(c.access[at].expires)
 			a, err := m.db.Access(store.HashSecret(token), now)
-			if alive != (err == nil) || alive && joinScopes(a.Scopes()) != c.access[at].scopes {
+			if alive != (err == nil) || alive && (joinScopes(a.Scopes()) != c.left(c.access[at].scopes) || a.Grant.Limits != c.limits) {
 				m.Errorf("connection %d, an access token: alive %v, found %+v, %v", i, alive, a, err)
 			}
 		}

@@ -193,7 +193,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	trailOf(r).of(client, "")
 	trailOf(r).sent(t)
 	answer, err := t.grant.redeem(s, t, client)
-	trailOf(r).connected(answer.connection)
+	trailOf(r).connected(answer)
 	return answer, err
 }
 

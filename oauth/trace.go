@@ -51,11 +51,14 @@ func (t *trail) sent(req tokenRequest) {
 	}
 }
 
-// connected says which connection a token request was about; nil and the zero
-// Grant say nothing.
-func (t *trail) connected(g *store.Grant) {
-	if g != nil && g.ID != "" {
+// connected says which connection a token request was about, if any, and which
+// token it gave out.
+func (t *trail) connected(a tokenAnswer) {
+	if g := a.connection; g != nil && g.ID != "" {
 		t.note = history.OfGrant(*g, t.note)
+	}
+	if a.AccessToken != "" {
+		t.note.Token = store.HashSecret(a.AccessToken)
 	}
 }
 
@@ -80,7 +83,7 @@ func (s *Server) traced(kind string, h web.Handler) web.Handler {
 func (s *Server) finish(t *trail) {
 	if t.note.Attempt == "" && t.refresh != "" {
 		if g, ok := s.connectionOf(t.refresh); ok && g.Client == t.note.Client {
-			t.connected(&g)
+			t.connected(tokenAnswer{}.about(g))
 		}
 	}
 	if t.note.Attempt == "" && t.note.Client != "" && !t.code.IsZero() {
@@ -279,7 +282,10 @@ func (s *Server) refusedToken(r *http.Request, token string) {
 	if isAccessToken(token) {
 		t, g, err := s.db.TokenGrant(store.HashSecret(token))
 		switch {
-		case err != nil: // unknown, or a fault that the bearer check has logged
+		case err != nil: // gone, or a fault that the bearer check has logged
+			if a, err := s.db.AttemptOfToken(store.HashSecret(token)); err == nil {
+				n.Attempt, n.Fault = a.ID, history.DeadToken(a)
+			}
 		case !s.now().Before(t.Expires):
 			n = history.OfGrant(g, n)
 			n.Fault = history.FaultExpiredToken

@@ -108,4 +108,10 @@ func TestTimelineOfRefusedDocuments(t *testing.T) {
 	f = told(t, online(n), func(c *Config) { c.ClientDocuments = false })
 	f.authorize(asApp(), "alice")
 	f.wantStories("user=alice: authorize!unknown_client")
+	f = told(t, online(n), func(c *Config) { c.Registration = "known" })
+	f.authorize(asApp(), "alice")
+	f.wantStories("user=alice: authorize!registration_off")
+	f = told(t, online(n))
+	f.authorize(asApp("client_id=https://127.0.0.1/client.json"), "alice")
+	f.wantStories("user=alice: metadata!client_metadata")
 }

@@ -232,6 +232,35 @@ func TestTimelineOfRefusedCalls(t *testing.T) {
 	f.wantStories("user=alice: authorize consent approve code call!insufficient_scope")
 }
 
+// A dead token is known again after the sweeper took it away, and its story
+// says whether it ran out or was revoked.
+func TestTimelineOfDeadTokens(t *testing.T) {
+	t.Parallel()
+	for fault, end := range map[string]func(f *fixture, client store.ClientID, token string){
+		history.FaultExpiredToken: func(f *fixture, _ store.ClientID, _ string) { f.clock.advance(11 * 24 * time.Hour) },
+		history.FaultRevokedToken: func(f *fixture, client store.ClientID, token string) {
+			f.post("/api/oauth/revoke", values("client_id="+string(client), "token="+token))
+		},
+	} {
+		f := told(t)
+		client := f.register()
+		token := f.connect(client, "alice", "red")
+		f.call(token)
+		f.clock.advance(20 * 24 * time.Hour)
+		f.send("POST", "/api/mcp", "{}", "Authorization: Bearer "+token) // so that the story is not forgotten first
+		end(f, client, token)
+		f.must(f.db.FlushHistory()) // as happens every second
+		_, err := f.db.Sweep(f.now())
+		f.must(err)
+		f.call(token)
+		f.call("pgat_" + strings.Repeat("x", 43))
+		got := f.stories(store.AttemptQuery{User: "alice"})
+		if len(got) != 1 || !strings.HasSuffix(got[0], " call!"+fault) {
+			t.Errorf("%s is told as %q", fault, got)
+		}
+	}
+}
+
 // Denying is a step and an entry.
 func TestTimelineOfADenial(t *testing.T) {
 	t.Parallel()

@@ -24,6 +24,7 @@ type Attempt struct {
 	User       UserID    `json:"user,omitempty"` // the person it belongs to; empty: nobody has signed in
 	Team       TeamID    `json:"team,omitempty"`
 	Grant      GrantID   `json:"grant,omitempty"`
+	Token      Hash      `json:"token,omitzero"`    // of the newest access token, to know it again when it is dead
 	Steps      []Step    `json:"steps"`             // at least one
 	Dropped    int       `json:"dropped,omitempty"` // steps that were taken out of the middle
 }
@@ -142,6 +143,12 @@ var attempts = &table[Attempt]{
 		{"user", func(a *Attempt) []byte { return agedUnder(string(a.User), a) }},
 		{"client", func(a *Attempt) []byte { return agedUnder(string(a.Client), a) }},
 		{"grant", func(a *Attempt) []byte { return agedUnder(string(a.Grant), a) }},
+		{"token", func(a *Attempt) []byte {
+			if a.Token.IsZero() {
+				return nil
+			}
+			return join(a.Token[:], []byte(a.ID))
+		}},
 	},
 	expires: func(a *Attempt) time.Time { return a.oldest().Add(AttemptTTL) },
 }
@@ -158,6 +165,7 @@ type StepNote struct {
 	User       UserID
 	Team       TeamID
 	Grant      GrantID
+	Token      Hash // of an access token that was given out
 	Step       Step // Count and Last are filled in
 }
 
@@ -172,6 +180,9 @@ func (a *Attempt) tell(n StepNote) {
 	set(&a.User, n.User)
 	set(&a.Team, n.Team)
 	set(&a.Grant, n.Grant)
+	if !n.Token.IsZero() {
+		a.Token = n.Token
+	}
 }
 
 func set[T ~string](field *T, value T) {
@@ -520,6 +531,19 @@ func (db *DB) AttemptOfCode(hash Hash, client ClientID) (id AttemptID, err error
 		return err
 	})
 	return id, err
+}
+
+// AttemptOfToken returns the attempt whose newest access token has that hash,
+// however long it has been dead. ErrNotFound when there is none.
+func (db *DB) AttemptOfToken(hash Hash) (a Attempt, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		keys := attempts.keysBy(tx, "token", hash[:])
+		if len(keys) == 0 {
+			return ErrNotFound
+		}
+		return load(&a)(attempts.get(tx, keys[0]))
+	})
+	return a, err
 }
 
 // TokenGrant returns an access token and its connection whether or not they

@@ -38,6 +38,7 @@ type Grant struct {
 	RedirectHost string    `json:"redirect_host"`         // where the code went
 	Team         TeamID    `json:"team"`
 	Scopes       []Scope   `json:"scopes"`
+	Taken        []Scope   `json:"taken,omitempty"` // granted once and taken away since
 	Limits       Limits    `json:"limits,omitzero"`
 	Resource     string    `json:"resource"`
 	Created      time.Time `json:"created"`

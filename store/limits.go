@@ -48,11 +48,29 @@ func (db *DB) LimitGrant(id GrantID, user UserID, scopes []Scope, limits Limits,
 			return &MismatchError{Field: "scope"}
 		}
 		g = *old
-		g.Limits = limits
-		g.Scopes = slices.DeleteFunc(slices.Clone(old.Scopes), func(s Scope) bool { return !slices.Contains(scopes, s) })
+		g.Limits, g.Scopes, g.Taken = limits, nil, slices.Clone(old.Taken)
+		for _, s := range old.Scopes {
+			if slices.Contains(scopes, s) {
+				g.Scopes = append(g.Scopes, s)
+			} else {
+				g.Taken = append(g.Taken, s)
+			}
+		}
 		return grants.replace(tx, old, &g)
 	})
 	return g, err
+}
+
+// mayAskFor reports whether a refresh may name these scopes: they were granted
+// (RFC 6749 section 6), and not all of them are taken away since. A client that
+// names what it got at first does not know of the ones that were, and loses
+// nothing else for it; what its token opens is decided by Scopes alone.
+func (g *Grant) mayAskFor(scopes []Scope) bool {
+	if len(scopes) == 0 {
+		return true
+	}
+	left := slices.ContainsFunc(scopes, func(s Scope) bool { return slices.Contains(g.Scopes, s) })
+	return left && includes(slices.Concat(g.Scopes, g.Taken), scopes)
 }
 
 // includes reports whether every one of scopes is in have.

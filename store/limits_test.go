@@ -163,3 +163,30 @@ func TestGrantsOf(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
+
+// A client that names on refresh what it was granted at first goes on with what
+// is left of it, and a token that it has already opens no more than that.
+func TestRefreshAfterAScopeWasTaken(t *testing.T) {
+	t.Parallel()
+	f := newFamily(t)
+	_, err := f.db.LimitGrant(f.grant.ID, f.w.User.ID, []store.Scope{read}, store.Limits{Prefix: "web-"}, t0)
+	wantErr(t, err, nil)
+	named := f.rotation("0", "1", t0)
+	named.Scopes = []store.Scope{read, write}
+	_, err = f.db.RotateRefresh(named, t0)
+	wantErr(t, err, nil)
+	plain := f.mustRotate("1", "2", t0)
+	for _, access := range []store.Hash{f.access, named.Access, plain.Access.Hash} {
+		if a, err := f.db.Access(access, t0); err != nil || !slices.Equal(a.Scopes(), []store.Scope{read}) || a.Grant.Limits.Prefix != "web-" {
+			t.Errorf("%+v, %v", a, err)
+		}
+	}
+	for name, scopes := range map[string][]store.Scope{"nothing left": {write}, "never granted": {read, exec}} {
+		r := f.rotation("2", "3", t0)
+		r.Scopes = scopes
+		_, err := f.db.RotateRefresh(r, t0)
+		t.Log(name)
+		wantErr(t, err, store.ErrMismatch)
+	}
+	f.mustRotate("2", "3", t0)
+}

@@ -167,10 +167,8 @@ func (db *DB) turn(tx *bolt.Tx, r Rotation, now time.Time) (*Grant, turn, error)
 	case r.Resource != "" && r.Resource != g.Resource:
 		return nil, turn, &MismatchError{Field: "resource"}
 	}
-	for _, s := range r.Scopes {
-		if !slices.Contains(g.Scopes, s) {
-			return nil, turn, &MismatchError{Field: "scope"}
-		}
+	if !g.mayAskFor(r.Scopes) {
+		return nil, turn, &MismatchError{Field: "scope"}
 	}
 	return g, turn, nil
 }

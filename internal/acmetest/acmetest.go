@@ -40,6 +40,7 @@ type Options struct {
 	BadNonces int           // percent of good nonces that are refused all the same
 	Blocked   []string      // names that are never issued
 	Away      bool          // it is down at first: see Up
+	Delay     time.Duration // before each answer
 	// AccountKey is the external account binding that is asked for: a key in
 	// base64url without padding, under the id «kid».
 	AccountKey string
@@ -71,7 +72,7 @@ var environment sync.Mutex
 func Start(t testing.TB, o Options) *CA {
 	t.Helper()
 	c := &CA{t: t, DNS: startDNS(t), addr: "127.0.0.1:0"}
-	c.handler = c.counting(c.pebble(o))
+	c.handler = c.counting(o.Delay, c.pebble(o))
 	c.identity, c.RootFile = endpointCertificate(t)
 	c.Up()
 	if o.Away {
@@ -121,9 +122,10 @@ func port(n int) int {
 	return n
 }
 
-// counting counts what is asked of the authority.
-func (c *CA) counting(next http.Handler) http.Handler {
+// counting counts what is asked of the authority, and takes its time.
+func (c *CA) counting(delay time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(delay) // a slow authority, not a wait for something
 		c.requests.Add(1)
 		if strings.HasSuffix(r.URL.Path, "/order-plz") {
 			c.orders.Add(1)

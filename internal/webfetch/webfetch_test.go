@@ -268,6 +268,9 @@ func TestAddressesThatAreNotFetched(t *testing.T) {
 	if !ok || transport.Proxy != nil {
 		t.Error("a proxy of the environment would be used")
 	}
+	if ok && (!transport.DisableCompression || !transport.DisableKeepAlives) {
+		t.Error("answers would be decompressed, or connections kept")
+	}
 }
 
 // No more than AtOnce fetches run side by side; the next waits its turn, and
@@ -280,6 +283,8 @@ func TestFetchesAtOnce(t *testing.T) {
 		<-release
 		serveJSON("{}")(w, r)
 	})
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free) // before the server waits for its requests
 	c := s.config()
 	c.Timeout = 20 * time.Second
 	f := New(c)
@@ -298,7 +303,7 @@ func TestFetchesAtOnce(t *testing.T) {
 	defer cancel()
 	_, err := f.JSON(ctx, "https://example.com/one-more")
 	wantKind(t, err, Busy)
-	close(release)
+	free()
 	wg.Wait()
 	if _, err := f.JSON(t.Context(), "https://example.com/later"); err != nil {
 		t.Errorf("after the others: %v", err)
