@@ -393,8 +393,8 @@ func TestNilRecorder(t *testing.T) {
 	}
 }
 
-// Run writes about once a second, however many steps there are as long as it is
-// no flood, and ends cleanly with everything written.
+// Run writes about once a second, however many steps there are as long as they
+// fit one commit, and ends cleanly with everything written.
 func TestRunWritesOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := storetest.New(t)
@@ -403,9 +403,9 @@ func TestRunWritesOnceASecond(t *testing.T) {
 		done := make(chan struct{})
 		go func() { r.Run(ctx); close(done) }()
 		before := commits(t, db)
-		for i := range 500 { // 5 seconds
+		for i := range 250 { // 5 seconds
 			r.Step(history.Note{Kind: history.StepDiscovery, Detail: fmt.Sprint(i % 10), From: r.Visitor(request("203.0.113.9", fmt.Sprint(i%50)))})
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
 		}
 		synctest.Wait()
 		if n := commits(t, db) - before; n < 4 || n > 6 {

@@ -168,6 +168,14 @@ func TestDocumentIsFetchedForPeopleOnly(t *testing.T) {
 	if a.status != http.StatusSeeOther || !strings.HasPrefix(a.header.Get("Location"), "/signin?next=") || n.requests(appURL) != 0 {
 		t.Errorf("%d %v after %d fetches", a.status, a.header, n.requests(appURL))
 	}
+	// The page is the same whether or not the app has been here.
+	f.handle(f.authorize(asApp(), "alice"))
+	for _, q := range []string{asApp().Encode(), asApp("redirect_uri=https://evil.example/").Encode()} {
+		if a := f.send("GET", "/oauth/authorize?"+q, ""); a.status != http.StatusSeeOther {
+			t.Errorf("a stranger is told: %d %s", a.status, a.body)
+		}
+	}
+	f, n = onlineFixture(t)
 	// The token and revocation endpoints never fetch.
 	for _, path := range []string{"/api/oauth/token", "/api/oauth/revoke"} {
 		if a := f.post(path, with(exchange(appURL, "x"), "token=x")); a.status != http.StatusUnauthorized || !strings.Contains(a.body, "invalid_client") || n.requests(appURL) != 0 {

@@ -22,3 +22,10 @@ func (db *DB) Transaction() (n int) {
 func (db *DB) SetAuditBounds(known, strangers uint64) {
 	db.journal.bounds = auditBounds{known, strangers}
 }
+
+// Lost returns how much was noted and is neither waiting nor written.
+func (db *DB) Lost() int {
+	db.journal.mu.Lock()
+	defer db.journal.mu.Unlock()
+	return db.journal.lost
+}
