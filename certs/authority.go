@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -19,7 +20,7 @@ import (
 
 // Auto says how to get certificates from an authority by ACME (RFC 8555).
 type Auto struct {
-	Dir   string // keeps certificates, keys and the account; made 0700
+	Dir   string // keeps certificates, keys and the account; made 0700, for this process alone
 	CA    string // URL of the authority's directory
 	Email string // where the authority writes to; may be empty
 	// Roots is a file in PEM of who vouches for a private authority's own
@@ -79,6 +80,11 @@ func openAuthority(ctx context.Context, m *Manager) (*authority, error) {
 	if err := os.MkdirAll(a.auto.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for certificates: %w", err)
 	}
+	// The folder is this process's alone, so whoever left a lock was killed.
+	// certmagic would wait for it to grow old.
+	if err := os.RemoveAll(filepath.Join(a.auto.Dir, "locks")); err != nil {
+		return nil, fmt.Errorf("take away what a killed server left: %w", err)
+	}
 	a.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert: a.configFor, RenewCheckInterval: m.cfg.CheckEvery, Logger: a.zap,
 	})
@@ -106,6 +112,7 @@ func (a *authority) issuer() (certmagic.ACMEIssuer, error) {
 		// There is one server, and it remembers its challenges.
 		DisableDistributedSolvers: true,
 		CertObtainTimeout:         obtainTime,
+		NewAccountFunc:            c.newAccount,
 	}
 	if c.AccountID != "" {
 		template.ExternalAccount = &acme.EAB{KeyID: c.AccountID, MACKey: c.AccountKey}
@@ -124,6 +131,16 @@ func (a *authority) issuer() (certmagic.ACMEIssuer, error) {
 		template.DNS01Solver = c.DNS.solver(a.zap)
 	}
 	return template, nil
+}
+
+// newAccount is an account as it is about to be registered. Without an address
+// certmagic looks for one among its accounts, and takes the folder of one that a
+// killed server left half written for its name: no authority accepts that.
+func (c *Auto) newAccount(_ context.Context, _ *certmagic.ACMEIssuer, account acme.Account) (acme.Account, error) {
+	if c.Email == "" {
+		account.Contact = nil
+	}
+	return account, nil
 }
 
 // obtainTime is how long one try to get a certificate may take.

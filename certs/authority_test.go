@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +69,37 @@ func TestRestartUsesWhatIsKept(t *testing.T) {
 	if ca.Orders() != 1 {
 		t.Errorf("%d certificates were asked for", ca.Orders())
 	}
+}
+
+// A server that was killed left an account half written and a lock. The next one
+// gets its certificate all the same, and soon.
+func TestAfterAKill(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ca := acmetest.Start(t, acmetest.Options{HTTPPort: portOf(s.HTTP), TLSPort: portOf(s.TLS)})
+	auto := s.auto(ca)
+	auto.Email = ""
+	s.open(s.config(auto))
+	s.eventually(s.Host, ca.Roots)
+	s.shut()
+	keys, err := filepath.Glob(filepath.Join(s.dir, "acme", "*", "users", "*", "*.key"))
+	if err != nil || len(keys) != 1 {
+		t.Fatalf("%v, %v", keys, err)
+	}
+	for _, name := range []string{keys[0], filepath.Join(s.dir, "certificates")} {
+		if err := os.RemoveAll(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lock := fmt.Sprintf(`{"created":%[1]q,"updated":%[1]q}`, time.Now().Add(time.Hour).Format(time.RFC3339))
+	if err := os.MkdirAll(filepath.Join(s.dir, "locks"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "locks", "issue_cert_"+s.Host+".lock"), []byte(lock), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.open(s.config(auto))
+	s.eventually(s.Host, ca.Roots)
 }
 
 // What is kept is for the server's own eyes.
