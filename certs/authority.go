@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -95,11 +96,37 @@ func openAuthority(ctx context.Context, m *Manager) (*authority, error) {
 	if a.auto.DNS != nil && m.cfg.PodsDomain != "" {
 		a.names = append(a.names, "*."+m.cfg.PodsDomain)
 	}
+	a.mend(ctx)
 	if err := a.own.ManageAsync(ctx, a.names); err != nil {
 		a.cache.Stop()
 		return nil, fmt.Errorf("begin to keep certificates: %w", err)
 	}
 	return a, nil
+}
+
+// mend takes away certificates whose key is not theirs. A renewal writes the two
+// one after the other, and a server that is killed in between leaves a pair that
+// certmagic neither serves nor replaces.
+func (a *authority) mend(ctx context.Context) {
+	folders, err := a.own.Storage.List(ctx, certmagic.StorageKeys.CertsPrefix(a.key), false)
+	if err != nil {
+		return // there are none yet
+	}
+	for _, folder := range folders {
+		name := path.Base(folder)
+		chain, err1 := a.own.Storage.Load(ctx, path.Join(folder, name+".crt"))
+		key, err2 := a.own.Storage.Load(ctx, path.Join(folder, name+".key"))
+		if err1 != nil || err2 != nil {
+			continue // half of a pair counts as none
+		}
+		if _, err := tls.X509KeyPair(chain, key); err == nil {
+			continue
+		}
+		a.m.log.Warn("a certificate and its key do not belong together; another one is asked for", "name", name)
+		if err := a.own.Storage.Delete(ctx, folder); err != nil {
+			a.m.log.Error("they could not be removed", "name", name, "error", err)
+		}
+	}
 }
 
 // issuer is the authority, as both configurations use it.

@@ -102,6 +102,33 @@ func TestAfterAKill(t *testing.T) {
 	s.eventually(s.Host, ca.Roots)
 }
 
+// A server that was killed while it wrote a renewed certificate left a key that
+// is another's, for its own name and for a pod's.
+func TestMixedPairIsReplaced(t *testing.T) {
+	t.Parallel()
+	s, ca := withPods(t, acmetest.Options{}, nil)
+	s.setPod("shop", true)
+	shop := "shop." + s.Domain
+	s.eventually(shop, ca.Roots)
+	s.shut()
+	_, other := acmetest.SelfSigned(t, time.Now(), time.Now().Add(time.Hour), "other.test")
+	for _, name := range []string{s.Host, shop} {
+		keys, err := filepath.Glob(filepath.Join(s.dir, "certificates", "*", name, "*.key"))
+		if err != nil || len(keys) != 1 {
+			t.Fatalf("%v, %v", keys, err)
+		}
+		if err := os.WriteFile(keys[0], other, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.open(s.config(s.auto(ca)))
+	s.eventually(s.Host, ca.Roots)
+	s.eventually(shop, ca.Roots)
+	if ca.Orders() != 4 {
+		t.Errorf("%d certificates were asked for", ca.Orders())
+	}
+}
+
 // What is kept is for the server's own eyes.
 func TestKeysArePrivate(t *testing.T) {
 	t.Parallel()
