@@ -45,6 +45,9 @@ type Auto struct {
 	PodsPerHour, PodsMax int
 
 	onlyHTTP bool // leaves TLS-ALPN-01 out, for a test; otherwise certmagic tries both
+	// noARI leaves the time of renewal to the certificate alone, for tests with
+	// certificates of seconds: Pebble now and then forgets which one is replaced.
+	noARI bool
 }
 
 // authority gets certificates from an ACME authority.
@@ -177,7 +180,7 @@ const obtainTime = 90 * time.Second
 // that are kept whether somebody asks for them or not.
 func (a *authority) config(template certmagic.ACMEIssuer, onDemand *certmagic.OnDemandConfig) *certmagic.Config {
 	c := certmagic.New(a.cache, certmagic.Config{
-		Storage: &certmagic.FileStorage{Path: a.auto.Dir}, Logger: a.zap, OnDemand: onDemand,
+		Storage: &certmagic.FileStorage{Path: a.auto.Dir}, Logger: a.zap, OnDemand: onDemand, DisableARI: a.auto.noARI,
 		OnEvent: a.event, ShouldEmitFunc: func(event string) bool { return event != "tls_get_certificate" },
 		Issuers: []certmagic.Issuer{}, // none yet: an issuer wants to know its configuration
 	})
