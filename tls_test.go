@@ -544,6 +544,11 @@ func TestKillWhileAsking(t *testing.T) {
 	first.Kill()
 	second := &secureServer{testServer: startProcess(t, dir, config), CA: ca, Host: "killed.test"}
 	second.roots = ca.Roots
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(second.Log)
+		}
+	})
 	second.ready()
 	if state, err := dialTLS(second, second.Host); err != nil || state.PeerCertificates[0].DNSNames[0] != second.Host {
 		t.Error(err)

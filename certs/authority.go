@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -19,7 +21,7 @@ import (
 
 // Auto says how to get certificates from an authority by ACME (RFC 8555).
 type Auto struct {
-	Dir   string // keeps certificates, keys and the account; made 0700
+	Dir   string // keeps certificates, keys and the account; made 0700, for this process alone
 	CA    string // URL of the authority's directory
 	Email string // where the authority writes to; may be empty
 	// Roots is a file in PEM of who vouches for a private authority's own
@@ -43,6 +45,9 @@ type Auto struct {
 	PodsPerHour, PodsMax int
 
 	onlyHTTP bool // leaves TLS-ALPN-01 out, for a test; otherwise certmagic tries both
+	// noARI leaves the time of renewal to the certificate alone, for tests with
+	// certificates of seconds: Pebble now and then forgets which one is replaced.
+	noARI bool
 }
 
 // authority gets certificates from an ACME authority.
@@ -79,6 +84,11 @@ func openAuthority(ctx context.Context, m *Manager) (*authority, error) {
 	if err := os.MkdirAll(a.auto.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for certificates: %w", err)
 	}
+	// The folder is this process's alone, so whoever left a lock was killed.
+	// certmagic would wait for it to grow old.
+	if err := os.RemoveAll(filepath.Join(a.auto.Dir, "locks")); err != nil {
+		return nil, fmt.Errorf("take away what a killed server left: %w", err)
+	}
 	a.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert: a.configFor, RenewCheckInterval: m.cfg.CheckEvery, Logger: a.zap,
 	})
@@ -89,11 +99,37 @@ func openAuthority(ctx context.Context, m *Manager) (*authority, error) {
 	if a.auto.DNS != nil && m.cfg.PodsDomain != "" {
 		a.names = append(a.names, "*."+m.cfg.PodsDomain)
 	}
+	a.mend(ctx)
 	if err := a.own.ManageAsync(ctx, a.names); err != nil {
 		a.cache.Stop()
 		return nil, fmt.Errorf("begin to keep certificates: %w", err)
 	}
 	return a, nil
+}
+
+// mend takes away certificates whose key is not theirs. A renewal writes the two
+// one after the other, and a server that is killed in between leaves a pair that
+// certmagic neither serves nor replaces.
+func (a *authority) mend(ctx context.Context) {
+	folders, err := a.own.Storage.List(ctx, certmagic.StorageKeys.CertsPrefix(a.key), false)
+	if err != nil {
+		return // there are none yet
+	}
+	for _, folder := range folders {
+		name := path.Base(folder)
+		chain, err1 := a.own.Storage.Load(ctx, path.Join(folder, name+".crt"))
+		key, err2 := a.own.Storage.Load(ctx, path.Join(folder, name+".key"))
+		if err1 != nil || err2 != nil {
+			continue // half of a pair counts as none
+		}
+		if _, err := tls.X509KeyPair(chain, key); err == nil {
+			continue
+		}
+		a.m.log.Warn("a certificate and its key do not belong together; another one is asked for", "name", name)
+		if err := a.own.Storage.Delete(ctx, folder); err != nil {
+			a.m.log.Error("they could not be removed", "name", name, "error", err)
+		}
+	}
 }
 
 // issuer is the authority, as both configurations use it.
@@ -106,6 +142,7 @@ func (a *authority) issuer() (certmagic.ACMEIssuer, error) {
 		// There is one server, and it remembers its challenges.
 		DisableDistributedSolvers: true,
 		CertObtainTimeout:         obtainTime,
+		NewAccountFunc:            c.newAccount,
 	}
 	if c.AccountID != "" {
 		template.ExternalAccount = &acme.EAB{KeyID: c.AccountID, MACKey: c.AccountKey}
@@ -126,6 +163,16 @@ func (a *authority) issuer() (certmagic.ACMEIssuer, error) {
 	return template, nil
 }
 
+// newAccount is an account as it is about to be registered. Without an address
+// certmagic looks for one among its accounts, and takes the folder of one that a
+// killed server left half written for its name: no authority accepts that.
+func (c *Auto) newAccount(_ context.Context, _ *certmagic.ACMEIssuer, account acme.Account) (acme.Account, error) {
+	if c.Email == "" {
+		account.Contact = nil
+	}
+	return account, nil
+}
+
 // obtainTime is how long one try to get a certificate may take.
 const obtainTime = 90 * time.Second
 
@@ -133,7 +180,7 @@ const obtainTime = 90 * time.Second
 // that are kept whether somebody asks for them or not.
 func (a *authority) config(template certmagic.ACMEIssuer, onDemand *certmagic.OnDemandConfig) *certmagic.Config {
 	c := certmagic.New(a.cache, certmagic.Config{
-		Storage: &certmagic.FileStorage{Path: a.auto.Dir}, Logger: a.zap, OnDemand: onDemand,
+		Storage: &certmagic.FileStorage{Path: a.auto.Dir}, Logger: a.zap, OnDemand: onDemand, DisableARI: a.auto.noARI,
 		OnEvent: a.event, ShouldEmitFunc: func(event string) bool { return event != "tls_get_certificate" },
 		Issuers: []certmagic.Issuer{}, // none yet: an issuer wants to know its configuration
 	})

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,6 +67,64 @@ func TestRestartUsesWhatIsKept(t *testing.T) {
 		t.Error("it is another certificate")
 	}
 	if ca.Orders() != 1 {
+		t.Errorf("%d certificates were asked for", ca.Orders())
+	}
+}
+
+// A server that was killed left an account half written and a lock. The next one
+// gets its certificate all the same, and soon.
+func TestAfterAKill(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ca := acmetest.Start(t, acmetest.Options{HTTPPort: portOf(s.HTTP), TLSPort: portOf(s.TLS)})
+	auto := s.auto(ca)
+	auto.Email = ""
+	s.open(s.config(auto))
+	s.eventually(s.Host, ca.Roots)
+	s.shut()
+	keys, err := filepath.Glob(filepath.Join(s.dir, "acme", "*", "users", "*", "*.key"))
+	if err != nil || len(keys) != 1 {
+		t.Fatalf("%v, %v", keys, err)
+	}
+	for _, name := range []string{keys[0], filepath.Join(s.dir, "certificates")} {
+		if err := os.RemoveAll(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lock := fmt.Sprintf(`{"created":%[1]q,"updated":%[1]q}`, time.Now().Add(time.Hour).Format(time.RFC3339))
+	if err := os.MkdirAll(filepath.Join(s.dir, "locks"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "locks", "issue_cert_"+s.Host+".lock"), []byte(lock), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.open(s.config(auto))
+	s.eventually(s.Host, ca.Roots)
+}
+
+// A server that was killed while it wrote a renewed certificate left a key that
+// is another's, for its own name and for a pod's.
+func TestMixedPairIsReplaced(t *testing.T) {
+	t.Parallel()
+	s, ca := withPods(t, acmetest.Options{}, nil)
+	s.setPod("shop", true)
+	shop := "shop." + s.Domain
+	s.eventually(shop, ca.Roots)
+	s.shut()
+	_, other := acmetest.SelfSigned(t, time.Now(), time.Now().Add(time.Hour), "other.test")
+	for _, name := range []string{s.Host, shop} {
+		keys, err := filepath.Glob(filepath.Join(s.dir, "certificates", "*", name, "*.key"))
+		if err != nil || len(keys) != 1 {
+			t.Fatalf("%v, %v", keys, err)
+		}
+		if err := os.WriteFile(keys[0], other, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.open(s.config(s.auto(ca)))
+	s.eventually(s.Host, ca.Roots)
+	s.eventually(shop, ca.Roots)
+	if ca.Orders() != 4 {
 		t.Errorf("%d certificates were asked for", ca.Orders())
 	}
 }

@@ -249,7 +249,9 @@ func TestPodRenewalAndEnd(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	ca := acmetest.Start(t, acmetest.Options{HTTPPort: portOf(s.HTTP), TLSPort: portOf(s.TLS), Validity: 12 * time.Second})
-	cfg := s.config(s.auto(ca))
+	auto := s.auto(ca)
+	auto.noARI = true
+	cfg := s.config(auto)
 	cfg.CheckEvery = 200 * time.Millisecond
 	s.open(cfg)
 	s.setPod("shop", true)

@@ -13,8 +13,10 @@ import (
 func TestRenewal(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	ca := acmetest.Start(t, acmetest.Options{HTTPPort: portOf(s.HTTP), TLSPort: portOf(s.TLS), Validity: 15 * time.Second})
-	cfg := s.config(s.auto(ca))
+	ca := acmetest.Start(t, acmetest.Options{HTTPPort: portOf(s.HTTP), TLSPort: portOf(s.TLS), Validity: 18 * time.Second})
+	auto := s.auto(ca)
+	auto.noARI = true
+	cfg := s.config(auto)
 	cfg.CheckEvery = 200 * time.Millisecond
 	s.open(cfg)
 	first := s.eventually(s.Host, ca.Roots)
