@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -13,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -202,6 +205,7 @@ func TestPlainHTTP(t *testing.T) {
 		{"POST", s.Host, "/api/mcp", 400, "", s.Issuer},
 		{"POST", s.Host, "/api/oauth/token", 400, "", "take that out of use"},
 		{"OPTIONS", "shop." + s.Domain, "/", 400, "", "https://shop." + s.Domain},
+		{"GET", s.Host, "x:@evil.example/", 404, "", ""},
 		{"GET", "evil.example", "/", 421, "", "does not answer under that name"},
 		{"GET", "a.b." + s.Domain, "/", 421, "", ""},
 		{"GET", s.Host, "/.well-known/acme-challenge/absent", 404, "", "nothing at this address"},
@@ -442,5 +446,109 @@ func BenchmarkHasPod(b *testing.B) {
 		if ok, err := srv.hasPod("shop"); !ok || err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// Ten thousand handshakes for names of nobody, over the wire: not a byte of the
+// database changes, and the authority hears nothing.
+func TestUnknownNamesOverTheWire(t *testing.T) {
+	t.Parallel()
+	s := startSecure(t, acmetest.Options{})
+	s.ready()
+	before, requests := databaseSum(t, s.DataDir), s.CA.Requests()
+	address := "127.0.0.1" + s.Issuer[strings.LastIndex(s.Issuer, ":"):]
+	domains := []string{s.Domain, strings.Repeat("e", len(s.Domain)-4) + ".com"}
+	asked := "x00000." + s.Domain
+	hello := clientHello(t, asked)
+	const each, workers = 1250, 8
+	var group sync.WaitGroup
+	for worker := range workers {
+		group.Go(func() {
+			for i := range each {
+				name := fmt.Sprintf("x%05d.%s", worker*each+i, domains[i%2])
+				if err := turnedAway(address, bytes.Replace(hello, []byte(asked), []byte(name), 1)); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if after := databaseSum(t, s.DataDir); after != before {
+		t.Error("the database was written")
+	}
+	if n := s.CA.Requests() - requests; n != 0 {
+		t.Errorf("%d requests to the authority", n)
+	}
+	if _, err := dialTLS(s, s.Host); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// clientHello returns the first record of a client that asks for a name. It may
+// be sent as often as one likes, with another name of the same length, by a
+// client that does not mean to go on.
+func clientHello(t *testing.T, name string) []byte {
+	t.Helper()
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	go func() { _ = tls.Client(there, &tls.Config{ServerName: name}).Handshake() }() // ends when nobody answers
+	record := make([]byte, 5)
+	if _, err := io.ReadFull(here, record); err != nil {
+		t.Fatal(err)
+	}
+	record = append(record, make([]byte, int(record[3])<<8|int(record[4]))...)
+	if _, err := io.ReadFull(here, record[5:]); err != nil || !bytes.Contains(record, []byte(name)) {
+		t.Fatalf("no hello: %v", err)
+	}
+	return record
+}
+
+// turnedAway sends a hello and expects an alert (RFC 8446 section 6), after
+// which nothing comes.
+func turnedAway(address string, hello []byte) error {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := conn.Write(hello); err != nil {
+		return err
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil || len(answer) != 7 || answer[0] != 21 {
+		return fmt.Errorf("%x, %w", answer[:min(len(answer), 16)], err)
+	}
+	return nil
+}
+
+func databaseSum(t *testing.T, dir string) [sha256.Size]byte {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, "podgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sha256.Sum256(raw)
+}
+
+// A server that is killed while it asks for a certificate leaves nothing that
+// keeps the next one from asking.
+func TestKillWhileAsking(t *testing.T) {
+	t.Parallel()
+	https, plain, dir := freePort(t), freePort(t), t.TempDir()
+	ca := acmetest.Start(t, acmetest.Options{TLSPort: portNumber(t, https), HTTPPort: portNumber(t, plain), Delay: 250 * time.Millisecond})
+	config := fmt.Sprintf("public_url = \"https://killed.test:%[1]s\"\nlisten = \"127.0.0.1:0\"\n[tls]\nlisten = \"127.0.0.1:%[1]s\"\nhttp_listen = \"127.0.0.1:%[2]s\"\nca = %[3]q\nca_root_file = %[4]q",
+		https, plain, ca.URL, ca.RootFile)
+	first := startProcess(t, dir, config)
+	eventually(t, func() bool { return ca.Requests() > 2 }) // the directory, a nonce, the account
+	first.Kill()
+	second := &secureServer{testServer: startProcess(t, dir, config), CA: ca, Host: "killed.test"}
+	second.roots = ca.Roots
+	second.ready()
+	if state, err := dialTLS(second, second.Host); err != nil || state.PeerCertificates[0].DNSNames[0] != second.Host {
+		t.Error(err)
+	}
+	if code := second.Stop(); code != exitDone {
+		t.Errorf("code %d\n%s", code, second.Log)
 	}
 }
