@@ -177,10 +177,10 @@ func (d *desk) shows(printed string, words ...string) {
 }
 
 // connected looks at the person's home page for a connection of a client that
-// gave itself that name.
+// gave itself that name, or has it from its document.
 func (d *desk) connected(name string) {
 	d.Helper()
-	if page := d.owner.Open(d.srv.Issuer + "/"); !strings.Contains(page.Text(), "calls itself "+name) {
+	if page := d.owner.Open(d.srv.Issuer + "/"); !strings.Contains(page.Text(), "calls itself "+name) && !strings.Contains(page.Text(), " as "+name+" ·") {
 		d.Errorf("no connection of %q on the home page:\n%s", name, page.Text())
 	}
 }

@@ -21,7 +21,7 @@ const (
 const (
 	preparing  = "installing what the app needs"
 	tailLines  = 20
-	firstProbe = 20 * time.Millisecond
+	firstProbe = 2 * time.Millisecond
 	lastProbe  = 500 * time.Millisecond
 )
 
