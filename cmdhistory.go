@@ -9,6 +9,7 @@ import (
 
 	"podgate/control"
 	"podgate/history"
+	"podgate/internal/authz"
 	"podgate/store"
 )
 
@@ -40,14 +41,14 @@ func setupConnections(inv *invocation) func(context.Context) error {
 }
 
 func connectionRows(list []control.Connection) [][]string {
-	rows := [][]string{{"USER", "CLIENT", "NAME", "TEAM", "SCOPES", "LAST USED", "UNTIL", "STATE"}}
+	rows := [][]string{{"USER", "CLIENT", "NAME", "TEAM", "SCOPES", "LIMITS", "LAST USED", "UNTIL", "STATE"}}
 	for _, c := range list {
 		var scopes []string
 		for _, s := range c.Scopes {
 			scopes = append(scopes, string(s))
 		}
 		rows = append(rows, []string{
-			c.User, c.Client, orDash(c.Name), c.Team, orDash(strings.Join(scopes, " ")), moment(c.LastUsed), c.Expires.Format(time.DateOnly), string(c.State.State),
+			c.User, c.Client, orDash(c.Name), c.Team, orDash(strings.Join(scopes, " ")), orDash(strings.Join(authz.LimitWords(c.Limits), ", ")), moment(c.LastUsed), c.Expires.Format(time.DateOnly), string(c.State.State),
 		})
 	}
 	return rows

@@ -418,6 +418,17 @@ func TestDoctorCommand(t *testing.T) {
 	if r.Count(doctor.Fault) != 0 || r.Count(doctor.Warning) != 0 {
 		t.Errorf("%s", out)
 	}
+	// The timeline takes it for no client. Notes are written once a second.
+	eventually(t, func() bool {
+		code, out, errs := srv.command("timeline", "--json")
+		if code != exitDone {
+			t.Fatalf("%d %s", code, errs)
+		}
+		if strings.Contains(out, "did nothing more") || strings.Contains(out, "too old") {
+			t.Fatalf("%s", out)
+		}
+		return strings.Count(out, "«podgate doctor» looked at this server") >= 2
+	})
 }
 
 // Under another name than its own the server is not what was typed, and that

@@ -148,7 +148,9 @@ func (srv *server) redirectToHTTPS(w http.ResponseWriter, r *http.Request) error
 	if !ok {
 		return refuseHost(srv.issuer.String())(w, r)
 	}
-	if provesName(r) {
+	// A target that is no path (RFC 9112 section 3.2) could make another host of
+	// ours: https://HOST and @evil.example.
+	if provesName(r) || !strings.HasPrefix(r.URL.RequestURI(), "/") {
 		return notFound(w, r)
 	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {

@@ -205,6 +205,7 @@ func TestPlainHTTP(t *testing.T) {
 		{"POST", s.Host, "/api/mcp", 400, "", s.Issuer},
 		{"POST", s.Host, "/api/oauth/token", 400, "", "take that out of use"},
 		{"OPTIONS", "shop." + s.Domain, "/", 400, "", "https://shop." + s.Domain},
+		{"GET", s.Host, "x:@evil.example/", 404, "", ""},
 		{"GET", "evil.example", "/", 421, "", "does not answer under that name"},
 		{"GET", "a.b." + s.Domain, "/", 421, "", ""},
 		{"GET", s.Host, "/.well-known/acme-challenge/absent", 404, "", "nothing at this address"},

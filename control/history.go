@@ -31,6 +31,7 @@ type Connection struct {
 	Name     string            `json:"name,omitempty"` // what the client calls itself
 	Team     string            `json:"team"`           // slug
 	Scopes   []store.Scope     `json:"scopes"`
+	Limits   store.Limits      `json:"limits,omitzero"`
 	Created  time.Time         `json:"created"`
 	LastUsed time.Time         `json:"last_used"`
 	Expires  time.Time         `json:"expires"`
@@ -128,7 +129,7 @@ func (h *handler) connections(context.Context, empty) ([]Connection, error) {
 
 func (h *handler) showConnection(u store.User, c account.Connection) (Connection, error) {
 	shown := Connection{
-		ID: c.ID, User: u.Email, Client: c.RedirectHost, Name: c.ClientName, Team: c.Team.Slug, Scopes: c.Scopes,
+		ID: c.ID, User: u.Email, Client: c.RedirectHost, Name: c.ClientName, Team: c.Team.Slug, Scopes: c.Scopes, Limits: c.Limits,
 		Created: c.Created.UTC(), LastUsed: c.LastUsed.UTC(), Expires: c.Expires.UTC(),
 		State: history.Diagnosis{State: history.Works, What: "Nothing is known of its way here."},
 	}

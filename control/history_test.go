@@ -139,8 +139,12 @@ func TestTimelineAndConnections(t *testing.T) {
 	if list, err := c.Timeline(ctx, ListRequest{Since: t0.Add(2 * time.Hour), Limit: 10}); err != nil || len(list) != 0 {
 		t.Errorf("since later: %v, %v", list, err)
 	}
+	limits := store.Limits{ReadOnly: true, Prefix: "web-"}
+	if _, err := db.LimitGrant(g.ID, w.User.ID, g.Scopes, limits, t0); err != nil {
+		t.Fatal(err)
+	}
 	list, err := c.Connections(ctx)
-	if err != nil || len(list) != 1 || list[0].User != "ada@example.com" || list[0].Client != "ada.example" || list[0].State.State != history.Works {
+	if err != nil || len(list) != 1 || list[0].Limits != limits || list[0].User != "ada@example.com" || list[0].Client != "ada.example" || list[0].State.State != history.Works {
 		t.Errorf("%+v, %v", list, err)
 	}
 }

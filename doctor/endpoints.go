@@ -120,9 +120,10 @@ func checkBearer(ctx context.Context, p *probe) outcome {
 // checkUserAgents asks under the names of clients. Filters against robots stop
 // those, and then a sign-in works in the browser and nothing after it.
 func checkUserAgents(ctx context.Context, p *probe) outcome {
-	names := []string{"Claude-User", "openai-mcp/1.0.0", "node", "python-httpx/0.28.1", "Go-http-client/1.1", ""}
+	names := []string{"Claude-User", "openai-mcp/1.0.0", "node", "python-httpx/0.28.1", "Go-http-client/1.1"}
 	for _, name := range names {
-		got, err := p.post(ctx, endpointPath, initialize, http.Header{"User-Agent": {name}})
+		// With our own behind it, so that nobody takes it for that client.
+		got, err := p.post(ctx, endpointPath, initialize, http.Header{"User-Agent": {name + " " + userAgent}})
 		if err != nil {
 			return fault("as «"+name+"»: "+words(err), "Something in front stops clients by their User-Agent. Let /api/, /oauth/ and /.well-known/ pass whatever it is.")
 		}

@@ -25,7 +25,8 @@ const (
 	uploadTime = time.Minute
 	// maxAnswer bounds what is read of an answer, in bytes.
 	maxAnswer = 64 << 10
-	// userAgent names us to whoever reads the server's log.
+	// userAgent names us to whoever reads the server's log. podgate's own
+	// timeline knows it.
 	userAgent = "podgate-doctor/1"
 )
 

@@ -44,6 +44,9 @@ const (
 // led to, if it led to one, is live. It reads nothing else.
 func Diagnose(a store.Attempt, alive bool, now time.Time) Diagnosis {
 	c := newCase(a, now)
+	if c.examined() {
+		return Diagnosis{State: Ended, What: "«podgate doctor» looked at this server. It takes the first steps of a client, some of them wrong, and connects nobody."}
+	}
 	if c.last.Fault != "" {
 		return c.refused()
 	}

@@ -4,8 +4,8 @@
 //
 // Doors of podgate (packages oauth, ui, mcp, control) hand a [Recorder] each
 // step as it happens. Recording costs a lock and a few comparisons: steps wait
-// in the store's bounded memory and are written about once a second, in one
-// commit, by [Recorder.Run]. Whoever reads sees everything that was recorded
+// in the store's bounded memory and are written about once a second, mostly in
+// one commit, by [Recorder.Run]. Whoever reads sees everything that was recorded
 // before.
 //
 // A client's first steps (a call without a token, the discovery documents) come

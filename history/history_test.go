@@ -221,7 +221,14 @@ func TestTwoPeopleAtOneBrowser(t *testing.T) {
 	b.take(note)
 	b.wantTold("client=c1 user=bob: consent", "client=c1 user=ada: consent")
 	b.SignedIn(browser, "c1", "eve", "")
+	b.SignedIn(browser, "c1", "", history.FaultCredentials)
 	b.wantTold("client=c1 user=bob: consent", "client=c1 user=ada: consent")
+	// Whoever comes next without a session need not be the one before.
+	note.Kind, note.User = history.StepAuthorize, ""
+	b.take(note)
+	b.SignedIn(browser, "c1", "", history.FaultCredentials)
+	b.SignedIn(browser, "c1", "eve", "")
+	b.wantTold("client=c1 user=eve: authorize signed_in!credentials signed_in", "client=c1 user=bob: consent", "client=c1 user=ada: consent")
 }
 
 // A sign-in that no authorization request led to leaves no trace here.
@@ -371,8 +378,8 @@ func TestNilRecorder(t *testing.T) {
 	}
 }
 
-// Run writes about once a second, however much there is, and ends cleanly with
-// everything written.
+// Run writes about once a second, however many steps there are as long as they
+// fit one commit, and ends cleanly with everything written.
 func TestRunWritesOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := storetest.New(t)
@@ -381,9 +388,9 @@ func TestRunWritesOnceASecond(t *testing.T) {
 		done := make(chan struct{})
 		go func() { r.Run(ctx); close(done) }()
 		before := commits(t, db)
-		for i := range 5000 { // 5 seconds
+		for i := range 250 { // 5 seconds
 			r.Step(history.Note{Kind: history.StepDiscovery, Detail: fmt.Sprint(i % 10), From: r.Visitor(request("203.0.113.9", fmt.Sprint(i%50)))})
-			time.Sleep(time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
 		}
 		synctest.Wait()
 		if n := commits(t, db) - before; n < 4 || n > 6 {

@@ -90,7 +90,11 @@ func (v Visitor) key() string {
 	if v == (Visitor{}) {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(v.net + "\n" + v.agent))
+	agent := v.agent
+	if isDoctor(agent) {
+		agent = doctorAgent // it calls itself by the names of clients too
+	}
+	sum := sha256.Sum256([]byte(v.net + "\n" + agent))
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
@@ -144,9 +148,13 @@ const (
 	AuditTool          store.AuditAction = "tool"
 	AuditReusedCode    store.AuditAction = "code_used_twice"
 	AuditReusedRefresh store.AuditAction = "refresh_token_used_twice"
-	CommandLine                          = "command line" // the actor's name
-	maxAuditText                         = 200
 )
+
+// CommandLine is the name of the actor who gave a command.
+const CommandLine = "command line"
+
+// maxAuditText bounds each text of an entry, in bytes.
+const maxAuditText = 200
 
 // Audit records an entry. Its time is now; from is where it came from, the zero
 // Visitor for a command line. An empty Outcome is success.

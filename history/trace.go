@@ -104,6 +104,11 @@ func (t thread) within(pause time.Duration, now time.Time) bool {
 	return t.attempt != "" && now.Sub(t.last) < pause
 }
 
+// free reports whether what user does next may go on in a browser's attempt. It
+// may not once somebody else has signed in there, nor when nobody has any more:
+// a neighbour with such a browser at the same address looks like that.
+func (t thread) free(user store.UserID) bool { return t.user == "" || t.user == user }
+
 func browserKey(client store.ClientID, visitor string) string { return visitor + "\n" + string(client) }
 
 func newAttempt() store.AttemptID { return store.AttemptID(store.NewID()) }
@@ -153,7 +158,7 @@ func (t *threads) registered(n Note, visitor string, now time.Time) store.Attemp
 func (t *threads) browser(n Note, visitor string, now time.Time) (id, adopt store.AttemptID) {
 	key := browserKey(cmp.Or(n.Client, n.Claimed), visitor)
 	had := t.browsers.get(key)
-	if had.within(decidePause, now) && (had.user == "" || n.User == "" || had.user == n.User) {
+	if had.within(decidePause, now) && had.free(n.User) {
 		id = had.attempt
 	} else {
 		had = thread{}
@@ -247,7 +252,7 @@ func (t *threads) waiting(key string, user store.UserID, now time.Time) store.At
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	had := t.browsers.get(key)
-	if !had.within(decidePause, now) || had.user != "" && user != "" && had.user != user {
+	if !had.within(decidePause, now) || !had.free(user) {
 		return ""
 	}
 	had.last = now

@@ -261,7 +261,7 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, f form, req
 	}
 	filled := fill(req.Scopes, live, f.filled)
 	return s.pages.Consent(w, r, Consent{
-		Handle: f.handle, User: user, ClientName: cleanName(client.Name, maxNameShown), DocumentHost: documentHost(client), RedirectHost: goal.host, Loopback: goal.local,
+		Handle: f.handle, User: user, ClientName: cleanName(client.Name, maxNameShown), DocumentHost: DocumentHost(client.ID), RedirectHost: goal.host, Loopback: goal.local,
 		Teams: teams, Scopes: filled.consentScopes(f.scopes), AccessTTL: s.accessTTL, RefreshTTL: s.refreshShown(req), Fault: fault, Team: f.team,
 		Filled: filled.team, Limits: f.fields, LimitFault: f.faultyField(fault),
 	})

@@ -3,6 +3,7 @@ package oauth
 import (
 	"bytes"
 	"encoding/binary"
+	"flag"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -19,11 +20,11 @@ import (
 	"podgate/store/storetest"
 )
 
-// bigSize is the store of a large installation; with -short a
-// twentieth of it.
+// bigSize is the store of a large installation; a twentieth of it with -short
+// or when every benchmark runs once.
 func bigSize() storetest.Size {
 	size := storetest.Size{Users: 10_000, Clients: 100_000, Connections: 250_000, Tokens: 1_000_000, Dying: 50_000}
-	if testing.Short() {
+	if testing.Short() || flag.Lookup("test.benchtime").Value.String() == "1x" { // only whether it works is asked
 		size = storetest.Size{Users: 500, Clients: 5_000, Connections: 12_500, Tokens: 50_000, Dying: 2_500}
 	}
 	return size
@@ -34,7 +35,7 @@ func bigSize() storetest.Size {
 // opening takes, the token endpoint under 64 clients beside bare commits, and
 // what a check costs while the sweeper takes a hundred thousand entries away.
 // docs/performance.md has the aims. The store is made once, in about half a
-// minute; -short makes a small one.
+// minute.
 func BenchmarkBigStore(b *testing.B) {
 	dir := b.TempDir()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

@@ -113,7 +113,7 @@ func (s *Server) deny(w http.ResponseWriter, r *http.Request, f form, session st
 	if err != nil {
 		return fmt.Errorf("deny: %w", err)
 	}
-	s.decided(r, req, session.User, "", nil)
+	s.decided(r, req, session.User, "", nil, store.Limits{})
 	s.log.Info("access denied by the user", "client", req.Client, "user", session.User)
 	return s.sendBack(w, req, pair{"error", codeAccessDenied}, pair{"error_description", "The user denied access."})
 }
@@ -144,7 +144,7 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request, f form, req sto
 	case err != nil:
 		return fmt.Errorf("approve: %w", err)
 	}
-	s.decided(r, spent, session.User, f.team, f.scopes)
+	s.decided(r, spent, session.User, f.team, f.scopes, f.limits)
 	s.log.Info("access approved by the user", "client", spent.Client, "user", session.User, "team", f.team)
 	return s.sendBack(w, spent, pair{"code", code})
 }

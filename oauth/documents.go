@@ -24,10 +24,12 @@ const (
 	// because the maker of an app who mends a document tries at once.
 	failureTTL  = time.Minute
 	maxFailures = 1000
+	// maxLogged bounds what an error can make the log hold of a host's answer.
+	maxLogged = 300
 )
 
 // documents finds clients whose identifier is the URL of a Client ID Metadata
-// Document (draft-ietf-oauth-client-id-metadata-document). It fetches only for
+// Document (draft-ietf-oauth-client-id-metadata-document). It serves only
 // people who are signed in: strangers cannot make this server ask anybody.
 //
 // A copy in the store is used while it is fresh, and beyond that whenever the
@@ -58,8 +60,8 @@ type failure struct {
 	away bool  // the document may be as it was, so a copy of it will do
 }
 
-// errSignInFirst asks for a signed-in person before a document is fetched.
-var errSignInFirst = errors.New("oauth: sign in before the client's document is fetched")
+// errSignInFirst asks for a signed-in person before a document is looked for.
+var errSignInFirst = errors.New("oauth: sign in before the client's document is looked for")
 
 func newDocuments(c Config, own string) *documents {
 	fetch := c.fetch
@@ -97,6 +99,9 @@ func (d *documents) client(ctx context.Context, id store.ClientID, who string, s
 	if err != nil {
 		return store.Client{}, err
 	}
+	if !signedIn {
+		return store.Client{}, errSignInFirst
+	}
 	stored, err := d.db.Client(id)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return store.Client{}, fmt.Errorf("find client: %w", err)
@@ -108,8 +113,6 @@ func (d *documents) client(ctx context.Context, id store.ClientID, who string, s
 		return stored, nil
 	case stored.Document == nil && !d.newcomers(known):
 		return store.Client{}, notAdmitted(host)
-	case !signedIn:
-		return store.Client{}, errSignInFirst
 	}
 	if f, ok := d.failures.get(id, now); ok {
 		return d.without(f, id, stored)
@@ -178,13 +181,18 @@ func (d *documents) keep(id store.ClientID, doc clientDocument, about store.Docu
 	return c, nil
 }
 
-// failed remembers why there is no document and does without it.
+// failed remembers why there is no document and does without it. That this
+// server was busy is not remembered: it says nothing of the document, and whoever
+// keeps the fetches busy should not keep an app away for longer.
 func (d *documents) failed(err error, id store.ClientID, host string, stored store.Client) (store.Client, error) {
 	f := describeFailure(err, host)
-	d.failures.put(id, f, d.now())
-	d.log.Warn("client document cannot be used", "client", id, "error", err, "temporary", f.away)
 	var e *webfetch.Error
-	if errors.As(err, &e) && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && usable(stored) {
+	asked := errors.As(err, &e)
+	if !asked || e.Kind != webfetch.Busy {
+		d.failures.put(id, f, d.now())
+	}
+	d.log.Warn("client document cannot be used", "client", id, "error", cut(err.Error(), maxLogged), "temporary", f.away)
+	if asked && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && usable(stored) {
 		if err := d.db.MarkDocumentGone(id); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return store.Client{}, fmt.Errorf("mark client document as gone: %w", err)
 		}
@@ -262,15 +270,12 @@ func describeStatus(status int, host string, says func(title, what, advice strin
 	return failure{err: says(unfit, fmt.Sprintf("%s answers with status %d in place of 200", host, status), " "+tellMaker)}
 }
 
-// documentHost returns the host that describes a client, or "" for one that
-// registered itself.
-func documentHost(c store.Client) string {
-	if c.Document == nil {
-		return ""
-	}
-	host, err := parseClientURL(string(c.ID))
+// DocumentHost returns the host that describes the client with that identifier,
+// or "" for a client that registered itself.
+func DocumentHost(id store.ClientID) string {
+	host, err := parseClientURL(string(id))
 	if err != nil {
-		return "" // checked before it was stored
+		return ""
 	}
 	return host
 }

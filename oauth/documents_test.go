@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"podgate/internal/webfetch"
 	"podgate/store"
 )
 
@@ -167,6 +168,14 @@ func TestDocumentIsFetchedForPeopleOnly(t *testing.T) {
 	if a.status != http.StatusSeeOther || !strings.HasPrefix(a.header.Get("Location"), "/signin?next=") || n.requests(appURL) != 0 {
 		t.Errorf("%d %v after %d fetches", a.status, a.header, n.requests(appURL))
 	}
+	// The page is the same whether or not the app has been here.
+	f.handle(f.authorize(asApp(), "alice"))
+	for _, q := range []string{asApp().Encode(), asApp("redirect_uri=https://evil.example/").Encode()} {
+		if a := f.send("GET", "/oauth/authorize?"+q, ""); a.status != http.StatusSeeOther {
+			t.Errorf("a stranger is told: %d %s", a.status, a.body)
+		}
+	}
+	f, n = onlineFixture(t)
 	// The token and revocation endpoints never fetch.
 	for _, path := range []string{"/api/oauth/token", "/api/oauth/revoke"} {
 		if a := f.post(path, with(exchange(appURL, "x"), "token=x")); a.status != http.StatusUnauthorized || !strings.Contains(a.body, "invalid_client") || n.requests(appURL) != 0 {
@@ -275,6 +284,21 @@ func TestDocumentFailuresAreRemembered(t *testing.T) {
 	f.clock.advance(failureTTL)
 	if a := f.authorize(asApp(), "alice"); a.status != http.StatusOK {
 		t.Errorf("after it: %d %s", a.status, a.body)
+	}
+}
+
+// What is remembered as a failure is one of the document.
+func TestBusyIsNoFailureOfTheDocument(t *testing.T) {
+	t.Parallel()
+	f, _ := onlineFixture(t)
+	for kind, want := range map[webfetch.Kind]bool{webfetch.Busy: false, webfetch.Unreachable: true, webfetch.NotJSON: true} {
+		id := store.ClientID(fmt.Sprintf("https://app.example.com/%d", kind))
+		if _, err := f.documents.failed(&webfetch.Error{Kind: kind}, id, "app.example.com", store.Client{}); err == nil {
+			t.Errorf("kind %d: no error", kind)
+		}
+		if _, got := f.documents.failures.get(id, f.now()); got != want {
+			t.Errorf("kind %d is remembered: %v", kind, got)
+		}
 	}
 }
 

@@ -326,3 +326,16 @@ func FuzzDecision(f *testing.F) {
 		}
 	})
 }
+
+// The audit list says what was approved, limits included.
+func TestLimitsAreAudited(t *testing.T) {
+	t.Parallel()
+	f := told(t)
+	handle := f.handle(f.authorize(request(f.register()), "bob"))
+	f.location(f.decide(with(approval(handle, "blue"), "scope=pods:read", "prefix=web-", "max_pods=3"), "bob"))
+	page, err := f.history.AuditList(store.AuditQuery{Limit: 1})
+	f.must(err)
+	if want := "pods:read, only pods whose name begins with web-, at most 3 pods"; len(page.Entries) != 1 || page.Entries[0].Object != want {
+		t.Errorf("%+v, want %q", page.Entries, want)
+	}
+}

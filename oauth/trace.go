@@ -87,18 +87,19 @@ func (s *Server) finish(t *trail) {
 		}
 	}
 	if t.note.Attempt == "" && t.note.Client != "" && !t.code.IsZero() {
-		id, err := s.db.AttemptOfCode(t.code, t.note.Client)
+		id, user, err := s.db.AttemptOfCode(t.code, t.note.Client)
 		if err != nil {
 			s.log.Error("find the attempt of a code", "error", err)
 		}
-		t.note.Attempt = id
+		t.note.Attempt, t.note.User = id, user
 	}
 	s.history.Step(t.note)
 	s.auditToken(t.note)
 }
 
 // auditToken puts what became of a token request into the audit list. Refusals
-// are in the timeline; only a second use is more than a client's mistake.
+// are in the timeline; only a second use is more than a client's mistake. Nobody
+// knows who made that, so it concerns the person and is not laid at their door.
 func (s *Server) auditToken(n history.Note) {
 	e := store.AuditEntry{Actor: n.User, Grant: n.Grant, Team: n.Team, Client: n.Host, Concerns: n.User}
 	switch {
@@ -107,9 +108,9 @@ func (s *Server) auditToken(n history.Note) {
 	case n.Kind == history.StepRefresh && n.Fault == "" && n.Grant != "":
 		e.Action = history.AuditRefresh
 	case n.Fault == history.FaultSpentCode:
-		e.Action, e.Object = history.AuditReusedCode, "the connection is revoked"
+		e.Actor, e.Action, e.Object = "", history.AuditReusedCode, "the connection is revoked"
 	case n.Fault == history.FaultReusedRefresh:
-		e.Action, e.Object = history.AuditReusedRefresh, "the connection is revoked"
+		e.Actor, e.Action, e.Object = "", history.AuditReusedRefresh, "the connection is revoked"
 	default:
 		return
 	}
@@ -260,7 +261,7 @@ func (s *Server) connectionOf(token string) (store.Grant, bool) {
 }
 
 // decided records what the person chose.
-func (s *Server) decided(r *http.Request, req store.AuthRequest, user store.UserID, team store.TeamID, scopes []store.Scope) {
+func (s *Server) decided(r *http.Request, req store.AuthRequest, user store.UserID, team store.TeamID, scopes []store.Scope, limits store.Limits) {
 	kind, action := history.StepApprove, history.AuditApprove
 	if team == "" {
 		kind, action = history.StepDeny, history.AuditDeny
@@ -272,7 +273,8 @@ func (s *Server) decided(r *http.Request, req store.AuthRequest, user store.User
 	s.history.Step(history.Note{
 		Kind: kind, Detail: joinScopes(scopes), From: from, Attempt: req.Attempt, Client: req.Client, Public: isClientURL(req.Client), Host: host, User: user, Team: team,
 	})
-	s.history.Audit(from, store.AuditEntry{Action: action, Actor: user, Team: team, Client: host, Object: joinScopes(scopes)})
+	allowed := strings.Join(append([]string{joinScopes(scopes)}, authz.LimitWords(limits)...), ", ")
+	s.history.Audit(from, store.AuditEntry{Action: action, Actor: user, Team: team, Client: host, Object: allowed})
 }
 
 // refusedToken records a call with a token that opens nothing, with the reason
@@ -329,9 +331,13 @@ func describeRegistration(reg registration) string {
 	return text
 }
 
-// placeOf is the host of a redirect URI, with its port.
+// placeOf is the host of a redirect URI that was kept, with its port, or the
+// private-use scheme in its place. A query can hold secrets, so none is shown.
 func placeOf(uri string) string {
-	_, rest, _ := strings.Cut(uri, "://")
-	host, _, _ := strings.Cut(rest, "/")
+	scheme, rest, _ := strings.Cut(uri, ":")
+	if scheme = strings.ToLower(scheme); scheme != "https" && scheme != "http" {
+		return scheme + ":"
+	}
+	host, _ := splitAuthority(strings.TrimPrefix(rest, "//"))
 	return host
 }

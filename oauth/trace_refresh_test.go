@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,10 @@ func TestTimelineOfRefreshing(t *testing.T) {
 		t.Errorf("alice's story is %q", got)
 	}
 	f.wantAudit("refresh_token_used_twice", "refresh_token", "issue_token", "approve")
+	list, err := f.history.AuditList(store.AuditQuery{User: "alice", Limit: 10})
+	if err != nil || len(list.Entries) != 4 || !slices.ContainsFunc(list.Entries, func(e store.AuditEntry) bool { return e.Action == history.AuditReusedRefresh && e.Actor == "" }) {
+		t.Errorf("alice sees %+v, %v", list.Entries, err)
+	}
 	page, err := f.history.OwnAttempts("alice", "", "", 10)
 	f.must(err)
 	if d := page.Stories[0].Diagnosis; d.State != history.Refused || !strings.Contains(d.What, "the connection was revoked") {

@@ -356,6 +356,19 @@ func TestTimelineUnderAFlood(t *testing.T) {
 	}
 }
 
+// Of a redirect URI the timeline tells where it leads and no more.
+func TestPlaceOf(t *testing.T) {
+	t.Parallel()
+	for uri, want := range map[string]string{
+		"https://a.example/cb?key=1": "a.example", "https://a.example?key=1": "a.example", "http://localhost:4711/cb": "localhost:4711",
+		"http://[::1]:4711": "[::1]:4711", "cursor://anysphere?key=1": "cursor:", "com.example.app:/cb": "com.example.app:",
+	} {
+		if got := placeOf(uri); got != want {
+			t.Errorf("%s: %q, want %q", uri, got, want)
+		}
+	}
+}
+
 // discard is an answer that nobody reads.
 type discard struct{}
 

@@ -132,6 +132,16 @@ func agedUnder(owner string, a *Attempt) []byte {
 	return join([]byte(owner), a.aged())
 }
 
+// fruitless keeps an index to attempts that led to no connection. They make
+// room first: a hostile page can have a browser open authorization requests, and
+// must not push the stories of real connections out with them.
+func fruitless(a *Attempt, key []byte) []byte {
+	if a.Grant != "" {
+		return nil
+	}
+	return key
+}
+
 var attempts = &table[Attempt]{
 	name: "attempts",
 	kind: 20,
@@ -140,7 +150,9 @@ var attempts = &table[Attempt]{
 		{"last", func(a *Attempt) []byte { return a.aged() }},
 		{"class", func(a *Attempt) []byte { return append([]byte{byte(a.class())}, a.aged()...) }},
 		{"owner", func(a *Attempt) []byte { return join(a.owner(), a.aged()) }},
+		{"owner_fruitless", func(a *Attempt) []byte { return fruitless(a, join(a.owner(), a.aged())) }},
 		{"user", func(a *Attempt) []byte { return agedUnder(string(a.User), a) }},
+		{"user_fruitless", func(a *Attempt) []byte { return fruitless(a, agedUnder(string(a.User), a)) }},
 		{"client", func(a *Attempt) []byte { return agedUnder(string(a.Client), a) }},
 		{"grant", func(a *Attempt) []byte { return agedUnder(string(a.Grant), a) }},
 		{"token", func(a *Attempt) []byte {
@@ -249,187 +261,6 @@ func (a *Attempt) trim(now time.Time) bool {
 	return len(a.Steps) > 0
 }
 
-// writeSteps applies notes in order. Each attempt is written once, however many
-// of its steps are among them.
-func writeSteps(tx *bolt.Tx, notes []StepNote) error {
-	w := stepWriter{tx: tx, touched: map[AttemptID]*Attempt{}}
-	for _, n := range notes {
-		if err := w.take(n); err != nil {
-			return err
-		}
-	}
-	for _, id := range w.order {
-		a := w.touched[id]
-		if a == nil {
-			continue // adopted since
-		}
-		if err := attempts.put(tx, a); err != nil {
-			return err
-		}
-		if err := w.makeRoom(a); err != nil {
-			return err
-		}
-	}
-	if !w.more {
-		return nil
-	}
-	return keepClasses(tx)
-}
-
-type stepWriter struct {
-	tx      *bolt.Tx
-	touched map[AttemptID]*Attempt // nil: deleted
-	order   []AttemptID
-	more    bool // a class may have grown
-}
-
-func (w *stepWriter) take(n StepNote) error {
-	if n.Attempt == "" {
-		if err := w.byGrant(&n); err != nil || n.Attempt == "" {
-			return err
-		}
-	}
-	a, err := w.load(n.Attempt)
-	if err != nil {
-		return err
-	}
-	if !a.belongs(n) {
-		return nil
-	}
-	class := a.class()
-	a.tell(n)
-	w.more = w.more || a.class() != class
-	if n.Adopt != "" && n.Adopt != a.ID {
-		if err := w.adopt(a, n.Adopt); err != nil {
-			return err
-		}
-	}
-	a.add(n.Step)
-	return nil
-}
-
-// byGrant fills in the attempt of a note that names only the connection. One
-// that has just ended is still known by its attempt; one that no attempt led to
-// begins a story if the note says whose it is.
-func (w *stepWriter) byGrant(n *StepNote) error {
-	for _, a := range w.touched {
-		if a != nil && a.Grant == n.Grant {
-			n.Attempt = a.ID
-			return nil
-		}
-	}
-	g, err := grants.get(w.tx, []byte(n.Grant))
-	if err == nil {
-		n.Attempt = g.attempt()
-		n.Client, n.ClientName, n.Host, n.User, n.Team = g.Client, g.ClientName, g.RedirectHost, g.User, g.Team
-		return nil
-	}
-	if !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	if keys := attempts.keysBy(w.tx, "grant", []byte(n.Grant)); len(keys) > 0 {
-		n.Attempt = AttemptID(keys[len(keys)-1])
-	} else if n.User != "" {
-		n.Attempt = AttemptID(n.Grant)
-	}
-	return nil
-}
-
-// attempt is the connection's story. One that no attempt led to, as far as is
-// known, begins a story of its own.
-func (g *Grant) attempt() AttemptID {
-	if g.Attempt == "" {
-		return AttemptID(g.ID)
-	}
-	return g.Attempt
-}
-
-// load returns the attempt, a fresh one when there is none yet.
-func (w *stepWriter) load(id AttemptID) (*Attempt, error) {
-	if a := w.touched[id]; a != nil {
-		return a, nil
-	}
-	a, err := attempts.get(w.tx, []byte(id))
-	if errors.Is(err, ErrNotFound) {
-		a, err = &Attempt{ID: id}, nil
-		w.more = true
-	}
-	if err != nil {
-		return nil, err
-	}
-	w.touched[id] = a
-	w.order = append(w.order, id)
-	return a, nil
-}
-
-// adopt moves the steps of a prelude over. One that got an owner of its own
-// meanwhile stays what it is.
-func (w *stepWriter) adopt(a *Attempt, id AttemptID) error {
-	prelude := w.touched[id]
-	if prelude == nil {
-		var err error
-		prelude, err = attempts.get(w.tx, []byte(id))
-		if errors.Is(err, ErrNotFound) {
-			return nil // pushed out
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if prelude.class() != classStranger {
-		return nil
-	}
-	a.adopt(prelude)
-	w.touched[id] = nil
-	return attempts.delete(w.tx, []byte(id))
-}
-
-// makeRoom takes away what the bounds do not allow beside a.
-func (w *stepWriter) makeRoom(a *Attempt) error {
-	if err := w.keepNewest("owner", a.owner(), maxAttemptsPerOwner); err != nil {
-		return err
-	}
-	if a.User == "" {
-		return nil
-	}
-	return w.keepNewest("user", []byte(a.User), maxAttemptsPerUser)
-}
-
-func (w *stepWriter) keepNewest(name string, owner []byte, n int) error {
-	keys := attempts.keysBy(w.tx, name, owner) // by age: the oldest first
-	for i := 0; i < len(keys)-n; i++ {
-		if err := attempts.delete(w.tx, keys[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// countAttempts counts each class. It walks keys only, a few thousand at most,
-// and only when an attempt is new or changes its class.
-func countAttempts(tx *bolt.Tx) (n [attemptClasses]int) {
-	c := tx.Bucket([]byte("attempts_by_class")).Cursor()
-	for k, _ := c.First(); k != nil; k, _ = c.Next() {
-		if k[0] < byte(attemptClasses) {
-			n[k[0]]++
-		}
-	}
-	return n
-}
-
-// keepClasses takes away the oldest of a class that has too many.
-func keepClasses(tx *bolt.Tx) error {
-	for class, n := range countAttempts(tx) {
-		for ; n > maxAttempts[class]; n-- {
-			_, key := tx.Bucket([]byte("attempts_by_class")).Cursor().Seek([]byte{byte(class)})
-			if err := attempts.delete(tx, slices.Clone(key)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // expireAttempt drops the steps that are past their time, and the attempt with
 // the last of them.
 func expireAttempt(tx *bolt.Tx, key []byte, now time.Time) error {
@@ -517,20 +348,20 @@ func (db *DB) Attempt(id AttemptID, now time.Time) (a Attempt, err error) {
 }
 
 // AttemptOfCode returns the attempt in which a code was given out to that
-// client; "" for an unknown code and for another client's.
-func (db *DB) AttemptOfCode(hash Hash, client ClientID) (id AttemptID, err error) {
+// client, and to whom; "" for an unknown code and for another client's.
+func (db *DB) AttemptOfCode(hash Hash, client ClientID) (id AttemptID, user UserID, err error) {
 	err = db.view(func(tx *bolt.Tx) error {
-		id = ""
+		id, user = "", ""
 		c, err := codes.get(tx, hash[:])
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
 		if err == nil && c.Client == client {
-			id = c.Attempt
+			id, user = c.Attempt, c.User
 		}
 		return err
 	})
-	return id, err
+	return id, user, err
 }
 
 // AttemptOfToken returns the attempt whose newest access token has that hash,

@@ -1,5 +1,7 @@
 package store
 
+import bolt "go.etcd.io/bbolt"
+
 // NoteCommit makes the next Access read its records again, as after a commit
 // of somebody else.
 func (db *DB) NoteCommit() { db.generation.Add(1) }
@@ -10,7 +12,20 @@ func (db *DB) ForgetAccess(h Hash) { db.access.drop(h) }
 // Commits returns how many commits there were that could change rights.
 func (db *DB) Commits() uint64 { return db.generation.Load() }
 
+// Transaction returns the number of the last commit.
+func (db *DB) Transaction() (n int) {
+	_ = db.view(func(tx *bolt.Tx) error { n = tx.ID(); return nil }) // fn never fails
+	return n
+}
+
 // SetAuditBounds makes the audit list smaller.
 func (db *DB) SetAuditBounds(known, strangers uint64) {
 	db.journal.bounds = auditBounds{known, strangers}
+}
+
+// Lost returns how much was noted and is neither waiting nor written.
+func (db *DB) Lost() int {
+	db.journal.mu.Lock()
+	defer db.journal.mu.Unlock()
+	return db.journal.lost
 }

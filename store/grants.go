@@ -25,6 +25,7 @@ type Code struct {
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires"`
 	Grant       GrantID   `json:"grant,omitempty"` // set when spent
+	Void        bool      `json:"void,omitempty"`  // the membership that it was approved with has ended
 	Attempt     AttemptID `json:"attempt,omitempty"`
 }
 
@@ -176,7 +177,7 @@ func redeemable(tx *bolt.Tx, r Redemption, now time.Time) (*Code, error) {
 	case r.Resource != "" && r.Resource != code.Resource:
 		return nil, &MismatchError{Field: "resource"}
 	}
-	if !members.has(tx, memberKey(code.Team, code.User)) {
+	if code.Void || !members.has(tx, memberKey(code.Team, code.User)) {
 		return nil, ErrNotMember
 	}
 	return code, nil

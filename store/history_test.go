@@ -130,6 +130,9 @@ func TestStepsOfAnAttemptAreBounded(t *testing.T) {
 		n = step("b", fmt.Sprint(i), i)
 		n.Visitor = "b"
 		db.NoteStep(n)
+		if i%200 == 199 {
+			wantErr(t, db.FlushHistory(), nil)
+		}
 	}
 	for id, want := range map[string]int{"a": 60, "b": 24} {
 		a := attempt(t, db, id)
@@ -147,7 +150,7 @@ func TestFloodPushesOutOnlyItsOwnKind(t *testing.T) {
 	note := func(i int, n store.StepNote) {
 		n.Attempt, n.Step = store.AttemptID(store.NewID()), store.Step{Kind: "x", At: after(i)}
 		db.NoteStep(n)
-		if i%500 == 499 {
+		if i%200 == 199 {
 			if err := db.FlushHistory(); err != nil {
 				t.Fatal(err)
 			}
@@ -204,8 +207,32 @@ func TestAttemptsOfOneClientAreBounded(t *testing.T) {
 	}
 }
 
+// A hostile page that has a browser open one request after the other pushes out
+// no story of a connection.
+func TestConnectionsOutliveFruitlessAttempts(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	n := step("real", "code", 0)
+	n.Client, n.User, n.Grant = "doc", "ada", "g"
+	db.NoteStep(n)
+	for i := range 700 {
+		n := step(fmt.Sprint("forged ", i), "authorize", i+1)
+		n.Client, n.User = "doc", "ada"
+		if i >= 50 {
+			n.Client = store.ClientID(fmt.Sprint("other ", i/10))
+		}
+		db.NoteStep(n)
+		if i%100 == 0 {
+			wantErr(t, db.FlushHistory(), nil)
+		}
+	}
+	if all := attempts(t, db, store.AttemptQuery{User: "ada"}); len(all) != 200 || all[199].ID != "real" {
+		t.Errorf("%d attempts are left, the oldest is %+v", len(all), all[len(all)-1])
+	}
+}
+
 // What waits to be written is bounded, and what was lost is told. Strangers
-// leave half of the room to others.
+// leave most of the room to others.
 func TestQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
@@ -222,11 +249,53 @@ func TestQueueIsBounded(t *testing.T) {
 		t.Errorf("the person's steps are %q", got)
 	}
 	page, err := db.Audit(store.AuditQuery{Limit: 100_000}, after(10_000))
-	if err != nil || len(page.Entries) != 2048+2 {
+	if err != nil || len(page.Entries) != 256+2 {
 		t.Fatalf("%d entries, %v", len(page.Entries), err)
 	}
-	if lost := page.Entries[0]; lost.Action != store.AuditLost || lost.Count != 2*(10_000-2048) || !lost.At.Equal(after(9_999)) {
+	if lost := page.Entries[0]; lost.Action != store.AuditLost || lost.Count != 2*(10_000-256) || !lost.At.Equal(after(9_999)) {
 		t.Errorf("what was lost: %+v", lost)
+	}
+	for i := range 10_000 {
+		n.Step = store.Step{Kind: fmt.Sprint(i), At: after(i)}
+		db.NoteStep(n)
+		db.NoteAudit(store.AuditEntry{Action: "sign_in", Outcome: fmt.Sprint(i), Actor: "ada", At: after(i)})
+	}
+	if got := db.Lost(); got != 2*10_000-2048-4096 {
+		t.Errorf("%d of a person's are lost", got)
+	}
+}
+
+// What cannot be written is counted, and does not stand in the way of what
+// comes after it.
+func TestWhatCannotBeWrittenIsCounted(t *testing.T) {
+	t.Parallel()
+	db := storetest.Open(t, filepath.Join(t.TempDir(), "podgate.db"))
+	wantErr(t, db.Close(), nil)
+	db.NoteStep(step("a", "call", 1))
+	db.NoteStep(step("a", "call", 2)) // folded into the one before, and counted as two
+	db.NoteAudit(store.AuditEntry{Action: "x", Outcome: store.AuditOK, At: t0})
+	if err := db.FlushHistory(); err == nil || db.Lost() != 3 {
+		t.Errorf("%v, %d lost", err, db.Lost())
+	}
+}
+
+// Whoever wants to write while much is noted waits for a part of it at most.
+func TestMuchIsWrittenInShortCommits(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	before := db.Transaction()
+	const n = 2000
+	for i := range n {
+		s := step(fmt.Sprint("a-", i), "discovery", i)
+		s.User = store.UserID(fmt.Sprint("user-", i))
+		db.NoteStep(s)
+	}
+	wantErr(t, db.FlushHistory(), nil)
+	if commits := db.Transaction() - before; commits < n/64 {
+		t.Errorf("written in %d commits", commits)
+	}
+	if list := attempts(t, db, store.AttemptQuery{Limit: n}); len(list) != n || list[0].ID != "a-1999" {
+		t.Errorf("%d attempts are left", len(list))
 	}
 }
 
@@ -288,8 +357,9 @@ func TestConnectionKnowsItsAttempt(t *testing.T) {
 		t.Fatalf("%+v, %v", spent, err)
 	}
 	for client, want := range map[store.ClientID]store.AttemptID{w.Client.ID: "story", "another": ""} {
-		if id, err := db.AttemptOfCode(code, client); id != want || err != nil {
-			t.Errorf("the attempt of the code for %q is %q, %v", client, id, err)
+		id, user, err := db.AttemptOfCode(code, client)
+		if id != want || (user == w.User.ID) != (want != "") || err != nil {
+			t.Errorf("the attempt of the code for %q is %q of %q, %v", client, id, user, err)
 		}
 	}
 	g, err := db.RedeemCode(store.Redemption{Code: code, Client: w.Client.ID, RedirectURI: req.RedirectURI, Grant: "g", Access: store.HashSecret("t"), Expires: after(90)}, t0)

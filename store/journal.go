@@ -11,11 +11,14 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// The bounds of what waits to be written. Strangers may fill half of it, so
-// that their flood leaves room for what people and their clients do.
+// The bounds of what waits to be written. Strangers may fill a small part, so
+// that their flood leaves room for what people and their clients do, and holds
+// other writers up for some ten milliseconds a second at most.
 const (
-	maxQueuedSteps   = 4096
-	maxQueuedEntries = 4096
+	maxQueuedSteps      = 2048
+	maxQueuedEntries    = 4096
+	maxStrangersSteps   = 256
+	maxStrangersEntries = 256
 )
 
 // journal is what happened and is not on disk yet: steps of the timeline and
@@ -25,8 +28,11 @@ type journal struct {
 	mu      sync.Mutex
 	steps   []StepNote
 	entries []AuditEntry
-	lost    int       // for want of room
-	lostAt  time.Time // when the last of them happened
+	// How much of both strangers have filled.
+	strangersSteps, strangersEntries int
+
+	lost   int       // for want of room
+	lostAt time.Time // when the last of them happened
 
 	bounds  auditBounds
 	flushMu sync.Mutex // one flush at a time, so that order is kept
@@ -45,9 +51,13 @@ func (db *DB) NoteStep(n StepNote) {
 			return
 		}
 	}
-	if room := maxQueuedSteps - len(j.steps); room <= 0 || room <= maxQueuedSteps/2 && n.User == "" {
-		j.lose(n.Step.At)
+	stranger := n.User == "" && n.Grant == ""
+	if len(j.steps) >= maxQueuedSteps || stranger && j.strangersSteps >= maxStrangersSteps {
+		j.lose(n.Step.At, 1)
 		return
+	}
+	if stranger {
+		j.strangersSteps++
 	}
 	j.steps = append(j.steps, n)
 }
@@ -73,15 +83,18 @@ func (db *DB) NoteAudit(e AuditEntry) {
 		had.Last = latest(had.Last, e.Last)
 		return
 	}
-	if room := maxQueuedEntries - len(j.entries); room <= 0 || room <= maxQueuedEntries/2 && e.class() == auditStranger {
-		j.lose(e.At)
+	if len(j.entries) >= maxQueuedEntries || e.Stranger && j.strangersEntries >= maxStrangersEntries {
+		j.lose(e.At, 1)
 		return
+	}
+	if e.Stranger {
+		j.strangersEntries++
 	}
 	j.entries = append(j.entries, e)
 }
 
-func (j *journal) lose(at time.Time) {
-	j.lost++
+func (j *journal) lose(at time.Time, count int) {
+	j.lost += count
 	j.lostAt = latest(j.lostAt, at)
 }
 
@@ -92,25 +105,49 @@ func (j *journal) take() (steps []StepNote, entries []AuditEntry) {
 	if j.lost > 0 {
 		entries = append(entries, AuditEntry{Action: AuditLost, Outcome: AuditOK, At: j.lostAt, Last: j.lostAt, Count: j.lost})
 	}
-	j.steps, j.entries, j.lost, j.lostAt = nil, nil, 0, time.Time{}
+	j.steps, j.entries, j.strangersSteps, j.strangersEntries, j.lost, j.lostAt = nil, nil, 0, 0, 0, time.Time{}
 	return steps, entries
 }
 
-// FlushHistory writes what was noted, in one transaction, and none when there
-// is nothing. It is called about once a second, by Close, and by whatever reads
-// the timeline or the audit list. A crash loses at most that second.
+// journalStep is how many notes one writing transaction takes: in a busy second
+// there are thousands, and a token request behind them should not wait for all.
+const journalStep = 64
+
+// FlushHistory writes what was noted: in one transaction mostly, in several
+// short ones after a busy second, and in none when there is nothing. It is called
+// about once a second, by Close, and by whatever reads the timeline or the audit
+// list. A crash loses at most that second.
 func (db *DB) FlushHistory() error {
 	db.journal.flushMu.Lock()
 	defer db.journal.flushMu.Unlock()
 	steps, entries := db.journal.take()
-	if len(steps)+len(entries) == 0 {
-		return nil
+	for len(steps)+len(entries) > 0 {
+		s, e := min(journalStep, len(steps)), min(journalStep, len(entries))
+		// Straight to bbolt: history changes nobody's rights, so the access cache
+		// may stay.
+		err := db.bolt.Update(func(tx *bolt.Tx) error {
+			return errors.Join(writeSteps(tx, steps[:s]), writeAudit(tx, entries[:e], db.journal.bounds))
+		})
+		if err != nil {
+			db.journal.loseAll(steps, entries)
+			return err
+		}
+		steps, entries = steps[s:], entries[e:]
 	}
-	// Straight to bbolt: history changes nobody's rights, so the access cache
-	// may stay.
-	return db.bolt.Update(func(tx *bolt.Tx) error {
-		return errors.Join(writeSteps(tx, steps), writeAudit(tx, entries, db.journal.bounds))
-	})
+	return nil
+}
+
+// loseAll counts what could not be written. It is not tried again: what cannot
+// be written now would keep everything after it from being written.
+func (j *journal) loseAll(steps []StepNote, entries []AuditEntry) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, n := range steps {
+		j.lose(n.Step.Last, n.Step.Count)
+	}
+	for _, e := range entries {
+		j.lose(e.Last, e.Count)
+	}
 }
 
 // newestFirst walks an index whose keys end in a time, backwards from before

@@ -68,7 +68,7 @@ type Rotation struct {
 	Token    Hash // of the whole token
 	Client   ClientID
 	Resource string  // empty: the client sent none
-	Scopes   []Scope // of the access token; nil: all that was granted
+	Scopes   []Scope // of the access token; nil: all that the connection has
 
 	Salt          []byte // Next and Access are derived with
 	Next          Hash   // of the successor
@@ -217,7 +217,12 @@ func rotate(tx *bolt.Tx, g *Grant, r Rotation, now time.Time) (Rotated, error) {
 		return Rotated{}, err
 	}
 	next.Expires = lastDeadline(&next, append(kept, t))
-	return Rotated{Grant: next, Salt: r.Salt, Access: t}, grants.replace(tx, g, &next)
+	client, err := clients.get(tx, []byte(g.Client))
+	if err != nil {
+		return Rotated{}, err
+	}
+	return Rotated{Grant: next, Salt: r.Salt, Access: t},
+		errors.Join(grants.replace(tx, g, &next), keepClient(tx, client, next.Expires.Add(ClientIdleTTL)))
 }
 
 // dropOldest makes room for one more access token of the connection and

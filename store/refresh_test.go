@@ -108,6 +108,28 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// A client that refreshes for a long time outlives its connection as long as one
+// that has just connected: it still sends its identifier and cannot tell that it
+// is gone.
+func TestRotationKeepsTheClient(t *testing.T) {
+	t.Parallel()
+	f := newFamily(t)
+	now, name := t0, "0"
+	for i := range 10 {
+		now = now.Add(20 * 24 * time.Hour)
+		next := fmt.Sprint(i + 1)
+		f.mustRotate(name, next, now)
+		name = next
+	}
+	wantErr(t, f.db.RevokeGrant(f.grant.ID, f.w.User.ID), nil)
+	for _, left := range []time.Duration{time.Hour, store.ClientIdleTTL} {
+		_, err := f.db.Sweep(now.Add(left))
+		wantErr(t, err, nil)
+		_, err = f.db.Client(f.w.Client.ID)
+		wantErr(t, err, nil)
+	}
+}
+
 // A refresh token comes only with a code that wants one.
 func TestNoRefreshUnasked(t *testing.T) {
 	t.Parallel()

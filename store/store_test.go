@@ -419,6 +419,10 @@ func TestCodeOfAFormerMemberIsDead(t *testing.T) {
 	wantErr(t, err, nil)
 	_, err = db.RedeemCode(code, t0)
 	wantErr(t, err, store.ErrNotMember)
+	// To be a member again takes a new approval.
+	wantErr(t, db.PutMember(store.Member{Team: w.Team.ID, User: w.User.ID, Role: store.RoleMember, Created: t0}), nil)
+	_, err = db.RedeemCode(code, t0)
+	wantErr(t, err, store.ErrNotMember)
 }
 
 // Each way to end a connection ends its token for the very next look-up,

@@ -142,8 +142,9 @@ func putMember(tx *bolt.Tx, m Member) error {
 }
 
 // RemoveMember takes the user out of the team and revokes the connections the
-// user made for it, in one transaction. It returns how many were revoked;
-// ErrNotMember when there is nothing to remove.
+// user made for it, with the codes that could still become some, in one
+// transaction. It returns how many connections were revoked; ErrNotMember when
+// there is nothing to remove.
 func (db *DB) RemoveMember(team TeamID, user UserID) (revoked int, err error) {
 	err = db.update(func(tx *bolt.Tx) error {
 		revoked = 0
@@ -163,7 +164,28 @@ func (db *DB) RemoveMember(team TeamID, user UserID) (revoked int, err error) {
 			}
 			revoked++
 		}
+		if err := voidCodes(tx, team, user); err != nil {
+			return err
+		}
 		return members.delete(tx, memberKey(team, user))
 	})
 	return revoked, err
+}
+
+// voidCodes keeps what a user approved for a team from coming into force once
+// the user is a member again. The codes stay, so that a client's try can be told
+// from one with a code that never was.
+func voidCodes(tx *bolt.Tx, team TeamID, user UserID) error {
+	found, err := codes.by(tx, "user", []byte(user))
+	for _, c := range found {
+		if c.Team != team {
+			continue
+		}
+		void := c
+		void.Void = true
+		if err := codes.replace(tx, &c, &void); err != nil {
+			return err
+		}
+	}
+	return err
 }

@@ -67,7 +67,7 @@ func (s *Server) serveActivity(w http.ResponseWriter, r *http.Request, p who) er
 	if err != nil {
 		return oldPage(err)
 	}
-	names, err := s.namesOf(page.All)
+	names, err := s.namesOf(p, page.All)
 	if err != nil {
 		return err
 	}
@@ -136,24 +136,29 @@ func oldPage(err error) error {
 	return err
 }
 
-// people and teams by id, as the lists show them.
+// namesByID are people and teams as the lists show them.
 type namesByID struct {
 	users map[store.UserID]string
 	teams map[store.TeamID]string
 }
 
-// namesOf looks the names up: for administrators everybody's.
-func (s *Server) namesOf(all bool) (namesByID, error) {
+// namesOf looks up the names that a page may show: everybody's, or those of the
+// person's own teams.
+func (s *Server) namesOf(p who, all bool) (namesByID, error) {
 	names := namesByID{map[store.UserID]string{}, map[store.TeamID]string{}}
+	if !all {
+		own, err := s.account.TeamsOf(p.user.ID)
+		for _, m := range own {
+			names.teams[m.Team.ID] = cleanText(m.Team.Name, 80)
+		}
+		return names, err
+	}
 	teams, err := s.account.Teams()
 	if err != nil {
 		return names, err
 	}
 	for _, t := range teams {
 		names.teams[t.ID] = cleanText(t.Name, 80)
-	}
-	if !all {
-		return names, nil
 	}
 	users, err := s.account.Users()
 	for _, u := range users {

@@ -389,7 +389,16 @@ func withoutScript(t *testing.T, s *site, c *chrome) {
 	if !strings.Contains(c.text("#guide-codex"), "codex mcp add podgate --url "+s.issuer()+"/api/mcp") {
 		t.Errorf("the steps do not open: %s", c.text("#guide-codex"))
 	}
-	c.submit(".danger")
+	s.seedStories(u, "red")
+	c.open("/activity")
+	c.do(chromedp.Click(chromedp.CSS(".story:nth-child(2) summary")))
+	if !strings.Contains(c.text(".story:nth-child(2) .steps"), "Authorization refused") {
+		t.Errorf("the steps of an attempt do not open: %s", c.text("main"))
+	}
+	c.open("/")
+	for range 2 {
+		c.submit(".danger")
+	}
 	if list, err := s.account.Connections(u.ID); err != nil || len(list) != 0 {
 		t.Errorf("Revoke left %d connections (%v)", len(list), err)
 	}

@@ -12,6 +12,7 @@ import (
 	"podgate/account"
 	"podgate/history"
 	"podgate/internal/authz"
+	"podgate/oauth"
 	"podgate/pods"
 	"podgate/store"
 )
@@ -45,6 +46,7 @@ type podView struct {
 type connectionView struct {
 	ID                store.GrantID
 	Name, Host        string
+	Document          string // the host that describes the client; empty: it registered itself
 	Team              string
 	Scopes            []string
 	Limits            []string
@@ -99,7 +101,7 @@ func connectionViews(list []account.Connection) []connectionView {
 
 func viewConnection(c account.Connection) connectionView {
 	v := connectionView{
-		ID: c.ID, Name: cleanText(c.ClientName, 60), Host: cleanText(c.RedirectHost, 255), Team: c.Team.Name,
+		ID: c.ID, Name: cleanText(c.ClientName, 60), Host: cleanText(c.RedirectHost, 255), Document: oauth.DocumentHost(c.Client), Team: c.Team.Name,
 		Limits: authz.LimitWords(c.Limits), Created: c.Created, LastUsed: c.LastUsed, Expires: c.Expires,
 	}
 	for _, scope := range c.Scopes {

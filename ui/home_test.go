@@ -118,3 +118,22 @@ func TestHostedGuidesWarnAboutThisComputer(t *testing.T) {
 		t.Errorf("on a public address: %d", w.Code)
 	}
 }
+
+// The list of connections says who described an app, as the consent page did.
+func TestHomeSaysWhoDescribesAConnection(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u := s.addUser("ada@example.com", true, "red")
+	team, err := s.db.TeamBySlug("red")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.connectClient("https://claude.ai/oauth/claude-code-client-metadata", u, team, "Claude Code", "localhost", authz.ScopeRead)
+	s.connect(u, "red", "Cursor", "www.cursor.com", authz.ScopeRead)
+	main := text(s.browser().signIn("ada@example.com").all("main")[0])
+	for _, want := range []string{"described by claude.ai as Claude Code", "calls itself Cursor"} {
+		if !strings.Contains(main, want) {
+			t.Errorf("%q is missing in:\n%s", want, main)
+		}
+	}
+}

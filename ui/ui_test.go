@@ -217,8 +217,14 @@ func (s *site) connect(u store.User, slug, clientName, host string, scopes ...st
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return s.connectClient(store.ClientID(store.NewID()), u, team, clientName, host, scopes...)
+}
+
+// connectClient is connect for a client with that identifier.
+func (s *site) connectClient(id store.ClientID, u store.User, team store.Team, clientName, host string, scopes ...store.Scope) store.Grant {
+	s.t.Helper()
 	now := s.clock.now()
-	client := store.Client{ID: store.ClientID(store.NewID()), Name: clientName, RedirectURIs: []string{"https://" + host + "/callback"}, Created: now, Expires: now.Add(store.ClientUnusedTTL)}
+	client := store.Client{ID: id, Name: clientName, RedirectURIs: []string{"https://" + host + "/callback"}, Created: now, Expires: now.Add(store.ClientUnusedTTL)}
 	if err := s.db.CreateClient(client); err != nil {
 		s.t.Fatal(err)
 	}
