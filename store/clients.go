@@ -26,6 +26,9 @@ const (
 	// ClientIdleTTL is how long a client outlives its last connection:
 	// assistants keep a client id for months and cannot tell that it is gone.
 	ClientIdleTTL = 90 * 24 * time.Hour
+	// clientPendingTTL is how long a client is kept for a decision under way:
+	// longer than a request and then a code can live.
+	clientPendingTTL = time.Hour
 )
 
 var clients = &table[Client]{
@@ -34,6 +37,23 @@ var clients = &table[Client]{
 	key:     func(c *Client) []byte { return []byte(c.ID) },
 	indexes: []index[Client]{{"document", documentKey}},
 	expires: func(c *Client) time.Time { return c.Expires },
+}
+
+// sweepClient ends a client whose deadline is due. A person may be deciding
+// about it at this moment: then it stays until that is over. Strangers cannot
+// keep a client so, as only who is signed in has a request.
+func sweepClient(tx *bolt.Tx, key []byte, now time.Time) error {
+	pending := len(authRequests.keysBy(tx, "client", key)) + len(codes.keysBy(tx, "client", key))
+	if pending == 0 {
+		return expireClient(tx, key, now)
+	}
+	c, err := clients.get(tx, key)
+	if err != nil {
+		return err
+	}
+	kept := *c
+	kept.Expires = now.Add(clientPendingTTL)
+	return clients.replace(tx, c, &kept)
 }
 
 // expireClient deletes a client that no connection needs any more.

@@ -578,6 +578,40 @@ func TestSweepTakesWhatExpiredAndNothingElse(t *testing.T) {
 	wantErr(t, err, store.ErrNotFound)
 }
 
+// A client whose deadline comes while a person decides about it stays for the
+// answer, and no longer.
+func TestSweepWaitsForADecision(t *testing.T) {
+	t.Parallel()
+	deadline := t0.Add(store.ClientUnusedTTL)
+	for _, decided := range []bool{true, false} {
+		db := storetest.New(t)
+		w := storetest.Populate(t, db, "ada", t0)
+		w.Now = deadline.Add(-time.Minute)
+		var r store.Redemption
+		if decided {
+			r = w.Code(t, db, read)
+		} else {
+			session := w.SignIn(t, db)
+			wantErr(t, db.CreateAuthRequest(store.AuthRequest{
+				Handle: store.HashSecret("handle"), Session: session.Hash, Client: w.Client.ID, Scopes: []store.Scope{read}, Created: w.Now, Expires: w.Now.Add(30 * time.Minute),
+			}), nil)
+		}
+		_, err := db.Sweep(deadline)
+		wantErr(t, err, nil)
+		_, err = db.Client(w.Client.ID)
+		wantErr(t, err, nil)
+		if decided {
+			_, err = db.RedeemCode(r, deadline)
+			wantErr(t, err, nil)
+			continue
+		}
+		_, err = db.Sweep(deadline.Add(2 * time.Hour))
+		wantErr(t, err, nil)
+		_, err = db.Client(w.Client.ID)
+		wantErr(t, err, store.ErrNotFound)
+	}
+}
+
 func TestPodNames(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)

@@ -71,7 +71,7 @@ func expire(tx *bolt.Tx, kind byte, key []byte, now time.Time) error {
 	case grants.kind:
 		return expireGrant(tx, key, now)
 	case clients.kind:
-		return expireClient(tx, key, now)
+		return sweepClient(tx, key, now)
 	case attempts.kind:
 		return expireAttempt(tx, key, now)
 	}
