@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"podgate/internal/conformance"
+	"podgate/internal/webtest"
 )
 
 const suiteTime = 2 * time.Minute // for one run of the suite
@@ -107,7 +108,10 @@ func TestConformanceServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := httptest.NewServer(&httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(pr *httputil.ProxyRequest) {
+	// Other tests close what the default transport has open when they end.
+	transport := webtest.Transport()
+	defer transport.CloseIdleConnections()
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Transport: transport, FlushInterval: -1, Rewrite: func(pr *httputil.ProxyRequest) {
 		pr.Out.URL.Scheme, pr.Out.URL.Host = target.Scheme, target.Host
 		pr.Out.Host = pr.In.Host
 		pr.Out.Header.Set("Authorization", "Bearer "+c.wire.token())

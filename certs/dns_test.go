@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,10 +19,14 @@ import (
 	"podgate/internal/acmetest"
 )
 
-// writeScript makes a program out of shell commands.
+// writeScript makes a program out of shell commands. While the file is open for
+// writing nothing is started: it would inherit it, and a file that somebody
+// writes to cannot be executed.
 func writeScript(t *testing.T, commands string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "script")
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(name, []byte("#!/bin/sh\nset -eu\n"+commands+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}

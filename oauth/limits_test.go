@@ -178,7 +178,7 @@ func TestAuthorizeFlood(t *testing.T) {
 }
 
 // A client that the sweeper took away is unknown in words that make programs
-// register again, and its pending consent is over.
+// register again. While a person decides about it, it stays.
 func TestSweptClient(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -187,6 +187,11 @@ func TestSweptClient(t *testing.T) {
 	handle := f.handle(f.authorize(request(client), "alice"))
 	f.clock.advance(2 * time.Minute)
 	_, err := f.db.Sweep(f.now())
+	f.must(err)
+	_, err = f.db.Client(client)
+	f.must(err)
+	f.clock.advance(2 * time.Hour)
+	_, err = f.db.Sweep(f.now())
 	f.must(err)
 	if a := f.decide(approval(handle, "red"), "alice"); a.status != http.StatusBadRequest || !strings.Contains(a.body, "This request is over") {
 		t.Errorf("decision: %d %s", a.status, a.body)
