@@ -8,17 +8,19 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"podgate/internal/config"
 )
 
 // process is what the program gets from the system.
 type process struct {
 	Args   []string // without the program's name
-	Env    environ
+	Env    config.Environ
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
 	// Machine answers what «config check» wants to know; nil: this machine does.
-	Machine *machine
+	Machine *config.Machine
 }
 
 // The exit codes.
@@ -169,8 +171,8 @@ func (inv *invocation) parse(args []string) error {
 }
 
 // load reads the configuration, with what the flags change.
-func (inv *invocation) load() (*settings, error) {
-	return loadConfig(inv.config, inv.Env, inv.changed)
+func (inv *invocation) load() (*config.Settings, error) {
+	return config.Load(inv.config, inv.Env, inv.changed)
 }
 
 func helpHint(name string) string {
@@ -205,9 +207,9 @@ func unknownCommand(all []command, words []string) error {
 		return &usageError{fmt.Sprintf("%s is not a command by itself; there are: %s", words[0], strings.Join(below, ", ")), helpHint("")}
 	}
 	message := fmt.Sprintf("there is no command %q", words[0])
-	near := nearest(strings.Join(words[:min(2, len(words))], " "), names)
+	near := config.Nearest(strings.Join(words[:min(2, len(words))], " "), names)
 	if near == "" {
-		near = nearest(words[0], names)
+		near = config.Nearest(words[0], names)
 	}
 	if near != "" {
 		message += fmt.Sprintf("; did you mean %s?", near)

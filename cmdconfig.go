@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
+
+	"podgate/certs"
+	"podgate/internal/config"
 )
 
 func configCommands() []command {
@@ -24,9 +28,9 @@ func setupConfigShow(inv *invocation) func(context.Context) error {
 			return err
 		}
 		if *asJSON {
-			return printJSON(inv.Stdout, s.list())
+			return printJSON(inv.Stdout, s.List())
 		}
-		text, err := s.render()
+		text, err := s.Render()
 		if err != nil {
 			return err
 		}
@@ -40,16 +44,16 @@ func setupConfigCheck(inv *invocation) func(context.Context) error {
 	return func(ctx context.Context) error {
 		s, err := inv.load()
 		if err == nil {
-			err = s.checkSurroundings(ctx, inv.Machine)
+			err = inv.checkSurroundings(ctx, s)
 		}
-		var faults *configError
+		var faults *config.Error
 		if *asJSON && (err == nil || errors.As(err, &faults)) {
 			return inv.printConfigReport(s, faults)
 		}
 		if err != nil {
 			return err
 		}
-		for _, w := range s.warnings {
+		for _, w := range s.Warnings {
 			if err := inv.say("note: %s", w); err != nil {
 				return err
 			}
@@ -60,33 +64,57 @@ func setupConfigCheck(inv *invocation) func(context.Context) error {
 
 // checkSurroundings looks at what only the machine can tell: files that cannot
 // be used are faults, the rest are remarks.
-func (s *settings) checkSurroundings(ctx context.Context, m *machine) error {
-	if m == nil {
-		m = thisMachine()
-	}
-	var faults []fault
-	for _, err := range s.openable(time.Now()) {
-		faults = append(faults, fault{Key: "tls", Source: s.source("tls.mode"), Message: err.Error()})
+func (inv *invocation) checkSurroundings(ctx context.Context, s *config.Settings) error {
+	var faults []config.Fault
+	for _, err := range openable(s, time.Now()) {
+		faults = append(faults, config.Fault{Key: "tls", Source: s.Source("tls.mode"), Message: err.Error()})
 	}
 	if len(faults) > 0 {
-		return &configError{faults}
+		return &config.Error{Faults: faults}
 	}
-	s.warnings = append(s.warnings, s.advise(ctx, m)...)
+	m := inv.Machine
+	if m == nil {
+		m = config.ThisMachine()
+	}
+	s.Warnings = append(s.Warnings, s.Advise(ctx, m)...)
 	return nil
 }
 
-type configReport struct {
-	OK       bool     `json:"ok"`
-	Faults   []fault  `json:"faults"`
-	Warnings []string `json:"warnings"`
+// openable reports what is wrong with the files that [tls] names. Only who
+// runs as the server's user can tell.
+func openable(s *config.Settings, now time.Time) []error {
+	var all []error
+	add := func(err error) {
+		if err != nil {
+			all = append(all, err)
+		}
+	}
+	u, err := url.Parse(s.PublicURL)
+	add(err)
+	if s.TLS.Mode == config.TLSFiles && err == nil {
+		add(certs.CheckFiles(pairs(s.TLS), u.Hostname(), now))
+	}
+	if s.TLS.Mode == config.TLSAuto {
+		for _, path := range []string{s.TLS.EABKeyFile, s.TLS.CloudflareTokenFile} {
+			_, err := config.SecretFile(path)
+			add(err)
+		}
+	}
+	return all
 }
 
-func (inv *invocation) printConfigReport(s *settings, faults *configError) error {
-	report := configReport{OK: faults == nil, Faults: []fault{}, Warnings: []string{}}
+type configReport struct {
+	OK       bool           `json:"ok"`
+	Faults   []config.Fault `json:"faults"`
+	Warnings []string       `json:"warnings"`
+}
+
+func (inv *invocation) printConfigReport(s *config.Settings, faults *config.Error) error {
+	report := configReport{OK: faults == nil, Faults: []config.Fault{}, Warnings: []string{}}
 	if faults != nil {
 		report.Faults = faults.Faults
 	} else {
-		report.Warnings = append(report.Warnings, s.warnings...)
+		report.Warnings = append(report.Warnings, s.Warnings...)
 	}
 	if err := printJSON(inv.Stdout, report); err != nil {
 		return err

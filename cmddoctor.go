@@ -6,6 +6,7 @@ import (
 
 	"podgate/control"
 	"podgate/doctor"
+	"podgate/internal/config"
 	"podgate/oauth"
 )
 
@@ -51,7 +52,7 @@ func (inv *invocation) doctorOptions(ctx context.Context) (doctor.Options, error
 	}
 	ours := ""
 	if err == nil {
-		ours = s.address(ctx)
+		ours = address(ctx, s)
 	}
 	typed := ours
 	if len(inv.args) > 0 {
@@ -71,12 +72,12 @@ func (inv *invocation) doctorOptions(ctx context.Context) (doctor.Options, error
 
 // address returns where the server of this configuration is: what it says
 // itself when it runs, as flags may have changed it.
-func (s *settings) address(ctx context.Context) string {
-	if c, err := control.Open(ctx, s.DataDir, false, s.localControl); err == nil {
+func address(ctx context.Context, s *config.Settings) string {
+	if c, err := control.Open(ctx, s.DataDir, false, localControl(s)); err == nil {
 		defer c.Close() // nothing was written
 		if address, err := c.Address(ctx); err == nil {
 			return address
 		}
 	}
-	return s.configuredIssuer()
+	return s.ConfiguredIssuer()
 }

@@ -16,7 +16,7 @@ func (inv *invocation) withControl(ctx context.Context, create bool, act func(*c
 	if err != nil {
 		return err
 	}
-	c, err := control.Open(ctx, s.DataDir, create, s.localControl)
+	c, err := control.Open(ctx, s.DataDir, create, localControl(s))
 	if err != nil {
 		return dataDirWords(err, s)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"podgate/internal/config"
 	"podgate/store"
 )
 
@@ -207,7 +208,11 @@ func TestDocumentedConfigurations(t *testing.T) {
 	for name, text := range documents(t) {
 		for _, block := range configBlock.FindAllStringSubmatch(text, -1) {
 			shown++
-			if _, err := loadText(t, block[1]); err != nil {
+			file := filepath.Join(t.TempDir(), "podgate.toml")
+			if err := os.WriteFile(file, []byte(block[1]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := config.Load(file, nil, nil); err != nil {
 				t.Errorf("%s: %v\n%s", name, err, block[1])
 			}
 		}

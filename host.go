@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"podgate/internal/config"
 	"podgate/internal/web"
 )
 
@@ -28,22 +29,16 @@ func (d *frontDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 		d.refuse.ServeHTTP(w, r)
-	case host == d.publicHost, isLoopback(host):
+	case host == d.publicHost, config.IsLoopback(host):
 		d.site.ServeHTTP(w, r)
 	default:
 		name, ours := strings.CutSuffix(host, "."+d.podsDomain)
-		if !ours || strings.Contains(name, ".") || isLocalDomain(d.podsDomain) && fromAfar(r) {
+		if !ours || strings.Contains(name, ".") || config.IsLocalDomain(d.podsDomain) && fromAfar(r) {
 			d.refuse.ServeHTTP(w, r)
 			return
 		}
 		d.pods(w, r, name)
 	}
-}
-
-// isLocalDomain reports whether pods below the domain are for this machine
-// alone: browsers look for such names nowhere else (RFC 6761 section 6.3).
-func isLocalDomain(domain string) bool {
-	return domain == "localhost" || strings.HasSuffix(domain, ".localhost")
 }
 
 // fromAfar reports whether a request has come by the port for visitors or
@@ -82,7 +77,7 @@ func hostName(host string) (string, bool) {
 		name = host[:i]
 	}
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	return name, validDomain(name)
+	return name, config.ValidDomain(name)
 }
 
 // validPort accepts nothing, or a colon and digits, or a bare colon, all of
@@ -117,7 +112,7 @@ func writePlainError(w http.ResponseWriter, _ *http.Request, e *web.Error) {
 // of a proxy that does not pass Host on in circles, so it is done on loopback
 // only.
 func onCanonicalHost(issuer *url.URL, next http.Handler) http.Handler {
-	if !isLoopback(issuer.Hostname()) {
+	if !config.IsLoopback(issuer.Hostname()) {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

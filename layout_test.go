@@ -20,6 +20,7 @@ import (
 var mayImport = map[string][]string{
 	"store":              {},
 	"internal/authz":     {"store"},
+	"internal/config":    {"oauth", "pods"},
 	"internal/netfilter": {},
 	"internal/ratelimit": {},
 	"internal/web":       {"store"},
@@ -38,7 +39,7 @@ var mayImport = map[string][]string{
 	"doctor/echo":        {"internal/ratelimit", "internal/web"},
 	"ui":                 {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/web"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"podgate/certs"
 	"podgate/control"
 	"podgate/history"
+	"podgate/internal/config"
 	"podgate/pods"
 	"podgate/store"
 )
@@ -46,7 +46,7 @@ func setupServe(inv *invocation) func(context.Context) error {
 }
 
 // serve runs the server until ctx ends or it fails.
-func serve(ctx context.Context, s *settings, p process) error {
+func serve(ctx context.Context, s *config.Settings, p process) error {
 	srv, err := start(ctx, s, p)
 	if err != nil {
 		return dataDirWords(err, s)
@@ -66,7 +66,7 @@ func serve(ctx context.Context, s *settings, p process) error {
 
 // server is what runs, with what must be undone, newest first.
 type server struct {
-	settings  *settings
+	settings  *config.Settings
 	log       *slog.Logger
 	issuer    *url.URL
 	listeners []net.Listener // for this machine, or for a proxy in front
@@ -83,14 +83,14 @@ type server struct {
 }
 
 // start brings everything up or leaves nothing behind.
-func start(ctx context.Context, s *settings, p process) (srv *server, err error) {
+func start(ctx context.Context, s *config.Settings, p process) (srv *server, err error) {
 	srv = &server{settings: s, log: newLogger(s.Log, p.Stderr), failed: make(chan error, 8)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, srv.stop())
 		}
 	}()
-	for _, w := range s.warnings {
+	for _, w := range s.Warnings {
 		srv.log.Warn(w)
 	}
 	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.listenTLS, srv.openPods, srv.serveControl, srv.openCerts, srv.serveHTTP} {
@@ -124,8 +124,8 @@ func (srv *server) background(f func(context.Context)) {
 }
 
 // newLogger writes to w in the configured form.
-func newLogger(c logConfig, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.level()}
+func newLogger(c config.Log, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.SlogLevel()}
 	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
@@ -176,7 +176,7 @@ func (srv *server) listen(ctx context.Context) error {
 		srv.onStop(func() error { return ignoreClosed(ln.Close()) })
 		srv.log.Info("listening", "address", ln.Addr().String())
 	}
-	srv.issuer, err = url.Parse(srv.settings.issuer(portOf(listeners[0])))
+	srv.issuer, err = url.Parse(srv.settings.Issuer(portOf(listeners[0])))
 	return err
 }
 
@@ -185,17 +185,6 @@ func ignoreClosed(err error) error {
 		return nil
 	}
 	return err
-}
-
-// issuer returns the public URL; port is what the server listens on.
-func (s *settings) issuer(port int) string {
-	if s.PublicURL != "" {
-		return s.PublicURL
-	}
-	if port == 80 {
-		return "http://localhost"
-	}
-	return "http://localhost:" + strconv.Itoa(port)
 }
 
 func (srv *server) serveControl(context.Context) error {
@@ -215,21 +204,15 @@ func withTimeout(d time.Duration, f func(context.Context) error) error {
 }
 
 // localControl answers commands while no server runs.
-func (s *settings) localControl(db *store.DB) http.Handler {
+func localControl(s *config.Settings) func(*store.DB) http.Handler {
 	log := slog.New(slog.DiscardHandler) // whoever gave the command reads the outcome itself
-	return control.NewHandler(control.Config{
-		DB: db, Accounts: account.New(account.Config{DB: db, Log: log, Now: time.Now}),
-		History: history.New(history.Config{DB: db, Log: log, Now: time.Now}),
-		Issuer:  s.configuredIssuer(), Log: log, Now: time.Now,
-	})
-}
-
-// configuredIssuer is the public URL of a server that does not run, as far as
-// the configuration tells.
-func (s *settings) configuredIssuer() string {
-	_, port, _ := net.SplitHostPort(s.Listen) // checked with the configuration
-	n, _ := strconv.Atoi(port)
-	return s.issuer(n)
+	return func(db *store.DB) http.Handler {
+		return control.NewHandler(control.Config{
+			DB: db, Accounts: account.New(account.Config{DB: db, Log: log, Now: time.Now}),
+			History: history.New(history.Config{DB: db, Log: log, Now: time.Now}),
+			Issuer:  s.ConfiguredIssuer(), Log: log, Now: time.Now,
+		})
+	}
 }
 
 // serveHTTP begins to answer requests.
@@ -327,7 +310,7 @@ func (srv *server) announce(ctx context.Context, w io.Writer) error {
 }
 
 // dataDirWords says what to do about an error of the data folder.
-func dataDirWords(err error, s *settings) error {
+func dataDirWords(err error, s *config.Settings) error {
 	dir := s.DataDir
 	if abs, absErr := filepath.Abs(dir); absErr == nil {
 		dir = abs

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"podgate/internal/config"
 )
 
 // TestMain lets the test binary stand in for podgate itself: as a part of a
@@ -112,7 +115,9 @@ func newTestServer(t testing.TB, dir string) *testServer {
 }
 
 // testEnv is all that servers of tests see of this process's environment.
-func testEnv() environ { return environ{"PATH=" + os.Getenv("PATH"), "PODGATE_LOG_LEVEL=debug"} }
+func testEnv() config.Environ {
+	return config.Environ{"PATH=" + os.Getenv("PATH"), "PODGATE_LOG_LEVEL=debug"}
+}
 
 // args writes the configuration file and returns the command line.
 func (s *testServer) args(extra []string) []string {
@@ -204,8 +209,17 @@ func (s *testServer) command(args ...string) (code int, stdout, stderr string) {
 // runCommand runs the program as a value.
 func runCommand(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(context.Background(), process{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Machine: fakeMachine(nil)})
+	code = run(context.Background(), process{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Machine: lonelyMachine()})
 	return code, out.String(), errs.String()
+}
+
+// lonelyMachine is one whose resolver knows no name.
+func lonelyMachine() *config.Machine {
+	return &config.Machine{
+		Lookup:    func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("no such host") },
+		Addresses: func() ([]netip.Addr, error) { return nil, nil },
+		MayListen: func(int) bool { return true },
+	}
 }
 
 // get fetches a path of the server under a Host of the caller's choice, without

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"podgate/certs"
+	"podgate/internal/config"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -19,7 +20,7 @@ import (
 // itself.
 func (srv *server) listenTLS(ctx context.Context) error {
 	c := srv.settings.TLS
-	if !c.on() {
+	if !c.On() {
 		return nil
 	}
 	for _, l := range []struct {
@@ -45,14 +46,14 @@ func (srv *server) listenTLS(ctx context.Context) error {
 // openCerts begins to keep certificates; it never waits for an authority.
 func (srv *server) openCerts(context.Context) error {
 	c := srv.settings.TLS
-	if !c.on() {
+	if !c.On() {
 		return nil
 	}
 	conf := certs.Config{
-		Host: srv.issuer.Hostname(), PodsDomain: srv.settings.Pods.certDomain(), Pod: srv.hasPod, Log: srv.log, Now: time.Now,
+		Host: srv.issuer.Hostname(), PodsDomain: srv.settings.Pods.CertDomain(), Pod: srv.hasPod, Log: srv.log, Now: time.Now,
 	}
-	if c.Mode == tlsFiles {
-		conf.Files = c.pairs()
+	if c.Mode == config.TLSFiles {
+		conf.Files = pairs(c)
 	} else {
 		auto, err := srv.auto()
 		if err != nil {
@@ -69,13 +70,13 @@ func (srv *server) openCerts(context.Context) error {
 	return nil
 }
 
-// certDomain is the domain below which pods need certificates: names below
-// localhost are reached over plain http.
-func (c podsConfig) certDomain() string {
-	if isLocalDomain(c.Domain) {
-		return ""
+// pairs are the files of tls.mode = "files".
+func pairs(c config.TLS) []certs.Pair {
+	var list []certs.Pair
+	for i, file := range c.CertFiles {
+		list = append(list, certs.Pair{Cert: file, Key: c.KeyFiles[i]})
 	}
-	return c.Domain
+	return list
 }
 
 // auto puts together how certificates come from an authority.
@@ -85,11 +86,11 @@ func (srv *server) auto() (*certs.Auto, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := secretFile(c.EABKeyFile)
+	key, err := config.SecretFile(c.EABKeyFile)
 	if err != nil {
 		return nil, err
 	}
-	token, err := secretFile(c.CloudflareTokenFile)
+	token, err := config.SecretFile(c.CloudflareTokenFile)
 	if err != nil {
 		return nil, err
 	}
@@ -190,11 +191,11 @@ func (srv *server) secureURL(r *http.Request) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	if host == srv.issuer.Hostname() || isLoopback(host) {
+	if host == srv.issuer.Hostname() || config.IsLoopback(host) {
 		return srv.issuer.String(), true
 	}
-	name, below := strings.CutSuffix(host, "."+srv.settings.Pods.certDomain())
-	if srv.settings.Pods.certDomain() == "" || !below || strings.Contains(name, ".") {
+	name, below := strings.CutSuffix(host, "."+srv.settings.Pods.CertDomain())
+	if srv.settings.Pods.CertDomain() == "" || !below || strings.Contains(name, ".") {
 		return "", false
 	}
 	return srv.podURL()(name), true
@@ -285,10 +286,7 @@ func tlsListenWords(err error, addr, what string) error {
 	case isInUse(err):
 		return fmt.Errorf("another program listens on %s already. If it is a proxy in front of podgate, write mode = \"off\" below [tls]; else stop it, or change %s: %w", addr, key, errors.Unwrap(err))
 	case isDenied(err):
-		return fmt.Errorf("the system does not let this user listen on %s. %s: %w", addr, bindAdvice, errors.Unwrap(err))
+		return fmt.Errorf("the system does not let this user listen on %s. %s: %w", addr, config.PortAdvice, errors.Unwrap(err))
 	}
 	return err
 }
-
-// bindAdvice is how an ordinary user gets a port below 1024.
-const bindAdvice = "Run «setcap cap_net_bind_service=+ep» on the podgate binary, or add AmbientCapabilities=CAP_NET_BIND_SERVICE to its systemd unit"

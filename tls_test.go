@@ -386,24 +386,6 @@ func TestTLSListenWords(t *testing.T) {
 	}
 }
 
-// A secret in a file is one line.
-func TestSecretFile(t *testing.T) {
-	t.Parallel()
-	name := filepath.Join(t.TempDir(), "secret")
-	for text, want := range map[string]string{"s3cret\n": "s3cret", " s3cret ": "s3cret", "": "", "\n": "", "a\nb": "", strings.Repeat("x", 5000): ""} {
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		got, err := secretFile(name)
-		if got != want || (err == nil) != (want != "") || err != nil && strings.Contains(err.Error(), "a\nb") {
-			t.Errorf("%q: %q, %v", text, got, err)
-		}
-	}
-	if got, err := secretFile(""); got != "" || err != nil {
-		t.Errorf("no file: %q, %v", got, err)
-	}
-}
-
 // aPod is a store with one pod, as a server sees it.
 func aPod(t testing.TB) (*server, store.Pod) {
 	t.Helper()

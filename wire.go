@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"podgate/doctor/echo"
+	"podgate/internal/config"
 	"podgate/internal/web"
 	"podgate/mcp"
 	"podgate/oauth"
@@ -27,7 +28,7 @@ import (
 func (srv *server) podURL() func(name string) string {
 	domain, port := srv.settings.Pods.Domain, srv.issuer.Port()
 	scheme := srv.issuer.Scheme
-	if isLocalDomain(domain) {
+	if config.IsLocalDomain(domain) {
 		scheme, port = "http", strconv.Itoa(portOf(srv.listeners[0]))
 	}
 	if port != "" && !(scheme == "http" && port == "80") {
@@ -50,7 +51,7 @@ func (srv *server) openPods(ctx context.Context) error {
 		}
 	}
 	service, err := pods.New(pods.Config{
-		DB: srv.db, Regions: srv.regions, Plans: conf.plans(), Quota: pods.Quota{Pods: conf.Pods.QuotaPods, Memory: int64(conf.Pods.QuotaMemory)},
+		DB: srv.db, Regions: srv.regions, Plans: plans(conf.Plans), Quota: pods.Quota{Pods: conf.Pods.QuotaPods, Memory: int64(conf.Pods.QuotaMemory)},
 		URL: srv.podURL(), Log: srv.log, Now: time.Now,
 	})
 	if err != nil {
@@ -76,17 +77,17 @@ func closeRegions(regions []pods.Region) (all error) {
 	return all
 }
 
-func (s *settings) plans() []pods.Plan {
-	var list []pods.Plan
-	for _, p := range s.Plans {
-		list = append(list, pods.Plan{Name: p.Name, Limits: pods.Limits{Memory: int64(p.Memory), CPUs: p.CPUs, Disk: int64(p.Disk), Processes: p.Processes}})
+func plans(list []config.Plan) []pods.Plan {
+	var all []pods.Plan
+	for _, p := range list {
+		all = append(all, pods.Plan{Name: p.Name, Limits: pods.Limits{Memory: int64(p.Memory), CPUs: p.CPUs, Disk: int64(p.Disk), Processes: p.Processes}})
 	}
-	return list
+	return all
 }
 
 // openRegion opens the runtime of one region. The sandbox is the only kind
 // that the configuration knows, and it allows one region of a kind.
-func (srv *server) openRegion(ctx context.Context, c regionConfig) pods.Region {
+func (srv *server) openRegion(ctx context.Context, c config.Region) pods.Region {
 	region := pods.Region{Name: c.Name, Kind: c.Runtime}
 	dir, err := filepath.Abs(filepath.Join(srv.settings.DataDir, "pods"))
 	if err != nil {

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -8,38 +8,38 @@ import (
 	"time"
 )
 
-// duration is a time span that is written like 10m, 24h or 30d.
-type duration time.Duration
+// Duration is a time span that is written like 10m, 24h or 30d.
+type Duration time.Duration
 
 const (
-	minute = duration(time.Minute)
-	hour   = duration(time.Hour)
+	minute = Duration(time.Minute)
+	hour   = Duration(time.Hour)
 	day    = 24 * hour
 )
 
 // UnmarshalText reads what time.ParseDuration does, and whole days as 30d.
-func (d *duration) UnmarshalText(text []byte) error {
+func (d *Duration) UnmarshalText(text []byte) error {
 	s := string(text)
 	if number, ok := strings.CutSuffix(s, "d"); ok {
 		days, err := strconv.ParseUint(number, 10, 16)
 		if err != nil {
 			return errors.New(`is not a duration; write for example "10m", "24h" or "30d"`)
 		}
-		*d = duration(days) * day
+		*d = Duration(days) * day
 		return nil
 	}
 	parsed, err := time.ParseDuration(s)
 	if err != nil {
 		return errors.New(`is not a duration; write for example "10m", "24h" or "30d"`)
 	}
-	*d = duration(parsed)
+	*d = Duration(parsed)
 	return nil
 }
 
 // MarshalText writes the shortest form that UnmarshalText reads back.
-func (d duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-func (d duration) String() string {
+func (d Duration) String() string {
 	switch {
 	case d >= day && d%day == 0:
 		return fmt.Sprintf("%dd", d/day)
@@ -51,26 +51,26 @@ func (d duration) String() string {
 	return time.Duration(d).String()
 }
 
-// size is a number of bytes that is written like 256MiB or 1GiB.
-type size int64
+// Size is a number of bytes that is written like 256MiB or 1GiB.
+type Size int64
 
 const (
-	kibibyte = size(1) << 10
-	mebibyte = size(1) << 20
-	gibibyte = size(1) << 30
-	tebibyte = size(1) << 40
+	kibibyte = Size(1) << 10
+	mebibyte = Size(1) << 20
+	gibibyte = Size(1) << 30
+	tebibyte = Size(1) << 40
 )
 
 // sizeUnits is ordered from large to small, so that String finds the shortest
 // form first.
 var sizeUnits = []struct {
 	name  string
-	bytes size
+	bytes Size
 }{{"TiB", tebibyte}, {"GiB", gibibyte}, {"MiB", mebibyte}, {"KiB", kibibyte}}
 
 // UnmarshalText reads a whole number with a binary unit. Units of a thousand
 // are refused rather than guessed at: people write MB and mean either.
-func (s *size) UnmarshalText(text []byte) error {
+func (s *Size) UnmarshalText(text []byte) error {
 	for _, u := range sizeUnits {
 		number, ok := strings.CutSuffix(string(text), u.name)
 		if !ok {
@@ -80,16 +80,16 @@ func (s *size) UnmarshalText(text []byte) error {
 		if err != nil || n > uint64(1<<62/u.bytes) {
 			break
 		}
-		*s = size(n) * u.bytes
+		*s = Size(n) * u.bytes
 		return nil
 	}
 	return errors.New(`is not a size; write a whole number with a unit, such as "256MiB" or "1GiB"`)
 }
 
 // MarshalText writes the shortest form that UnmarshalText reads back.
-func (s size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-func (s size) String() string {
+func (s Size) String() string {
 	for _, u := range sizeUnits {
 		if s >= u.bytes && s%u.bytes == 0 {
 			return fmt.Sprintf("%d%s", s/u.bytes, u.name)

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,11 +17,11 @@ import (
 
 // check returns everything that is wrong with the values, each with what to
 // write instead.
-func (s *settings) check() []fault {
-	var faults []fault
+func (s *Settings) check() []Fault {
+	var faults []Fault
 	report := func(key string, err error) {
 		if err != nil {
-			faults = append(faults, fault{Key: key, Source: s.source(withoutField(key)), Message: err.Error()})
+			faults = append(faults, Fault{Key: key, Source: s.Source(withoutField(key)), Message: err.Error()})
 		}
 	}
 	report("public_url", checkPublicURL(s.PublicURL))
@@ -29,7 +29,7 @@ func (s *settings) check() []fault {
 	report("data_dir", checkDataDir(s.DataDir))
 	report("oauth.access_token_ttl", within(s.OAuth.AccessTokenTTL, 1*minute, 365*day))
 	report("oauth.refresh_token_ttl", noneOrWithin(s.OAuth.RefreshTokenTTL, 1*minute, 365*day))
-	report("oauth.code_ttl", within(s.OAuth.CodeTTL, duration(10e9), 10*minute)) // RFC 6749 section 4.1.2
+	report("oauth.code_ttl", within(s.OAuth.CodeTTL, Duration(10e9), 10*minute)) // RFC 6749 section 4.1.2
 	report("oauth.registration", oneOf(s.OAuth.Registration, registrations))
 	if s.OAuth.Registration == "known" && !s.OAuth.ClientMetadataDocuments {
 		report("oauth.client_metadata_documents", errors.New(`false keeps out everybody whom registration = "known" lets in; write true, or registration = "off"`))
@@ -45,7 +45,7 @@ func (s *settings) check() []fault {
 	return faults
 }
 
-func (s *settings) checkPods(report func(string, error)) {
+func (s *Settings) checkPods(report func(string, error)) {
 	report("pods.domain", checkDomain(s.Pods.Domain, s.PublicURL))
 	report("pods.limits", oneOf(s.Pods.Limits, limitModes))
 	report("pods.quota_pods", atLeast(s.Pods.QuotaPods, 1, "1"))
@@ -69,7 +69,7 @@ func (s *settings) checkPods(report func(string, error)) {
 	}
 }
 
-func (s *settings) checkPlans(report func(string, error)) {
+func (s *Settings) checkPlans(report func(string, error)) {
 	if len(s.Plans) == 0 {
 		report("plan", errors.New("there is none; leave the setting out to have small, medium and large"))
 	}
@@ -108,7 +108,7 @@ func checkPublicURL(s string) error {
 		return fmt.Errorf("%q is more than scheme and host; write %q", s, u.Scheme+"://"+strings.ToLower(u.Host))
 	case u.Scheme != "https" && u.Scheme != "http":
 		return fmt.Errorf("%q begins with neither https:// nor http://%s", s, example)
-	case u.Scheme == "http" && !isLoopback(host):
+	case u.Scheme == "http" && !IsLoopback(host):
 		return fmt.Errorf("%q would send passwords and tokens in clear over the network; write %q and put a proxy with a certificate in front, or use localhost", s, "https://"+u.Host)
 	case !validHost(host):
 		return fmt.Errorf("%q has no valid host name%s", s, example)
@@ -139,35 +139,6 @@ func plainASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// isLoopback reports whether a host, without port and brackets, is this
-// machine.
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.Zone() == "" && a.Unmap().IsLoopback()
-}
-
-var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-
-// validHost accepts an address or a name of DNS labels in any case.
-func validHost(host string) bool {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	return validDomain(strings.ToLower(host))
-}
-
-func validDomain(s string) bool {
-	for part := range strings.SplitSeq(s, ".") {
-		if !label.MatchString(part) {
-			return false
-		}
-	}
-	return len(s) <= 253
-}
-
 func checkListen(s string) error {
 	const example = `; write for example "localhost:8080", or ":8080" for every address of this machine`
 	host, port, err := net.SplitHostPort(s)
@@ -190,7 +161,7 @@ func checkDataDir(s string) error {
 	return nil
 }
 
-func within(d, least, most duration) error {
+func within(d, least, most Duration) error {
 	if d < least || d > most {
 		return fmt.Errorf("%s is out of range; write something from %q to %q", d, least.String(), most.String())
 	}
@@ -198,7 +169,7 @@ func within(d, least, most duration) error {
 }
 
 // noneOrWithin is within for a duration that 0 switches off.
-func noneOrWithin(d, least, most duration) error {
+func noneOrWithin(d, least, most Duration) error {
 	err := within(d, least, most)
 	if d == 0 || err == nil {
 		return nil
@@ -233,7 +204,7 @@ func checkName(name string, taken map[string]bool) error {
 
 // checkDomain keeps the pods' names apart from podgate's own.
 func checkDomain(domain, publicURL string) error {
-	if _, err := netip.ParseAddr(domain); err == nil || !validDomain(domain) {
+	if _, err := netip.ParseAddr(domain); err == nil || !ValidDomain(domain) {
 		return fmt.Errorf(`%q is not a domain name; write for example "apps.example.com", whose subdomains lead to this server`, domain)
 	}
 	u, err := url.Parse(publicURL)
@@ -261,4 +232,16 @@ func checkBind(path, dataDir string) error {
 
 func overlap(a, b string) bool {
 	return a == b || strings.HasPrefix(a, b+"/") || strings.HasPrefix(b, a+"/")
+}
+
+// oneOf says which words a setting accepts, unless it has one of them.
+func oneOf(value string, words []string) error {
+	if slices.Contains(words, value) {
+		return nil
+	}
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = fmt.Sprintf("%q", w)
+	}
+	return fmt.Errorf("%q is not one of the choices; write %s", value, strings.Join(quoted, " or "))
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"encoding"
@@ -20,24 +20,24 @@ const envPrefix = "PODGATE_"
 // envConfigFile names the configuration file when --config does not.
 const envConfigFile = envPrefix + "CONFIG"
 
-// fault is one thing that is wrong with the configuration.
-type fault struct {
+// Fault is one thing that is wrong with the configuration.
+type Fault struct {
 	Key     string `json:"key"`    // such as oauth.code_ttl; empty for a file that cannot be read
 	Source  string `json:"source"` // where the value came from
 	Message string `json:"message"`
 }
 
-func (f fault) String() string {
+func (f Fault) String() string {
 	if f.Key == "" {
 		return f.Source + ": " + f.Message
 	}
 	return fmt.Sprintf("%s (%s): %s", f.Key, f.Source, f.Message)
 }
 
-// configError is everything that is wrong with the configuration at once.
-type configError struct{ Faults []fault }
+// Error is everything that is wrong with the configuration at once.
+type Error struct{ Faults []Fault }
 
-func (e *configError) Error() string {
+func (e *Error) Error() string {
 	lines := make([]string, len(e.Faults))
 	for i, f := range e.Faults {
 		lines[i] = "  " + f.String()
@@ -45,52 +45,52 @@ func (e *configError) Error() string {
 	return "the configuration does not work:\n" + strings.Join(lines, "\n")
 }
 
-// settings is a configuration with where each of its values came from.
-type settings struct {
-	config
+// Settings is a configuration with where each of its values came from.
+type Settings struct {
+	Config
 	sources map[string]string // key → default, file NAME, PODGATE_…, --flag
-	// warnings are remarks that should not stop a server.
-	warnings []string
+	// Warnings are remarks that should not stop a server.
+	Warnings []string
 }
 
-// source says where the value of a key came from.
-func (s *settings) source(key string) string {
+// Source says where the value of a key came from.
+func (s *Settings) Source(key string) string {
 	if from, ok := s.sources[key]; ok {
 		return from
 	}
 	return "default"
 }
 
-// loadConfig puts defaults, the file, the environment and flags together, the
+// Load puts defaults, the file, the environment and flags together, the
 // later winning, and checks the result. file may be empty: then PODGATE_CONFIG
 // names it, and when that is not set either there is none. flags are values by
-// key. The error is a *configError with every fault.
-func loadConfig(file string, env environ, flags map[string]string) (*settings, error) {
-	l := loader{settings: settings{config: defaultConfig(), sources: map[string]string{}}}
+// key. The error is a *Error with every fault.
+func Load(file string, env Environ, flags map[string]string) (*Settings, error) {
+	l := loader{Settings: Settings{Config: Default(), sources: map[string]string{}}}
 	l.file(file, env)
 	l.env(env)
 	for _, key := range slices.Sorted(maps.Keys(flags)) {
 		l.text("--"+strings.TrimSuffix(key, "_dir"), key, flags[key])
 	}
 	l.resolve()
-	l.faults = append(l.faults, l.settings.check()...)
+	l.faults = append(l.faults, l.Settings.check()...)
 	if len(l.faults) > 0 {
-		return nil, &configError{l.faults}
+		return nil, &Error{l.faults}
 	}
-	return &l.settings, nil
+	return &l.Settings, nil
 }
 
 // loader collects faults instead of stopping at the first.
 type loader struct {
-	settings
-	faults []fault
+	Settings
+	faults []Fault
 }
 
 func (l *loader) fault(source, key, format string, args ...any) {
-	l.faults = append(l.faults, fault{Key: key, Source: source, Message: fmt.Sprintf(format, args...)})
+	l.faults = append(l.faults, Fault{Key: key, Source: source, Message: fmt.Sprintf(format, args...)})
 }
 
-func (l *loader) file(name string, env environ) {
+func (l *loader) file(name string, env Environ) {
 	if name == "" {
 		name, _ = env.lookup(envConfigFile)
 	}
@@ -112,7 +112,7 @@ func (l *loader) document(name, text string) {
 		l.fault(name, "", "is not TOML: %s", tomlFault(err))
 		return
 	}
-	l.table(name, "", tree, reflect.ValueOf(&l.config).Elem())
+	l.table(name, "", tree, reflect.ValueOf(&l.Config).Elem())
 }
 
 func tomlFault(err error) string {
@@ -124,7 +124,7 @@ func tomlFault(err error) string {
 }
 
 // env reads PODGATE_SECTION_KEY for every key there is.
-func (l *loader) env(env environ) {
+func (l *loader) env(env Environ) {
 	known := []string{strings.TrimPrefix(envConfigFile, envPrefix)}
 	for _, key := range configKeys() {
 		name := envName(key)
@@ -137,8 +137,8 @@ func (l *loader) env(env environ) {
 		// Not a fault: orchestrators set such variables for a service of this
 		// name (PODGATE_PORT, PODGATE_SERVICE_HOST).
 		word := strings.TrimPrefix(name, envPrefix)
-		if near := nearest(word, known); near != "" && near != word {
-			l.warnings = append(l.warnings, fmt.Sprintf("the environment variable %s is not a setting; %s%s is", name, envPrefix, near))
+		if near := Nearest(word, known); near != "" && near != word {
+			l.Warnings = append(l.Warnings, fmt.Sprintf("the environment variable %s is not a setting; %s%s is", name, envPrefix, near))
 		}
 	}
 }
@@ -151,7 +151,7 @@ func envName(key string) string {
 // text sets a key from text: a flag or an environment variable. Lists are
 // separated by commas; lists of tables are written as a TOML array.
 func (l *loader) text(source, key, value string) {
-	v := fieldOf(&l.config, key)
+	v := fieldOf(&l.Config, key)
 	switch {
 	case isTableList(v.Type()):
 		l.inline(source, key, value, v)

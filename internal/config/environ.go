@@ -1,15 +1,15 @@
-package main
+package config
 
 import (
 	"slices"
 	"strings"
 )
 
-// environ is an environment as os.Environ returns it.
-type environ []string
+// Environ is an environment as os.Environ returns it.
+type Environ []string
 
 // lookup returns the value of a variable; the last wins, as in a shell.
-func (e environ) lookup(name string) (string, bool) {
+func (e Environ) lookup(name string) (string, bool) {
 	for _, entry := range slices.Backward(e) {
 		if key, value, ok := strings.Cut(entry, "="); ok && key == name {
 			return value, true
@@ -19,7 +19,7 @@ func (e environ) lookup(name string) (string, bool) {
 }
 
 // names lists the variables with that prefix, in order.
-func (e environ) names(prefix string) []string {
+func (e Environ) names(prefix string) []string {
 	var list []string
 	for _, entry := range e {
 		if key, _, ok := strings.Cut(entry, "="); ok && strings.HasPrefix(key, prefix) {

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -16,52 +16,52 @@ import (
 
 // same compares configurations. Lists that are empty and lists that are absent
 // mean the same.
-func same(a, b config) string {
+func same(a, b Config) string {
 	return cmp.Diff(a, b, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 		cmp.FilterValues(func(a, b []string) bool { return len(a)+len(b) == 0 }, cmp.Ignore()),
 		cmp.FilterValues(func(a, b []netip.Prefix) bool { return len(a)+len(b) == 0 }, cmp.Ignore()))
 }
 
 // loadText loads a configuration file with that text.
-func loadText(t testing.TB, text string, env ...string) (*settings, error) {
+func loadText(t testing.TB, text string, env ...string) (*Settings, error) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "podgate.toml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return loadConfig(file, env, nil)
+	return Load(file, env, nil)
 }
 
 func TestDefaultsAreValid(t *testing.T) {
 	t.Parallel()
-	s, err := loadConfig("", nil, nil)
+	s, err := Load("", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := same(resolved(defaultConfig()), s.config); diff != "" {
+	if diff := same(resolved(Default()), s.Config); diff != "" {
 		t.Error(diff)
 	}
 }
 
 // resolved is a configuration as it comes out of loading.
-func resolved(c config) config {
-	s := settings{config: c}
+func resolved(c Config) Config {
+	s := Settings{Config: c}
 	s.resolve()
-	return s.config
+	return s.Config
 }
 
 // The example is the documentation: it names every key, with its default.
 func TestExampleIsComplete(t *testing.T) {
 	t.Parallel()
-	s, err := loadConfig("config.example.toml", nil, nil)
+	s, err := Load("../../config.example.toml", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := same(resolved(defaultConfig()), s.config); diff != "" {
+	if diff := same(resolved(Default()), s.Config); diff != "" {
 		t.Errorf("the example differs from the defaults (-default +example):\n%s", diff)
 	}
 	var tree map[string]any
-	if _, err := toml.DecodeFile("config.example.toml", &tree); err != nil {
+	if _, err := toml.DecodeFile("../../config.example.toml", &tree); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(slices.Sorted(slices.Values(append(configKeys(), tableKeys()...))), exampleKeys(tree)); diff != "" {
@@ -113,29 +113,29 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		}
 		env = append(env, envName(key)+"="+value)
 	}
-	s, err := loadConfig("", env, nil)
+	s, err := Load("", env, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range configKeys() {
-		if got := s.source(key); got != envName(key) {
+		if got := s.Source(key); got != envName(key) {
 			t.Errorf("%s came from %s", key, got)
 		}
 	}
-	want := config{
+	want := Config{
 		PublicURL: "https://pods.example.com", Listen: ":1", DataDir: "/d",
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
-		TLS: tlsConfig{
+		TLS: TLS{
 			"off", ":8443", ":8081", []string{"/a.pem", "/b.pem"}, []string{"/a.key", "/b.key"}, "ada@example.com", "https://ca.example.com/dir",
 			"/root.pem", "kid", "/eab", 1, 2, "", "/token", []string{"9.9.9.9:53"},
 		},
-		OAuth:   oauthConfig{2 * day, 180 * day, minute, "off", false, []string{"cursor", "zed"}},
-		Pods:    podsConfig{"apps.example.com", "here", 3, gibibyte, "require", []string{"/opt/a", "/opt/b"}},
-		Log:     logConfig{"debug", "json"},
-		Regions: []regionConfig{{"here", "sandbox"}},
-		Plans:   []planConfig{{"one", 64 * mebibyte, 2, gibibyte, 20}},
+		OAuth:   OAuth{2 * day, 180 * day, minute, "off", false, []string{"cursor", "zed"}},
+		Pods:    Pods{"apps.example.com", "here", 3, gibibyte, "require", []string{"/opt/a", "/opt/b"}},
+		Log:     Log{"debug", "json"},
+		Regions: []Region{{"here", "sandbox"}},
+		Plans:   []Plan{{"one", 64 * mebibyte, 2, gibibyte, 20}},
 	}
-	if diff := same(want, s.config); diff != "" {
+	if diff := same(want, s.Config); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -146,16 +146,16 @@ func TestLaterSourcesWin(t *testing.T) {
 	if err := os.WriteFile(file, []byte("listen = \":1\"\ndata_dir = \"file\"\n[log]\nlevel = \"warn\""), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := environ{"PODGATE_CONFIG=" + file, "PODGATE_LISTEN=:2", "PODGATE_DATA_DIR=env"}
-	s, err := loadConfig("", env, map[string]string{"listen": ":3"})
+	env := Environ{"PODGATE_CONFIG=" + file, "PODGATE_LISTEN=:2", "PODGATE_DATA_DIR=env"}
+	s, err := Load("", env, map[string]string{"listen": ":3"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for key, want := range map[string][2]string{
 		"listen": {":3", "--listen"}, "data_dir": {"env", "PODGATE_DATA_DIR"}, "log.level": {"warn", file}, "log.format": {"text", "default"},
 	} {
-		if got := fieldOf(&s.config, key).String(); got != want[0] || s.source(key) != want[1] {
-			t.Errorf("%s = %q from %s, want %q from %s", key, got, s.source(key), want[0], want[1])
+		if got := fieldOf(&s.Config, key).String(); got != want[0] || s.Source(key) != want[1] {
+			t.Errorf("%s = %q from %s, want %q from %s", key, got, s.Source(key), want[0], want[1])
 		}
 	}
 }
@@ -238,7 +238,7 @@ func TestFaults(t *testing.T) {
 		"listen = \"a\"\nlisten = \"b\"": {"is not TOML", "line 2"},
 	} {
 		_, err := loadText(t, text)
-		var faults *configError
+		var faults *Error
 		if !errors.As(err, &faults) {
 			t.Errorf("%q is accepted", text)
 			continue
@@ -267,7 +267,7 @@ func TestMissingFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "absent.toml")
 	for _, err := range []error{
-		second(loadConfig(file, nil, nil)), second(loadConfig("", environ{"PODGATE_CONFIG=" + file}, nil)),
+		second(Load(file, nil, nil)), second(Load("", Environ{"PODGATE_CONFIG=" + file}, nil)),
 	} {
 		if err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "no such file") {
 			t.Errorf("%v", err)
@@ -275,23 +275,23 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
-func second(_ *settings, err error) error { return err }
+func second(_ *Settings, err error) error { return err }
 
 // A mistyped variable is worth a note; one that an orchestrator sets is not.
 func TestStrangeVariables(t *testing.T) {
 	t.Parallel()
-	s, err := loadConfig("", environ{"PODGATE_LISTN=:1", "PODGATE_PORT=tcp://10.0.0.1:80", "PODGATE_SERVICE_HOST=10.0.0.1"}, nil)
+	s, err := Load("", Environ{"PODGATE_LISTN=:1", "PODGATE_PORT=tcp://10.0.0.1:80", "PODGATE_SERVICE_HOST=10.0.0.1"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.warnings) != 1 || !strings.Contains(s.warnings[0], "PODGATE_LISTN is not a setting; PODGATE_LISTEN is") {
-		t.Errorf("%q", s.warnings)
+	if len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "PODGATE_LISTN is not a setting; PODGATE_LISTEN is") {
+		t.Errorf("%q", s.Warnings)
 	}
 }
 
 func TestBadVariables(t *testing.T) {
 	t.Parallel()
-	_, err := loadConfig("", environ{"PODGATE_PODS_QUOTA_PODS=many", "PODGATE_PLAN=[[", "PODGATE_LOG_LEVEL=loud", "PODGATE_REGION=3"}, nil)
+	_, err := Load("", Environ{"PODGATE_PODS_QUOTA_PODS=many", "PODGATE_PLAN=[[", "PODGATE_LOG_LEVEL=loud", "PODGATE_REGION=3"}, nil)
 	for _, want := range []string{"pods.quota_pods (PODGATE_PODS_QUOTA_PODS)", "plan (PODGATE_PLAN)", "log.level (PODGATE_LOG_LEVEL)", "region (PODGATE_REGION)"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in\n%v", want, err)
@@ -319,9 +319,9 @@ processes = 20
 	readsBack(t, s)
 }
 
-func readsBack(t testing.TB, s *settings) {
+func readsBack(t testing.TB, s *Settings) {
 	t.Helper()
-	text, err := s.render()
+	text, err := s.Render()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +329,7 @@ func readsBack(t testing.TB, s *settings) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	if diff := same(s.config, again.config); diff != "" {
+	if diff := same(s.Config, again.Config); diff != "" {
 		t.Errorf("%s\n%s", diff, text)
 	}
 }
@@ -349,13 +349,13 @@ func TestEveryFieldHasAKey(t *testing.T) {
 			}
 		}
 	}
-	walk(reflect.TypeFor[config]())
+	walk(reflect.TypeFor[Config]())
 }
 
 func TestDurationsAndSizes(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]duration{"30d": 30 * day, "36h": 36 * hour, "10m": 10 * minute, "90s": 90e9, "1h30m": 90 * minute} {
-		var d, again duration
+	for text, want := range map[string]Duration{"30d": 30 * day, "36h": 36 * hour, "10m": 10 * minute, "90s": 90e9, "1h30m": 90 * minute} {
+		var d, again Duration
 		if err := d.UnmarshalText([]byte(text)); err != nil || d != want {
 			t.Errorf("%s: %v %v", text, d, err)
 		}
@@ -363,8 +363,8 @@ func TestDurationsAndSizes(t *testing.T) {
 			t.Errorf("%s is written %s, which reads back as %v, %v", text, d, again, err)
 		}
 	}
-	for text, want := range map[string]size{"256MiB": 256 << 20, "1GiB": 1 << 30, "1024 MiB": 1 << 30, "3KiB": 3 << 10, "2TiB": 2 << 40} {
-		var s, again size
+	for text, want := range map[string]Size{"256MiB": 256 << 20, "1GiB": 1 << 30, "1024 MiB": 1 << 30, "3KiB": 3 << 10, "2TiB": 2 << 40} {
+		var s, again Size
 		if err := s.UnmarshalText([]byte(text)); err != nil || s != want {
 			t.Errorf("%s: %v %v", text, s, err)
 		}
@@ -373,28 +373,28 @@ func TestDurationsAndSizes(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "d", "1.5d", "-1d", "99999d", "10", "ten"} {
-		if err := new(duration).UnmarshalText([]byte(text)); err == nil {
+		if err := new(Duration).UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("duration %q is accepted", text)
 		}
 	}
 	for _, text := range []string{"", "10", "1.5GiB", "-1GiB", "GiB", "1GB", "1gib", "1048576TiB"} {
-		if err := new(size).UnmarshalText([]byte(text)); err == nil {
+		if err := new(Size).UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("size %q is accepted", text)
 		}
 	}
 }
 
-// loadDocument is loadConfig without a file system.
-func loadDocument(text string) (*settings, []fault) {
-	l := loader{settings: settings{config: defaultConfig(), sources: map[string]string{}}}
+// loadDocument is Load without a file system.
+func loadDocument(text string) (*Settings, []Fault) {
+	l := loader{Settings: Settings{Config: Default(), sources: map[string]string{}}}
 	l.document("text", text)
-	return &l.settings, append(l.faults, l.settings.check()...)
+	return &l.Settings, append(l.faults, l.Settings.check()...)
 }
 
 // Whatever stands in the file: an answer or faults, and an accepted
 // configuration can be printed and read again.
 func FuzzConfig(f *testing.F) {
-	example, err := os.ReadFile("config.example.toml")
+	example, err := os.ReadFile("../../config.example.toml")
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -407,12 +407,12 @@ func FuzzConfig(f *testing.F) {
 		if len(faults) > 0 {
 			return
 		}
-		printed, err := s.render()
+		printed, err := s.Render()
 		if err != nil {
 			t.Fatal(err)
 		}
 		again, faults := loadDocument(printed)
-		if diff := same(s.config, again.config); diff != "" || len(faults) > 0 {
+		if diff := same(s.Config, again.Config); diff != "" || len(faults) > 0 {
 			t.Errorf("%v %s\n%s", faults, diff, printed)
 		}
 	})

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"context"
@@ -13,21 +13,21 @@ import (
 	"time"
 )
 
-// machine is what «config check» asks this computer and its network.
-type machine struct {
-	lookup    func(ctx context.Context, host string) ([]netip.Addr, error)
-	addresses func() ([]netip.Addr, error) // of this machine
-	mayListen func(port int) bool          // whether this user may listen there
+// Machine is what «config check» asks this computer and its network.
+type Machine struct {
+	Lookup    func(ctx context.Context, host string) ([]netip.Addr, error)
+	Addresses func() ([]netip.Addr, error) // of this machine
+	MayListen func(port int) bool          // whether this user may listen there
 }
 
-// thisMachine asks the real one.
-func thisMachine() *machine {
-	return &machine{
-		lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+// ThisMachine asks the real one.
+func ThisMachine() *Machine {
+	return &Machine{
+		Lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		},
-		addresses: ownAddresses,
-		mayListen: mayListen,
+		Addresses: ownAddresses,
+		MayListen: mayListen,
 	}
 }
 
@@ -71,21 +71,24 @@ func hasBindCapability(status string) bool {
 	return err == nil && bits&(1<<bind) != 0
 }
 
+// PortAdvice is how an ordinary user gets a port below 1024.
+const PortAdvice = "Run «setcap cap_net_bind_service=+ep» on the podgate binary, or add AmbientCapabilities=CAP_NET_BIND_SERVICE to its systemd unit"
+
 // lookupTime is how long one question to the resolver may take.
 const lookupTime = 5 * time.Second
 
-// advise returns what is likely to be in the way although the configuration
+// Advise returns what is likely to be in the way although the configuration
 // itself is sound.
-func (s *settings) advise(ctx context.Context, m *machine) []string {
+func (s *Settings) Advise(ctx context.Context, m *Machine) []string {
 	u, err := url.Parse(s.PublicURL)
 	if err != nil || u.Scheme != "https" {
 		return nil // this machine only: there is nothing in between
 	}
 	notes := s.adviseServing(u)
-	if s.TLS.on() {
+	if s.TLS.On() {
 		notes = append(notes, s.advisePorts(m)...)
 	}
-	if s.TLS.Mode == tlsAuto && s.TLS.CA == letsEncrypt && privateName(u.Hostname()) {
+	if s.TLS.Mode == TLSAuto && s.TLS.CA == letsEncrypt && privateName(u.Hostname()) {
 		notes = append(notes, fmt.Sprintf("no public authority gives out certificates for %s: set tls.ca and tls.ca_root_file to an authority of your own, or tls.mode to \"files\"", u.Hostname()))
 	}
 	return append(notes, s.adviseNames(ctx, m, u.Hostname())...)
@@ -104,12 +107,12 @@ func privateName(host string) bool {
 
 // adviseServing says who has to answer at the public URL, if that is not
 // podgate for certain.
-func (s *settings) adviseServing(u *url.URL) []string {
+func (s *Settings) adviseServing(u *url.URL) []string {
 	port := urlPort(u)
 	switch {
-	case s.TLS.on() && port != s.TLS.port():
+	case s.TLS.On() && port != s.TLS.port():
 		return []string{fmt.Sprintf("public_url leads to port %s, and podgate listens for https on %s: a router or proxy has to pass it on, or tls.listen should be \":%s\"", port, s.TLS.Listen, port)}
-	case s.TLS.on(), s.source("tls.mode") != "default":
+	case s.TLS.On(), s.Source("tls.mode") != "default":
 		return nil
 	case len(s.TrustedProxies) > 0, !loopbackListen(s.Listen):
 		return []string{fmt.Sprintf("a proxy in front has to answer %s, as trusted_proxies or listen speak of one; if there is none, write mode = \"auto\" below [tls]", s.PublicURL)}
@@ -117,14 +120,14 @@ func (s *settings) adviseServing(u *url.URL) []string {
 	return []string{fmt.Sprintf("nobody answers %s: podgate itself would only on the port of tls.listen (%s), and only under a name. Change public_url or tls.listen; if a proxy answers there, write mode = \"off\" below [tls]", s.PublicURL, s.TLS.Listen)}
 }
 
-func (s *settings) advisePorts(m *machine) (notes []string) {
+func (s *Settings) advisePorts(m *Machine) (notes []string) {
 	for key, addr := range map[string]string{"tls.listen": s.TLS.Listen, "tls.http_listen": s.TLS.HTTPListen} {
 		_, port, err := net.SplitHostPort(addr)
 		if err != nil {
 			continue // empty: no such port
 		}
-		if n, _ := strconv.Atoi(port); !m.mayListen(n) {
-			notes = append(notes, fmt.Sprintf("the user who ran this check may not listen on port %s (%s). %s", port, key, bindAdvice))
+		if n, _ := strconv.Atoi(port); !m.MayListen(n) {
+			notes = append(notes, fmt.Sprintf("the user who ran this check may not listen on port %s (%s). %s", port, key, PortAdvice))
 		}
 	}
 	slices.Sort(notes)
@@ -132,9 +135,9 @@ func (s *settings) advisePorts(m *machine) (notes []string) {
 }
 
 // adviseNames looks where the names lead.
-func (s *settings) adviseNames(ctx context.Context, m *machine, host string) (notes []string) {
+func (s *Settings) adviseNames(ctx context.Context, m *Machine, host string) (notes []string) {
 	ours := s.adviseHost(ctx, m, host, &notes)
-	domain := s.Pods.certDomain()
+	domain := s.Pods.CertDomain()
 	if domain == "" {
 		if isPublicName(host) {
 			notes = append(notes, "pods.domain is localhost: pods can be seen on this machine only")
@@ -152,7 +155,7 @@ func (s *settings) adviseNames(ctx context.Context, m *machine, host string) (no
 }
 
 // adviseHost looks where podgate's own name leads and returns that.
-func (s *settings) adviseHost(ctx context.Context, m *machine, host string, notes *[]string) []netip.Addr {
+func (s *Settings) adviseHost(ctx context.Context, m *Machine, host string, notes *[]string) []netip.Addr {
 	if !isPublicName(host) {
 		return nil
 	}
@@ -161,17 +164,17 @@ func (s *settings) adviseHost(ctx context.Context, m *machine, host string, note
 		*notes = append(*notes, fmt.Sprintf("%s has no address: make a DNS record (A, AAAA) that leads to this machine", host))
 		return nil
 	}
-	here, err := m.addresses()
-	if err == nil && s.TLS.on() && !overlaps(found, here) {
+	here, err := m.Addresses()
+	if err == nil && s.TLS.On() && !overlaps(found, here) {
 		*notes = append(*notes, fmt.Sprintf("%s leads to %s, which is no address of this machine: right behind a router that forwards the ports, else mend the DNS record", host, join(found)))
 	}
 	return found
 }
 
-func find(ctx context.Context, m *machine, host string) ([]netip.Addr, error) {
+func find(ctx context.Context, m *Machine, host string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
-	list, err := m.lookup(ctx, host+".") // whole names: the search list of a network is not the world's
+	list, err := m.Lookup(ctx, host+".") // whole names: the search list of a network is not the world's
 	for i := range list {
 		list[i] = list[i].Unmap()
 	}

@@ -1,18 +1,15 @@
-package main
+package config
 
 import (
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
-
-	"github.com/BurntSushi/toml"
 )
 
 // configKeys lists every key that can be set on its own, in the order of the
 // struct. A list of tables is one key.
 func configKeys() []string {
-	return keysBelow("", reflect.TypeFor[config]())
+	return keysBelow("", reflect.TypeFor[Config]())
 }
 
 func keysBelow(prefix string, t reflect.Type) []string {
@@ -39,7 +36,7 @@ func fields(t reflect.Type) func(func(reflect.StructField) bool) {
 }
 
 // fieldOf returns the field of a key that configKeys lists.
-func fieldOf(c *config, key string) reflect.Value {
+func fieldOf(c *Config, key string) reflect.Value {
 	v := reflect.ValueOf(c).Elem()
 	for name := range strings.SplitSeq(key, ".") {
 		field, ok := fieldByTag(v, name)
@@ -67,7 +64,7 @@ func isTableList(t reflect.Type) bool {
 // tableKeys lists the keys inside lists of tables, such as plan.memory.
 func tableKeys() []string {
 	var keys []string
-	for f := range fields(reflect.TypeFor[config]()) {
+	for f := range fields(reflect.TypeFor[Config]()) {
 		if isTableList(f.Type) {
 			keys = append(keys, keysBelow(f.Tag.Get("toml")+".", f.Type.Elem())...)
 		}
@@ -84,7 +81,7 @@ func suggestion(key string) string {
 			return fmt.Sprintf("; did you mean %s?", k)
 		}
 	}
-	if near := nearest(plain, all); near != "" {
+	if near := Nearest(plain, all); near != "" {
 		return fmt.Sprintf("; did you mean %s?", near)
 	}
 	return "; config.example.toml lists all"
@@ -101,9 +98,9 @@ func withoutIndex(key string) string {
 	return key[:open] + key[closing+1:]
 }
 
-// nearest returns the candidate with the fewest letters to change, when these
+// Nearest returns the candidate with the fewest letters to change, when these
 // are few enough to be a slip.
-func nearest(word string, candidates []string) string {
+func Nearest(word string, candidates []string) string {
 	best, fewest := "", 1+len(word)/4
 	for _, c := range candidates {
 		if d := distance(word, c); d <= fewest && (best == "" || d < fewest) {
@@ -137,97 +134,4 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// setting is one effective value, for «config show».
-type setting struct {
-	Key    string `json:"key"`
-	Value  any    `json:"value"`
-	Source string `json:"source"`
-}
-
-// list returns every setting with where it came from, in the order of the
-// struct.
-func (s *settings) list() []setting {
-	var list []setting
-	for _, key := range configKeys() {
-		list = append(list, setting{key, plainValue(fieldOf(&s.config, key)), s.source(key)})
-	}
-	return list
-}
-
-// plainValue turns a field into what JSON and TOML encode alike.
-func plainValue(v reflect.Value) any {
-	switch {
-	case v.Type().Implements(reflect.TypeFor[fmt.Stringer]()):
-		return v.Interface().(fmt.Stringer).String()
-	case v.Kind() == reflect.Slice:
-		list := make([]any, v.Len())
-		for i := range list {
-			list[i] = plainValue(v.Index(i))
-		}
-		return list
-	case v.Kind() == reflect.Struct:
-		table := map[string]any{}
-		for f := range fields(v.Type()) {
-			table[f.Tag.Get("toml")] = plainValue(v.FieldByIndex(f.Index))
-		}
-		return table
-	}
-	return v.Interface()
-}
-
-// render writes the settings as a configuration file that loads to the same
-// values, each line with its source.
-func (s *settings) render() (string, error) {
-	var b strings.Builder
-	section := ""
-	for _, line := range s.list() {
-		if i := strings.LastIndexByte(line.Key, '.'); i > 0 && line.Key[:i] != section {
-			section = line.Key[:i]
-			fmt.Fprintf(&b, "\n[%s]\n", section)
-		}
-		text, err := renderSetting(line, fieldOf(&s.config, line.Key))
-		if err != nil {
-			return "", err
-		}
-		b.WriteString(text)
-	}
-	return b.String(), nil
-}
-
-func renderSetting(s setting, v reflect.Value) (string, error) {
-	if !isTableList(v.Type()) {
-		text, err := tomlLine(lastPart(s.Key), s.Value)
-		return fmt.Sprintf("%-40s # %s\n", text, s.Source), err
-	}
-	var b strings.Builder
-	for i := range v.Len() {
-		fmt.Fprintf(&b, "\n[[%s]] # %s\n", s.Key, s.Source)
-		for f := range fields(v.Type().Elem()) {
-			text, err := tomlLine(f.Tag.Get("toml"), plainValue(v.Index(i).FieldByIndex(f.Index)))
-			if err != nil {
-				return "", err
-			}
-			b.WriteString(text + "\n")
-		}
-	}
-	return b.String(), nil
-}
-
-func tomlLine(name string, value any) (string, error) {
-	raw, err := toml.Marshal(map[string]any{name: value})
-	return strings.TrimRight(string(raw), "\n"), err
-}
-
-// oneOf says which words a setting accepts, unless it has one of them.
-func oneOf(value string, words []string) error {
-	if slices.Contains(words, value) {
-		return nil
-	}
-	quoted := make([]string, len(words))
-	for i, w := range words {
-		quoted[i] = fmt.Sprintf("%q", w)
-	}
-	return fmt.Errorf("%q is not one of the choices; write %s", value, strings.Join(quoted, " or "))
 }

@@ -1,32 +1,26 @@
-package main
+package config
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"podgate/internal/acmetest"
 )
 
 // fakeMachine is one at 203.0.113.7, whose resolver knows these names.
-func fakeMachine(names map[string]string) *machine {
-	return &machine{
-		lookup: func(_ context.Context, host string) ([]netip.Addr, error) {
+func fakeMachine(names map[string]string) *Machine {
+	return &Machine{
+		Lookup: func(_ context.Context, host string) ([]netip.Addr, error) {
 			if address, ok := names[host]; ok {
 				return []netip.Addr{netip.MustParseAddr(address)}, nil
 			}
 			return nil, errors.New("no such host")
 		},
-		addresses: func() ([]netip.Addr, error) {
+		Addresses: func() ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("203.0.113.7")}, nil
 		},
-		mayListen: func(int) bool { return true },
+		MayListen: func(int) bool { return true },
 	}
 }
 
@@ -63,8 +57,8 @@ func TestAdvice(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		m := fakeMachine(c.names)
-		m.mayListen = func(port int) bool { return !c.no || port >= 1024 }
-		notes := s.advise(t.Context(), m)
+		m.MayListen = func(port int) bool { return !c.no || port >= 1024 }
+		notes := s.Advise(t.Context(), m)
 		if c.nothing && len(notes) > 0 {
 			t.Errorf("%s: %q", name, notes)
 		}
@@ -150,34 +144,6 @@ func TestTLSFaults(t *testing.T) {
 		_, err := loadText(t, text)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
-		}
-	}
-}
-
-// «config check» looks into the files that the configuration names.
-func TestConfigCheckReadsFiles(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	write := func(name string, raw []byte) string {
-		name = filepath.Join(dir, name)
-		if err := os.WriteFile(name, raw, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return name
-	}
-	certificate, key := acmetest.SelfSigned(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "pods.example.com")
-	cert, good, bad, empty := write("cert.pem", certificate), write("key.pem", key), write("bad.pem", []byte("x")), write("empty", []byte("\n"))
-	const public = "public_url = \"https://pods.example.com\"\n[tls]\n"
-	for text, want := range map[string]string{
-		public + fmt.Sprintf("mode = \"files\"\ncert_files = [%q]\nkey_files = [%q]", cert, good): "",
-		public + fmt.Sprintf("mode = \"files\"\ncert_files = [%q]\nkey_files = [%q]", cert, bad):  "failed to find any PEM data in key",
-		public + fmt.Sprintf("cloudflare_token_file = %q", empty):                                 "should hold one line, the secret",
-		public + "cloudflare_token_file = \"/absent\"":                                            "no such file",
-	} {
-		config := write("podgate.toml", []byte(text))
-		code, out, errs := runCommand("config", "check", "--config", config)
-		if (code == exitDone) != (want == "") || !strings.Contains(errs, want) || want == "" && !strings.Contains(out, "note: pods.example.com has no address") {
-			t.Errorf("%s: %d %s%s", text, code, out, errs)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -10,13 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
-
-	"podgate/certs"
 )
 
-// tlsConfig says who answers https, and with what certificates.
-type tlsConfig struct {
+// TLS says who answers https, and with what certificates.
+type TLS struct {
 	Mode       string   `toml:"mode"`        // auto, files, off; empty: see resolve
 	Listen     string   `toml:"listen"`      // for https
 	HTTPListen string   `toml:"http_listen"` // for challenges and redirects; empty: nowhere
@@ -42,30 +39,30 @@ const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
 
 // The modes of [tls].
 const (
-	tlsAuto  = "auto"
-	tlsFiles = "files"
-	tlsOff   = "off"
+	TLSAuto  = "auto"
+	TLSFiles = "files"
+	TLSOff   = "off"
 )
 
-var tlsModes = []string{tlsAuto, tlsFiles, tlsOff}
+var tlsModes = []string{TLSAuto, TLSFiles, TLSOff}
 
-func defaultTLS() tlsConfig {
-	return tlsConfig{Listen: ":443", HTTPListen: ":80", CA: letsEncrypt, PodCertificatesPerHour: 10, PodCertificates: 50}
+func defaultTLS() TLS {
+	return TLS{Listen: ":443", HTTPListen: ":80", CA: letsEncrypt, PodCertificatesPerHour: 10, PodCertificates: 50}
 }
 
 // resolve fills in what follows from other settings: who answers https, and
 // where pods have their names. An empty value stays empty only where it is a
 // fault, which check reports.
-func (s *settings) resolve() {
+func (s *Settings) resolve() {
 	u, err := url.Parse(s.PublicURL)
 	if err != nil {
 		u = &url.URL{}
 	}
 	if s.TLS.Mode == "" {
-		s.TLS.Mode = tlsOff
+		s.TLS.Mode = TLSOff
 		proxied := len(s.TrustedProxies) > 0 || !loopbackListen(s.Listen)
 		if u.Scheme == "https" && isPublicName(u.Hostname()) && urlPort(u) == s.TLS.port() && !proxied {
-			s.TLS.Mode = tlsAuto
+			s.TLS.Mode = TLSAuto
 		}
 	}
 	if s.Pods.Domain == "" {
@@ -76,23 +73,9 @@ func (s *settings) resolve() {
 	}
 }
 
-// isPublicName reports whether a host is a name, and not this machine's.
-func isPublicName(host string) bool {
-	_, err := netip.ParseAddr(host)
-	return err != nil && validDomain(host) && host != "localhost" && !strings.HasSuffix(host, ".localhost")
-}
-
-// urlPort is the port that a URL leads to.
-func urlPort(u *url.URL) string {
-	if p := u.Port(); p != "" || u.Scheme != "https" {
-		return p
-	}
-	return "443"
-}
-
 // port is the port of https, or "" when that is not to be had from the
 // setting.
-func (c tlsConfig) port() string {
+func (c TLS) port() string {
 	_, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return ""
@@ -100,10 +83,10 @@ func (c tlsConfig) port() string {
 	return port
 }
 
-// on reports whether podgate answers https itself.
-func (c tlsConfig) on() bool { return c.Mode == tlsAuto || c.Mode == tlsFiles }
+// On reports whether podgate answers https itself.
+func (c TLS) On() bool { return c.Mode == TLSAuto || c.Mode == TLSFiles }
 
-func (s *settings) checkTLS(report func(string, error)) {
+func (s *Settings) checkTLS(report func(string, error)) {
 	c := s.TLS
 	report("tls.mode", oneOf(c.Mode, tlsModes))
 	report("tls.listen", checkListen(c.Listen))
@@ -130,21 +113,21 @@ func (s *settings) checkTLS(report func(string, error)) {
 			report(fmt.Sprintf("tls.dns_resolvers[%d]", i), fmt.Errorf(`%q is not an address with a port; write for example "9.9.9.9:53"`, r))
 		}
 	}
-	if c.on() {
+	if c.On() {
 		s.checkOwnTLS(report)
 	}
 }
 
 // checkOwnTLS looks at what matters when podgate answers https itself.
-func (s *settings) checkOwnTLS(report func(string, error)) {
+func (s *Settings) checkOwnTLS(report func(string, error)) {
 	u, err := url.Parse(s.PublicURL)
 	switch {
 	case err != nil || u.Scheme != "https":
 		report("tls.mode", fmt.Errorf(`%q needs a public_url that begins with https://; set public_url, or write "off"`, s.TLS.Mode))
 		return
-	case s.TLS.Mode == tlsAuto && !isPublicName(u.Hostname()):
+	case s.TLS.Mode == TLSAuto && !isPublicName(u.Hostname()):
 		report("tls.mode", fmt.Errorf(`"auto" gets certificates for names only, and %s is none; write "files" with a certificate of your own`, u.Hostname()))
-	case s.TLS.Mode == tlsFiles:
+	case s.TLS.Mode == TLSFiles:
 		report("tls.cert_files", s.checkFiles())
 	}
 	if !loopbackListen(s.Listen) {
@@ -152,7 +135,7 @@ func (s *settings) checkOwnTLS(report func(string, error)) {
 	}
 }
 
-func (s *settings) checkFiles() error {
+func (s *Settings) checkFiles() error {
 	if len(s.TLS.CertFiles) == 0 {
 		return errors.New(`is empty, and tls.mode is "files"; write the certificate's file, and its key's into tls.key_files`)
 	}
@@ -160,11 +143,6 @@ func (s *settings) checkFiles() error {
 		return fmt.Errorf("has %d files and tls.key_files %d; write one key for each certificate, in the same order", len(s.TLS.CertFiles), len(s.TLS.KeyFiles))
 	}
 	return nil
-}
-
-func loopbackListen(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	return err == nil && isLoopback(host)
 }
 
 func checkEmail(s string) error {
@@ -191,17 +169,8 @@ func checkPath(path string) error {
 	return fmt.Errorf(`%q is not an absolute path; write for example "/etc/podgate/FILE"`, path)
 }
 
-// pairs are the files of tls.mode = "files".
-func (c tlsConfig) pairs() []certs.Pair {
-	var list []certs.Pair
-	for i, file := range c.CertFiles {
-		list = append(list, certs.Pair{Cert: file, Key: c.KeyFiles[i]})
-	}
-	return list
-}
-
-// secretFile reads a secret that has a file of its own.
-func secretFile(path string) (string, error) {
+// SecretFile reads a secret that has a file of its own.
+func SecretFile(path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
@@ -214,27 +183,4 @@ func secretFile(path string) (string, error) {
 		return "", fmt.Errorf("%s should hold one line, the secret", path)
 	}
 	return secret, nil
-}
-
-// openable reports what is wrong with the files that [tls] names. Only who
-// runs as the server's user can tell.
-func (s *settings) openable(now time.Time) []error {
-	var all []error
-	add := func(err error) {
-		if err != nil {
-			all = append(all, err)
-		}
-	}
-	u, err := url.Parse(s.PublicURL)
-	add(err)
-	if s.TLS.Mode == tlsFiles && err == nil {
-		add(certs.CheckFiles(s.TLS.pairs(), u.Hostname(), now))
-	}
-	if s.TLS.Mode == tlsAuto {
-		for _, path := range []string{s.TLS.EABKeyFile, s.TLS.CloudflareTokenFile} {
-			_, err := secretFile(path)
-			add(err)
-		}
-	}
-	return all
 }

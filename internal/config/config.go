@@ -1,0 +1,107 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+
+	"podgate/pods"
+)
+
+// Config is everything that can be configured. The toml tags are the keys; a
+// key also is an environment variable, PODGATE_SECTION_KEY (load.go). Default
+// has the defaults, check (check.go) the rules, and config.example.toml the
+// reasons to change anything.
+type Config struct {
+	PublicURL      string         `toml:"public_url"` // empty: http://localhost and the port that serve listens on
+	Listen         string         `toml:"listen"`
+	DataDir        string         `toml:"data_dir"`
+	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
+	TLS            TLS            `toml:"tls"`
+	OAuth          OAuth          `toml:"oauth"`
+	Pods           Pods           `toml:"pods"`
+	Log            Log            `toml:"log"`
+	Regions        []Region       `toml:"region"`
+	Plans          []Plan         `toml:"plan"`
+}
+
+// OAuth is the section [oauth].
+type OAuth struct {
+	AccessTokenTTL          Duration `toml:"access_token_ttl"`
+	RefreshTokenTTL         Duration `toml:"refresh_token_ttl"`
+	CodeTTL                 Duration `toml:"code_ttl"`
+	Registration            string   `toml:"registration"` // open, known, off
+	ClientMetadataDocuments bool     `toml:"client_metadata_documents"`
+	RedirectSchemes         []string `toml:"redirect_schemes"`
+}
+
+// Pods is the section [pods].
+type Pods struct {
+	Domain        string   `toml:"domain"` // empty: see resolve
+	DefaultRegion string   `toml:"default_region"`
+	QuotaPods     int      `toml:"quota_pods"`
+	QuotaMemory   Size     `toml:"quota_memory"`
+	Limits        string   `toml:"limits"` // auto, require, off
+	Binds         []string `toml:"binds"`
+}
+
+// Region is one [[region]]: a place where pods run.
+type Region struct {
+	Name    string `toml:"name"`
+	Runtime string `toml:"runtime"` // sandbox
+}
+
+// Plan is one [[plan]]: a size that a pod can have.
+type Plan struct {
+	Name      string  `toml:"name"`
+	Memory    Size    `toml:"memory"`
+	CPUs      float64 `toml:"cpus"`
+	Disk      Size    `toml:"disk"`
+	Processes int     `toml:"processes"`
+}
+
+// Log is the section [log].
+type Log struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"` // text, json
+}
+
+// The words that settings with a fixed choice accept.
+var (
+	registrations = []string{"open", "known", "off"}
+	limitModes    = []string{"auto", "require", "off"}
+	runtimes      = []string{"sandbox"}
+	logLevels     = []string{"debug", "info", "warn", "error"}
+	logFormats    = []string{"text", "json"}
+)
+
+// Default is what podgate does without any configuration.
+func Default() Config {
+	quota := pods.DefaultQuota()
+	return Config{
+		Listen:  "localhost:8080",
+		DataDir: "data",
+		TLS:     defaultTLS(),
+		OAuth:   OAuth{AccessTokenTTL: 30 * day, RefreshTokenTTL: 90 * day, CodeTTL: 10 * minute, Registration: "open", ClientMetadataDocuments: true},
+		Pods:    Pods{DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: Size(quota.Memory), Limits: "auto"},
+		Log:     Log{Level: "info", Format: "text"},
+		Regions: []Region{{Name: "local", Runtime: "sandbox"}},
+		Plans:   defaultPlans(),
+	}
+}
+
+func defaultPlans() []Plan {
+	var list []Plan
+	for _, p := range pods.DefaultPlans() {
+		list = append(list, Plan{p.Name, Size(p.Limits.Memory), p.Limits.CPUs, Size(p.Limits.Disk), p.Limits.Processes})
+	}
+	return list
+}
+
+// SlogLevel is the configured log level. check has proved that it is one.
+func (l Log) SlogLevel() slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		return slog.LevelInfo
+	}
+	return level
+}
