@@ -28,11 +28,12 @@ var mayImport = map[string][]string{
 	"account":            {"store", "internal/authz", "internal/ratelimit"},
 	"history":            {"store", "internal/web"},
 	"oauth":              {"store", "history", "internal/authz", "internal/ratelimit", "internal/web", "internal/webfetch"},
-	"pods":               {"store", "internal/authz", "pods/agent"},
-	"pods/agent":         {},
-	"pods/sandbox":       {"pods", "pods/agent", "store"},
-	"pods/ingress":       {"pods", "account", "store", "internal/web"},
-	"certs":              {},
+	"pods":               {"store", "internal/authz", "pods/wire"},
+	"pods/wire":          {},
+	"pods/agent":         {"pods/wire"},
+	"pods/sandbox":       {"pods", "pods/agent", "pods/wire", "store"},
+	"pods/ingress":       {"pods", "pods/wire", "account", "store", "internal/web"},
+	"certs":              {"pods/wire"},
 	"control":            {"account", "history", "pods", "oauth", "store", "internal/web"},
 	"mcp":                {"history", "pods", "internal/authz", "internal/web", "store"},
 	"doctor":             {},
@@ -46,7 +47,7 @@ var mayImport = map[string][]string{
 	"internal/conformance": {},
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
-	"pods/podstest":        {"pods", "pods/agent", "store", "store/storetest", "internal/authz"},
+	"pods/podstest":        {"pods", "pods/agent", "pods/wire", "store", "store/storetest", "internal/authz"},
 }
 
 // testOnly are packages that no program code imports.

@@ -13,7 +13,7 @@ import (
 	"podgate/certs"
 	"podgate/internal/config"
 	"podgate/internal/web"
-	"podgate/store"
+	"podgate/pods"
 )
 
 // listenTLS opens the ports that visitors come to when podgate answers https
@@ -50,7 +50,7 @@ func (srv *server) openCerts(context.Context) error {
 		return nil
 	}
 	conf := certs.Config{
-		Host: srv.issuer.Hostname(), PodsDomain: srv.settings.Pods.CertDomain(), Pod: srv.hasPod, Log: srv.log, Now: time.Now,
+		Host: srv.issuer.Hostname(), PodsDomain: srv.settings.Pods.CertDomain(), Pod: func(name string) (bool, error) { return pods.Exists(srv.db, name) }, Log: srv.log, Now: time.Now,
 	}
 	if c.Mode == config.TLSFiles {
 		conf.Files = pairs(c)
@@ -122,16 +122,6 @@ func (srv *server) waitsFor() string {
 	here := srv.listeners[0].Addr()
 	return fmt.Sprintf("\nIt waits for its certificate from %s, mostly some seconds. Until then only\nhttp://%s answers, on this machine; http://%s/readyz and the log say how it goes.\n",
 		srv.settings.TLS.CA, here, here)
-}
-
-// hasPod reports whether there is a pod of that name. One that is being
-// deleted is none.
-func (srv *server) hasPod(name string) (bool, error) {
-	p, err := srv.db.PodByName(name)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil && p.Want != store.WantGone, err
 }
 
 // servePlain answers the port of plain HTTP: authorities that validate a name,

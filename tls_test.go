@@ -24,6 +24,7 @@ import (
 	"podgate/certs"
 	"podgate/internal/acmetest"
 	"podgate/internal/webtest"
+	"podgate/pods"
 	"podgate/store"
 	"podgate/store/storetest"
 )
@@ -404,7 +405,7 @@ func TestHasPod(t *testing.T) {
 	srv, p := aPod(t)
 	has := func(name string) bool {
 		t.Helper()
-		ok, err := srv.hasPod(name)
+		ok, err := pods.Exists(srv.db, name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -425,7 +426,7 @@ func TestHasPod(t *testing.T) {
 func BenchmarkHasPod(b *testing.B) {
 	srv, _ := aPod(b)
 	for b.Loop() {
-		if ok, err := srv.hasPod("shop"); !ok || err != nil {
+		if ok, err := pods.Exists(srv.db, "shop"); !ok || err != nil {
 			b.Fatal(err)
 		}
 	}

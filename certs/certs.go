@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 // Config says which names there are and where their certificates come from.
@@ -123,7 +125,7 @@ func (m *Manager) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 		return m.source.certificate(hello, "")
 	}
 	pod, below := strings.CutSuffix(name, "."+m.cfg.PodsDomain)
-	if !below || m.cfg.PodsDomain == "" || !isLabel(pod) {
+	if !below || m.cfg.PodsDomain == "" || !wire.Label(pod) {
 		return nil, errNotOurs
 	}
 	return m.source.certificate(hello, pod)
@@ -133,16 +135,7 @@ func (m *Manager) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 // says.
 func (m *Manager) ours(name string) bool {
 	pod, below := strings.CutSuffix(name, "."+m.cfg.PodsDomain)
-	return name == m.cfg.Host || below && m.cfg.PodsDomain != "" && isLabel(pod)
-}
-
-// isLabel reports whether s is a lower-case DNS label, as the names of pods are
-// (RFC 1035 section 2.3.4).
-func isLabel(s string) bool {
-	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
-		return false
-	}
-	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+	return name == m.cfg.Host || below && m.cfg.PodsDomain != "" && wire.Label(pod)
 }
 
 // Challenges returns a handler for the port of plain HTTP that answers an

@@ -62,20 +62,6 @@ func TestWords(t *testing.T) {
 	}
 }
 
-func FuzzLabel(f *testing.F) {
-	for _, s := range []string{"", "a", "a-b", "-a", "a-", "ü", "a.b", "*", strings.Repeat("x", 64), "A", "a\x00"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if !isLabel(s) {
-			return
-		}
-		if len(s) > 63 || s != strings.ToLower(s) || strings.ContainsAny(s, "./\\*:% \x00") || s[0] == '-' || s[len(s)-1] == '-' {
-			t.Errorf("%q", s)
-		}
-	})
-}
-
 // A bad configuration is an error at once, and leaves nothing running.
 func TestOpenFails(t *testing.T) {
 	t.Parallel()

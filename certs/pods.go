@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"podgate/pods/wire"
+
 	"github.com/caddyserver/certmagic"
 )
 
@@ -121,7 +123,7 @@ func (a *authority) exists(pod string) error {
 // certificate of a name that somebody asked for.
 func (a *authority) decide(_ context.Context, name string) error {
 	pod, below := strings.CutSuffix(name, "."+a.m.cfg.PodsDomain)
-	if !below || !isLabel(pod) {
+	if !below || !wire.Label(pod) {
 		return errNotOurs
 	}
 	return a.exists(pod)
@@ -220,7 +222,7 @@ func (a *authority) kept(ctx context.Context) ([]string, error) {
 	}
 	var pods []string
 	for _, key := range keys {
-		if pod, below := strings.CutSuffix(path.Base(key), "."+a.m.cfg.PodsDomain); below && isLabel(pod) && path.Base(key) != a.m.cfg.Host {
+		if pod, below := strings.CutSuffix(path.Base(key), "."+a.m.cfg.PodsDomain); below && wire.Label(pod) && path.Base(key) != a.m.cfg.Host {
 			pods = append(pods, pod)
 		}
 	}

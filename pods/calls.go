@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"podgate/internal/authz"
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -30,10 +30,10 @@ const (
 
 // Limits of calls, for those who describe them.
 const (
-	MaxExecTimeout = agent.MaxExecTimeout
-	MaxLogLines    = agent.MaxLines
-	MaxFileSize    = agent.MaxFile // bytes
-	MaxStream      = 16 << 20      // bytes that are read of one stream of a command's output
+	MaxExecTimeout = wire.MaxExecTimeout
+	MaxLogLines    = wire.MaxLines
+	MaxFileSize    = wire.MaxFile // bytes
+	MaxStream      = 16 << 20     // bytes that are read of one stream of a command's output
 )
 
 // call finds a pod for an actor and runs do with its agent's client. A pod that
@@ -63,18 +63,18 @@ func (s *Service) call(ctx context.Context, a authz.Actor, action authz.Action, 
 // faultWords maps the codes of the protocol; all others are bad input or a
 // failure that Message explains.
 var faultWords = map[string]error{
-	agent.FaultPath:         ErrPath,
-	agent.FaultNotFound:     ErrNoFile,
-	agent.FaultTooLarge:     ErrTooLarge,
-	agent.FaultNotListening: ErrNotAnswering,
-	agent.FaultNotRunning:   ErrNotAnswering,
-	agent.FaultBusy:         ErrBusy,
+	wire.FaultPath:         ErrPath,
+	wire.FaultNotFound:     ErrNoFile,
+	wire.FaultTooLarge:     ErrTooLarge,
+	wire.FaultNotListening: ErrNotAnswering,
+	wire.FaultNotRunning:   ErrNotAnswering,
+	wire.FaultBusy:         ErrBusy,
 }
 
 // fromAgent words an error of the agent's client.
 func (s *Service) fromAgent(ctx context.Context, rec store.Pod, err error) error {
 	var worded *fault
-	var f *agent.Fault
+	var f *wire.Fault
 	switch {
 	case err == nil:
 		return nil
@@ -99,7 +99,7 @@ func (s *Service) fromAgent(ctx context.Context, rec store.Pod, err error) error
 type ExecRequest struct {
 	Command   string
 	Dir       string        // default: the app folder
-	Timeout   time.Duration // 0: 60 s; at most agent.MaxExecTimeout
+	Timeout   time.Duration // 0: 60 s; at most wire.MaxExecTimeout
 	Stdin     []byte
 	MaxOutput int // bytes kept of the end of each stream; 0: 100,000
 }
@@ -120,20 +120,20 @@ func (s *Service) Exec(ctx context.Context, a authz.Actor, name string, r ExecRe
 	if err := a.Allow(authz.Exec, a.Team.ID); err != nil {
 		return ExecResult{}, err
 	}
-	wire, err := r.wire()
+	req, err := r.request()
 	if err != nil {
 		return ExecResult{}, err
 	}
-	limit := time.Duration(wire.TimeoutMillis) * time.Millisecond
+	limit := time.Duration(req.TimeoutMillis) * time.Millisecond
 	var out ExecResult
 	err = s.call(ctx, a, authz.Exec, name, func(rec store.Pod, l *live) error {
 		ctx, cancel := context.WithTimeout(ctx, limit+execGrace)
 		defer cancel()
-		wire.Env = rec.Env
+		req.Env = rec.Env
 		var err error
-		out, err = l.client.exec(ctx, wire, r.kept(), p)
+		out, err = l.client.exec(ctx, req, r.kept(), p)
 		if errors.Is(err, errExecTime) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return &fault{ErrTimedOut, fmt.Sprintf("it ran for %s and was killed with all it started; give a longer timeout (at most %d s), or run it in the background with its output in a file", limit, agent.MaxExecTimeout/time.Second), err}
+			return &fault{ErrTimedOut, fmt.Sprintf("it ran for %s and was killed with all it started; give a longer timeout (at most %d s), or run it in the background with its output in a file", limit, wire.MaxExecTimeout/time.Second), err}
 		}
 		return err
 	})
@@ -149,30 +149,30 @@ func (r ExecRequest) kept() int {
 }
 
 // wire checks a request and puts it into the form of the protocol.
-func (r ExecRequest) wire() (agent.ExecRequest, error) {
+func (r ExecRequest) request() (wire.ExecRequest, error) {
 	if r.Timeout == 0 {
 		r.Timeout = defaultExecTimeout
 	}
 	switch {
 	case strings.TrimSpace(r.Command) == "":
-		return agent.ExecRequest{}, refuse(ErrBadInput, "the command is empty")
+		return wire.ExecRequest{}, refuse(ErrBadInput, "the command is empty")
 	case len(r.Command) > maxCommand:
-		return agent.ExecRequest{}, refuse(ErrBadInput, "the command has %d bytes, at most %d are allowed; write it to a file with write_file and run that", len(r.Command), maxCommand)
+		return wire.ExecRequest{}, refuse(ErrBadInput, "the command has %d bytes, at most %d are allowed; write it to a file with write_file and run that", len(r.Command), maxCommand)
 	case !isText(r.Command):
-		return agent.ExecRequest{}, refuse(ErrBadInput, "the command is not text (NUL or invalid UTF-8)")
-	case r.Timeout < time.Millisecond || r.Timeout > agent.MaxExecTimeout:
-		return agent.ExecRequest{}, refuse(ErrBadInput, "the timeout must be between 1 and %d s", agent.MaxExecTimeout/time.Second)
+		return wire.ExecRequest{}, refuse(ErrBadInput, "the command is not text (NUL or invalid UTF-8)")
+	case r.Timeout < time.Millisecond || r.Timeout > wire.MaxExecTimeout:
+		return wire.ExecRequest{}, refuse(ErrBadInput, "the timeout must be between 1 and %d s", wire.MaxExecTimeout/time.Second)
 	case len(r.Stdin) > maxStdin:
-		return agent.ExecRequest{}, refuse(ErrBadInput, "the input has %d bytes, at most %d are allowed; write it to a file with write_file", len(r.Stdin), maxStdin)
+		return wire.ExecRequest{}, refuse(ErrBadInput, "the input has %d bytes, at most %d are allowed; write it to a file with write_file", len(r.Stdin), maxStdin)
 	case r.MaxOutput < 0 || r.MaxOutput > maxMaxOutput:
-		return agent.ExecRequest{}, refuse(ErrBadInput, "at most %d bytes of output can be kept", maxMaxOutput)
+		return wire.ExecRequest{}, refuse(ErrBadInput, "at most %d bytes of output can be kept", maxMaxOutput)
 	}
 	if r.Dir != "" {
 		if err := checkPath(r.Dir); err != nil {
-			return agent.ExecRequest{}, err
+			return wire.ExecRequest{}, err
 		}
 	}
-	return agent.ExecRequest{Command: r.Command, Dir: r.Dir, Stdin: r.Stdin, TimeoutMillis: millis(r.Timeout), MaxOutput: MaxStream}, nil
+	return wire.ExecRequest{Command: r.Command, Dir: r.Dir, Stdin: r.Stdin, TimeoutMillis: millis(r.Timeout), MaxOutput: MaxStream}, nil
 }
 
 func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
@@ -192,20 +192,20 @@ func checkPath(path string) error {
 }
 
 // WriteFile writes content to path. mode 0 means 0644, or what the file has.
-func (s *Service) WriteFile(ctx context.Context, a authz.Actor, name, path string, content []byte, mode uint32) (agent.FileInfo, error) {
+func (s *Service) WriteFile(ctx context.Context, a authz.Actor, name, path string, content []byte, mode uint32) (wire.FileInfo, error) {
 	if err := a.Allow(authz.WriteFiles, a.Team.ID); err != nil {
-		return agent.FileInfo{}, err
+		return wire.FileInfo{}, err
 	}
 	if err := checkPath(path); err != nil {
-		return agent.FileInfo{}, err
+		return wire.FileInfo{}, err
 	}
 	switch {
-	case len(content) > agent.MaxFile:
-		return agent.FileInfo{}, refuse(ErrTooLarge, "the content has %d bytes, at most %d are allowed; write it in parts, or have a command in the pod fetch it", len(content), agent.MaxFile)
+	case len(content) > wire.MaxFile:
+		return wire.FileInfo{}, refuse(ErrTooLarge, "the content has %d bytes, at most %d are allowed; write it in parts, or have a command in the pod fetch it", len(content), wire.MaxFile)
 	case mode > 0o777:
-		return agent.FileInfo{}, refuse(ErrBadInput, "the mode must be permission bits from 0001 to 0777, such as 0755")
+		return wire.FileInfo{}, refuse(ErrBadInput, "the mode must be permission bits from 0001 to 0777, such as 0755")
 	}
-	var info agent.FileInfo
+	var info wire.FileInfo
 	err := s.call(ctx, a, authz.WriteFiles, name, func(rec store.Pod, l *live) (err error) {
 		if err := s.fits(ctx, rec, l, int64(len(content))); err != nil {
 			return err
@@ -254,13 +254,13 @@ func (s *Service) fits(ctx context.Context, rec store.Pod, l *live, size int64) 
 
 // FileContent is a part of a file.
 type FileContent struct {
-	Info    agent.FileInfo
+	Info    wire.FileInfo
 	Offset  int64
 	Content []byte
 	More    bool // the file goes on after Content
 }
 
-// ReadFile reads at most limit bytes (0: agent.MaxRead) from offset.
+// ReadFile reads at most limit bytes (0: wire.MaxRead) from offset.
 func (s *Service) ReadFile(ctx context.Context, a authz.Actor, name, path string, offset, limit int64) (FileContent, error) {
 	if err := a.Allow(authz.ReadFiles, a.Team.ID); err != nil {
 		return FileContent{}, err
@@ -269,10 +269,10 @@ func (s *Service) ReadFile(ctx context.Context, a authz.Actor, name, path string
 		return FileContent{}, err
 	}
 	if limit == 0 {
-		limit = agent.MaxRead
+		limit = wire.MaxRead
 	}
-	if offset < 0 || limit < 0 || limit > agent.MaxRead {
-		return FileContent{}, refuse(ErrBadInput, "offset must not be negative and limit at most %d", agent.MaxRead)
+	if offset < 0 || limit < 0 || limit > wire.MaxRead {
+		return FileContent{}, refuse(ErrBadInput, "offset must not be negative and limit at most %d", wire.MaxRead)
 	}
 	var part FileContent
 	err := s.call(ctx, a, authz.ReadFiles, name, func(_ store.Pod, l *live) (err error) {
@@ -284,17 +284,17 @@ func (s *Service) ReadFile(ctx context.Context, a authz.Actor, name, path string
 }
 
 // ListFiles lists a folder; empty path: the app folder.
-func (s *Service) ListFiles(ctx context.Context, a authz.Actor, name, path string) (agent.Listing, error) {
+func (s *Service) ListFiles(ctx context.Context, a authz.Actor, name, path string) (wire.Listing, error) {
 	if err := a.Allow(authz.ReadFiles, a.Team.ID); err != nil {
-		return agent.Listing{}, err
+		return wire.Listing{}, err
 	}
 	if path == "" {
 		path = "."
 	}
 	if err := checkPath(path); err != nil {
-		return agent.Listing{}, err
+		return wire.Listing{}, err
 	}
-	var listing agent.Listing
+	var listing wire.Listing
 	err := s.call(ctx, a, authz.ReadFiles, name, func(_ store.Pod, l *live) (err error) {
 		listing, err = l.client.list(ctx, path)
 		return err
@@ -304,22 +304,22 @@ func (s *Service) ListFiles(ctx context.Context, a authz.Actor, name, path strin
 
 // LogQuery selects log lines.
 type LogQuery struct {
-	Lines  int // 0: 100; at most agent.MaxLines
+	Lines  int // 0: 100; at most wire.MaxLines
 	Since  time.Time
 	Grep   string
 	Source string // app, agent, install; empty: all
 }
 
 // Logs returns the newest lines that match, oldest first.
-func (s *Service) Logs(ctx context.Context, a authz.Actor, name string, q LogQuery) ([]agent.LogLine, error) {
+func (s *Service) Logs(ctx context.Context, a authz.Actor, name string, q LogQuery) ([]wire.LogLine, error) {
 	if err := a.Allow(authz.ReadLogs, a.Team.ID); err != nil {
 		return nil, err
 	}
-	query, err := q.wire()
+	query, err := q.query()
 	if err != nil {
 		return nil, err
 	}
-	var lines []agent.LogLine
+	var lines []wire.LogLine
 	err = s.call(ctx, a, authz.ReadLogs, name, func(_ store.Pod, l *live) (err error) {
 		lines, err = l.client.logs(ctx, query)
 		return err
@@ -328,13 +328,13 @@ func (s *Service) Logs(ctx context.Context, a authz.Actor, name string, q LogQue
 }
 
 // wire checks a query and puts it into the form of the protocol.
-func (q LogQuery) wire() (url.Values, error) {
+func (q LogQuery) query() (url.Values, error) {
 	if q.Lines == 0 {
 		q.Lines = defaultLines
 	}
 	switch {
-	case q.Lines < 0 || q.Lines > agent.MaxLines:
-		return nil, refuse(ErrBadInput, "lines must be from 1 to %d", agent.MaxLines)
+	case q.Lines < 0 || q.Lines > wire.MaxLines:
+		return nil, refuse(ErrBadInput, "lines must be from 1 to %d", wire.MaxLines)
 	case len(q.Grep) > maxGrep || !isText(q.Grep):
 		return nil, refuse(ErrBadInput, "grep must be text of at most %d bytes", maxGrep)
 	case !slices.Contains([]string{"", "app", "agent", "install"}, q.Source):

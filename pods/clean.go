@@ -5,7 +5,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 )
 
 const (
@@ -33,11 +33,11 @@ func clean(text string, limit int) string {
 
 // cleanState bounds every part of a state; an App that is none of the states
 // there are becomes failed.
-func cleanState(s agent.State) agent.State {
+func cleanState(s wire.State) wire.State {
 	switch s.App {
-	case agent.AppStopped, agent.AppStarting, agent.AppRunning, agent.AppWaiting, agent.AppFailed:
+	case wire.AppStopped, wire.AppStarting, wire.AppRunning, wire.AppWaiting, wire.AppFailed:
 	default:
-		s.App, s.Reason = agent.AppFailed, "the pod's agent gave an answer that makes no sense; use manage_pod with action stop, then start"
+		s.App, s.Reason = wire.AppFailed, "the pod's agent gave an answer that makes no sense; use manage_pod with action stop, then start"
 	}
 	s.Reason, s.Command = clean(s.Reason, maxReason), clean(s.Command, maxReason)
 	s.Restarts = max(0, s.Restarts)
@@ -50,11 +50,11 @@ func cleanState(s agent.State) agent.State {
 
 // cleanLines bounds each line. The text keeps its characters: it is the app's
 // output and is shown as such.
-func cleanLines(lines []agent.LogLine) []agent.LogLine {
+func cleanLines(lines []wire.LogLine) []wire.LogLine {
 	for i := range lines {
 		l := &lines[i]
 		l.Source, l.Stream = clean(l.Source, 20), clean(l.Stream, 20)
-		l.Text = strings.ToValidUTF8(l.Text[:min(len(l.Text), agent.MaxLineBytes)], "\uFFFD")
+		l.Text = strings.ToValidUTF8(l.Text[:min(len(l.Text), wire.MaxLineBytes)], "\uFFFD")
 	}
 	return lines
 }

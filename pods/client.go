@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 )
 
 // Bounds on what one answer of an agent may be. The agent belongs to the pod,
@@ -55,7 +55,7 @@ func (c *client) close() { c.transport.CloseIdleConnections() }
 var errHostile = errors.New("agent broke the protocol")
 
 // request sends one request and returns the answer when its status is want,
-// and the agent's *agent.Fault or errHostile otherwise. The caller closes the
+// and the agent's *wire.Fault or errHostile otherwise. The caller closes the
 // body. contentType belongs to body and may be empty.
 func (c *client) request(ctx context.Context, method, path string, query url.Values, body []byte, contentType string, want int) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: "agent", Path: path, RawQuery: query.Encode()}
@@ -82,7 +82,7 @@ func (c *client) request(ctx context.Context, method, path string, query url.Val
 
 // readFault makes an error of a refusal.
 func readFault(res *http.Response) error {
-	var f agent.Fault
+	var f wire.Fault
 	if res.StatusCode < 400 || res.StatusCode > 599 {
 		return fmt.Errorf("%w: status %d", errHostile, res.StatusCode)
 	}
@@ -119,50 +119,50 @@ func (c *client) get(ctx context.Context, path string, query url.Values, limit i
 	return decode(res.Body, limit, v)
 }
 
-func (c *client) state(ctx context.Context) (agent.State, error) {
-	var s agent.State
-	err := c.get(ctx, agent.PathState, nil, maxSmallAnswer, &s)
+func (c *client) state(ctx context.Context) (wire.State, error) {
+	var s wire.State
+	err := c.get(ctx, wire.PathState, nil, maxSmallAnswer, &s)
 	return cleanState(s), err
 }
 
-func (c *client) usage(ctx context.Context) (agent.Usage, error) {
-	var u agent.Usage
-	err := c.get(ctx, agent.PathUsage, nil, maxSmallAnswer, &u)
+func (c *client) usage(ctx context.Context) (wire.Usage, error) {
+	var u wire.Usage
+	err := c.get(ctx, wire.PathUsage, nil, maxSmallAnswer, &u)
 	u.Memory, u.Disk, u.Processes, u.CPU = max(0, u.Memory), max(0, u.Disk), max(0, u.Processes), max(0, u.CPU)
 	return u, err
 }
 
-func (c *client) list(ctx context.Context, path string) (agent.Listing, error) {
-	var l agent.Listing
-	if err := c.get(ctx, agent.PathDir, url.Values{"path": {path}}, maxListAnswer, &l); err != nil {
-		return agent.Listing{}, err
+func (c *client) list(ctx context.Context, path string) (wire.Listing, error) {
+	var l wire.Listing
+	if err := c.get(ctx, wire.PathDir, url.Values{"path": {path}}, maxListAnswer, &l); err != nil {
+		return wire.Listing{}, err
 	}
-	if len(l.Entries) > agent.MaxEntries {
-		return agent.Listing{}, fmt.Errorf("%w: %d entries", errHostile, len(l.Entries))
+	if len(l.Entries) > wire.MaxEntries {
+		return wire.Listing{}, fmt.Errorf("%w: %d entries", errHostile, len(l.Entries))
 	}
 	return l, nil
 }
 
-func (c *client) logs(ctx context.Context, query url.Values) ([]agent.LogLine, error) {
-	var lines []agent.LogLine
-	if err := c.get(ctx, agent.PathLogs, query, maxListAnswer, &lines); err != nil {
+func (c *client) logs(ctx context.Context, query url.Values) ([]wire.LogLine, error) {
+	var lines []wire.LogLine
+	if err := c.get(ctx, wire.PathLogs, query, maxListAnswer, &lines); err != nil {
 		return nil, err
 	}
-	if len(lines) > agent.MaxLines {
+	if len(lines) > wire.MaxLines {
 		return nil, fmt.Errorf("%w: %d log lines", errHostile, len(lines))
 	}
 	return cleanLines(lines), nil
 }
 
-func (c *client) write(ctx context.Context, path string, content []byte, mode uint32) (agent.FileInfo, error) {
+func (c *client) write(ctx context.Context, path string, content []byte, mode uint32) (wire.FileInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
 	query := url.Values{"path": {path}}
 	if mode != 0 {
 		query.Set("mode", "0"+strconv.FormatUint(uint64(mode), 8))
 	}
-	var info agent.FileInfo
-	res, err := c.request(ctx, http.MethodPut, agent.PathFile, query, content, "application/octet-stream", http.StatusOK)
+	var info wire.FileInfo
+	res, err := c.request(ctx, http.MethodPut, wire.PathFile, query, content, "application/octet-stream", http.StatusOK)
 	if err != nil {
 		return info, err
 	}
@@ -176,7 +176,7 @@ func (c *client) read(ctx context.Context, path string, offset, limit int64) (Fi
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
 	query := url.Values{"path": {path}, "offset": {strconv.FormatInt(offset, 10)}, "limit": {strconv.FormatInt(limit, 10)}}
-	res, err := c.request(ctx, http.MethodGet, agent.PathFile, query, nil, "", http.StatusOK)
+	res, err := c.request(ctx, http.MethodGet, wire.PathFile, query, nil, "", http.StatusOK)
 	if err != nil {
 		return FileContent{}, err
 	}
@@ -196,25 +196,25 @@ func (c *client) read(ctx context.Context, path string, offset, limit int64) (Fi
 	return FileContent{Info: info, Offset: offset, Content: content, More: end < info.Size}, nil
 }
 
-func fileHeader(h http.Header) (agent.FileInfo, error) {
+func fileHeader(h http.Header) (wire.FileInfo, error) {
 	size, err := strconv.ParseInt(h.Get("X-File-Size"), 10, 64)
 	if err != nil || size < 0 {
-		return agent.FileInfo{}, fmt.Errorf("%w: X-File-Size %.40q", errHostile, h.Get("X-File-Size"))
+		return wire.FileInfo{}, fmt.Errorf("%w: X-File-Size %.40q", errHostile, h.Get("X-File-Size"))
 	}
 	mode, err := strconv.ParseUint(h.Get("X-File-Mode"), 8, 12)
 	if err != nil {
-		return agent.FileInfo{}, fmt.Errorf("%w: X-File-Mode %.40q", errHostile, h.Get("X-File-Mode"))
+		return wire.FileInfo{}, fmt.Errorf("%w: X-File-Mode %.40q", errHostile, h.Get("X-File-Mode"))
 	}
 	modified, err := time.Parse(time.RFC3339, h.Get("X-File-Modified"))
 	if err != nil {
-		return agent.FileInfo{}, fmt.Errorf("%w: X-File-Modified %.40q", errHostile, h.Get("X-File-Modified"))
+		return wire.FileInfo{}, fmt.Errorf("%w: X-File-Modified %.40q", errHostile, h.Get("X-File-Modified"))
 	}
-	return agent.FileInfo{Type: "file", Size: size, Mode: fmt.Sprintf("%04o", mode), Modified: modified}, nil
+	return wire.FileInfo{Type: "file", Size: size, Mode: fmt.Sprintf("%04o", mode), Modified: modified}, nil
 }
 
 // stream posts v and hands every event to each until each returns done. total
 // bounds the bytes of the whole answer.
-func (c *client) stream(ctx context.Context, path string, v any, total int64, each func(agent.Event) (done bool, err error)) error {
+func (c *client) stream(ctx context.Context, path string, v any, total int64, each func(wire.Event) (done bool, err error)) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -249,9 +249,9 @@ func drain(body io.ReadCloser, cancel context.CancelFunc) {
 }
 
 // app changes what the app does and returns its state after that.
-func (c *client) app(ctx context.Context, r agent.AppRequest, p Progress) (agent.State, error) {
-	var state agent.State
-	err := c.stream(ctx, agent.PathApp, r, maxAppStream, func(e agent.Event) (bool, error) {
+func (c *client) app(ctx context.Context, r wire.AppRequest, p Progress) (wire.State, error) {
+	var state wire.State
+	err := c.stream(ctx, wire.PathApp, r, maxAppStream, func(e wire.Event) (bool, error) {
 		switch {
 		case e.Fault != nil:
 			return true, e.Fault
@@ -269,11 +269,11 @@ func (c *client) app(ctx context.Context, r agent.AppRequest, p Progress) (agent
 // of them: the end of a long output says how it went. The output that came
 // before an error is returned with it. The agent sends at most r.MaxOutput bytes
 // of a stream, and no more is read, whatever it sends.
-func (c *client) exec(ctx context.Context, r agent.ExecRequest, kept int, p Progress) (ExecResult, error) {
+func (c *client) exec(ctx context.Context, r wire.ExecRequest, kept int, p Progress) (ExecResult, error) {
 	stdout, stderr := &tail{limit: kept}, &tail{limit: kept}
 	var out ExecResult
 	total := int64(r.MaxOutput)*3 + execSlack
-	err := c.stream(ctx, agent.PathExec, r, total, func(e agent.Event) (bool, error) {
+	err := c.stream(ctx, wire.PathExec, r, total, func(e wire.Event) (bool, error) {
 		switch {
 		case e.Fault != nil:
 			return true, e.Fault
@@ -299,7 +299,7 @@ func (c *client) exec(ctx context.Context, r agent.ExecRequest, kept int, p Prog
 // errExecTime is an exec that the agent ended because its time was up.
 var errExecTime = errors.New("the command's time was up")
 
-func (r *ExecResult) end(e *agent.Exit) {
+func (r *ExecResult) end(e *wire.Exit) {
 	r.Code, r.Signal = e.Code, clean(e.Signal, 20)
 	r.LostStdout, r.LostStderr = max(0, e.DroppedStdout), max(0, e.DroppedStderr)
 	r.Duration = time.Duration(max(0, e.Millis)) * time.Millisecond
@@ -345,7 +345,7 @@ func dialPort(ctx context.Context, conn net.Conn, port int) (_ net.Conn, err err
 			err = errors.Join(err, conn.Close())
 		}
 	}()
-	if _, err := fmt.Fprintf(conn, "GET %s?port=%d HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", agent.PathDial, port, upgradeTCP); err != nil {
+	if _, err := fmt.Fprintf(conn, "GET %s?port=%d HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", wire.PathDial, port, upgradeTCP); err != nil {
 		return nil, err
 	}
 	return readUpgrade(conn)

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 )
 
 // hostile returns a client whose agent reads the head of each request and then
@@ -69,8 +69,8 @@ func body(status, kind, content string) string {
 
 func TestClientSurvivesHostileAnswers(t *testing.T) {
 	t.Parallel()
-	entries := strings.Repeat(`{"name":"x"},`, agent.MaxEntries) + `{"name":"x"}`
-	lines := strings.Repeat(`{"text":"x"},`, agent.MaxLines) + `{"text":"x"}`
+	entries := strings.Repeat(`{"name":"x"},`, wire.MaxEntries) + `{"name":"x"}`
+	lines := strings.Repeat(`{"text":"x"},`, wire.MaxLines) + `{"text":"x"}`
 	for name, script := range map[string]func(net.Conn){
 		"closes at once":         func(net.Conn) {},
 		"no HTTP":                says("SSH-2.0-OpenSSH_9.9\r\n\r\n"),
@@ -124,7 +124,7 @@ func refuses(t *testing.T, c *client) {
 		"logs": func(ctx context.Context) error { _, err := c.logs(ctx, nil); return err },
 		"read": func(ctx context.Context) error { _, err := c.read(ctx, "x", 0, 1000); return err },
 		"exec": func(ctx context.Context) error {
-			_, err := c.exec(ctx, agent.ExecRequest{Command: "x", MaxOutput: 1000}, 1000, nil)
+			_, err := c.exec(ctx, wire.ExecRequest{Command: "x", MaxOutput: 1000}, 1000, nil)
 			return err
 		},
 	}
@@ -151,13 +151,13 @@ func TestDecodeBoundsAnswers(t *testing.T) {
 func TestClientBoundsLists(t *testing.T) {
 	t.Parallel()
 	list := func(n int) string { return strings.TrimSuffix(strings.Repeat(`{"name":"x"},`, n), ",") }
-	for n, good := range map[int]bool{agent.MaxEntries: true, agent.MaxEntries + 1: false} {
+	for n, good := range map[int]bool{wire.MaxEntries: true, wire.MaxEntries + 1: false} {
 		c := hostile(t, says("%s", body("200 OK", "application/json", `{"entries":[`+list(n)+`]}`)))
 		if _, err := c.list(t.Context(), "x"); good != (err == nil) || !good && !errors.Is(err, errHostile) {
 			t.Errorf("%d entries: %v", n, err)
 		}
 	}
-	for n, good := range map[int]bool{agent.MaxLines: true, agent.MaxLines + 1: false} {
+	for n, good := range map[int]bool{wire.MaxLines: true, wire.MaxLines + 1: false} {
 		c := hostile(t, says("%s", body("200 OK", "application/json", `[`+list(n)+`]`)))
 		if _, err := c.logs(t.Context(), nil); good != (err == nil) || !good && !errors.Is(err, errHostile) {
 			t.Errorf("%d lines: %v", n, err)
@@ -168,7 +168,7 @@ func TestClientBoundsLists(t *testing.T) {
 func TestReadEventsBoundsOneEvent(t *testing.T) {
 	t.Parallel()
 	endless := &counter{}
-	err := readEvents(endless, 1<<40, func(agent.Event) (bool, error) { return false, nil })
+	err := readEvents(endless, 1<<40, func(wire.Event) (bool, error) { return false, nil })
 	if !errors.Is(err, errHostile) || endless.n > 2*maxEventLine {
 		t.Errorf("an event without end: %v after %d bytes", err, endless.n)
 	}
@@ -195,7 +195,7 @@ func TestClientKeepsTheEndOfOutput(t *testing.T) {
 	events.WriteString(`{"exit":{"code":3,"signal":"SIG\u202eX","dropped_stdout":-5,"dropped_stderr":70}}` + "\n")
 	c := hostile(t, says("%s", body("200 OK", "application/x-ndjson", events.String())))
 	var heard int
-	out, err := c.exec(t.Context(), agent.ExecRequest{Command: "x", MaxOutput: 1 << 20}, 5000, func(_ string, data []byte) { heard += len(data) })
+	out, err := c.exec(t.Context(), wire.ExecRequest{Command: "x", MaxOutput: 1 << 20}, 5000, func(_ string, data []byte) { heard += len(data) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func TestClientBoundsTotalOfStream(t *testing.T) {
 			}
 		}
 	})
-	_, err := c.exec(t.Context(), agent.ExecRequest{Command: "x", MaxOutput: 1000}, 1000, nil)
+	_, err := c.exec(t.Context(), wire.ExecRequest{Command: "x", MaxOutput: 1000}, 1000, nil)
 	if !errors.Is(err, errHostile) {
 		t.Fatalf("an endless stream: %v", err)
 	}
@@ -264,7 +264,7 @@ func TestClientCancels(t *testing.T) {
 		_, _ = io.Copy(io.Discard, conn)
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	out, err := c.exec(ctx, agent.ExecRequest{Command: "x", MaxOutput: 1000}, 1000, func(string, []byte) { cancel() })
+	out, err := c.exec(ctx, wire.ExecRequest{Command: "x", MaxOutput: 1000}, 1000, func(string, []byte) { cancel() })
 	if !errors.Is(err, context.Canceled) || string(out.Stdout) != "hi" {
 		t.Fatalf("cancelled exec: %v, printed %q", err, out.Stdout)
 	}
@@ -282,7 +282,7 @@ func TestClientUsesConnectionsAgain(t *testing.T) {
 	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, `{"app":"running"}`) })
 	c := newClient(serving(t, mux, &dials))
 	for range 20 {
-		if _, err := c.exec(t.Context(), agent.ExecRequest{Command: "x", MaxOutput: 10}, 10, nil); err != nil {
+		if _, err := c.exec(t.Context(), wire.ExecRequest{Command: "x", MaxOutput: 10}, 10, nil); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.state(t.Context()); err != nil {
@@ -373,8 +373,8 @@ func TestDialPort(t *testing.T) {
 	t.Run("refusal", func(t *testing.T) {
 		t.Parallel()
 		_, err := dial(t, says("%s", body("502 Bad Gateway", "application/json", `{"code":"not_listening","message":"nothing there"}`)))
-		var f *agent.Fault
-		if !errors.As(err, &f) || f.Code != agent.FaultNotListening {
+		var f *wire.Fault
+		if !errors.As(err, &f) || f.Code != wire.FaultNotListening {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -388,12 +388,12 @@ func TestClientSendsWhatTheProtocolSays(t *testing.T) {
 		raw, _ := io.ReadAll(r.Body)
 		got = append(got, r.Method+" "+r.URL.String()+" "+string(raw))
 		switch {
-		case r.Method == http.MethodGet && r.URL.Path == agent.PathFile:
+		case r.Method == http.MethodGet && r.URL.Path == wire.PathFile:
 			w.Header().Set("X-File-Size", "9")
 			w.Header().Set("X-File-Mode", "0600")
 			w.Header().Set("X-File-Modified", "2026-01-02T03:04:05Z")
 			_, _ = io.WriteString(w, "cde")
-		case r.URL.Path == agent.PathLogs:
+		case r.URL.Path == wire.PathLogs:
 			_, _ = io.WriteString(w, "[]")
 		default:
 			_, _ = io.WriteString(w, `{"name":"/home/pod/x","entries":[]}`)
@@ -426,15 +426,15 @@ func TestClientSendsWhatTheProtocolSays(t *testing.T) {
 
 func TestCleanState(t *testing.T) {
 	t.Parallel()
-	s := cleanState(agent.State{App: "king", Reason: "x", Restarts: -3, Command: "a\x1b[31m\u202eb\n" + strings.Repeat("é", 2000), Tail: make([]agent.LogLine, 500)})
-	if s.App != agent.AppFailed || s.Restarts != 0 || len(s.Tail) != maxTail || !strings.Contains(s.Reason, "no sense") {
+	s := cleanState(wire.State{App: "king", Reason: "x", Restarts: -3, Command: "a\x1b[31m\u202eb\n" + strings.Repeat("é", 2000), Tail: make([]wire.LogLine, 500)})
+	if s.App != wire.AppFailed || s.Restarts != 0 || len(s.Tail) != maxTail || !strings.Contains(s.Reason, "no sense") {
 		t.Errorf("%+v", s)
 	}
 	if strings.ContainsAny(s.Command, "\x1b\n\u202e") || len(s.Command) > maxReason+len("…") {
 		t.Errorf("command %q", s.Command)
 	}
-	long := cleanLines([]agent.LogLine{{Text: strings.Repeat("x", agent.MaxLineBytes-1) + "é", Source: strings.Repeat("s", 99)}})
-	if n := len(long[0].Text); n > agent.MaxLineBytes+3 || len(long[0].Source) > 25 {
+	long := cleanLines([]wire.LogLine{{Text: strings.Repeat("x", wire.MaxLineBytes-1) + "é", Source: strings.Repeat("s", 99)}})
+	if n := len(long[0].Text); n > wire.MaxLineBytes+3 || len(long[0].Source) > 25 {
 		t.Errorf("line of %d bytes from %q", n, long[0].Source)
 	}
 }
@@ -445,7 +445,7 @@ func FuzzReadEvents(f *testing.F) {
 	f.Add([]byte("\n{}\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		seen, limit := 0, int64(1000)
-		err := readEvents(bytes.NewReader(raw), limit, func(e agent.Event) (bool, error) {
+		err := readEvents(bytes.NewReader(raw), limit, func(e wire.Event) (bool, error) {
 			seen += len(e.Data)
 			return e.Exit != nil || e.State != nil || e.Fault != nil, nil
 		})

@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -35,18 +36,35 @@ func (s *Service) DialApp(ctx context.Context, name string) (net.Conn, Pod, erro
 	return nil, s.describe(ctx, rec, false), s.fromAgent(ctx, rec, err)
 }
 
+// visited returns the pod of that name, for callers without an actor.
 func (s *Service) visited(name string) (store.Pod, error) {
-	if !isLabel(name) {
+	if !wire.Label(name) {
 		return store.Pod{}, errAbsent
 	}
-	rec, err := s.cfg.DB.PodByName(name)
+	return lookup(s.cfg.DB, name)
+}
+
+// lookup returns the pod of that name. One that is being deleted is absent
+// like a name that is nobody's: errAbsent.
+func lookup(db *store.DB, name string) (store.Pod, error) {
+	rec, err := db.PodByName(name)
 	if errors.Is(err, store.ErrNotFound) || err == nil && rec.Want == store.WantGone {
 		return store.Pod{}, errAbsent
 	}
 	if err != nil {
-		return store.Pod{}, fmt.Errorf("pods: look up a visited pod: %w", err)
+		return store.Pod{}, fmt.Errorf("pods: look up a pod: %w", err)
 	}
 	return rec, nil
+}
+
+// Exists reports whether there is a pod of that name, whoever owns it. One that
+// is being deleted is none.
+func Exists(db *store.DB, name string) (bool, error) {
+	_, err := lookup(db, name)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (s *Service) dialApp(ctx context.Context, rec store.Pod) (net.Conn, error) {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"podgate/internal/authz"
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -32,14 +32,9 @@ func (s *Service) find(a authz.Actor, action authz.Action, name string) (store.P
 	if err := a.AllowPod(action, a.Team.ID, name); err != nil {
 		return store.Pod{}, errDenied(a, err)
 	}
-	rec, err := s.cfg.DB.PodByName(name)
-	switch {
-	case errors.Is(err, store.ErrNotFound), err == nil && rec.Want == store.WantGone:
-		return store.Pod{}, errAbsent
-	case err != nil:
-		return store.Pod{}, fmt.Errorf("pods: look up a pod: %w", err)
-	case rec.Team == a.Team.ID:
-		return rec, nil
+	rec, err := lookup(s.cfg.DB, name)
+	if err != nil || rec.Team == a.Team.ID {
+		return rec, err
 	}
 	switch _, err := s.cfg.DB.Member(rec.Team, a.User); {
 	case err == nil:
@@ -124,7 +119,7 @@ func (s *Service) create(op *operation, a authz.Actor, rec store.Pod, plan Plan,
 		}
 		return err
 	}
-	return s.direct(op, rec, agent.AppRequest{Action: "start", Welcome: true, WaitMillis: millis(startWait)}, p)
+	return s.direct(op, rec, wire.AppRequest{Action: "start", Welcome: true, WaitMillis: millis(startWait)}, p)
 }
 
 // insert puts the record into the store, in the words of this package.
@@ -153,7 +148,7 @@ func (s *Service) undo(op *operation, rec store.Pod) {
 }
 
 // raise makes the environment run and tells the agent what to do with the app.
-func (s *Service) raise(op *operation, rec store.Pod, r agent.AppRequest, p Progress) error {
+func (s *Service) raise(op *operation, rec store.Pod, r wire.AppRequest, p Progress) error {
 	if err := s.raiseEnvironment(op, rec, p); err != nil {
 		return err
 	}
@@ -161,7 +156,7 @@ func (s *Service) raise(op *operation, rec store.Pod, r agent.AppRequest, p Prog
 }
 
 // direct has the agent do something with the app.
-func (s *Service) direct(op *operation, rec store.Pod, r agent.AppRequest, p Progress) error {
+func (s *Service) direct(op *operation, rec store.Pod, r wire.AppRequest, p Progress) error {
 	timeout := appTimeout
 	if r.Action == "reload" {
 		timeout = reloadTimeout
@@ -225,7 +220,7 @@ func (s *Service) appFailed(op *operation, rec store.Pod, action string, err err
 	if op.ctx.Err() != nil {
 		return context.Cause(op.ctx)
 	}
-	var f *agent.Fault
+	var f *wire.Fault
 	if errors.As(err, &f) {
 		op.succeeded(s.cfg.Now())
 		return &fault{ErrAppFailed, action + ": " + clean(f.Message, maxReason), err}
@@ -308,7 +303,7 @@ func (s *Service) wake(action string, wait time.Duration, p Progress) func(*oper
 			return err
 		}
 		op.forgive()
-		return s.raise(op, rec, agent.AppRequest{Action: action, WaitMillis: millis(wait)}, p)
+		return s.raise(op, rec, wire.AppRequest{Action: action, WaitMillis: millis(wait)}, p)
 	}
 }
 

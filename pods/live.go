@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -229,8 +229,8 @@ func (l *live) look() glimpse {
 }
 
 // spec is what the agent must know of the pod's app.
-func (s *Service) spec(rec store.Pod) *agent.AppSpec {
-	return &agent.AppSpec{Preset: rec.Preset, Port: portOf(rec.Preset), Env: rec.Env, Name: rec.Name, URL: s.cfg.URL(rec.Name)}
+func (s *Service) spec(rec store.Pod) *wire.AppSpec {
+	return &wire.AppSpec{Preset: rec.Preset, Port: portOf(rec.Preset), Env: rec.Env, Name: rec.Name, URL: s.cfg.URL(rec.Name)}
 }
 
 func portOf(preset string) int {

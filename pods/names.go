@@ -3,11 +3,9 @@ package pods
 import (
 	"slices"
 	"strings"
-)
 
-// MaxName is the longest name of a pod: that of a DNS label (RFC 1035 section
-// 2.3.4), because the name is one.
-const MaxName = 63
+	"podgate/pods/wire"
+)
 
 // reservedNames are labels that people, mail servers and programs give a
 // meaning of their own; a pod that answered there could pass for the owner of
@@ -25,9 +23,9 @@ func CheckName(name string) error {
 	switch {
 	case name == "":
 		return refuse(ErrInvalidName, "the name is empty; choose one such as my-app")
-	case len(name) > MaxName:
-		return refuse(ErrInvalidName, "the name has %d characters, at most %d are allowed; choose a shorter one", len(name), MaxName)
-	case !isLabel(name):
+	case len(name) > wire.MaxLabel:
+		return refuse(ErrInvalidName, "the name has %d characters, at most %d are allowed; choose a shorter one", len(name), wire.MaxLabel)
+	case !wire.Label(name):
 		return refuse(ErrInvalidName, "%q may hold only the letters a to z in lower case, digits and hyphens, and begins and ends with a letter or digit%s", shorten(name), suggest(name))
 	case len(name) >= 4 && name[2:4] == "--":
 		return refuse(ErrInvalidName, "%q has hyphens as its third and fourth characters, which DNS keeps for itself%s", shorten(name), suggest(name))
@@ -36,18 +34,6 @@ func CheckName(name string) error {
 		return refuse(ErrInvalidName, "%q is kept for the server itself; choose another, such as %s-app", name, name)
 	}
 	return nil
-}
-
-// isLabel reports whether name is a lower-case LDH label.
-func isLabel(name string) bool {
-	for i := range len(name) {
-		c := name[i]
-		edge := i == 0 || i == len(name)-1
-		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' && !edge) {
-			return false
-		}
-	}
-	return name != "" && len(name) <= MaxName
 }
 
 // suggest returns "; try x" with a valid name that is close to name, or "".

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -201,11 +201,11 @@ func (s *Service) resume(op *operation, rec store.Pod) error {
 		return err
 	}
 	state, err := op.client.state(op.ctx)
-	if err == nil && state.App != agent.AppStopped {
+	if err == nil && state.App != wire.AppStopped {
 		op.succeeded(s.cfg.Now())
 		return nil
 	}
-	return s.direct(op, rec, agent.AppRequest{Action: "start"}, nil)
+	return s.direct(op, rec, wire.AppRequest{Action: "start"}, nil)
 }
 
 // stray stops a pod that the store does not know, and keeps its files: it may

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"podgate/pods"
-	"podgate/pods/agent"
 	"podgate/pods/podstest"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -37,7 +37,7 @@ func (h *house) restarted(t *testing.T, dir string) *house {
 	t.Helper()
 	next := *h
 	next.fake, next.script = podstest.OpenFake(dir), newScript()
-	next.script.state.App = agent.AppStopped
+	next.script.state.App = wire.AppStopped
 	next.fake.SetAgent(next.script.serve)
 	next.Service = podstest.ServiceOver(t, h.db, next.fake)
 	return &next
@@ -140,7 +140,7 @@ func TestReconcileBringsBackAPodThatEnded(t *testing.T) {
 	if p := h.status(t, "shop"); p.Status != "starting" {
 		t.Errorf("before reconcile: %+v", p)
 	}
-	h.script.set(func(s *script) { s.state.App = agent.AppStopped })
+	h.script.set(func(s *script) { s.state.App = wire.AppStopped })
 	h.reconcile(t)
 	if p := h.status(t, "shop"); p.Status != "running" {
 		t.Errorf("after reconcile: %+v", p)

@@ -11,35 +11,36 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"podgate/pods/wire"
 	"podgate/store"
 	"podgate/store/storetest"
 )
 
 func TestCheckName(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"a", "1", "my-app", "a--b", "x1y2", strings.Repeat("x", MaxName), "wwww"} {
+	for _, name := range []string{"a", "1", "my-app", "a--b", "x1y2", strings.Repeat("x", wire.MaxLabel), "wwww"} {
 		if err := CheckName(name); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
 	for name, say := range map[string]string{
-		"":                               "my-app",
-		"My App":                         "try my-app",
-		"shop_2":                         "try shop-2",
-		"-x-":                            "try x",
-		"a.b":                            "try a-b",
-		"café":                           "try caf",
-		"ＡＢＣ":                            "may hold only",
-		"x\n":                            "try x",
-		"xn--bcher-kva":                  "DNS keeps",
-		"www":                            "www-app",
-		"localhost":                      "kept for the server",
-		"WWW":                            "may hold only",
-		strings.Repeat("x", MaxName+1):   "at most 63",
-		strings.Repeat("x", 1<<20):       "at most 63",
-		"../../etc/passwd":               "try etc-passwd",
-		"a\x00b":                         "try a-b",
-		strings.Repeat("é", 20) + "toot": "may hold only",
+		"":                                   "my-app",
+		"My App":                             "try my-app",
+		"shop_2":                             "try shop-2",
+		"-x-":                                "try x",
+		"a.b":                                "try a-b",
+		"café":                               "try caf",
+		"ＡＢＣ":                                "may hold only",
+		"x\n":                                "try x",
+		"xn--bcher-kva":                      "DNS keeps",
+		"www":                                "www-app",
+		"localhost":                          "kept for the server",
+		"WWW":                                "may hold only",
+		strings.Repeat("x", wire.MaxLabel+1): "at most 63",
+		strings.Repeat("x", 1<<20):           "at most 63",
+		"../../etc/passwd":                   "try etc-passwd",
+		"a\x00b":                             "try a-b",
+		strings.Repeat("é", 20) + "toot":     "may hold only",
 	} {
 		err := CheckName(name)
 		if !errors.Is(err, ErrInvalidName) || !strings.Contains(err.Error(), say) || len(err.Error()) > 500 {

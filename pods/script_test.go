@@ -15,8 +15,8 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/pods"
-	"podgate/pods/agent"
 	"podgate/pods/podstest"
+	"podgate/pods/wire"
 	"podgate/store"
 	"podgate/store/storetest"
 )
@@ -25,18 +25,18 @@ import (
 // and notes what it was asked.
 type script struct {
 	mu    sync.Mutex
-	state agent.State
-	usage agent.Usage
-	fault *agent.Fault // of app actions
-	asked []agent.AppRequest
+	state wire.State
+	usage wire.Usage
+	fault *wire.Fault // of app actions
+	asked []wire.AppRequest
 	hold  chan struct{} // when set, app actions wait until it is closed or the caller leaves
 	held  chan struct{} // receives when an app action waits
-	exec  func(http.ResponseWriter, *http.Request, agent.ExecRequest)
+	exec  func(http.ResponseWriter, *http.Request, wire.ExecRequest)
 	files map[string]string
 }
 
 func newScript() *script {
-	return &script{state: agent.State{App: agent.AppRunning, Command: "run it"}, held: make(chan struct{}, 100), files: map[string]string{}}
+	return &script{state: wire.State{App: wire.AppRunning, Command: "run it"}, held: make(chan struct{}, 100), files: map[string]string{}}
 }
 
 func (s *script) set(do func(*script)) { s.mu.Lock(); defer s.mu.Unlock(); do(s) }
@@ -55,27 +55,27 @@ func (s *script) actions() []string {
 // serve is a podstest.AgentFunc.
 func (s *script) serve(ctx context.Context, _ string, l net.Listener) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+agent.PathState, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return s.state }) })
-	mux.HandleFunc("GET "+agent.PathUsage, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return s.usage }) })
-	mux.HandleFunc("GET "+agent.PathLogs, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return []agent.LogLine{} }) })
-	mux.HandleFunc("GET "+agent.PathDir, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return agent.Listing{} }) })
-	mux.HandleFunc("POST "+agent.PathApp, s.app)
-	mux.HandleFunc("PUT "+agent.PathFile, func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET "+wire.PathState, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return s.state }) })
+	mux.HandleFunc("GET "+wire.PathUsage, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return s.usage }) })
+	mux.HandleFunc("GET "+wire.PathLogs, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return []wire.LogLine{} }) })
+	mux.HandleFunc("GET "+wire.PathDir, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return wire.Listing{} }) })
+	mux.HandleFunc("POST "+wire.PathApp, s.app)
+	mux.HandleFunc("PUT "+wire.PathFile, func(w http.ResponseWriter, r *http.Request) {
 		raw, _ := io.ReadAll(r.Body)
 		s.answer(w, func() any {
 			s.files[r.URL.Query().Get("path")] = string(raw)
-			return agent.FileInfo{Name: "/home/pod/app/" + r.URL.Query().Get("path"), Size: int64(len(raw))}
+			return wire.FileInfo{Name: "/home/pod/app/" + r.URL.Query().Get("path"), Size: int64(len(raw))}
 		})
 	})
-	mux.HandleFunc("POST "+agent.PathExec, func(w http.ResponseWriter, r *http.Request) {
-		var req agent.ExecRequest
+	mux.HandleFunc("POST "+wire.PathExec, func(w http.ResponseWriter, r *http.Request) {
+		var req wire.ExecRequest
 		_ = json.NewDecoder(r.Body).Decode(&req)
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		s.mu.Lock()
 		do := s.exec
 		s.mu.Unlock()
 		if do == nil {
-			send(w, agent.Event{Exit: &agent.Exit{}})
+			send(w, wire.Event{Exit: &wire.Exit{}})
 			return
 		}
 		do(w, r, req)
@@ -94,20 +94,20 @@ func (s *script) answer(w http.ResponseWriter, value func() any) {
 	_ = json.NewEncoder(w).Encode(value())
 }
 
-func send(w http.ResponseWriter, e agent.Event) {
+func send(w http.ResponseWriter, e wire.Event) {
 	_ = json.NewEncoder(w).Encode(e)
 	_ = http.NewResponseController(w).Flush()
 }
 
 func (s *script) app(w http.ResponseWriter, r *http.Request) {
-	var req agent.AppRequest
+	var req wire.AppRequest
 	_ = json.NewDecoder(r.Body).Decode(&req)
 	s.mu.Lock()
 	s.asked = append(s.asked, req)
 	hold, fault := s.hold, s.fault
 	s.mu.Unlock()
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	send(w, agent.Event{Stream: "install", Data: []byte("working\n")})
+	send(w, wire.Event{Stream: "install", Data: []byte("working\n")})
 	if hold != nil {
 		s.held <- struct{}{}
 		select {
@@ -119,13 +119,13 @@ func (s *script) app(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if fault != nil {
-		send(w, agent.Event{Fault: fault})
+		send(w, wire.Event{Fault: fault})
 		return
 	}
-	if s.state.App == agent.AppStopped {
-		s.state.App = agent.AppRunning
+	if s.state.App == wire.AppStopped {
+		s.state.App = wire.AppRunning
 	}
-	send(w, agent.Event{State: &s.state})
+	send(w, wire.Event{State: &s.state})
 }
 
 // house is a service over the fake with scripted agents, and two teams.

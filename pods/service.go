@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -66,7 +66,7 @@ type Pod struct {
 	Team    store.TeamID
 	Status  string // creating, starting, running, stopping, stopped, failed
 	Reason  string // when failed, or when the app does not answer
-	Tail    []agent.LogLine
+	Tail    []wire.LogLine
 	URL     string
 	Preset  string
 	Plan    string
@@ -161,7 +161,7 @@ func checkConfig(cfg Config) error {
 	}
 	seen := map[string]bool{}
 	for _, r := range cfg.Regions {
-		if !isLabel(r.Name) || seen[r.Name] {
+		if !wire.Label(r.Name) || seen[r.Name] {
 			faults = append(faults, fmt.Errorf("pods: region %q: names are DNS labels and differ", r.Name))
 		}
 		if (r.Runtime == nil) == (r.Err == nil) {
@@ -172,7 +172,7 @@ func checkConfig(cfg Config) error {
 	seen = map[string]bool{}
 	for _, p := range cfg.Plans {
 		l := p.Limits
-		if !isLabel(p.Name) || seen[p.Name] {
+		if !wire.Label(p.Name) || seen[p.Name] {
 			faults = append(faults, fmt.Errorf("pods: plan %q: names are DNS labels and differ", p.Name))
 		}
 		if l.Memory <= 0 || l.CPUs <= 0 || l.Disk <= 0 || l.Processes <= 0 {

@@ -12,7 +12,7 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/pods"
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -376,15 +376,15 @@ func TestAppThatFails(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.create(t, "shop")
-	tail := []agent.LogLine{{Source: "app", Stream: "stderr", Text: "Cannot find module"}}
-	for app, want := range map[string]string{agent.AppFailed: "failed", agent.AppWaiting: "starting", agent.AppStarting: "starting", agent.AppRunning: "running", "king": "failed"} {
-		h.script.set(func(s *script) { s.state = agent.State{App: app, Reason: "because", Tail: tail} })
+	tail := []wire.LogLine{{Source: "app", Stream: "stderr", Text: "Cannot find module"}}
+	for app, want := range map[string]string{wire.AppFailed: "failed", wire.AppWaiting: "starting", wire.AppStarting: "starting", wire.AppRunning: "running", "king": "failed"} {
+		h.script.set(func(s *script) { s.state = wire.State{App: app, Reason: "because", Tail: tail} })
 		if p := h.status(t, "shop"); p.Status != want || len(p.Tail) != 1 || app != "king" && p.Reason != "because" {
 			t.Errorf("%s: %+v, want %s", app, p, want)
 		}
 	}
 	h.script.set(func(s *script) {
-		s.fault = &agent.Fault{Code: agent.FaultFailed, Message: "npm ci\x1b[31m failed"}
+		s.fault = &wire.Fault{Code: wire.FaultFailed, Message: "npm ci\x1b[31m failed"}
 	})
 	_, err := h.Reload(t.Context(), h.ann, "shop", nil)
 	wants(t, err, pods.ErrAppFailed, "reload: npm ci [31m failed")
@@ -398,19 +398,19 @@ func TestExec(t *testing.T) {
 	h := newHouse(t)
 	h.create(t, "shop")
 	h.script.set(func(s *script) {
-		s.exec = func(w http.ResponseWriter, r *http.Request, req agent.ExecRequest) {
+		s.exec = func(w http.ResponseWriter, r *http.Request, req wire.ExecRequest) {
 			switch req.Command {
 			case "slow":
-				send(w, agent.Event{Stream: "stdout", Data: []byte("so far")})
-				send(w, agent.Event{Exit: &agent.Exit{Code: 137, Signal: "SIGKILL", TimedOut: true}})
+				send(w, wire.Event{Stream: "stdout", Data: []byte("so far")})
+				send(w, wire.Event{Exit: &wire.Exit{Code: 137, Signal: "SIGKILL", TimedOut: true}})
 			case "refused":
-				send(w, agent.Event{Fault: &agent.Fault{Code: agent.FaultPath, Message: "no such folder"}})
+				send(w, wire.Event{Fault: &wire.Fault{Code: wire.FaultPath, Message: "no such folder"}})
 			case "dies":
-				send(w, agent.Event{Stream: "stdout", Data: []byte("so")})
+				send(w, wire.Event{Stream: "stdout", Data: []byte("so")})
 				panic(http.ErrAbortHandler)
 			default:
-				send(w, agent.Event{Stream: "stderr", Data: fmt.Appendf(nil, "%d %d %s", req.TimeoutMillis, req.MaxOutput, req.Dir)})
-				send(w, agent.Event{Exit: &agent.Exit{Code: 2}})
+				send(w, wire.Event{Stream: "stderr", Data: fmt.Appendf(nil, "%d %d %s", req.TimeoutMillis, req.MaxOutput, req.Dir)})
+				send(w, wire.Event{Exit: &wire.Exit{Code: 2}})
 			}
 		}
 	})
@@ -448,7 +448,7 @@ func TestBadCalls(t *testing.T) {
 		"no command":         {exec(pods.ExecRequest{Command: " \n"}), pods.ErrBadInput},
 		"long command":       {exec(pods.ExecRequest{Command: long}), pods.ErrBadInput},
 		"NUL in a command":   {exec(pods.ExecRequest{Command: "a\x00b"}), pods.ErrBadInput},
-		"long timeout":       {exec(pods.ExecRequest{Command: "x", Timeout: agent.MaxExecTimeout + 1}), pods.ErrBadInput},
+		"long timeout":       {exec(pods.ExecRequest{Command: "x", Timeout: wire.MaxExecTimeout + 1}), pods.ErrBadInput},
 		"negative timeout":   {exec(pods.ExecRequest{Command: "x", Timeout: -1}), pods.ErrBadInput},
 		"much output":        {exec(pods.ExecRequest{Command: "x", MaxOutput: 1 << 30}), pods.ErrBadInput},
 		"much input":         {exec(pods.ExecRequest{Command: "x", Stdin: make([]byte, 2<<20)}), pods.ErrBadInput},
@@ -457,10 +457,10 @@ func TestBadCalls(t *testing.T) {
 		"long path":          {write(long, nil, 0), pods.ErrPath},
 		"path of no text":    {read("\xff", 0, 0), pods.ErrPath},
 		"setuid":             {write("x", nil, 0o4755), pods.ErrBadInput},
-		"big file":           {write("x", make([]byte, agent.MaxFile+1), 0), pods.ErrTooLarge},
+		"big file":           {write("x", make([]byte, wire.MaxFile+1), 0), pods.ErrTooLarge},
 		"negative offset":    {read("x", -1, 0), pods.ErrBadInput},
-		"huge limit":         {read("x", 0, agent.MaxRead+1), pods.ErrBadInput},
-		"many lines":         {logs(pods.LogQuery{Lines: agent.MaxLines + 1}), pods.ErrBadInput},
+		"huge limit":         {read("x", 0, wire.MaxRead+1), pods.ErrBadInput},
+		"many lines":         {logs(pods.LogQuery{Lines: wire.MaxLines + 1}), pods.ErrBadInput},
 		"negative lines":     {logs(pods.LogQuery{Lines: -1}), pods.ErrBadInput},
 		"source of nowhere":  {logs(pods.LogQuery{Source: "kernel"}), pods.ErrBadInput},
 		"endless expression": {logs(pods.LogQuery{Grep: long}), pods.ErrBadInput},

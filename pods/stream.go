@@ -11,7 +11,7 @@ import (
 	"net/http"
 	"strings"
 
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 // returns done or an error. A stream that ends before that, a line longer than
 // maxEventLine, more than total bytes, and anything that is no event are
 // errors.
-func readEvents(r io.Reader, total int64, each func(agent.Event) (done bool, err error)) error {
+func readEvents(r io.Reader, total int64, each func(wire.Event) (done bool, err error)) error {
 	limited := &io.LimitedReader{R: r, N: total}
 	lines := bufio.NewReaderSize(limited, 32<<10)
 	var buf []byte
@@ -39,7 +39,7 @@ func readEvents(r io.Reader, total int64, each func(agent.Event) (done bool, err
 			return err
 		}
 		buf = line
-		var e agent.Event
+		var e wire.Event
 		if err := json.Unmarshal(line, &e); err != nil {
 			return fmt.Errorf("%w: event: %v", errHostile, err)
 		}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"podgate/internal/authz"
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -113,11 +113,11 @@ func (s *Service) ask(ctx context.Context, l *live, pod *Pod, deep bool) {
 
 // statusOf gives the pod's status from the app's. An app that died and will be
 // tried again is starting; only one that is given up is failed.
-func statusOf(s agent.State) string {
+func statusOf(s wire.State) string {
 	switch s.App {
-	case agent.AppRunning:
+	case wire.AppRunning:
 		return "running"
-	case agent.AppFailed:
+	case wire.AppFailed:
 		return "failed"
 	}
 	return "starting"

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 func TestMain(m *testing.M) {
@@ -126,7 +128,7 @@ func startAgent(t testing.TB, change ...func(*Config)) *testAgent {
 		}
 		a.http.CloseIdleConnections()
 	})
-	ask[State](a, "GET", PathState, nil)
+	ask[wire.State](a, "GET", wire.PathState, nil)
 	return a
 }
 
@@ -181,10 +183,10 @@ func ask[T any](a *testAgent, method, path string, in any) T {
 }
 
 // refused sends a request that must be refused with code.
-func (a *testAgent) refused(code, method, path string, body []byte) Fault {
+func (a *testAgent) refused(code, method, path string, body []byte) wire.Fault {
 	a.t.Helper()
 	resp, b := a.do(method, path, body)
-	var f Fault
+	var f wire.Fault
 	json.Unmarshal(b, &f)
 	if resp.StatusCode < 400 || f.Code != code {
 		a.t.Fatalf("%s %s: %s %.200s, want a fault %s", method, path, resp.Status, b, code)
@@ -203,13 +205,13 @@ func pathQuery(p string, more ...string) string {
 	return "?" + v.Encode()
 }
 
-func (a *testAgent) put(p, content string, more ...string) FileInfo {
+func (a *testAgent) put(p, content string, more ...string) wire.FileInfo {
 	a.t.Helper()
-	resp, b := a.do("PUT", PathFile+pathQuery(p, more...), []byte(content))
+	resp, b := a.do("PUT", wire.PathFile+pathQuery(p, more...), []byte(content))
 	if resp.StatusCode != http.StatusOK {
 		a.t.Fatalf("put %s: %s", p, b)
 	}
-	var info FileInfo
+	var info wire.FileInfo
 	if err := json.Unmarshal(b, &info); err != nil {
 		a.t.Fatal(err)
 	}
@@ -221,16 +223,16 @@ func (a *testAgent) home(rel string) string { return filepath.Join(a.cfg.Home, r
 
 // ran is the outcome of a command.
 type ran struct {
-	Exit
+	wire.Exit
 	stdout, stderr string
 }
 
 func (a *testAgent) run(command string) ran {
 	a.t.Helper()
-	return a.exec(ExecRequest{Command: command, TimeoutMillis: 20000, MaxOutput: 1 << 20})
+	return a.exec(wire.ExecRequest{Command: command, TimeoutMillis: 20000, MaxOutput: 1 << 20})
 }
 
-func (a *testAgent) exec(req ExecRequest) ran {
+func (a *testAgent) exec(req wire.ExecRequest) ran {
 	a.t.Helper()
 	out, err := a.tryExec(context.Background(), req)
 	if err != nil {
@@ -239,22 +241,22 @@ func (a *testAgent) exec(req ExecRequest) ran {
 	return out
 }
 
-func (a *testAgent) tryExec(ctx context.Context, req ExecRequest) (ran, error) {
+func (a *testAgent) tryExec(ctx context.Context, req wire.ExecRequest) (ran, error) {
 	var out ran
 	body, _ := json.Marshal(req)
-	r, _ := http.NewRequestWithContext(ctx, "POST", "http://agent"+PathExec, bytes.NewReader(body))
+	r, _ := http.NewRequestWithContext(ctx, "POST", "http://agent"+wire.PathExec, bytes.NewReader(body))
 	resp, err := a.http.Do(r)
 	if err != nil {
 		return out, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		f := &Fault{}
+		f := &wire.Fault{}
 		json.NewDecoder(resp.Body).Decode(f)
 		return out, f
 	}
-	var done *Exit
-	err = readEvents(resp.Body, func(e Event) {
+	var done *wire.Exit
+	err = readEvents(resp.Body, func(e wire.Event) {
 		switch e.Stream {
 		case "stdout":
 			out.stdout += string(e.Data)
@@ -272,11 +274,11 @@ func (a *testAgent) tryExec(ctx context.Context, req ExecRequest) (ran, error) {
 	return out, err
 }
 
-func readEvents(r io.Reader, f func(Event)) error {
+func readEvents(r io.Reader, f func(wire.Event)) error {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
-		var e Event
+		var e wire.Event
 		if err := json.Unmarshal(s.Bytes(), &e); err != nil {
 			return fmt.Errorf("%w in %q", err, s.Text())
 		}
@@ -320,10 +322,10 @@ func alive(text string) bool {
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
-	a.refused(FaultNotFound, "GET", "/v1/nothing", nil)
-	a.refused(FaultBadRequest, "DELETE", PathFile+"?path=x", nil)
-	a.refused(FaultBadRequest, "GET", PathState+"?extra=1", nil)
-	if s := ask[State](a, "GET", PathState, nil); s.App != AppStopped {
+	a.refused(wire.FaultNotFound, "GET", "/v1/nothing", nil)
+	a.refused(wire.FaultBadRequest, "DELETE", wire.PathFile+"?path=x", nil)
+	a.refused(wire.FaultBadRequest, "GET", wire.PathState+"?extra=1", nil)
+	if s := ask[wire.State](a, "GET", wire.PathState, nil); s.App != wire.AppStopped {
 		t.Errorf("a fresh agent has app %q", s.App)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 // Actions of an AppRequest.
@@ -41,11 +43,11 @@ type child interface {
 type launcher interface {
 	// Launch starts the app. A *Fault means that there is nothing to start,
 	// and that trying again is no use.
-	Launch(spec AppSpec) (c child, command string, err error)
+	Launch(spec wire.AppSpec) (c child, command string, err error)
 	// Answers reports whether something accepts on the port.
 	Answers(port int) bool
 	Remark(format string, args ...any)
-	Tail(lines int) []LogLine
+	Tail(lines int) []wire.LogLine
 }
 
 // supervisor keeps the app running. Actions come one at a time (act); one
@@ -60,29 +62,29 @@ type supervisor struct {
 	ended  chan struct{}      // closed when keep is over
 
 	mu      sync.Mutex
-	state   State
-	spec    *AppSpec
+	state   wire.State
+	spec    *wire.AppSpec
 	changed chan struct{} // closed and replaced with every change of state
 }
 
 func newSupervisor(l launcher, now func() time.Time) *supervisor {
-	return &supervisor{l: l, now: now, state: State{App: AppStopped}, changed: make(chan struct{})}
+	return &supervisor{l: l, now: now, state: wire.State{App: wire.AppStopped}, changed: make(chan struct{})}
 }
 
 // State returns the app as it is.
-func (s *supervisor) State() State {
+func (s *supervisor) State() wire.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state
 }
 
-func (s *supervisor) lastSpec() *AppSpec {
+func (s *supervisor) lastSpec() *wire.AppSpec {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.spec
 }
 
-func (s *supervisor) update(f func(*State)) {
+func (s *supervisor) update(f func(*wire.State)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f(&s.state)
@@ -91,17 +93,17 @@ func (s *supervisor) update(f func(*State)) {
 }
 
 // Start begins keeping the app, unless it runs or is about to.
-func (s *supervisor) Start(spec AppSpec) {
+func (s *supervisor) Start(spec wire.AppSpec) {
 	s.act.Lock()
 	defer s.act.Unlock()
-	if st := s.State().App; st == AppRunning || st == AppStarting {
+	if st := s.State().App; st == wire.AppRunning || st == wire.AppStarting {
 		return
 	}
 	s.replaceLocked(spec)
 }
 
 // Restart begins anew with spec, whatever was.
-func (s *supervisor) Restart(spec AppSpec) {
+func (s *supervisor) Restart(spec wire.AppSpec) {
 	s.act.Lock()
 	defer s.act.Unlock()
 	s.replaceLocked(spec)
@@ -127,21 +129,21 @@ func (s *supervisor) Close() {
 func (s *supervisor) Preparing() (done func(error)) {
 	s.act.Lock()
 	defer s.act.Unlock()
-	if st := s.State().App; st != AppStopped && st != AppFailed {
+	if st := s.State().App; st != wire.AppStopped && st != wire.AppFailed {
 		return func(error) {}
 	}
 	s.stopLocked()
-	s.update(func(st *State) { st.App, st.Reason = AppStarting, preparing })
+	s.update(func(st *wire.State) { st.App, st.Reason = wire.AppStarting, preparing })
 	return func(err error) {
 		s.act.Lock()
 		defer s.act.Unlock()
 		if st := s.State(); err != nil && st.Reason == preparing {
-			s.fail(AppFailed, asFault(err).Message, time.Time{})
+			s.fail(wire.AppFailed, asFault(err).Message, time.Time{})
 		}
 	}
 }
 
-func (s *supervisor) replaceLocked(spec AppSpec) {
+func (s *supervisor) replaceLocked(spec wire.AppSpec) {
 	s.stopLocked()
 	if s.closed {
 		return
@@ -149,8 +151,8 @@ func (s *supervisor) replaceLocked(spec AppSpec) {
 	s.mu.Lock()
 	s.spec = &spec
 	s.mu.Unlock()
-	s.update(func(st *State) {
-		*st = State{App: AppStarting, Port: spec.Port, Restarts: st.Restarts}
+	s.update(func(st *wire.State) {
+		*st = wire.State{App: wire.AppStarting, Port: spec.Port, Restarts: st.Restarts}
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel, s.ended = cancel, make(chan struct{})
@@ -163,13 +165,13 @@ func (s *supervisor) stopLocked() {
 		<-s.ended
 		s.cancel = nil
 	}
-	s.update(func(st *State) {
-		*st = State{App: AppStopped, Port: st.Port, Restarts: st.Restarts}
+	s.update(func(st *wire.State) {
+		*st = wire.State{App: wire.AppStopped, Port: st.Port, Restarts: st.Restarts}
 	})
 }
 
 // keep starts the app again and again until ctx ends or the policy gives up.
-func (s *supervisor) keep(ctx context.Context, spec AppSpec, ended chan struct{}) {
+func (s *supervisor) keep(ctx context.Context, spec wire.AppSpec, ended chan struct{}) {
 	defer close(ended)
 	var policy restartPolicy
 	for {
@@ -183,25 +185,25 @@ func (s *supervisor) keep(ctx context.Context, spec AppSpec, ended chan struct{}
 			if !final {
 				reason += "; that was the tenth time in a row. Mend it, then start or reload the pod"
 			}
-			s.fail(AppFailed, reason, time.Time{})
+			s.fail(wire.AppFailed, reason, time.Time{})
 			return
 		}
-		s.fail(AppWaiting, reason, s.now().Add(pause))
+		s.fail(wire.AppWaiting, reason, s.now().Add(pause))
 		if !sleep(ctx, pause) {
 			return
 		}
-		s.update(func(st *State) {
-			*st = State{App: AppStarting, Port: st.Port, Restarts: st.Restarts + 1}
+		s.update(func(st *wire.State) {
+			*st = wire.State{App: wire.AppStarting, Port: st.Port, Restarts: st.Restarts + 1}
 		})
 	}
 }
 
 // live is one life of the app. It returns why it ended, and whether trying
 // again is pointless.
-func (s *supervisor) live(ctx context.Context, spec AppSpec) (reason string, final bool) {
+func (s *supervisor) live(ctx context.Context, spec wire.AppSpec) (reason string, final bool) {
 	c, command, err := s.l.Launch(spec)
 	if err != nil {
-		var nothing *Fault
+		var nothing *wire.Fault
 		if errors.As(err, &nothing) {
 			return nothing.Message, true
 		}
@@ -209,11 +211,11 @@ func (s *supervisor) live(ctx context.Context, spec AppSpec) (reason string, fin
 	}
 	defer c.Stop()
 	s.l.Remark("started: %s", command)
-	s.update(func(st *State) {
+	s.update(func(st *wire.State) {
 		st.Command, st.PID, st.Started = command, c.PID(), s.now()
 	})
 	if s.awaitPort(ctx, c, spec.Port) {
-		s.update(func(st *State) { st.App = AppRunning })
+		s.update(func(st *wire.State) { st.App = wire.AppRunning })
 	}
 	select {
 	case <-ctx.Done():
@@ -250,8 +252,8 @@ func (s *supervisor) fail(app, reason string, next time.Time) {
 		s.l.Remark("%s; next try in %v", reason, next.Sub(s.now()).Round(time.Second))
 	}
 	tail := s.l.Tail(tailLines)
-	s.update(func(st *State) {
-		*st = State{
+	s.update(func(st *wire.State) {
+		*st = wire.State{
 			App: app, Reason: reason, Command: st.Command, Port: st.Port,
 			Restarts: st.Restarts, Started: st.Started, NextTry: next, Tail: tail,
 		}
@@ -271,14 +273,14 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // Settled waits until the app is no longer starting, ctx ends, or wait is over,
 // and returns its state.
-func (s *supervisor) Settled(ctx context.Context, wait time.Duration) State {
+func (s *supervisor) Settled(ctx context.Context, wait time.Duration) wire.State {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
 		s.mu.Lock()
 		state, changed := s.state, s.changed
 		s.mu.Unlock()
-		if state.App != AppStarting || wait <= 0 {
+		if state.App != wire.AppStarting || wait <= 0 {
 			return state
 		}
 		select {
@@ -319,20 +321,20 @@ func (a *agent) serveApp(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	out := newEventStream(w, cancel)
-	state, err := a.act(ctx, req, func(b []byte) { out.send(Event{Stream: sourceInstall, Data: b}) })
+	state, err := a.act(ctx, req, func(b []byte) { out.send(wire.Event{Stream: sourceInstall, Data: b}) })
 	switch {
 	case err != nil && out.started():
-		out.send(Event{Fault: asFault(err)})
+		out.send(wire.Event{Fault: asFault(err)})
 	case err != nil:
 		return err
 	default:
-		out.send(Event{State: &state})
+		out.send(wire.Event{State: &state})
 	}
 	return nil
 }
 
 // act carries out req. Output of an install goes to tap as well.
-func (a *agent) act(ctx context.Context, req AppRequest, tap func([]byte)) (State, error) {
+func (a *agent) act(ctx context.Context, req wire.AppRequest, tap func([]byte)) (wire.State, error) {
 	if req.Action == actionStop {
 		a.installs.cancel()
 		a.app.Stop()
@@ -340,7 +342,7 @@ func (a *agent) act(ctx context.Context, req AppRequest, tap func([]byte)) (Stat
 	}
 	if req.Welcome && req.Action == actionStart {
 		if err := a.writeWelcome(*req.Spec); err != nil {
-			return State{}, err
+			return wire.State{}, err
 		}
 	}
 	switch req.Action {
@@ -350,7 +352,7 @@ func (a *agent) act(ctx context.Context, req AppRequest, tap func([]byte)) (Stat
 		a.app.Restart(*req.Spec)
 	case actionReload:
 		if err := a.install(ctx, *req.Spec, tap); err != nil {
-			return State{}, err
+			return wire.State{}, err
 		}
 		a.app.Restart(*req.Spec)
 	}

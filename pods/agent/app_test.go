@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 func TestRestartPolicy(t *testing.T) {
@@ -43,7 +45,7 @@ type fakeChild struct {
 	once sync.Once
 }
 
-func (l *fakeLauncher) Launch(AppSpec) (child, string, error) {
+func (l *fakeLauncher) Launch(wire.AppSpec) (child, string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.launched++
@@ -64,9 +66,9 @@ func (l *fakeLauncher) counts() (launched, running int) {
 	return l.launched, l.running
 }
 
-func (l *fakeLauncher) Answers(int) bool      { return l.answers }
-func (l *fakeLauncher) Remark(string, ...any) {}
-func (l *fakeLauncher) Tail(int) []LogLine    { return []LogLine{{Text: "last words"}} }
+func (l *fakeLauncher) Answers(int) bool        { return l.answers }
+func (l *fakeLauncher) Remark(string, ...any)   {}
+func (l *fakeLauncher) Tail(int) []wire.LogLine { return []wire.LogLine{{Text: "last words"}} }
 
 func (c *fakeChild) die() {
 	c.once.Do(func() {
@@ -82,7 +84,7 @@ func (c *fakeChild) Done() <-chan struct{} { return c.done }
 func (c *fakeChild) End() string           { return "exited with code 1" }
 func (c *fakeChild) Stop()                 { c.die() }
 
-var testSpec = AppSpec{Preset: presetCommand, Port: 8080, Name: "test"}
+var testSpec = wire.AppSpec{Preset: presetCommand, Port: 8080, Name: "test"}
 
 func TestSupervisorGivesUp(t *testing.T) {
 	t.Parallel()
@@ -92,12 +94,12 @@ func TestSupervisorGivesUp(t *testing.T) {
 		began := time.Now()
 		s.Start(testSpec)
 		st := s.Settled(t.Context(), time.Minute)
-		if st.App != AppWaiting || st.Reason != "the app exited with code 1" || len(st.Tail) != 1 || !st.NextTry.Equal(began.Add(2*time.Second)) {
+		if st.App != wire.AppWaiting || st.Reason != "the app exited with code 1" || len(st.Tail) != 1 || !st.NextTry.Equal(began.Add(2*time.Second)) {
 			t.Errorf("after one death: %+v", st)
 		}
 		time.Sleep(10 * time.Minute)
 		st = s.State()
-		if launched, running := l.counts(); st.App != AppFailed || launched != 10 || running != 0 || st.Restarts != 9 {
+		if launched, running := l.counts(); st.App != wire.AppFailed || launched != 10 || running != 0 || st.Restarts != 9 {
 			t.Errorf("at the end: %+v, %d launched", st, launched)
 		}
 		if !st.NextTry.IsZero() || st.PID != 0 || len(st.Tail) != 1 {
@@ -107,11 +109,11 @@ func TestSupervisorGivesUp(t *testing.T) {
 		l.lives, l.answers = []time.Duration{0}, true
 		l.mu.Unlock()
 		s.Start(testSpec)
-		if st := s.Settled(t.Context(), time.Minute); st.App != AppRunning || st.PID != 7 || st.Reason != "" {
+		if st := s.Settled(t.Context(), time.Minute); st.App != wire.AppRunning || st.PID != 7 || st.Reason != "" {
 			t.Errorf("started again: %+v", st)
 		}
 		s.Close()
-		if st := s.State(); st.App != AppStopped || st.PID != 0 {
+		if st := s.State(); st.App != wire.AppStopped || st.PID != 0 {
 			t.Errorf("closed: %+v", st)
 		}
 	})
@@ -125,7 +127,7 @@ func TestSupervisorForgives(t *testing.T) {
 		s := newSupervisor(l, time.Now)
 		s.Start(testSpec)
 		time.Sleep(62 * 30 * time.Second)
-		if st := s.State(); st.App == AppFailed || st.Restarts < 28 {
+		if st := s.State(); st.App == wire.AppFailed || st.Restarts < 28 {
 			t.Errorf("%+v", st)
 		}
 		s.Close()
@@ -135,12 +137,12 @@ func TestSupervisorForgives(t *testing.T) {
 func TestSupervisorNothingToStart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := &fakeLauncher{err: faultf(FaultFailed, "nothing to start")}
+		l := &fakeLauncher{err: faultf(wire.FaultFailed, "nothing to start")}
 		s := newSupervisor(l, time.Now)
 		s.Start(testSpec)
 		st := s.Settled(t.Context(), time.Hour)
 		time.Sleep(time.Hour)
-		if launched, _ := l.counts(); st.App != AppFailed || st.Reason != "nothing to start" || launched != 1 {
+		if launched, _ := l.counts(); st.App != wire.AppFailed || st.Reason != "nothing to start" || launched != 1 {
 			t.Errorf("%+v after %d launches", st, launched)
 		}
 		// A lack of memory or processes may pass: that is tried again.
@@ -148,7 +150,7 @@ func TestSupervisorNothingToStart(t *testing.T) {
 		l.err = errors.New("no more processes")
 		l.mu.Unlock()
 		s.Start(testSpec)
-		if st := s.Settled(t.Context(), time.Hour); st.App != AppWaiting {
+		if st := s.Settled(t.Context(), time.Hour); st.App != wire.AppWaiting {
 			t.Errorf("%+v", st)
 		}
 		s.Close()
@@ -162,7 +164,7 @@ func TestSupervisorActions(t *testing.T) {
 		s := newSupervisor(l, time.Now)
 		s.Start(testSpec)
 		began := time.Now()
-		if st := s.Settled(t.Context(), 5*time.Second); st.App != AppStarting || time.Since(began) != 5*time.Second {
+		if st := s.Settled(t.Context(), 5*time.Second); st.App != wire.AppStarting || time.Since(began) != 5*time.Second {
 			t.Errorf("an app that never answers: %+v after %v", st, time.Since(began))
 		}
 		s.Start(testSpec)

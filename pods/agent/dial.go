@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 const (
@@ -28,11 +30,11 @@ func (a *agent) serveDial(w http.ResponseWriter, r *http.Request) error {
 	case a.dials <- struct{}{}:
 		defer func() { <-a.dials }()
 	default:
-		return faultf(FaultBusy, "%d connections to apps are open already", maxDials)
+		return faultf(wire.FaultBusy, "%d connections to apps are open already", maxDials)
 	}
 	app, err := dialPort(r.Context(), port, dialTime)
 	if err != nil {
-		return faultf(FaultNotListening, "nothing in the pod answers on port %d; start an app that listens on $PORT", port)
+		return faultf(wire.FaultNotListening, "nothing in the pod answers on port %d; start an app that listens on $PORT", port)
 	}
 	defer app.Close()
 	server, buf, err := http.NewResponseController(w).Hijack()

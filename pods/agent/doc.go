@@ -1,8 +1,8 @@
 // Package agent is podgate's own process inside a pod: it supervises the app,
 // runs commands, moves files and keeps logs, all as the pod's user and inside
 // the pod's isolation, so that no trick with a path or a process reaches the
-// host. The server speaks to it over streams that the runtime provides; wire.go
-// is that protocol.
+// host. The server speaks to it over streams that the runtime provides; [wire] is
+// that protocol.
 //
 // What holds, whoever runs in the pod:
 //
@@ -16,5 +16,6 @@
 // Paths of the protocol are those that the pod sees: /home/pod and /tmp. A
 // runtime for tests may lay them elsewhere through [Config].
 //
-// It imports nothing of the rest of podgate: it runs where hostile code runs.
+// It imports nothing of the rest of podgate but the protocol: it runs where
+// hostile code runs.
 package agent

@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 const (
@@ -32,7 +34,7 @@ func (a *agent) serveExec(w http.ResponseWriter, r *http.Request) error {
 	case a.execs <- struct{}{}:
 		defer func() { <-a.execs }()
 	default:
-		return faultf(FaultBusy, "%d commands run already; wait until one ends", maxExecs)
+		return faultf(wire.FaultBusy, "%d commands run already; wait until one ends", maxExecs)
 	}
 	dir, err := a.folders.dir(req.Dir)
 	if err != nil {
@@ -50,7 +52,7 @@ func (a *agent) serveExec(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out.send(Event{Exit: exit})
+	out.send(wire.Event{Exit: exit})
 	return nil
 }
 
@@ -78,11 +80,11 @@ type execution struct {
 // run starts the command and returns when its shell has ended and its output
 // is sent. When ctx ends first, nothing of what it started is left on return;
 // otherwise what it left in the background lives on.
-func (x *execution) run(ctx context.Context, stdin []byte) (*Exit, error) {
+func (x *execution) run(ctx context.Context, stdin []byte) (*wire.Exit, error) {
 	began := time.Now()
 	p, pipes, err := x.start(stdin)
 	if err != nil {
-		return nil, faultf(FaultFailed, "the command cannot be started: %v", err)
+		return nil, faultf(wire.FaultFailed, "the command cannot be started: %v", err)
 	}
 	stdout := x.follow("stdout", pipes.out)
 	stderr := x.follow("stderr", pipes.err)
@@ -97,7 +99,7 @@ func (x *execution) run(ctx context.Context, stdin []byte) (*Exit, error) {
 	}
 	pipes.stopInput()
 	x.settle(pipes)
-	exit := &Exit{
+	exit := &wire.Exit{
 		TimedOut:      timedOut,
 		DroppedStdout: stdout.dropped, DroppedStderr: stderr.dropped,
 		Millis: time.Since(began).Milliseconds(),
@@ -132,7 +134,7 @@ func (x *execution) follow(stream string, f *os.File) *sink {
 			n, err := f.Read(buf)
 			keep := min(n, x.limit-s.kept)
 			if keep > 0 {
-				x.out.send(Event{Stream: stream, Data: buf[:keep]})
+				x.out.send(wire.Event{Stream: stream, Data: buf[:keep]})
 			}
 			s.kept += keep
 			s.dropped += int64(n - keep)

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 func TestExec(t *testing.T) {
@@ -20,23 +22,23 @@ func TestExec(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		req  ExecRequest
+		req  wire.ExecRequest
 		code int
 		sig  string
 		out  string
 		err  string
 	}{
-		{"streams apart", ExecRequest{Command: "echo out; echo err >&2"}, 0, "", "out\n", "err\n"},
-		{"exit code", ExecRequest{Command: "exit 42"}, 42, "", "", ""},
-		{"no such command", ExecRequest{Command: "exec /nonexistent/x 2>/dev/null"}, 127, "", "", ""},
-		{"signal", ExecRequest{Command: "kill -9 $$"}, 137, "SIGKILL", "", ""},
-		{"signal by name", ExecRequest{Command: "kill -TERM $$"}, 143, "SIGTERM", "", ""},
-		{"stdin", ExecRequest{Command: "cat", Stdin: []byte("a\x00b\xff")}, 0, "", "a\x00b\xff", ""},
-		{"no stdin", ExecRequest{Command: "cat; echo end"}, 0, "", "end\n", ""},
-		{"env", ExecRequest{Command: `echo "$X-$USER"`, Env: map[string]string{"X": "1 2"}}, 0, "", "1 2-pod\n", ""},
-		{"default folder", ExecRequest{Command: "pwd"}, 0, "", a.home("app") + "\n", ""},
-		{"relative folder", ExecRequest{Command: "pwd", Dir: "sub"}, 0, "", a.home("app/sub") + "\n", ""},
-		{"absolute folder", ExecRequest{Command: "pwd", Dir: "/home/pod"}, 0, "", a.home("") + "\n", ""},
+		{"streams apart", wire.ExecRequest{Command: "echo out; echo err >&2"}, 0, "", "out\n", "err\n"},
+		{"exit code", wire.ExecRequest{Command: "exit 42"}, 42, "", "", ""},
+		{"no such command", wire.ExecRequest{Command: "exec /nonexistent/x 2>/dev/null"}, 127, "", "", ""},
+		{"signal", wire.ExecRequest{Command: "kill -9 $$"}, 137, "SIGKILL", "", ""},
+		{"signal by name", wire.ExecRequest{Command: "kill -TERM $$"}, 143, "SIGTERM", "", ""},
+		{"stdin", wire.ExecRequest{Command: "cat", Stdin: []byte("a\x00b\xff")}, 0, "", "a\x00b\xff", ""},
+		{"no stdin", wire.ExecRequest{Command: "cat; echo end"}, 0, "", "end\n", ""},
+		{"env", wire.ExecRequest{Command: `echo "$X-$USER"`, Env: map[string]string{"X": "1 2"}}, 0, "", "1 2-pod\n", ""},
+		{"default folder", wire.ExecRequest{Command: "pwd"}, 0, "", a.home("app") + "\n", ""},
+		{"relative folder", wire.ExecRequest{Command: "pwd", Dir: "sub"}, 0, "", a.home("app/sub") + "\n", ""},
+		{"absolute folder", wire.ExecRequest{Command: "pwd", Dir: "/home/pod"}, 0, "", a.home("") + "\n", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.req.TimeoutMillis, c.req.MaxOutput = 20000, 1000
@@ -51,7 +53,7 @@ func TestExec(t *testing.T) {
 func TestExecOutputLimit(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
-	got := a.exec(ExecRequest{Command: "head -c 3000000 /dev/zero; echo 123456 >&2", TimeoutMillis: 20000, MaxOutput: 5})
+	got := a.exec(wire.ExecRequest{Command: "head -c 3000000 /dev/zero; echo 123456 >&2", TimeoutMillis: 20000, MaxOutput: 5})
 	if len(got.stdout) != 5 || got.DroppedStdout != 3000000-5 || got.stderr != "12345" || got.DroppedStderr != 2 {
 		t.Errorf("kept %d and %q, dropped %d and %d", len(got.stdout), got.stderr, got.DroppedStdout, got.DroppedStderr)
 	}
@@ -61,7 +63,7 @@ func TestExecOutputLimit(t *testing.T) {
 func TestExecUnreadInput(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
-	got := a.exec(ExecRequest{Command: "exit 3", Stdin: make([]byte, 1<<20), TimeoutMillis: 20000})
+	got := a.exec(wire.ExecRequest{Command: "exit 3", Stdin: make([]byte, 1<<20), TimeoutMillis: 20000})
 	if got.Code != 3 || got.Millis > 10000 {
 		t.Errorf("%+v", got)
 	}
@@ -70,16 +72,16 @@ func TestExecUnreadInput(t *testing.T) {
 func TestExecStreams(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
-	body, _ := json.Marshal(ExecRequest{Command: "echo first; read x < go; echo last", TimeoutMillis: 20000, MaxOutput: 100})
+	body, _ := json.Marshal(wire.ExecRequest{Command: "echo first; read x < go; echo last", TimeoutMillis: 20000, MaxOutput: 100})
 	a.run("mkfifo go")
-	resp, err := a.http.Post("http://agent"+PathExec, "application/json", strings.NewReader(string(body)))
+	resp, err := a.http.Post("http://agent"+wire.PathExec, "application/json", strings.NewReader(string(body)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	first := true
 	var out string
-	err = readEvents(resp.Body, func(e Event) {
+	err = readEvents(resp.Body, func(e wire.Event) {
 		out += string(e.Data)
 		if first {
 			first = false
@@ -113,7 +115,7 @@ func TestExecTimeLimitKillsAll(t *testing.T) {
 		id := fmt.Sprintf("7%d1.%d", n, time.Now().UnixNano()%1e9)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := a.exec(ExecRequest{Command: "echo began; " + fmt.Sprintf(script, id), TimeoutMillis: 700, MaxOutput: 100})
+			got := a.exec(wire.ExecRequest{Command: "echo began; " + fmt.Sprintf(script, id), TimeoutMillis: 700, MaxOutput: 100})
 			if !got.TimedOut || got.Code != 137 || got.Signal != "SIGKILL" || got.stdout != "began\n" {
 				t.Errorf("%+v", got)
 			}
@@ -130,7 +132,7 @@ func TestExecTimeLimitKillsForks(t *testing.T) {
 	a := startAgent(t)
 	id := fmt.Sprintf("8001.%d", time.Now().UnixNano()%1e9)
 	script := fmt.Sprintf(`f() { setsid sh -c 'sleep %s & sleep %s' & }; i=0; while [ $i -lt 60 ]; do f; sleep 0.02; i=$((i+1)); done; wait`, id, id)
-	got := a.exec(ExecRequest{Command: script, TimeoutMillis: 500, MaxOutput: 100})
+	got := a.exec(wire.ExecRequest{Command: script, TimeoutMillis: 500, MaxOutput: 100})
 	if !got.TimedOut || alive(id) {
 		t.Errorf("%+v, left behind: %v", got, alive(id))
 	}
@@ -143,7 +145,7 @@ func TestExecCancelKillsAll(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		_, err := a.tryExec(ctx, ExecRequest{Command: "setsid sleep " + id + " & wait; sleep 60", TimeoutMillis: 60000})
+		_, err := a.tryExec(ctx, wire.ExecRequest{Command: "setsid sleep " + id + " & wait; sleep 60", TimeoutMillis: 60000})
 		done <- err
 	}()
 	eventually(t, "the command runs", func() bool { return alive(id) })
@@ -188,7 +190,7 @@ func TestExecInParallel(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
-			got, err := a.tryExec(context.Background(), ExecRequest{Command: fmt.Sprintf("cat; exit %d", i), Stdin: fmt.Append(nil, i), TimeoutMillis: 20000, MaxOutput: 10})
+			got, err := a.tryExec(context.Background(), wire.ExecRequest{Command: fmt.Sprintf("cat; exit %d", i), Stdin: fmt.Append(nil, i), TimeoutMillis: 20000, MaxOutput: 10})
 			if err != nil || got.Code != i || got.stdout != fmt.Sprint(i) {
 				t.Errorf("command %d: %+v, %v", i, got, err)
 			}
@@ -204,7 +206,7 @@ func TestExecAtMost(t *testing.T) {
 	var wg sync.WaitGroup
 	for range maxExecs {
 		wg.Go(func() {
-			a.tryExec(ctx, ExecRequest{Command: "echo >> up; sleep 60", TimeoutMillis: 60000})
+			a.tryExec(ctx, wire.ExecRequest{Command: "echo >> up; sleep 60", TimeoutMillis: 60000})
 		})
 	}
 	defer wg.Wait()
@@ -213,8 +215,8 @@ func TestExecAtMost(t *testing.T) {
 		b, _ := os.ReadFile(a.home("app/up"))
 		return len(b) == maxExecs
 	})
-	body, _ := json.Marshal(ExecRequest{Command: "true", TimeoutMillis: 1000})
-	a.refused(FaultBusy, "POST", PathExec, body)
+	body, _ := json.Marshal(wire.ExecRequest{Command: "true", TimeoutMillis: 1000})
+	a.refused(wire.FaultBusy, "POST", wire.PathExec, body)
 }
 
 func TestExecRefuses(t *testing.T) {
@@ -222,24 +224,24 @@ func TestExecRefuses(t *testing.T) {
 	a := startAgent(t)
 	a.put("file", "x")
 	for body, code := range map[string]string{
-		``:   FaultBadRequest,
-		`{}`: FaultBadRequest,
-		`{"command":"touch made","timeout_millis":0}`:                           FaultBadRequest,
-		`{"command":"touch made","timeout_millis":280001}`:                      FaultBadRequest,
-		`{"command":"touch made","timeout_millis":1000,"max_output":-1}`:        FaultBadRequest,
-		`{"command":"touch made","timeout_millis":1000,"more":1}`:               FaultBadRequest,
-		`{"command":"touch made","timeout_millis":1000} {}`:                     FaultBadRequest,
-		`{"command":"touch made\u0000","timeout_millis":1000}`:                  FaultBadRequest,
-		`{"command":"touch made","timeout_millis":1000,"env":{"A=B":"x"}}`:      FaultBadRequest,
-		`{"command":"touch made","timeout_millis":1000,"env":{"A":"\u0000"}}`:   FaultBadRequest,
-		`{"command":"touch made","timeout_millis":1000,"dir":"/etc"}`:           FaultPath,
-		`{"command":"touch made","timeout_millis":1000,"dir":"../../../etc"}`:   FaultPath,
-		`{"command":"touch made","timeout_millis":1000,"dir":"absent"}`:         FaultNotFound,
-		`{"command":"touch made","timeout_millis":1000,"dir":"file"}`:           FaultNotDir,
-		`{"command":"` + strings.Repeat("x", 128<<10) + `","timeout_millis":1}`: FaultTooLarge,
-		`"` + strings.Repeat("x", maxExecBody) + `"`:                            FaultTooLarge,
+		``:   wire.FaultBadRequest,
+		`{}`: wire.FaultBadRequest,
+		`{"command":"touch made","timeout_millis":0}`:                           wire.FaultBadRequest,
+		`{"command":"touch made","timeout_millis":280001}`:                      wire.FaultBadRequest,
+		`{"command":"touch made","timeout_millis":1000,"max_output":-1}`:        wire.FaultBadRequest,
+		`{"command":"touch made","timeout_millis":1000,"more":1}`:               wire.FaultBadRequest,
+		`{"command":"touch made","timeout_millis":1000} {}`:                     wire.FaultBadRequest,
+		`{"command":"touch made\u0000","timeout_millis":1000}`:                  wire.FaultBadRequest,
+		`{"command":"touch made","timeout_millis":1000,"env":{"A=B":"x"}}`:      wire.FaultBadRequest,
+		`{"command":"touch made","timeout_millis":1000,"env":{"A":"\u0000"}}`:   wire.FaultBadRequest,
+		`{"command":"touch made","timeout_millis":1000,"dir":"/etc"}`:           wire.FaultPath,
+		`{"command":"touch made","timeout_millis":1000,"dir":"../../../etc"}`:   wire.FaultPath,
+		`{"command":"touch made","timeout_millis":1000,"dir":"absent"}`:         wire.FaultNotFound,
+		`{"command":"touch made","timeout_millis":1000,"dir":"file"}`:           wire.FaultNotDir,
+		`{"command":"` + strings.Repeat("x", 128<<10) + `","timeout_millis":1}`: wire.FaultTooLarge,
+		`"` + strings.Repeat("x", maxExecBody) + `"`:                            wire.FaultTooLarge,
 	} {
-		a.refused(code, "POST", PathExec, []byte(body))
+		a.refused(code, "POST", wire.PathExec, []byte(body))
 	}
 	if _, err := os.Stat(a.home("app/made")); err == nil {
 		t.Error("a refused command ran")
@@ -249,7 +251,7 @@ func TestExecRefuses(t *testing.T) {
 func BenchmarkExec(b *testing.B) {
 	a := startAgent(b)
 	for b.Loop() {
-		if _, err := a.tryExec(context.Background(), ExecRequest{Command: "true", TimeoutMillis: 20000}); err != nil {
+		if _, err := a.tryExec(context.Background(), wire.ExecRequest{Command: "true", TimeoutMillis: 20000}); err != nil {
 			b.Fatal(err)
 		}
 	}

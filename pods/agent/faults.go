@@ -7,46 +7,48 @@ import (
 	"io/fs"
 	"net/http"
 	"syscall"
+
+	"podgate/pods/wire"
 )
 
-func faultf(code, format string, args ...any) *Fault {
-	return &Fault{Code: code, Message: fmt.Sprintf(format, args...)}
+func faultf(code, format string, args ...any) *wire.Fault {
+	return &wire.Fault{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-func badRequest(format string, args ...any) *Fault {
-	return faultf(FaultBadRequest, format, args...)
+func badRequest(format string, args ...any) *wire.Fault {
+	return faultf(wire.FaultBadRequest, format, args...)
 }
 
 var faultStatus = map[string]int{
-	FaultBadRequest:   http.StatusBadRequest,
-	FaultPath:         http.StatusForbidden,
-	FaultNotFound:     http.StatusNotFound,
-	FaultTooLarge:     http.StatusRequestEntityTooLarge,
-	FaultNotDir:       http.StatusConflict,
-	FaultIsDir:        http.StatusConflict,
-	FaultNotListening: http.StatusBadGateway,
-	FaultNotRunning:   http.StatusConflict,
-	FaultBusy:         http.StatusTooManyRequests,
-	FaultFailed:       http.StatusInternalServerError,
+	wire.FaultBadRequest:   http.StatusBadRequest,
+	wire.FaultPath:         http.StatusForbidden,
+	wire.FaultNotFound:     http.StatusNotFound,
+	wire.FaultTooLarge:     http.StatusRequestEntityTooLarge,
+	wire.FaultNotDir:       http.StatusConflict,
+	wire.FaultIsDir:        http.StatusConflict,
+	wire.FaultNotListening: http.StatusBadGateway,
+	wire.FaultNotRunning:   http.StatusConflict,
+	wire.FaultBusy:         http.StatusTooManyRequests,
+	wire.FaultFailed:       http.StatusInternalServerError,
 }
 
 // asFault turns any error into what the server may be told.
-func asFault(err error) *Fault {
-	var f *Fault
+func asFault(err error) *wire.Fault {
+	var f *wire.Fault
 	if errors.As(err, &f) {
 		return f
 	}
 	var tooBig *http.MaxBytesError
 	if errors.As(err, &tooBig) {
-		return faultf(FaultTooLarge, "the request is over %d bytes", tooBig.Limit)
+		return faultf(wire.FaultTooLarge, "the request is over %d bytes", tooBig.Limit)
 	}
-	return faultf(FaultFailed, "%v", err)
+	return faultf(wire.FaultFailed, "%v", err)
 }
 
 // fileFault puts an error of the file system into the protocol's words. path is
 // as the caller gave it.
 func fileFault(path string, err error) error {
-	var f *Fault
+	var f *wire.Fault
 	var tooBig *http.MaxBytesError
 	switch {
 	case err == nil:
@@ -54,21 +56,21 @@ func fileFault(path string, err error) error {
 	case errors.As(err, &f):
 		return err
 	case errors.As(err, &tooBig):
-		return faultf(FaultTooLarge, "a file may have at most %d bytes", tooBig.Limit)
+		return faultf(wire.FaultTooLarge, "a file may have at most %d bytes", tooBig.Limit)
 	case errors.Is(err, fs.ErrNotExist):
-		return faultf(FaultNotFound, "%s does not exist", path)
+		return faultf(wire.FaultNotFound, "%s does not exist", path)
 	case errors.Is(err, syscall.ENOTDIR):
-		return faultf(FaultNotDir, "a part of %s is not a directory", path)
+		return faultf(wire.FaultNotDir, "a part of %s is not a directory", path)
 	case errors.Is(err, syscall.EISDIR):
-		return faultf(FaultIsDir, "%s is a directory", path)
+		return faultf(wire.FaultIsDir, "%s is a directory", path)
 	case errors.Is(err, syscall.ENAMETOOLONG):
 		return badRequest("a name in the path is over 255 bytes")
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return faultf(FaultFailed, "the disk is full; delete something and try again")
+		return faultf(wire.FaultFailed, "the disk is full; delete something and try again")
 	case errors.Is(err, fs.ErrPermission):
-		return faultf(FaultFailed, "%s: permission denied; change its mode with a command first", path)
+		return faultf(wire.FaultFailed, "%s: permission denied; change its mode with a command first", path)
 	}
-	return faultf(FaultFailed, "%s: %v", path, rootCause(err))
+	return faultf(wire.FaultFailed, "%s: %v", path, rootCause(err))
 }
 
 // rootCause drops the path that a file error carries: inside os.Root it is a
@@ -81,7 +83,7 @@ func rootCause(err error) error {
 	return err
 }
 
-func writeFault(w http.ResponseWriter, f *Fault) {
+func writeFault(w http.ResponseWriter, f *wire.Fault) {
 	status := faultStatus[f.Code]
 	if status == 0 {
 		status = http.StatusInternalServerError

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 const defaultMode = fs.FileMode(0o644)
@@ -25,17 +27,17 @@ func (a *agent) serveWrite(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if r.ContentLength > MaxFile {
-		return faultf(FaultTooLarge, "a file may have at most %d bytes", MaxFile)
+	if r.ContentLength > wire.MaxFile {
+		return faultf(wire.FaultTooLarge, "a file may have at most %d bytes", wire.MaxFile)
 	}
 	s, err := a.folders.resolve(q.Path)
 	if err != nil {
 		return err
 	}
 	if strings.HasSuffix(q.Path, "/") {
-		return faultf(FaultIsDir, "%s names a directory; write to a file in it", q.Path)
+		return faultf(wire.FaultIsDir, "%s names a directory; write to a file in it", q.Path)
 	}
-	info, err := writeFile(s, q, http.MaxBytesReader(w, r.Body, MaxFile))
+	info, err := writeFile(s, q, http.MaxBytesReader(w, r.Body, wire.MaxFile))
 	if err != nil {
 		return fileFault(s.virtual, err)
 	}
@@ -90,7 +92,7 @@ func fillFile(f *os.File, mode fs.FileMode, body io.Reader) (fs.FileInfo, error)
 // file it replaces. Only a regular file may be replaced.
 func targetMode(s spot, asked *fs.FileMode) (fs.FileMode, error) {
 	if s.rel == "." {
-		return 0, faultf(FaultIsDir, "%s is a directory", s.virtual)
+		return 0, faultf(wire.FaultIsDir, "%s is a directory", s.virtual)
 	}
 	mode := defaultMode
 	info, err := s.place.root.Lstat(s.rel)
@@ -99,7 +101,7 @@ func targetMode(s spot, asked *fs.FileMode) (fs.FileMode, error) {
 	case err != nil:
 		return 0, err
 	case info.IsDir():
-		return 0, faultf(FaultIsDir, "%s is a directory", s.virtual)
+		return 0, faultf(wire.FaultIsDir, "%s is a directory", s.virtual)
 	case !info.Mode().IsRegular():
 		return 0, errSpecial(s.virtual)
 	default:
@@ -111,8 +113,8 @@ func targetMode(s spot, asked *fs.FileMode) (fs.FileMode, error) {
 	return mode, nil
 }
 
-func errSpecial(p string) *Fault {
-	return faultf(FaultFailed, "%s is not a regular file", p)
+func errSpecial(p string) *wire.Fault {
+	return faultf(wire.FaultFailed, "%s is not a regular file", p)
 }
 
 // serveRead is GET /v1/file.
@@ -185,7 +187,7 @@ func openRegular(s spot) (*os.File, fs.FileInfo, error) {
 func wantRegular(s spot, info fs.FileInfo) error {
 	switch {
 	case info.IsDir():
-		return faultf(FaultIsDir, "%s is a directory", s.virtual)
+		return faultf(wire.FaultIsDir, "%s is a directory", s.virtual)
 	case !info.Mode().IsRegular():
 		return errSpecial(s.virtual)
 	}
@@ -202,12 +204,12 @@ func (a *agent) serveDir(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	names, cut, err := listNames(s, MaxEntries)
+	names, cut, err := listNames(s, wire.MaxEntries)
 	if err != nil {
 		return fileFault(s.virtual, err)
 	}
 	asked, _ := cleanPath(q.Path)
-	l := Listing{Path: asked, Entries: []FileInfo{}, Cut: cut}
+	l := wire.Listing{Path: asked, Entries: []wire.FileInfo{}, Cut: cut}
 	for _, name := range names {
 		if e, ok := entry(s, name); ok {
 			l.Entries = append(l.Entries, e)
@@ -242,11 +244,11 @@ func listNames(s spot, limit int) (names []string, cut bool, err error) {
 }
 
 // entry describes one name in a directory; false when it went away meanwhile.
-func entry(dir spot, name string) (FileInfo, bool) {
+func entry(dir spot, name string) (wire.FileInfo, bool) {
 	rel := path.Join(dir.rel, name)
 	info, err := dir.place.root.Lstat(rel)
 	if err != nil {
-		return FileInfo{}, false
+		return wire.FileInfo{}, false
 	}
 	e := fileInfo(info)
 	if e.Type == "symlink" {
@@ -255,7 +257,7 @@ func entry(dir spot, name string) (FileInfo, bool) {
 	return e, true
 }
 
-func fileInfo(info fs.FileInfo) FileInfo {
+func fileInfo(info fs.FileInfo) wire.FileInfo {
 	typ := "other"
 	switch m := info.Mode(); {
 	case m.IsRegular():
@@ -265,7 +267,7 @@ func fileInfo(info fs.FileInfo) FileInfo {
 	case m&fs.ModeSymlink != 0:
 		typ = "symlink"
 	}
-	return FileInfo{
+	return wire.FileInfo{
 		Name: info.Name(), Type: typ, Size: info.Size(),
 		Mode: octal(info.Mode()), Modified: info.ModTime().UTC(),
 	}

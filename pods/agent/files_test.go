@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 func TestWriteAndRead(t *testing.T) {
@@ -33,7 +35,7 @@ func TestWriteAndRead(t *testing.T) {
 		if b, err := os.ReadFile(c.real); err != nil || string(b) != c.content {
 			t.Errorf("%s on the disk: %q, %v", c.path, b, err)
 		}
-		resp, b := a.do("GET", PathFile+pathQuery(c.path), nil)
+		resp, b := a.do("GET", wire.PathFile+pathQuery(c.path), nil)
 		if string(b) != c.content || resp.Header.Get("X-File-Size") != fmt.Sprint(len(c.content)) || resp.Header.Get("X-File-Mode") != "0644" {
 			t.Errorf("get %s: %q %v", c.path, b, resp.Header)
 		}
@@ -53,7 +55,7 @@ func TestWriteModes(t *testing.T) {
 		t.Errorf("a rewrite changed the mode to %s", got)
 	}
 	for _, bad := range []string{"4755", "999", "-1", "rwx", "", "0001777", "+7"} {
-		a.refused(FaultBadRequest, "PUT", PathFile+pathQuery("run.sh", "mode", bad), []byte("z"))
+		a.refused(wire.FaultBadRequest, "PUT", wire.PathFile+pathQuery("run.sh", "mode", bad), []byte("z"))
 	}
 	if b, _ := os.ReadFile(a.home("app/run.sh")); string(b) != "y" {
 		t.Errorf("a refused write left %q", b)
@@ -66,15 +68,15 @@ func TestWriteIsWhole(t *testing.T) {
 	a := startAgent(t)
 	a.put("f", "old")
 	body := io.MultiReader(strings.NewReader("new"), errReader{})
-	req, _ := http.NewRequest("PUT", "http://agent"+PathFile+"?path=f", body)
+	req, _ := http.NewRequest("PUT", "http://agent"+wire.PathFile+"?path=f", body)
 	req.ContentLength = 100
 	if resp, err := a.http.Do(req); err == nil {
 		resp.Body.Close()
 	}
-	big := bytes.Repeat([]byte("x"), MaxFile+1)
-	a.refused(FaultTooLarge, "PUT", PathFile+"?path=f", big)
+	big := bytes.Repeat([]byte("x"), wire.MaxFile+1)
+	a.refused(wire.FaultTooLarge, "PUT", wire.PathFile+"?path=f", big)
 	// Without a declared length the limit shows only on the way.
-	req, _ = http.NewRequest("PUT", "http://agent"+PathFile+"?path=f", io.MultiReader(bytes.NewReader(big)))
+	req, _ = http.NewRequest("PUT", "http://agent"+wire.PathFile+"?path=f", io.MultiReader(bytes.NewReader(big)))
 	resp, err := a.http.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +93,7 @@ func TestWriteIsWhole(t *testing.T) {
 	if b, _ := os.ReadFile(a.home("app/f")); string(b) != "old" {
 		t.Errorf("left %.10q", b)
 	}
-	a.put("full", string(big[:MaxFile]))
+	a.put("full", string(big[:wire.MaxFile]))
 }
 
 type errReader struct{}
@@ -120,12 +122,12 @@ func TestPathsOutside(t *testing.T) {
 		"/etc/passwd", "/", "/home", "/home/podx/a", "/tmpx/a", "../../../etc/passwd", "/home/pod/../../etc/passwd", "/proc/self/environ",
 		"abs/secret", "rel/secret", "etc/passwd", "file", "loop", "loop/x", "new", "abs/new", secret,
 	} {
-		f := a.refused(FaultPath, "GET", PathFile+pathQuery(p), nil)
+		f := a.refused(wire.FaultPath, "GET", wire.PathFile+pathQuery(p), nil)
 		if strings.Contains(f.Message, "secret") && !strings.Contains(p, "secret") {
 			t.Errorf("%s: the message names what a link holds: %s", p, f.Message)
 		}
-		a.refused(FaultPath, "PUT", PathFile+pathQuery(p), []byte("x"))
-		a.refused(FaultPath, "GET", PathDir+pathQuery(p), nil)
+		a.refused(wire.FaultPath, "PUT", wire.PathFile+pathQuery(p), []byte("x"))
+		a.refused(wire.FaultPath, "GET", wire.PathDir+pathQuery(p), nil)
 	}
 	if b, _ := os.ReadFile(secret); string(b) != "secret" {
 		t.Errorf("the outside file is now %q", b)
@@ -152,8 +154,8 @@ func TestLinksInside(t *testing.T) {
 	} {
 		if want == "" {
 			// Dots are taken by their text, so this is app/data/f.
-			a.refused(FaultNotFound, "GET", PathFile+pathQuery(p), nil)
-		} else if _, b := a.do("GET", PathFile+pathQuery(p), nil); string(b) != want {
+			a.refused(wire.FaultNotFound, "GET", wire.PathFile+pathQuery(p), nil)
+		} else if _, b := a.do("GET", wire.PathFile+pathQuery(p), nil); string(b) != want {
 			t.Errorf("%s: %q", p, b)
 		}
 	}
@@ -174,34 +176,34 @@ func TestBadPaths(t *testing.T) {
 	syscall.Mkfifo(a.home("app/fifo"), 0o644)
 	long := strings.Repeat("n", 256)
 	for _, c := range []struct{ code, method, query string }{
-		{FaultBadRequest, "GET", ""},
-		{FaultBadRequest, "GET", "?path="},
-		{FaultBadRequest, "GET", "?path=a%00b"},
-		{FaultBadRequest, "PUT", "?path=a%00b"},
-		{FaultBadRequest, "GET", "?path=a&path=b"},
-		{FaultBadRequest, "GET", "?path=a&x=1"},
-		{FaultBadRequest, "GET", "?path=%zz"},
-		{FaultBadRequest, "GET", "?path=plain&offset=-1"},
-		{FaultBadRequest, "GET", "?path=plain&limit=0"},
-		{FaultBadRequest, "GET", fmt.Sprintf("?path=plain&limit=%d", MaxRead+1)},
-		{FaultBadRequest, "GET", "?path=" + strings.Repeat("a/", 2100)},
-		{FaultBadRequest, "GET", "?path=" + long},
-		{FaultBadRequest, "PUT", "?path=" + long},
-		{FaultNotFound, "GET", "?path=absent"},
-		{FaultNotDir, "GET", "?path=plain/x"},
-		{FaultNotDir, "PUT", "?path=plain/x"},
-		{FaultIsDir, "GET", "?path=dir"},
-		{FaultIsDir, "PUT", "?path=dir"},
-		{FaultIsDir, "PUT", "?path=newdir/"},
-		{FaultIsDir, "PUT", "?path=/home/pod"},
-		{FaultFailed, "GET", "?path=fifo"},
-		{FaultFailed, "PUT", "?path=fifo"},
+		{wire.FaultBadRequest, "GET", ""},
+		{wire.FaultBadRequest, "GET", "?path="},
+		{wire.FaultBadRequest, "GET", "?path=a%00b"},
+		{wire.FaultBadRequest, "PUT", "?path=a%00b"},
+		{wire.FaultBadRequest, "GET", "?path=a&path=b"},
+		{wire.FaultBadRequest, "GET", "?path=a&x=1"},
+		{wire.FaultBadRequest, "GET", "?path=%zz"},
+		{wire.FaultBadRequest, "GET", "?path=plain&offset=-1"},
+		{wire.FaultBadRequest, "GET", "?path=plain&limit=0"},
+		{wire.FaultBadRequest, "GET", fmt.Sprintf("?path=plain&limit=%d", wire.MaxRead+1)},
+		{wire.FaultBadRequest, "GET", "?path=" + strings.Repeat("a/", 2100)},
+		{wire.FaultBadRequest, "GET", "?path=" + long},
+		{wire.FaultBadRequest, "PUT", "?path=" + long},
+		{wire.FaultNotFound, "GET", "?path=absent"},
+		{wire.FaultNotDir, "GET", "?path=plain/x"},
+		{wire.FaultNotDir, "PUT", "?path=plain/x"},
+		{wire.FaultIsDir, "GET", "?path=dir"},
+		{wire.FaultIsDir, "PUT", "?path=dir"},
+		{wire.FaultIsDir, "PUT", "?path=newdir/"},
+		{wire.FaultIsDir, "PUT", "?path=/home/pod"},
+		{wire.FaultFailed, "GET", "?path=fifo"},
+		{wire.FaultFailed, "PUT", "?path=fifo"},
 	} {
-		a.refused(c.code, c.method, PathFile+c.query, []byte("new"))
+		a.refused(c.code, c.method, wire.PathFile+c.query, []byte("new"))
 	}
-	a.refused(FaultNotDir, "GET", PathDir+"?path=plain", nil)
-	a.refused(FaultNotDir, "GET", PathDir+"?path=fifo", nil)
-	a.refused(FaultNotFound, "GET", PathDir+"?path=absent", nil)
+	a.refused(wire.FaultNotDir, "GET", wire.PathDir+"?path=plain", nil)
+	a.refused(wire.FaultNotDir, "GET", wire.PathDir+"?path=fifo", nil)
+	a.refused(wire.FaultNotFound, "GET", wire.PathDir+"?path=absent", nil)
 	if b, _ := os.ReadFile(a.home("app/plain")); string(b) != "x" {
 		t.Errorf("plain is now %q", b)
 	}
@@ -213,8 +215,8 @@ func TestDeviceIsRefused(t *testing.T) {
 	if err := syscall.Mknod(a.home("app/null"), syscall.S_IFCHR|0o666, 1<<8|3); err != nil {
 		t.Skipf("making a device file needs root: %v", err)
 	}
-	a.refused(FaultFailed, "GET", PathFile+"?path=null", nil)
-	a.refused(FaultFailed, "PUT", PathFile+"?path=null", []byte("x"))
+	a.refused(wire.FaultFailed, "GET", wire.PathFile+"?path=null", nil)
+	a.refused(wire.FaultFailed, "PUT", wire.PathFile+"?path=null", []byte("x"))
 }
 
 func TestReadParts(t *testing.T) {
@@ -224,7 +226,7 @@ func TestReadParts(t *testing.T) {
 	for q, want := range map[string]string{
 		"&offset=3": "3456789", "&limit=2": "01", "&offset=8&limit=5": "89", "&offset=10": "", "&offset=4611686018427387904": "",
 	} {
-		if resp, b := a.do("GET", PathFile+"?path=f"+q, nil); string(b) != want || resp.Header.Get("X-File-Size") != "10" {
+		if resp, b := a.do("GET", wire.PathFile+"?path=f"+q, nil); string(b) != want || resp.Header.Get("X-File-Size") != "10" {
 			t.Errorf("%s: %q", q, b)
 		}
 	}
@@ -239,11 +241,11 @@ func TestReadParts(t *testing.T) {
 		t.Skipf("no sparse files of 1 TiB here: %v", err)
 	}
 	f.WriteAt([]byte("end"), size-3)
-	resp, b := a.do("GET", fmt.Sprintf("%s?path=huge&offset=%d", PathFile, int64(size-3)), nil)
+	resp, b := a.do("GET", fmt.Sprintf("%s?path=huge&offset=%d", wire.PathFile, int64(size-3)), nil)
 	if string(b) != "end" || resp.Header.Get("X-File-Size") != fmt.Sprint(int64(size)) {
 		t.Errorf("%q %v", b, resp.Header)
 	}
-	if _, b := a.do("GET", PathFile+"?path=huge", nil); len(b) != MaxRead {
+	if _, b := a.do("GET", wire.PathFile+"?path=huge", nil); len(b) != wire.MaxRead {
 		t.Errorf("without a limit: %d bytes", len(b))
 	}
 }
@@ -270,8 +272,8 @@ func TestReadGrowing(t *testing.T) {
 		}
 	}()
 	for range 20 {
-		resp, b := a.do("GET", PathFile+"?path=grows", nil)
-		if len(b) > MaxRead || resp.ContentLength != int64(len(b)) {
+		resp, b := a.do("GET", wire.PathFile+"?path=grows", nil)
+		if len(b) > wire.MaxRead || resp.ContentLength != int64(len(b)) {
 			t.Errorf("%d bytes, said %d", len(b), resp.ContentLength)
 		}
 	}
@@ -286,7 +288,7 @@ func TestList(t *testing.T) {
 	a.put("sub/x", "")
 	os.Symlink("b.txt", a.home("app/a-link"))
 	syscall.Mkfifo(a.home("app/pipe"), 0o644)
-	l := ask[Listing](a, "GET", PathDir, nil)
+	l := ask[wire.Listing](a, "GET", wire.PathDir, nil)
 	var got []string
 	for _, e := range l.Entries {
 		got = append(got, e.Name+":"+e.Type+":"+e.Target)
@@ -298,7 +300,7 @@ func TestList(t *testing.T) {
 	if e := l.Entries[1]; e.Size != 5 || e.Mode != "0600" || time.Since(e.Modified) > time.Hour {
 		t.Errorf("%+v", e)
 	}
-	if l := ask[Listing](a, "GET", PathDir+pathQuery("/tmp"), nil); l.Entries == nil || len(l.Entries) != 0 {
+	if l := ask[wire.Listing](a, "GET", wire.PathDir+pathQuery("/tmp"), nil); l.Entries == nil || len(l.Entries) != 0 {
 		t.Errorf("an empty folder: %+v", l)
 	}
 }
@@ -306,13 +308,13 @@ func TestList(t *testing.T) {
 func TestListHuge(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
-	for i := range MaxEntries + 500 {
+	for i := range wire.MaxEntries + 500 {
 		if err := os.WriteFile(a.home(fmt.Sprintf("app/%05d", i)), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l := ask[Listing](a, "GET", PathDir, nil)
-	if !l.Cut || len(l.Entries) != MaxEntries || l.Entries[0].Name != "00000" || l.Entries[MaxEntries-1].Name != fmt.Sprintf("%05d", MaxEntries-1) {
+	l := ask[wire.Listing](a, "GET", wire.PathDir, nil)
+	if !l.Cut || len(l.Entries) != wire.MaxEntries || l.Entries[0].Name != "00000" || l.Entries[wire.MaxEntries-1].Name != fmt.Sprintf("%05d", wire.MaxEntries-1) {
 		t.Errorf("cut %v, %d entries", l.Cut, len(l.Entries))
 	}
 }
@@ -341,10 +343,10 @@ func TestLinkRace(t *testing.T) {
 		}
 	}()
 	for range 300 {
-		if _, b := a.do("GET", PathFile+"?path=real/f", nil); string(b) == "secret" {
+		if _, b := a.do("GET", wire.PathFile+"?path=real/f", nil); string(b) == "secret" {
 			t.Error("read outside")
 		}
-		a.do("PUT", PathFile+"?path=real/g", []byte("x"))
+		a.do("PUT", wire.PathFile+"?path=real/g", []byte("x"))
 	}
 	close(stop)
 	<-stopped

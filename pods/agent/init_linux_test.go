@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 const initRole = "PODGATE_TEST_INIT_HOME"
@@ -147,7 +149,7 @@ func TestInitMode(t *testing.T) {
 		results := make(chan error, 40)
 		for i := range cap(results) {
 			go func() {
-				got, err := a.tryExec(context.Background(), ExecRequest{
+				got, err := a.tryExec(context.Background(), wire.ExecRequest{
 					Command: fmt.Sprintf("(true &) ; exit %d", i), TimeoutMillis: 20000,
 				})
 				if err == nil && got.Code != i {
@@ -181,7 +183,7 @@ func TestInitMode(t *testing.T) {
 	})
 
 	t.Run("usage is the whole pod's", func(t *testing.T) {
-		u := ask[Usage](a, "GET", PathUsage, nil)
+		u := ask[wire.Usage](a, "GET", wire.PathUsage, nil)
 		if u.Memory < 1<<20 || u.Processes < 1 {
 			t.Errorf("%+v", u)
 		}

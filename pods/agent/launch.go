@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 const (
@@ -22,7 +24,7 @@ const (
 
 // addAppEnv adds what the app is told. The pod's own settings win over those of
 // the spec: an app that listens elsewhere could not be reached.
-func (a *agent) addAppEnv(env *environ, spec AppSpec) {
+func (a *agent) addAppEnv(env *environ, spec wire.AppSpec) {
 	env.setAll(spec.Env)
 	env.set("PORT", strconv.Itoa(spec.Port))
 	env.setDefault("HOST", "127.0.0.1")
@@ -41,14 +43,14 @@ func (a *agent) addAppEnv(env *environ, spec AppSpec) {
 
 func (a *agent) appDir() string { return filepath.Join(a.cfg.Home, "app") }
 
-func (a *agent) appEnv(spec AppSpec) []string {
+func (a *agent) appEnv(spec wire.AppSpec) []string {
 	env := newEnviron(a.cfg.Environ)
 	a.addAppEnv(env, spec)
 	return env.list()
 }
 
 // Launch implements launcher.
-func (a *agent) Launch(spec AppSpec) (child, string, error) {
+func (a *agent) Launch(spec wire.AppSpec) (child, string, error) {
 	if err := os.MkdirAll(a.appDir(), 0o755); err != nil {
 		return nil, "", err
 	}
@@ -83,7 +85,7 @@ func (a *agent) Answers(port int) bool {
 func (a *agent) Remark(format string, args ...any) { a.logs.remark(format, args...) }
 
 // Tail implements launcher.
-func (a *agent) Tail(lines int) []LogLine {
+func (a *agent) Tail(lines int) []wire.LogLine {
 	return a.logs.find(logQuery{Lines: lines, Source: sourceApp})
 }
 
@@ -165,7 +167,7 @@ func (l *logged) finish() {
 
 // install runs the preset's install step, if the app has one. The app goes on
 // as it was meanwhile, and also when the install fails.
-func (a *agent) install(ctx context.Context, spec AppSpec, tap func([]byte)) error {
+func (a *agent) install(ctx context.Context, spec wire.AppSpec, tap func([]byte)) error {
 	shell, err := planInstall(spec, a.appDir())
 	if err != nil || shell == "" {
 		return err
@@ -178,7 +180,7 @@ func (a *agent) install(ctx context.Context, spec AppSpec, tap func([]byte)) err
 	return err
 }
 
-func (a *agent) runInstall(ctx context.Context, spec AppSpec, shell string, tap func([]byte)) error {
+func (a *agent) runInstall(ctx context.Context, spec wire.AppSpec, shell string, tap func([]byte)) error {
 	a.Remark("install: %s", shell)
 	c := command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", shell}, dir: a.appDir(), env: a.appEnv(spec)}
 	l, err := a.spawn(c, sourceInstall, tap)
@@ -189,10 +191,10 @@ func (a *agent) runInstall(ctx context.Context, spec AppSpec, shell string, tap 
 	select {
 	case <-l.done:
 	case <-ctx.Done():
-		return faultf(FaultFailed, "the install was cancelled or took over %v; the app was left as it was", installTime)
+		return faultf(wire.FaultFailed, "the install was cancelled or took over %v; the app was left as it was", installTime)
 	}
 	if code, _ := exitCode(l.status); code != 0 {
-		return faultf(FaultFailed, "the install (%s) %s; the app was left as it was. See the logs with source install", shell, describeExit(l.status))
+		return faultf(wire.FaultFailed, "the install (%s) %s; the app was left as it was. See the logs with source install", shell, describeExit(l.status))
 	}
 	return nil
 }

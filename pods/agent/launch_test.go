@@ -12,15 +12,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"podgate/pods/wire"
 )
 
-func (a *testAgent) app(req AppRequest) State {
+func (a *testAgent) app(req wire.AppRequest) wire.State {
 	a.t.Helper()
-	return ask[State](a, "POST", PathApp, req)
+	return ask[wire.State](a, "POST", wire.PathApp, req)
 }
 
-func (a *testAgent) spec(t *testing.T, preset string) *AppSpec {
-	return &AppSpec{Preset: preset, Port: freePort(t), Name: "blue-fox", URL: "http://blue-fox.localhost:8080"}
+func (a *testAgent) spec(t *testing.T, preset string) *wire.AppSpec {
+	return &wire.AppSpec{Preset: preset, Port: freePort(t), Name: "blue-fox", URL: "http://blue-fox.localhost:8080"}
 }
 
 // get asks the app directly on its port.
@@ -37,15 +39,15 @@ func get(t *testing.T, port int, path string) (int, string) {
 
 func (a *testAgent) log(query string) string {
 	a.t.Helper()
-	return texts(ask[[]LogLine](a, "GET", PathLogs+"?"+query, nil))
+	return texts(ask[[]wire.LogLine](a, "GET", wire.PathLogs+"?"+query, nil))
 }
 
 func TestStaticApp(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
 	spec := a.spec(t, presetStatic)
-	st := a.app(AppRequest{Action: actionStart, Spec: spec, Welcome: true, WaitMillis: 20000})
-	if st.App != AppRunning || st.Port != spec.Port || st.PID == 0 || st.Command == "" {
+	st := a.app(wire.AppRequest{Action: actionStart, Spec: spec, Welcome: true, WaitMillis: 20000})
+	if st.App != wire.AppRunning || st.Port != spec.Port || st.PID == 0 || st.Command == "" {
 		t.Fatalf("%+v", st)
 	}
 	if code, body := get(t, spec.Port, "/"); code != 200 || !strings.Contains(body, "<h1>blue-fox</h1>") || !strings.Contains(body, spec.URL) {
@@ -55,16 +57,16 @@ func TestStaticApp(t *testing.T) {
 	if _, body := get(t, spec.Port, "/"); body != "mine" {
 		t.Errorf("after a write: %q", body)
 	}
-	if st := a.app(AppRequest{Action: actionStart, Spec: spec, Welcome: true, WaitMillis: 20000}); st.App != AppRunning {
+	if st := a.app(wire.AppRequest{Action: actionStart, Spec: spec, Welcome: true, WaitMillis: 20000}); st.App != wire.AppRunning {
 		t.Errorf("second start: %+v", st)
 	}
 	if _, body := get(t, spec.Port, "/"); body != "mine" {
 		t.Error("a second start overwrote the app")
 	}
-	if st := a.app(AppRequest{Action: actionStop}); st.App != AppStopped || st.PID != 0 {
+	if st := a.app(wire.AppRequest{Action: actionStop}); st.App != wire.AppStopped || st.PID != 0 {
 		t.Errorf("stop: %+v", st)
 	}
-	if st := a.app(AppRequest{Action: actionStop}); st.App != AppStopped {
+	if st := a.app(wire.AppRequest{Action: actionStop}); st.App != wire.AppStopped {
 		t.Errorf("second stop: %+v", st)
 	}
 	if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", spec.Port)); err == nil {
@@ -80,8 +82,8 @@ func TestWelcomeOfEveryPreset(t *testing.T) {
 			t.Parallel()
 			a := startAgent(t)
 			spec := a.spec(t, preset)
-			st := a.app(AppRequest{Action: actionStart, Spec: spec, Welcome: true, WaitMillis: 20000})
-			if st.App != AppRunning {
+			st := a.app(wire.AppRequest{Action: actionStart, Spec: spec, Welcome: true, WaitMillis: 20000})
+			if st.App != wire.AppRunning {
 				t.Fatalf("%+v", st)
 			}
 			if _, body := get(t, spec.Port, "/"); !strings.Contains(body, "This "+preset+" pod") || strings.Count(body, "<li>") != len(welcomeSteps[preset]) {
@@ -93,7 +95,7 @@ func TestWelcomeOfEveryPreset(t *testing.T) {
 
 func TestWelcomeEscapes(t *testing.T) {
 	t.Parallel()
-	b, err := renderWelcome(AppSpec{Name: "<script>", URL: "javascript:alert(1)", Preset: presetStatic})
+	b, err := renderWelcome(wire.AppSpec{Name: "<script>", URL: "javascript:alert(1)", Preset: presetStatic})
 	if err != nil || bytes.Contains(b, []byte("<script>")) || bytes.Contains(b, []byte(`href="javascript:`)) {
 		t.Errorf("%v %s", err, b)
 	}
@@ -117,8 +119,8 @@ func TestCommandApp(t *testing.T) {
 	a.put("Procfile", "# comment\nrelease: echo released; echo warned >&2\nweb: echo hello; exec python3 -u serve.py\n")
 	spec := a.spec(t, presetCommand)
 	spec.Env = map[string]string{"X": "42", "PORT": "1"}
-	body, _ := json.Marshal(AppRequest{Action: actionReload, Spec: spec, WaitMillis: 20000})
-	req, _ := http.NewRequest("POST", "http://agent"+PathApp, bytes.NewReader(body))
+	body, _ := json.Marshal(wire.AppRequest{Action: actionReload, Spec: spec, WaitMillis: 20000})
+	req, _ := http.NewRequest("POST", "http://agent"+wire.PathApp, bytes.NewReader(body))
 	req.Header.Set("Accept", ndjson)
 	resp, err := a.http.Do(req)
 	if err != nil {
@@ -126,11 +128,11 @@ func TestCommandApp(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	var installed string
-	var st *State
-	if err := readEvents(resp.Body, func(e Event) { installed += string(e.Data); st = e.State }); err != nil {
+	var st *wire.State
+	if err := readEvents(resp.Body, func(e wire.Event) { installed += string(e.Data); st = e.State }); err != nil {
 		t.Fatal(err)
 	}
-	if st == nil || st.App != AppRunning || !strings.Contains(installed, "released\n") || !strings.Contains(installed, "warned\n") {
+	if st == nil || st.App != wire.AppRunning || !strings.Contains(installed, "released\n") || !strings.Contains(installed, "warned\n") {
 		t.Fatalf("%+v after %q; %s", st, installed, a.log("lines=50"))
 	}
 	if _, body := get(t, spec.Port, "/"); body != "blue-fox 42 "+a.home("app") {
@@ -145,11 +147,11 @@ func TestCommandApp(t *testing.T) {
 	if got := a.run("echo $X $PORT"); got.stdout != fmt.Sprintf("42 %d\n", spec.Port) {
 		t.Errorf("commands see %q", got.stdout)
 	}
-	restarted := a.app(AppRequest{Action: actionRestart, Spec: spec, WaitMillis: 20000})
-	if restarted.App != AppRunning || restarted.PID == st.PID || restarted.Restarts != 0 {
+	restarted := a.app(wire.AppRequest{Action: actionRestart, Spec: spec, WaitMillis: 20000})
+	if restarted.App != wire.AppRunning || restarted.PID == st.PID || restarted.Restarts != 0 {
 		t.Errorf("restart: %+v", restarted)
 	}
-	if u := ask[Usage](a, "GET", PathUsage, nil); u.Processes < 1 || u.Memory < 1<<20 || u.CPU <= 0 || u.Disk < 4096 {
+	if u := ask[wire.Usage](a, "GET", wire.PathUsage, nil); u.Processes < 1 || u.Memory < 1<<20 || u.CPU <= 0 || u.Disk < 4096 {
 		t.Errorf("usage: %+v", u)
 	}
 }
@@ -159,20 +161,20 @@ func TestFailedInstall(t *testing.T) {
 	a := startAgent(t)
 	spec := a.spec(t, presetCommand)
 	a.put("index.html", "still here")
-	if st := a.app(AppRequest{Action: actionStart, Spec: spec, WaitMillis: 20000}); st.App != AppRunning {
+	if st := a.app(wire.AppRequest{Action: actionStart, Spec: spec, WaitMillis: 20000}); st.App != wire.AppRunning {
 		t.Fatalf("%+v", st)
 	}
 	a.put("Procfile", "release: echo why; exit 5\nweb: false")
-	body, _ := json.Marshal(AppRequest{Action: actionReload, Spec: spec, WaitMillis: 20000})
-	if f := a.refused(FaultFailed, "POST", PathApp, body); !strings.Contains(f.Message, "code 5") {
+	body, _ := json.Marshal(wire.AppRequest{Action: actionReload, Spec: spec, WaitMillis: 20000})
+	if f := a.refused(wire.FaultFailed, "POST", wire.PathApp, body); !strings.Contains(f.Message, "code 5") {
 		t.Errorf("%+v", f)
 	}
 	if _, body := get(t, spec.Port, "/"); body != "still here" {
 		t.Errorf("after a failed install the app says %q", body)
 	}
-	a.app(AppRequest{Action: actionStop})
-	a.refused(FaultFailed, "POST", PathApp, body)
-	if st := ask[State](a, "GET", PathState, nil); st.App != AppFailed || !strings.Contains(st.Reason, "code 5") {
+	a.app(wire.AppRequest{Action: actionStop})
+	a.refused(wire.FaultFailed, "POST", wire.PathApp, body)
+	if st := ask[wire.State](a, "GET", wire.PathState, nil); st.App != wire.AppFailed || !strings.Contains(st.Reason, "code 5") {
 		t.Errorf("%+v", st)
 	}
 }
@@ -183,19 +185,19 @@ func TestStopEndsInstall(t *testing.T) {
 	spec := a.spec(t, presetCommand)
 	id := fmt.Sprintf("6001.%d", time.Now().UnixNano()%1e9)
 	a.put("Procfile", "release: setsid sleep "+id+" & wait\nweb: false")
-	body, _ := json.Marshal(AppRequest{Action: actionReload, Spec: spec})
+	body, _ := json.Marshal(wire.AppRequest{Action: actionReload, Spec: spec})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		a.do("POST", PathApp, body)
+		a.do("POST", wire.PathApp, body)
 	}()
 	eventually(t, "the install runs", func() bool { return alive(id) })
-	if st := ask[State](a, "GET", PathState, nil); st.App != AppStarting || st.Reason == "" {
+	if st := ask[wire.State](a, "GET", wire.PathState, nil); st.App != wire.AppStarting || st.Reason == "" {
 		t.Errorf("while it installs: %+v", st)
 	}
-	a.app(AppRequest{Action: actionStop})
+	a.app(wire.AppRequest{Action: actionStop})
 	<-done
-	if st := ask[State](a, "GET", PathState, nil); st.App != AppStopped || alive(id) {
+	if st := ask[wire.State](a, "GET", wire.PathState, nil); st.App != wire.AppStopped || alive(id) {
 		t.Errorf("%+v, install alive: %v", st, alive(id))
 	}
 }
@@ -204,8 +206,8 @@ func TestDyingApp(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
 	a.put("Procfile", "web: echo first words; echo last words >&2; printf partial; exit 9")
-	st := a.app(AppRequest{Action: actionStart, Spec: a.spec(t, presetCommand), WaitMillis: 20000})
-	if st.App != AppWaiting || !strings.Contains(st.Reason, "code 9") || time.Until(st.NextTry) > time.Second {
+	st := a.app(wire.AppRequest{Action: actionStart, Spec: a.spec(t, presetCommand), WaitMillis: 20000})
+	if st.App != wire.AppWaiting || !strings.Contains(st.Reason, "code 9") || time.Until(st.NextTry) > time.Second {
 		t.Errorf("%+v", st)
 	}
 	got := texts(st.Tail)
@@ -217,15 +219,15 @@ func TestDyingApp(t *testing.T) {
 	if got := a.log("source=agent"); !strings.Contains(got, "exited with code 9") || !strings.Contains(got, "next try in 1s") {
 		t.Errorf("agent log %q", got)
 	}
-	eventually(t, "it is started again", func() bool { return ask[State](a, "GET", PathState, nil).Restarts > 0 })
+	eventually(t, "it is started again", func() bool { return ask[wire.State](a, "GET", wire.PathState, nil).Restarts > 0 })
 }
 
 func TestNothingToStart(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
 	for _, preset := range []string{presetNode, presetPython, presetPHP, presetCommand} {
-		st := a.app(AppRequest{Action: actionRestart, Spec: a.spec(t, preset), WaitMillis: 20000})
-		if st.App != AppFailed || !strings.Contains(st.Reason, "Procfile") {
+		st := a.app(wire.AppRequest{Action: actionRestart, Spec: a.spec(t, preset), WaitMillis: 20000})
+		if st.App != wire.AppFailed || !strings.Contains(st.Reason, "Procfile") {
 			t.Errorf("%s: %+v", preset, st)
 		}
 	}
@@ -237,9 +239,9 @@ func TestStubbornApp(t *testing.T) {
 	a := startAgent(t, func(c *Config) { c.GraceStop = 100 * time.Millisecond })
 	id := fmt.Sprintf("5001.%d", time.Now().UnixNano()%1e9)
 	a.put("Procfile", fmt.Sprintf("web: trap '' TERM; (env -i setsid /bin/sh -c 'trap \"\" TERM; (sleep %s &)' &); while true; do sleep %s; done", id, id))
-	a.app(AppRequest{Action: actionStart, Spec: a.spec(t, presetCommand)})
+	a.app(wire.AppRequest{Action: actionStart, Spec: a.spec(t, presetCommand)})
 	eventually(t, "it runs", func() bool { return alive(id) })
-	a.app(AppRequest{Action: actionStop})
+	a.app(wire.AppRequest{Action: actionStop})
 	if alive(id) {
 		t.Error("something is left")
 	}
@@ -250,14 +252,14 @@ func TestRunawayApp(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
 	a.put("Procfile", "web: cat /dev/zero | tr '\\000' x")
-	a.app(AppRequest{Action: actionStart, Spec: a.spec(t, presetCommand)})
+	a.app(wire.AppRequest{Action: actionStart, Spec: a.spec(t, presetCommand)})
 	eventually(t, "the log has rotated", func() bool { return measureDir(t.Context(), a.home(".podgate/logs")) > 3*segmentBytes })
-	for _, l := range ask[[]LogLine](a, "GET", PathLogs+"?source=app&lines=5", nil) {
-		if len(l.Text) > MaxLineBytes {
+	for _, l := range ask[[]wire.LogLine](a, "GET", wire.PathLogs+"?source=app&lines=5", nil) {
+		if len(l.Text) > wire.MaxLineBytes {
 			t.Errorf("a line of %d bytes", len(l.Text))
 		}
 	}
-	a.app(AppRequest{Action: actionStop})
+	a.app(wire.AppRequest{Action: actionStop})
 	if n := measureDir(t.Context(), a.home(".podgate/logs")); n > 11<<20 {
 		t.Errorf("%d bytes of logs", n)
 	}
@@ -279,11 +281,11 @@ func TestAppRefuses(t *testing.T) {
 		`{"action":"start","spec":{` + ok + `},"wait_millis":-1}`,
 		`{"action":"start","spec":{` + ok + `},"wait_millis":99999999}`,
 	} {
-		a.refused(FaultBadRequest, "POST", PathApp, []byte(body))
+		a.refused(wire.FaultBadRequest, "POST", wire.PathApp, []byte(body))
 	}
 	big := `{"action":"start","spec":{` + ok + `,"env":{"A":"` + strings.Repeat("x", maxAppBody) + `"}}}`
-	a.refused(FaultTooLarge, "POST", PathApp, []byte(big))
-	if st := ask[State](a, "GET", PathState, nil); st.App != AppStopped {
+	a.refused(wire.FaultTooLarge, "POST", wire.PathApp, []byte(big))
+	if st := ask[wire.State](a, "GET", wire.PathState, nil); st.App != wire.AppStopped {
 		t.Errorf("%+v", st)
 	}
 }
@@ -296,7 +298,7 @@ func (a *testAgent) dial(query string) (net.Conn, *bufio.Reader, *http.Response)
 		a.t.Fatal(err)
 	}
 	a.t.Cleanup(func() { conn.Close() })
-	fmt.Fprintf(conn, "GET %s?%s HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: podgate-tcp\r\n\r\nearly ", PathDial, query)
+	fmt.Fprintf(conn, "GET %s?%s HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: podgate-tcp\r\n\r\nearly ", wire.PathDial, query)
 	br := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(br, nil)
 	if err != nil {
@@ -348,7 +350,7 @@ func TestDialRefuses(t *testing.T) {
 	if _, _, resp := a.dial(fmt.Sprint("port=", freePort(t))); resp.StatusCode != http.StatusBadGateway {
 		t.Errorf("a port where nothing listens: %s", resp.Status)
 	}
-	a.refused(FaultBadRequest, "GET", PathDial+"?port=80", nil)
+	a.refused(wire.FaultBadRequest, "GET", wire.PathDial+"?port=80", nil)
 }
 
 // Open streams end with the agent.
@@ -406,14 +408,14 @@ func FuzzRequests(f *testing.F) {
 		}
 		if q, err := parseRead(query); err == nil {
 			checkFuzzedPath(t, q.Path)
-			if q.Offset < 0 || q.Limit < 1 || q.Limit > MaxRead {
+			if q.Offset < 0 || q.Limit < 1 || q.Limit > wire.MaxRead {
 				t.Errorf("%+v", q)
 			}
 		}
 		if q, err := parseDir(query); err == nil {
 			checkFuzzedPath(t, q.Path)
 		}
-		if q, err := parseLogs(query); err == nil && (q.Lines < 1 || q.Lines > MaxLines || len(q.Grep) > maxGrep) {
+		if q, err := parseLogs(query); err == nil && (q.Lines < 1 || q.Lines > wire.MaxLines || len(q.Grep) > maxGrep) {
 			t.Errorf("%+v", q)
 		}
 		if p, err := parsePort(query); err == nil && (p < 1 || p > 65535) {
@@ -425,7 +427,7 @@ func FuzzRequests(f *testing.F) {
 			}
 			checkFuzzedPath(t, r.Dir)
 		}
-		if r, err := parseApp(body); err == nil && r.Action != actionStop && (r.Spec == nil || r.Spec.Port < 1 || !isLabel(r.Spec.Name)) {
+		if r, err := parseApp(body); err == nil && r.Action != actionStop && (r.Spec == nil || r.Spec.Port < 1 || !wire.Label(r.Spec.Name)) {
 			t.Errorf("%+v", r)
 		}
 	})

@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 	"unicode/utf8"
+
+	"podgate/pods/wire"
 )
 
 // partialAfter is when the beginning of a line is logged although its end has
@@ -25,8 +27,8 @@ func (s *splitter) feed(b []byte) []string {
 			part, b = b[:i], b[i+1:]
 		}
 		s.rest = append(s.rest, part...)
-		for len(s.rest) > MaxLineBytes {
-			n := cutAt(s.rest, MaxLineBytes)
+		for len(s.rest) > wire.MaxLineBytes {
+			n := cutAt(s.rest, wire.MaxLineBytes)
 			out = append(out, string(s.rest[:n]))
 			s.rest = append(s.rest[:0], s.rest[n:]...)
 		}

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 // Sources of log lines.
@@ -179,17 +181,17 @@ func appendLine(b []byte, t time.Time, source, stream, text string) []byte {
 
 // parseLine reads one line of a segment without its LF; false when it is
 // damaged.
-func parseLine(b []byte) (LogLine, bool) {
+func parseLine(b []byte) (wire.LogLine, bool) {
 	f := bytes.SplitN(b, []byte{'\t'}, 4)
-	if len(f) != 4 || len(f[3]) > MaxLineBytes {
-		return LogLine{}, false
+	if len(f) != 4 || len(f[3]) > wire.MaxLineBytes {
+		return wire.LogLine{}, false
 	}
 	nanos, err := strconv.ParseInt(string(f[0]), 10, 64)
 	source, stream := string(f[1]), string(f[2])
 	if err != nil || source != sourceApp && source != sourceAgent && source != sourceInstall || stream != "stdout" && stream != "stderr" {
-		return LogLine{}, false
+		return wire.LogLine{}, false
 	}
-	return LogLine{
+	return wire.LogLine{
 		Time: time.Unix(0, nanos).UTC(), Source: source, Stream: stream,
 		Text: strings.ToValidUTF8(string(f[3]), "\uFFFD"),
 	}, true
@@ -197,11 +199,11 @@ func parseLine(b []byte) (LogLine, bool) {
 
 // find returns the last lines that q asks for, oldest first. Lines are taken
 // until q.Lines or maxAnswer bytes are reached.
-func (l *logs) find(q logQuery) []LogLine {
+func (l *logs) find(q logQuery) []wire.LogLine {
 	l.mu.Lock()
 	seg := l.segments()
 	l.mu.Unlock()
-	found, left := []LogLine{}, maxAnswer
+	found, left := []wire.LogLine{}, maxAnswer
 	for _, n := range slices.Backward(seg) {
 		data := readSegment(l.path(n))
 		for len(data) > 0 && len(found) < q.Lines {
@@ -223,7 +225,7 @@ func (l *logs) find(q logQuery) []LogLine {
 	return found
 }
 
-func (q logQuery) match(l LogLine) bool {
+func (q logQuery) match(l wire.LogLine) bool {
 	return (q.Source == "" || q.Source == l.Source) &&
 		(q.Since.IsZero() || !l.Time.Before(q.Since)) &&
 		(q.Grep == "" || strings.Contains(l.Text, q.Grep))

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"podgate/pods/wire"
 )
 
 func testLogs(t *testing.T) (*logs, *time.Time) {
@@ -21,7 +23,7 @@ func testLogs(t *testing.T) (*logs, *time.Time) {
 	return l, &now
 }
 
-func texts(lines []LogLine) string {
+func texts(lines []wire.LogLine) string {
 	var out []string
 	for _, l := range lines {
 		out = append(out, l.Text)
@@ -58,7 +60,7 @@ func TestLogsFind(t *testing.T) {
 		}
 	}
 	got := l.find(logQuery{Lines: 1, Grep: "three"})[0]
-	if want := (LogLine{begin.Add(time.Minute), sourceApp, "stderr", "three\tthree"}); got != want {
+	if want := (wire.LogLine{Time: begin.Add(time.Minute), Source: sourceApp, Stream: "stderr", Text: "three\tthree"}); got != want {
 		t.Errorf("%+v", got)
 	}
 }
@@ -95,7 +97,7 @@ func TestLogsRotate(t *testing.T) {
 	if got := again.find(logQuery{Lines: 2}); len(got) != 2 || !strings.HasPrefix(got[0].Text, fmt.Sprint(n-1)) || got[1].Text != "after the restart" {
 		t.Errorf("%.100q", texts(got))
 	}
-	if got := again.find(logQuery{Lines: MaxLines}); len(got) != MaxLines {
+	if got := again.find(logQuery{Lines: wire.MaxLines}); len(got) != wire.MaxLines {
 		t.Errorf("%d lines", len(got))
 	}
 }
@@ -191,8 +193,8 @@ func TestSplitter(t *testing.T) {
 
 func FuzzSplitter(f *testing.F) {
 	f.Add([]byte("a\nb\r\n"), 3)
-	f.Add([]byte(strings.Repeat("é", MaxLineBytes)), 1000)
-	f.Add([]byte(strings.Repeat("\xbf", 3*MaxLineBytes)+"\n"), 7)
+	f.Add([]byte(strings.Repeat("é", wire.MaxLineBytes)), 1000)
+	f.Add([]byte(strings.Repeat("\xbf", 3*wire.MaxLineBytes)+"\n"), 7)
 	f.Fuzz(func(t *testing.T, b []byte, step int) {
 		var s splitter
 		var lines []string
@@ -204,7 +206,7 @@ func FuzzSplitter(f *testing.F) {
 		}
 		lines = append(lines, s.flush()...)
 		for _, l := range lines {
-			if len(l) > MaxLineBytes || strings.Contains(l, "\n") {
+			if len(l) > wire.MaxLineBytes || strings.Contains(l, "\n") {
 				t.Errorf("a line of %d bytes", len(l))
 			}
 			if utf8.Valid(b) && !utf8.ValidString(l) {
@@ -229,7 +231,7 @@ func FuzzParseLine(f *testing.F) {
 		}
 		written := appendLine(nil, l.Time, l.Source, l.Stream, l.Text)
 		again, ok := parseLine(written[:len(written)-1])
-		if len(l.Text) <= MaxLineBytes && !strings.Contains(l.Text, "\n") && (!ok || again != l) {
+		if len(l.Text) <= wire.MaxLineBytes && !strings.Contains(l.Text, "\n") && (!ok || again != l) {
 			t.Errorf("%+v became %+v", l, again)
 		}
 	})
@@ -238,10 +240,10 @@ func FuzzParseLine(f *testing.F) {
 func TestLogsRequest(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
-	if got := ask[[]LogLine](a, "GET", PathLogs, nil); got == nil || len(got) != 0 {
+	if got := ask[[]wire.LogLine](a, "GET", wire.PathLogs, nil); got == nil || len(got) != 0 {
 		t.Errorf("fresh logs: %v", got)
 	}
 	for _, q := range []string{"lines=0", "lines=1001", "lines=x", "since=yesterday", "source=kernel", "grep=" + strings.Repeat("x", 1001), "x=1", "lines=1&lines=2"} {
-		a.refused(FaultBadRequest, "GET", PathLogs+"?"+q, nil)
+		a.refused(wire.FaultBadRequest, "GET", wire.PathLogs+"?"+q, nil)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 // Bounds of requests beside those of wire.go.
@@ -106,7 +108,7 @@ func parseRead(raw string) (readQuery, error) {
 	if err != nil {
 		return readQuery{}, err
 	}
-	limit, err := q.number("limit", MaxRead, 1, MaxRead)
+	limit, err := q.number("limit", wire.MaxRead, 1, wire.MaxRead)
 	if err != nil {
 		return readQuery{}, err
 	}
@@ -135,7 +137,7 @@ func parseLogs(raw string) (logQuery, error) {
 	if err != nil {
 		return logQuery{}, err
 	}
-	n, err := q.number("lines", defaultLines, 1, MaxLines)
+	n, err := q.number("lines", defaultLines, 1, wire.MaxLines)
 	if err != nil {
 		return logQuery{}, err
 	}
@@ -182,61 +184,61 @@ func decode(body []byte, into any) error {
 	return nil
 }
 
-func parseExec(body []byte) (ExecRequest, error) {
-	var r ExecRequest
+func parseExec(body []byte) (wire.ExecRequest, error) {
+	var r wire.ExecRequest
 	if err := decode(body, &r); err != nil {
-		return ExecRequest{}, err
+		return wire.ExecRequest{}, err
 	}
 	if r.Dir == "" {
 		r.Dir = podApp
 	}
-	switch maxMillis := int(MaxExecTimeout / time.Millisecond); {
+	switch maxMillis := int(wire.MaxExecTimeout / time.Millisecond); {
 	case strings.TrimSpace(r.Command) == "":
-		return ExecRequest{}, badRequest("command is empty")
+		return wire.ExecRequest{}, badRequest("command is empty")
 	case len(r.Command) > maxCommand:
-		return ExecRequest{}, faultf(FaultTooLarge, "command is over %d bytes; write it to a file and run that", maxCommand)
+		return wire.ExecRequest{}, faultf(wire.FaultTooLarge, "command is over %d bytes; write it to a file and run that", maxCommand)
 	case strings.ContainsRune(r.Command, 0):
-		return ExecRequest{}, badRequest("command has a NUL byte")
+		return wire.ExecRequest{}, badRequest("command has a NUL byte")
 	case r.TimeoutMillis < 1 || r.TimeoutMillis > maxMillis:
-		return ExecRequest{}, badRequest("timeout_millis must be 1 to %d", maxMillis)
+		return wire.ExecRequest{}, badRequest("timeout_millis must be 1 to %d", maxMillis)
 	case r.MaxOutput < 0 || r.MaxOutput > maxKeep:
-		return ExecRequest{}, badRequest("max_output must be 0 to %d", maxKeep)
-	case len(r.Stdin) > MaxFile:
-		return ExecRequest{}, faultf(FaultTooLarge, "stdin is over %d bytes", MaxFile)
+		return wire.ExecRequest{}, badRequest("max_output must be 0 to %d", maxKeep)
+	case len(r.Stdin) > wire.MaxFile:
+		return wire.ExecRequest{}, faultf(wire.FaultTooLarge, "stdin is over %d bytes", wire.MaxFile)
 	}
 	if err := checkPath(r.Dir); err != nil {
-		return ExecRequest{}, err
+		return wire.ExecRequest{}, err
 	}
 	return r, checkEnv(r.Env)
 }
 
-func parseApp(body []byte) (AppRequest, error) {
-	var r AppRequest
+func parseApp(body []byte) (wire.AppRequest, error) {
+	var r wire.AppRequest
 	if err := decode(body, &r); err != nil {
-		return AppRequest{}, err
+		return wire.AppRequest{}, err
 	}
 	if r.WaitMillis < 0 || r.WaitMillis > int(maxWait/time.Millisecond) {
-		return AppRequest{}, badRequest("wait_millis must be 0 to %d", maxWait/time.Millisecond)
+		return wire.AppRequest{}, badRequest("wait_millis must be 0 to %d", maxWait/time.Millisecond)
 	}
 	switch r.Action {
 	case actionStop:
 		return r, nil
 	case actionStart, actionRestart, actionReload:
 		if r.Spec == nil {
-			return AppRequest{}, badRequest("%s needs spec", r.Action)
+			return wire.AppRequest{}, badRequest("%s needs spec", r.Action)
 		}
 		return r, checkSpec(r.Spec)
 	}
-	return AppRequest{}, badRequest("action must be start, stop, restart or reload")
+	return wire.AppRequest{}, badRequest("action must be start, stop, restart or reload")
 }
 
-func checkSpec(s *AppSpec) error {
+func checkSpec(s *wire.AppSpec) error {
 	switch {
 	case !slices.Contains(presets, s.Preset):
 		return badRequest("preset must be one of %s", strings.Join(presets, ", "))
 	case s.Port < 1 || s.Port > 65535:
 		return badRequest("port must be 1 to 65535")
-	case !isLabel(s.Name):
+	case !wire.Label(s.Name):
 		return badRequest("name must be a DNS label")
 	}
 	if s.URL != "" {
@@ -246,18 +248,6 @@ func checkSpec(s *AppSpec) error {
 		}
 	}
 	return checkEnv(s.Env)
-}
-
-func isLabel(s string) bool {
-	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-') {
-			return false
-		}
-	}
-	return true
 }
 
 func checkEnv(env map[string]string) error {
@@ -272,12 +262,12 @@ func checkEnv(env map[string]string) error {
 		}
 		// The kernel's own bound for one entry.
 		if len(name)+len(v)+2 > 128<<10 {
-			return faultf(FaultTooLarge, "the value of %s is over %d bytes", name, 128<<10)
+			return faultf(wire.FaultTooLarge, "the value of %s is over %d bytes", name, 128<<10)
 		}
 		total += len(name) + len(v) + 2
 	}
 	if total > maxEnv {
-		return faultf(FaultTooLarge, "the environment is over %d bytes", maxEnv)
+		return faultf(wire.FaultTooLarge, "the environment is over %d bytes", maxEnv)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"podgate/pods/wire"
 )
 
 const (
@@ -66,8 +68,8 @@ func (f *folders) Close() {
 	f.tmp.root.Close()
 }
 
-func errOutside(p string) *Fault {
-	return faultf(FaultPath, "%s is outside: allowed are paths below %s and %s, and paths relative to %s", p, podHome, podTmp, podApp)
+func errOutside(p string) *wire.Fault {
+	return faultf(wire.FaultPath, "%s is outside: allowed are paths below %s and %s, and paths relative to %s", p, podHome, podTmp, podApp)
 }
 
 // cleanPath turns a path of a request into an absolute one without dots. It
@@ -124,7 +126,7 @@ func (f *folders) resolve(p string) (spot, error) {
 			if cur == clean {
 				return spot{}, err
 			}
-			return spot{}, faultf(FaultPath, "%s leads through a symbolic link out of %s and %s", asked, podHome, podTmp)
+			return spot{}, faultf(wire.FaultPath, "%s leads through a symbolic link out of %s and %s", asked, podHome, podTmp)
 		}
 		next, err := f.followOne(s)
 		if err != nil {
@@ -135,7 +137,7 @@ func (f *folders) resolve(p string) (spot, error) {
 		}
 		cur = next
 	}
-	return spot{}, faultf(FaultPath, "%s leads through more than %d symbolic links", asked, maxLinks)
+	return spot{}, faultf(wire.FaultPath, "%s leads through more than %d symbolic links", asked, maxLinks)
 }
 
 // followOne replaces the first symbolic link on the way to s and returns the
@@ -193,7 +195,7 @@ func (f *folders) dir(p string) (spot, error) {
 		return spot{}, fileFault(s.virtual, err)
 	}
 	if !info.IsDir() {
-		return spot{}, faultf(FaultNotDir, "%s is not a directory", s.virtual)
+		return spot{}, faultf(wire.FaultNotDir, "%s is not a directory", s.virtual)
 	}
 	return s, nil
 }

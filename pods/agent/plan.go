@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+
+	"podgate/pods/wire"
 )
 
 // Presets of an AppSpec.
@@ -42,7 +44,7 @@ func runs(shell string) (startPlan, error) { return startPlan{shell: shell}, nil
 
 // planStart finds what starts the app in dir: the first that fits. path is the
 // PATH of the app. The error is a *Fault that says what to add.
-func planStart(spec AppSpec, dir, path string) (startPlan, error) {
+func planStart(spec wire.AppSpec, dir, path string) (startPlan, error) {
 	if spec.Preset == presetStatic {
 		return startPlan{static: true}, nil
 	}
@@ -69,7 +71,7 @@ func planStart(spec AppSpec, dir, path string) (startPlan, error) {
 	if !present && (app.has("index.html") || app.has("public/index.html") || app.has("dist/index.html")) {
 		return startPlan{static: true}, nil
 	}
-	return startPlan{}, faultf(FaultFailed, "there is nothing to start: %s, then reload", wanted[spec.Preset])
+	return startPlan{}, faultf(wire.FaultFailed, "there is nothing to start: %s, then reload", wanted[spec.Preset])
 }
 
 // wanted says what each preset could start.
@@ -112,7 +114,7 @@ func (a appFolder) tool(name string) bool {
 // needs refuses a plan whose tool is not there.
 func (a appFolder) needs(tool, shell string) (startPlan, error) {
 	if !a.tool(tool) {
-		return startPlan{}, faultf(FaultFailed, "%s is not installed here, and the app needs it", tool)
+		return startPlan{}, faultf(wire.FaultFailed, "%s is not installed here, and the app needs it", tool)
 	}
 	return runs("exec " + shell)
 }
@@ -123,7 +125,7 @@ func (a appFolder) planNode() (startPlan, error) {
 			Scripts map[string]any `json:"scripts"`
 		}
 		if err := json.Unmarshal(b, &pkg); err != nil {
-			return startPlan{}, faultf(FaultFailed, "package.json cannot be read: %v", err)
+			return startPlan{}, faultf(wire.FaultFailed, "package.json cannot be read: %v", err)
 		}
 		if s, _ := pkg.Scripts["start"].(string); s != "" {
 			return a.needs("npm", "npm start")
@@ -172,7 +174,7 @@ func (a appFolder) planPHP() (startPlan, error) {
 
 // planInstall returns the shell command of the install step, "" when there is
 // nothing to install.
-func planInstall(spec AppSpec, dir string) (string, error) {
+func planInstall(spec wire.AppSpec, dir string) (string, error) {
 	app := appFolder{dir: dir}
 	switch spec.Preset {
 	case presetNode:
@@ -222,10 +224,10 @@ func procfileEntry(dir, name string) (shell string, present bool, err error) {
 		return "", false, nil
 	}
 	if err != nil {
-		return "", true, faultf(FaultFailed, "the Procfile cannot be read: %v", rootCause(err))
+		return "", true, faultf(wire.FaultFailed, "the Procfile cannot be read: %v", rootCause(err))
 	}
 	if bytes.IndexByte(b, 0) >= 0 {
-		return "", true, faultf(FaultFailed, "the Procfile has a NUL byte; write it as text")
+		return "", true, faultf(wire.FaultFailed, "the Procfile has a NUL byte; write it as text")
 	}
 	for line := range strings.Lines(strings.TrimPrefix(string(b), "\ufeff")) {
 		key, value, ok := strings.Cut(strings.TrimSpace(line), ":")
@@ -245,11 +247,11 @@ func readSmall(name string) ([]byte, error) {
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, faultf(FaultFailed, "%s is not a regular file", filepath.Base(name))
+		return nil, faultf(wire.FaultFailed, "%s is not a regular file", filepath.Base(name))
 	}
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && len(b) > limit {
-		err = faultf(FaultTooLarge, "%s is over %d bytes", filepath.Base(name), limit)
+		err = faultf(wire.FaultTooLarge, "%s is over %d bytes", filepath.Base(name), limit)
 	}
 	return b, err
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 // markEnv carries a tree's mark in the environment of every process that the
@@ -79,7 +81,7 @@ func (ps *procs) start(c command) (*proc, error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.closed {
-		return nil, faultf(FaultFailed, "the pod is stopping")
+		return nil, faultf(wire.FaultFailed, "the pod is stopping")
 	}
 	ps.trees = (ps.trees + 1) % (1 << treeBits)
 	m := ps.base | mark(ps.trees)

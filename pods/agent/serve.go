@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"podgate/pods/wire"
+
 	"github.com/julienschmidt/httprouter"
 )
 
@@ -125,20 +127,20 @@ func (a *agent) handler() http.Handler {
 	rt.RedirectFixedPath = false
 	rt.HandleOPTIONS = false
 	rt.NotFound = a.route(func(http.ResponseWriter, *http.Request) error {
-		return faultf(FaultNotFound, "no such address")
+		return faultf(wire.FaultNotFound, "no such address")
 	})
 	rt.MethodNotAllowed = a.route(func(_ http.ResponseWriter, r *http.Request) error {
 		return badRequest("method %s is not for this address", r.Method)
 	})
-	rt.Handler("GET", PathState, a.route(a.serveState))
-	rt.Handler("POST", PathApp, a.route(a.serveApp))
-	rt.Handler("POST", PathExec, a.route(a.serveExec))
-	rt.Handler("PUT", PathFile, a.route(a.serveWrite))
-	rt.Handler("GET", PathFile, a.route(a.serveRead))
-	rt.Handler("GET", PathDir, a.route(a.serveDir))
-	rt.Handler("GET", PathLogs, a.route(a.serveLogs))
-	rt.Handler("GET", PathUsage, a.route(a.serveUsage))
-	rt.Handler("GET", PathDial, a.route(a.serveDial))
+	rt.Handler("GET", wire.PathState, a.route(a.serveState))
+	rt.Handler("POST", wire.PathApp, a.route(a.serveApp))
+	rt.Handler("POST", wire.PathExec, a.route(a.serveExec))
+	rt.Handler("PUT", wire.PathFile, a.route(a.serveWrite))
+	rt.Handler("GET", wire.PathFile, a.route(a.serveRead))
+	rt.Handler("GET", wire.PathDir, a.route(a.serveDir))
+	rt.Handler("GET", wire.PathLogs, a.route(a.serveLogs))
+	rt.Handler("GET", wire.PathUsage, a.route(a.serveUsage))
+	rt.Handler("GET", wire.PathDial, a.route(a.serveDial))
 	return rt
 }
 
@@ -146,7 +148,7 @@ func (a *agent) handler() http.Handler {
 func (a *agent) route(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !a.requests.enter() {
-			writeFault(w, faultf(FaultFailed, "the pod is stopping"))
+			writeFault(w, faultf(wire.FaultFailed, "the pod is stopping"))
 			return
 		}
 		defer a.requests.running.Done()

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"podgate/pods/wire"
 )
 
 func site(t *testing.T, files map[string]string) string {
@@ -215,7 +217,7 @@ func TestPlanStart(t *testing.T) {
 		{presetPHP, map[string]string{"index.php": ""}, bin, `exec php -S "127.0.0.1:$PORT"`},
 		{presetPHP, map[string]string{"index.html": ""}, bin, static},
 	} {
-		p, err := planStart(AppSpec{Preset: c.preset}, site(t, c.files), c.path)
+		p, err := planStart(wire.AppSpec{Preset: c.preset}, site(t, c.files), c.path)
 		got := p.String()
 		if err != nil {
 			got = ""
@@ -233,12 +235,12 @@ func TestPlanInstall(t *testing.T) {
 		{presetPython, "requirements.txt", "{ test -x .venv/bin/python || python3 -m venv .venv; } && .venv/bin/python -m pip install -r requirements.txt"},
 		{presetPHP, "composer.json", "composer install --no-interaction"},
 	} {
-		got, err := planInstall(AppSpec{Preset: c.preset}, site(t, map[string]string{c.file: ""}))
+		got, err := planInstall(wire.AppSpec{Preset: c.preset}, site(t, map[string]string{c.file: ""}))
 		if err != nil || got != c.want {
 			t.Errorf("%s with %s: %q, %v", c.preset, c.file, got, err)
 		}
 	}
-	if got, _ := planInstall(AppSpec{Preset: presetNode}, site(t, map[string]string{"package.json": "", "package-lock.json": ""})); got != "npm ci" {
+	if got, _ := planInstall(wire.AppSpec{Preset: presetNode}, site(t, map[string]string{"package.json": "", "package-lock.json": ""})); got != "npm ci" {
 		t.Errorf("with a lock file: %q", got)
 	}
 }
@@ -248,7 +250,7 @@ func TestProcfilePipe(t *testing.T) {
 	t.Parallel()
 	app := site(t, nil)
 	syscall.Mkfifo(filepath.Join(app, procfile), 0o644)
-	if _, err := planStart(AppSpec{Preset: presetCommand}, app, ""); err == nil || !strings.Contains(err.Error(), "Procfile") {
+	if _, err := planStart(wire.AppSpec{Preset: presetCommand}, app, ""); err == nil || !strings.Contains(err.Error(), "Procfile") {
 		t.Errorf("%v", err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 // writePatience is how long a caller may leave an answer unread.
@@ -28,7 +30,7 @@ func newEventStream(w http.ResponseWriter, failed func()) *eventStream {
 	return &eventStream{w: w, rc: http.NewResponseController(w), failed: failed}
 }
 
-func (s *eventStream) send(e Event) {
+func (s *eventStream) send(e wire.Event) {
 	b, err := json.Marshal(e)
 	if err != nil {
 		return

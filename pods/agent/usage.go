@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"podgate/pods/wire"
 )
 
 const (
@@ -20,7 +22,7 @@ func (a *agent) serveUsage(w http.ResponseWriter, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
-	var u Usage
+	var u wire.Usage
 	u.Memory, u.CPU, u.Processes = a.procs.measure()
 	u.Disk = a.disk.use(r.Context())
 	writeJSON(w, http.StatusOK, u)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"html/template"
 	"io/fs"
+
+	"podgate/pods/wire"
 )
 
 //go:embed welcome/index.html
@@ -47,7 +49,7 @@ var welcomeSteps = map[string][]welcomeStep{
 	},
 }
 
-func renderWelcome(spec AppSpec) ([]byte, error) {
+func renderWelcome(spec wire.AppSpec) ([]byte, error) {
 	t, err := template.New("welcome").Parse(welcomeSource)
 	if err != nil {
 		return nil, err
@@ -61,7 +63,7 @@ func renderWelcome(spec AppSpec) ([]byte, error) {
 }
 
 // writeWelcome puts the first page into an app folder that is empty or absent.
-func (a *agent) writeWelcome(spec AppSpec) error {
+func (a *agent) writeWelcome(spec wire.AppSpec) error {
 	root := a.folders.home.root
 	entries, err := fs.ReadDir(root.FS(), "app")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"podgate/pods"
+	"podgate/pods/wire"
 )
 
 // Bounds on what one pod may ask of the server.
@@ -112,7 +113,7 @@ func (in *Ingress) Handler(name string) http.Handler {
 // Serve passes one request on to the app of the pod with that name, or answers
 // with a page that says why it cannot.
 func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request, name string) {
-	if !isLabel(name) {
+	if !wire.Label(name) {
 		pageAbsent.write(w, r)
 		return
 	}

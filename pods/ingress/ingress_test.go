@@ -20,9 +20,9 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/pods"
-	"podgate/pods/agent"
 	"podgate/pods/ingress"
 	"podgate/pods/podstest"
+	"podgate/pods/wire"
 	"podgate/store"
 	"podgate/store/storetest"
 )
@@ -64,18 +64,18 @@ func newSite(t *testing.T, app func(net.Conn), change ...func(*ingress.Config)) 
 func appAgent(t *testing.T, app func(net.Conn)) podstest.AgentFunc {
 	return func(ctx context.Context, _ string, l net.Listener) error {
 		mux := http.NewServeMux()
-		mux.HandleFunc("GET "+agent.PathState, func(w http.ResponseWriter, _ *http.Request) {
-			_ = json.NewEncoder(w).Encode(agent.State{App: agent.AppFailed, Reason: "it hides a secret"})
+		mux.HandleFunc("GET "+wire.PathState, func(w http.ResponseWriter, _ *http.Request) {
+			_ = json.NewEncoder(w).Encode(wire.State{App: wire.AppFailed, Reason: "it hides a secret"})
 		})
-		mux.HandleFunc("GET "+agent.PathUsage, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
-		mux.HandleFunc("POST "+agent.PathApp, func(w http.ResponseWriter, _ *http.Request) {
+		mux.HandleFunc("GET "+wire.PathUsage, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
+		mux.HandleFunc("POST "+wire.PathApp, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/x-ndjson")
 			_, _ = io.WriteString(w, `{"state":{"app":"running"}}`+"\n")
 		})
-		mux.HandleFunc("GET "+agent.PathDial, func(w http.ResponseWriter, r *http.Request) {
+		mux.HandleFunc("GET "+wire.PathDial, func(w http.ResponseWriter, r *http.Request) {
 			if app == nil {
 				w.WriteHeader(http.StatusBadGateway)
-				_ = json.NewEncoder(w).Encode(agent.Fault{Code: agent.FaultNotListening, Message: "nothing listens"})
+				_ = json.NewEncoder(w).Encode(wire.Fault{Code: wire.FaultNotListening, Message: "nothing listens"})
 				return
 			}
 			if port := r.URL.Query().Get("port"); port != "8080" {

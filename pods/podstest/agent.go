@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"podgate/pods/agent"
+	"podgate/pods/wire"
 )
 
 // An agent starts its own binary again for some of its work, and in a test that
@@ -92,12 +93,12 @@ func translator(inner *listener, port int) http.Handler {
 
 func translate(r *http.Request, port int) {
 	switch r.URL.Path {
-	case agent.PathDial:
+	case wire.PathDial:
 		query := r.URL.Query()
 		query.Set("port", strconv.Itoa(port))
 		r.URL.RawQuery = query.Encode()
-	case agent.PathApp:
-		var req agent.AppRequest
+	case wire.PathApp:
+		var req wire.AppRequest
 		raw, err := io.ReadAll(r.Body)
 		if err == nil && json.Unmarshal(raw, &req) == nil && req.Spec != nil {
 			req.Spec.Port = port

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"podgate/pods"
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 )
 
 func testExec(t *testing.T, r pods.Runtime) {
@@ -123,7 +123,7 @@ func testEnv(t *testing.T, r pods.Runtime) {
 func testFiles(t *testing.T, r pods.Runtime) {
 	b := newBench(t, r)
 	b.create("shop", "static", nil)
-	write := func(path string, content []byte, mode uint32) agent.FileInfo {
+	write := func(path string, content []byte, mode uint32) wire.FileInfo {
 		t.Helper()
 		info, err := b.WriteFile(t.Context(), b.actor, "shop", path, content, mode)
 		if err != nil {
@@ -150,7 +150,7 @@ func testFiles(t *testing.T, r pods.Runtime) {
 	if got := b.prints("shop", `cat "$HOME/x" "${TMPDIR:-/tmp}/y"`); got != "12" {
 		t.Errorf("%q", got)
 	}
-	big := bytes.Repeat([]byte("0123456789abcde\n"), agent.MaxFile/16)
+	big := bytes.Repeat([]byte("0123456789abcde\n"), wire.MaxFile/16)
 	write("big", big, 0)
 	var got []byte
 	for more := true; more; {
@@ -241,7 +241,7 @@ func testSpecialFiles(t *testing.T, r pods.Runtime) {
 			t.Errorf("%d bytes, more %v, %v", len(part.Content), part.More, err)
 		}
 		part, err := b.ReadFile(t.Context(), b.actor, "shop", "grows", 0, 0)
-		if err != nil && !errors.Is(err, pods.ErrNoFile) || len(part.Content) > agent.MaxRead {
+		if err != nil && !errors.Is(err, pods.ErrNoFile) || len(part.Content) > wire.MaxRead {
 			t.Errorf("%d bytes, %v", len(part.Content), err)
 		}
 	}
@@ -255,7 +255,7 @@ func testListFiles(t *testing.T, r pods.Runtime) {
 	if err != nil || l.Path != "/home/pod/app/list" || l.Cut {
 		t.Fatalf("%+v %v", l, err)
 	}
-	got := map[string]agent.FileInfo{}
+	got := map[string]wire.FileInfo{}
 	for _, e := range l.Entries {
 		got[e.Name] = e
 	}
@@ -268,7 +268,7 @@ func testListFiles(t *testing.T, r pods.Runtime) {
 		t.Errorf("%+v", got)
 	}
 	b.prints("shop", "mkdir many; cd many; i=0; while test $i -lt 2100; do : > f$i; i=$((i+1)); done")
-	if l, err = b.ListFiles(t.Context(), b.actor, "shop", "many"); err != nil || !l.Cut || len(l.Entries) != agent.MaxEntries {
+	if l, err = b.ListFiles(t.Context(), b.actor, "shop", "many"); err != nil || !l.Cut || len(l.Entries) != wire.MaxEntries {
 		t.Errorf("%d of 2100 entries, cut %v, %v", len(l.Entries), l.Cut, err)
 	}
 	if _, err := b.ListFiles(t.Context(), b.actor, "shop", "list/file"); !errors.Is(err, pods.ErrBadInput) {

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"podgate/pods"
-	"podgate/pods/agent"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -153,7 +153,7 @@ func (in *instance) answers(ctx context.Context) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if _, err := io.WriteString(conn, "GET "+agent.PathState+" HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(conn, "GET "+wire.PathState+" HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n"); err != nil {
 		return err
 	}
 	response, err := http.ReadResponse(bufio.NewReader(io.LimitReader(conn, 64<<10)), nil)

@@ -21,6 +21,7 @@ import (
 
 	"podgate/pods"
 	"podgate/pods/agent"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -142,11 +143,11 @@ func tryCommand(ctx context.Context, r *Runtime, id store.PodID, line string) (r
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return r.Dial(ctx, id) },
 		DisableKeepAlives: true,
 	}
-	body, err := json.Marshal(agent.ExecRequest{Command: line, Dir: home, TimeoutMillis: 30000, MaxOutput: 1 << 20})
+	body, err := json.Marshal(wire.ExecRequest{Command: line, Dir: home, TimeoutMillis: 30000, MaxOutput: 1 << 20})
 	if err != nil {
 		return result{}, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://pod"+agent.PathExec, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://pod"+wire.PathExec, bytes.NewReader(body))
 	if err != nil {
 		return result{}, err
 	}
@@ -162,7 +163,7 @@ func tryCommand(ctx context.Context, r *Runtime, id store.PodID, line string) (r
 func readEvents(r io.Reader) (res result, err error) {
 	var stdout, stderr strings.Builder
 	for d := json.NewDecoder(r); ; {
-		var e agent.Event
+		var e wire.Event
 		if err := d.Decode(&e); err != nil {
 			return result{}, err
 		}

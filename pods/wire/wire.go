@@ -1,11 +1,8 @@
-package agent
-
-import "time"
-
-// This file is the protocol between the server and the agent: HTTP/1.1 with
-// JSON bodies over the streams that a runtime's Dial gives. The server treats
-// every answer as hostile input: it bounds sizes and times, and uses what it
-// says for this one pod only.
+// Package wire is the protocol between the server and the agent inside a pod:
+// HTTP/1.1 with JSON bodies over the streams that a runtime's Dial gives. Both
+// sides import it and it imports nothing of ours, because one of them runs where
+// hostile code runs. The server treats every answer as hostile input: it bounds
+// sizes and times, and uses what it says for this one pod only.
 //
 //	GET  /v1/state                       State
 //	POST /v1/app         AppRequest      State        stream of Event when Accept is application/x-ndjson
@@ -19,6 +16,9 @@ import "time"
 //
 // A refusal is a 4xx or 5xx status with a Fault as JSON. A stream is one JSON
 // Event a line (application/x-ndjson).
+package wire
+
+import "time"
 
 // Paths of the protocol.
 const (
