@@ -25,16 +25,16 @@ var mayImport = map[string][]string{
 	"internal/ratelimit": {},
 	"internal/web":       {"store"},
 	"internal/webfetch":  {"internal/netfilter"},
-	"account":            {"store", "internal/authz", "internal/ratelimit"},
+	"account":            {"store"},
 	"history":            {"store", "internal/web"},
 	"oauth":              {"store", "history", "internal/authz", "internal/ratelimit", "internal/web", "internal/webfetch"},
 	"pods":               {"store", "internal/authz", "pods/wire"},
 	"pods/wire":          {},
 	"pods/agent":         {"pods/wire"},
 	"pods/sandbox":       {"pods", "pods/agent", "pods/wire", "store"},
-	"pods/ingress":       {"pods", "pods/wire", "account", "store", "internal/web"},
+	"pods/ingress":       {"pods", "pods/wire"},
 	"certs":              {"pods/wire"},
-	"control":            {"account", "history", "pods", "oauth", "store", "internal/web"},
+	"control":            {"account", "history", "store", "internal/web"},
 	"mcp":                {"history", "pods", "internal/authz", "internal/web", "store"},
 	"doctor":             {},
 	"doctor/echo":        {"internal/ratelimit", "internal/web"},
@@ -209,12 +209,15 @@ func (s source) callFaults(say func(string, ...any)) {
 
 func TestLayout(t *testing.T) {
 	t.Parallel()
-	documented, seen := map[string]bool{}, map[string]bool{}
+	documented, seen, used := map[string]bool{}, map[string]bool{}, map[edge]bool{}
 	for _, s := range parseTree(t) {
 		for _, fault := range s.faults() {
 			t.Error(fault)
 		}
 		seen[s.pkg] = true
+		for _, e := range s.edges() {
+			used[e] = true
+		}
 		if doc := s.file.Doc; doc != nil && !s.test && len(doc.Text()) > 60 {
 			documented[s.pkg] = true
 		}
@@ -225,6 +228,48 @@ func TestLayout(t *testing.T) {
 		} else if !documented[pkg] {
 			t.Errorf("package %q has no comment that says what it is", pkg)
 		}
+	}
+	for _, e := range unused(mayImport, used) {
+		t.Errorf("the layout lets %q import %q, which it does not: strike it", e.from, e.to)
+	}
+}
+
+// edge is one import between our packages.
+type edge struct{ from, to string }
+
+// edges returns what a file of the program imports of ours.
+func (s source) edges() []edge {
+	var out []edge
+	for _, spec := range s.file.Imports {
+		name, _ := strconv.Unquote(spec.Path.Value) // the parser accepted it
+		if ours, isOurs := strings.CutPrefix(name, "podgate/"); isOurs && !s.test {
+			out = append(out, edge{s.pkg, ours})
+		}
+	}
+	return out
+}
+
+// unused returns the edges that a layout allows and nobody needs: the next
+// import along one would pass without anybody having decided it.
+func unused(layout map[string][]string, used map[edge]bool) []edge {
+	var out []edge
+	for from, all := range layout {
+		for _, to := range all {
+			if e := (edge{from, to}); !used[e] {
+				out = append(out, e)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b edge) int { return strings.Compare(a.from+" "+a.to, b.from+" "+b.to) })
+	return out
+}
+
+func TestUnusedEdges(t *testing.T) {
+	t.Parallel()
+	layout := map[string][]string{"a": {"b", "c"}, "b": {"c"}}
+	got := unused(layout, map[edge]bool{{"a", "c"}: true, {"c", "a"}: true})
+	if want := []edge{{"a", "b"}, {"b", "c"}}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 
