@@ -10,6 +10,7 @@ import (
 	"podgate/control"
 	"podgate/history"
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/store"
 )
 
@@ -141,7 +142,7 @@ func attemptHead(a control.Attempt) string {
 	}
 	parts := []string{strings.ToUpper(string(a.Diagnosis.State)), orElse(client, "unknown client")}
 	if a.Name != "" {
-		parts = append(parts, fmt.Sprintf("calls itself %q", harmless(a.Name)))
+		parts = append(parts, fmt.Sprintf("calls itself %q", text.Visible(a.Name)))
 	}
 	if a.User != "" {
 		parts = append(parts, a.User)
@@ -149,7 +150,7 @@ func attemptHead(a control.Attempt) string {
 	if a.Team != "" {
 		parts = append(parts, "team "+a.Team)
 	}
-	return harmless(strings.Join(parts, " · ")) + "\n  " + harmless(a.Diagnosis.Text())
+	return text.Visible(strings.Join(parts, " · ")) + "\n  " + text.Visible(a.Diagnosis.Text())
 }
 
 func orElse(s, otherwise string) string {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"podgate/internal/text"
 )
 
 const (
@@ -11,6 +13,7 @@ const (
 	maxLocal = 64  // RFC 5321 section 4.5.3.1.1
 	maxName  = 80  // characters of a person's or a team's name
 	maxSlug  = 40
+	maxEcho  = 60 // characters of a rejected input in its error message
 )
 
 // NormalizeEmail returns the form in which addresses are stored and compared:
@@ -64,20 +67,14 @@ func foreignLetter(r rune) bool {
 	return r >= 0x80 && r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.Is(unicode.M, r))
 }
 
-// CleanName returns a person's or a team's name as it is stored: spaces
-// collapsed, no character that controls or does not show. ErrInvalid, for the
+// CleanName returns a person's or a team's name as it is stored: one
+// line, no character that controls or does not show. ErrInvalid, for the
 // field, when nothing is left or it is longer than 80 characters.
 func CleanName(field, s string) (string, error) {
 	if !utf8.ValidString(s) {
 		return "", invalid(field, "The name is not valid text. Type it again.")
 	}
-	s = strings.Join(strings.Fields(s), " ")
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, s)
+	s = text.Clean(s)
 	switch n := utf8.RuneCountInString(s); {
 	case n == 0:
 		return "", invalid(field, "A name is missing.")
@@ -91,7 +88,7 @@ func CleanName(field, s string) (string, error) {
 // single hyphens inside, at most 40. ErrInvalid otherwise.
 func CheckSlug(s string) error {
 	if len(s) == 0 || len(s) > maxSlug || s != slugFrom(s) {
-		return invalid("slug", "%q is not a short name for a team. Use lower-case letters, digits and single hyphens, such as web-shop, at most %d characters.", clip(s), maxSlug)
+		return invalid("slug", "%q is not a short name for a team. Use lower-case letters, digits and single hyphens, such as web-shop, at most %d characters.", text.Short(s, maxEcho), maxSlug)
 	}
 	return nil
 }
@@ -107,12 +104,4 @@ func slugFrom(s string) string {
 		return "team"
 	}
 	return slug
-}
-
-// clip shortens a rejected input for its error message.
-func clip(s string) string {
-	if r := []rune(s); len(r) > 60 {
-		return string(r[:60]) + "…"
-	}
-	return s
 }

@@ -8,9 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
+	"podgate/internal/text"
 	"podgate/store"
 )
 
@@ -111,27 +110,13 @@ func (s *Service) knownAddress(user store.UserID, addr netip.Addr) (bool, error)
 func (s *Service) newSession(user store.UserID, addr netip.Addr, userAgent string) (secret string, session store.Session) {
 	secret, now := newSecret(sessionPrefix), s.now()
 	session = store.Session{
-		Hash: store.HashSecret(secret), User: user, UserAgent: cleanUserAgent(userAgent),
+		Hash: store.HashSecret(secret), User: user, UserAgent: text.Field(userAgent, maxUserAgent),
 		Created: now, LastUsed: now, Expires: now.Add(store.SessionTTL),
 	}
 	if addr.IsValid() {
 		session.Addr = addr.Unmap().String()
 	}
 	return secret, session
-}
-
-func cleanUserAgent(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, s)
-	for len(s) > maxUserAgent {
-		_, last := utf8.DecodeLastRuneInString(s)
-		s = s[:len(s)-last]
-	}
-	return s
 }
 
 func wrongCredentials() error {

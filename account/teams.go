@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"podgate/internal/text"
 	"podgate/store"
 )
 
@@ -88,7 +89,7 @@ func (s *Service) TeamsOf(user store.UserID) ([]store.Membership, error) {
 
 func (s *Service) teamBySlug(slug string) (store.Team, error) {
 	t, err := s.db.TeamBySlug(slug)
-	return t, explain(err, store.ErrNotFound, "slug", "There is no team %q. «podgate team list» shows the teams.", clip(slug))
+	return t, explain(err, store.ErrNotFound, "slug", "There is no team %q. «podgate team list» shows the teams.", text.Short(slug, maxEcho))
 }
 
 // AddMember puts somebody into a team, or changes the role of a member.

@@ -14,7 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
+
+	"podgate/internal/text"
 )
 
 const (
@@ -250,14 +251,6 @@ const maxText = 300
 // clean takes out of a text, which may be a stranger's, what would steer a
 // terminal, and bounds it.
 func clean(s string) string {
-	n := 0
-	return strings.Map(func(r rune) rune {
-		if n++; n > maxText {
-			return -1
-		}
-		if !unicode.IsPrint(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
+	start, _ := text.Start(s, maxText)
+	return text.Visible(start)
 }

@@ -7,11 +7,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
+	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -78,7 +77,7 @@ func (r *Recorder) Visitor(req *http.Request) Visitor {
 		return Visitor{}
 	}
 	addr := web.ClientAddr(req, r.trusted)
-	v := Visitor{agent: clean(req.UserAgent(), maxAgent)}
+	v := Visitor{agent: text.Field(req.UserAgent(), maxAgent)}
 	if addr.IsValid() {
 		v.net, v.addr = web.AddrKey(addr), addr.Unmap().WithZone("").String()
 	}
@@ -104,24 +103,6 @@ const (
 	maxDetail = 200
 	maxName   = 60 * utf8.UTFMax
 )
-
-// clean keeps what is seen as itself, in at most limit bytes.
-func clean(s string, limit int) string {
-	if len(s) > 4*limit {
-		s = s[:4*limit]
-	}
-	s = strings.Map(func(c rune) rune {
-		if c == utf8.RuneError || !unicode.IsPrint(c) {
-			return -1
-		}
-		return c
-	}, s)
-	for len(s) > limit {
-		_, last := utf8.DecodeLastRuneInString(s)
-		s = s[:len(s)-last]
-	}
-	return s
-}
 
 // What was done, in the audit list.
 const (
@@ -167,7 +148,7 @@ func (r *Recorder) Audit(from Visitor, e store.AuditEntry) {
 		e.Outcome = store.AuditOK
 	}
 	e.Stranger = e.Actor == "" && e.ActorName != CommandLine
-	e.Object, e.Outcome, e.Client = clean(e.Object, maxAuditText), clean(e.Outcome, maxAuditText), clean(e.Client, maxAuditText)
-	e.ActorName = clean(e.ActorName, maxAuditText)
+	e.Object, e.Outcome, e.Client = text.Field(e.Object, maxAuditText), text.Field(e.Outcome, maxAuditText), text.Field(e.Client, maxAuditText)
+	e.ActorName = text.Field(e.ActorName, maxAuditText)
 	r.db.NoteAudit(e)
 }

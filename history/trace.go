@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"podgate/internal/text"
 	"podgate/store"
 )
 
@@ -39,9 +40,9 @@ func (r *Recorder) Step(n Note) store.AttemptID {
 	now, key := r.now(), n.From.key()
 	id, adopt, loose := r.threads.place(n, key, now)
 	note := store.StepNote{
-		Attempt: id, Adopt: adopt, Client: n.Client, ClientName: clean(n.ClientName, maxName), Host: clean(n.Host, maxDetail),
+		Attempt: id, Adopt: adopt, Client: n.Client, ClientName: text.Field(n.ClientName, maxName), Host: text.Field(n.Host, maxDetail),
 		User: n.User, Team: n.Team, Grant: n.Grant, Token: n.Token,
-		Step: store.Step{Kind: n.Kind, Fault: n.Fault, Detail: clean(n.Detail, maxDetail), At: now, Addr: n.From.addr, Agent: n.From.agent, Loose: loose},
+		Step: store.Step{Kind: n.Kind, Fault: n.Fault, Detail: text.Field(n.Detail, maxDetail), At: now, Addr: n.From.addr, Agent: n.From.agent, Loose: loose},
 	}
 	if n.Client == "" && n.User == "" {
 		note.Visitor = key

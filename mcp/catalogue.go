@@ -8,6 +8,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"podgate/internal/authz"
+	"podgate/internal/text"
 )
 
 type noInput struct{}
@@ -107,7 +108,7 @@ func (e *endpoint) listRegions(_ context.Context, r request, _ noInput) (answer[
 	for i, g := range list {
 		o := regionOutput{Name: g.Name, Kind: g.Kind, Available: g.Err == nil, Default: i == 0}
 		if g.Err != nil {
-			o.Reason = validText(g.Err.Error())
+			o.Reason = text.Valid(g.Err.Error())
 		}
 		out.Regions = append(out.Regions, o)
 		fmt.Fprintf(&b, "- %s (%s)", o.Name, o.Kind)

@@ -12,6 +12,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/pods"
 )
 
@@ -57,7 +58,7 @@ func (e *endpoint) exec(ctx context.Context, r request, in execInput) (answer[ex
 	}
 	out := cutExec(res)
 	if err != nil {
-		return answer[execOutput]{}, &toolError{validText(err.Error()) + "\n\nIt printed:\n" + out.streams()}
+		return answer[execOutput]{}, &toolError{text.Valid(err.Error()) + "\n\nIt printed:\n" + out.streams()}
 	}
 	return answer[execOutput]{text: out.text(), data: out}, nil
 }
@@ -70,8 +71,8 @@ func cutExec(res pods.ExecResult) execOutput {
 	stderr.shorten(forErr)
 	return execOutput{
 		ExitCode: res.Code, Signal: res.Signal, Seconds: res.Duration.Seconds(),
-		Stdout: validText(stdout.text), CutStdout: stdout.cut, LostStdout: res.LostStdout,
-		Stderr: validText(stderr.text), CutStderr: stderr.cut, LostStderr: res.LostStderr,
+		Stdout: text.Valid(stdout.text), CutStdout: stdout.cut, LostStdout: res.LostStdout,
+		Stderr: text.Valid(stderr.text), CutStderr: stderr.cut, LostStderr: res.LostStderr,
 	}
 }
 
@@ -93,9 +94,9 @@ func endOf(kept []byte, dropped int64) ending {
 
 // shorten keeps the last n characters.
 func (e *ending) shorten(n int) {
-	text, _ := keepEnd(e.text, n)
-	e.cut += int64(len(e.text) - len(text))
-	e.text = text
+	end, _ := text.End(e.text, n)
+	e.cut += int64(len(e.text) - len(end))
+	e.text = end
 }
 
 func (o execOutput) text() string {

@@ -14,6 +14,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/pods"
 )
 
@@ -122,7 +123,7 @@ func (e *endpoint) writeFile(ctx context.Context, r request, in writeFileInput) 
 	if err != nil {
 		return none, err
 	}
-	out := writeFileOutput{Path: validText(info.Name), Bytes: info.Size, Mode: info.Mode}
+	out := writeFileOutput{Path: text.Valid(info.Name), Bytes: info.Size, Mode: info.Mode}
 	return answer[writeFileOutput]{text: fmt.Sprintf("Wrote %s (%s, mode %s).", out.Path, size(out.Bytes), out.Mode), data: out}, nil
 }
 
@@ -147,7 +148,7 @@ func (e *endpoint) readFile(ctx context.Context, r request, in readFileInput) (a
 // character that the end of the part cut in two is left for the next one.
 func encodePart(part pods.FileContent) readFileOutput {
 	content := part.Content
-	out := readFileOutput{Path: validText(part.Info.Name), Encoding: "utf-8", Size: part.Info.Size, Offset: part.Offset, Cut: part.More, Mode: part.Info.Mode}
+	out := readFileOutput{Path: text.Valid(part.Info.Name), Encoding: "utf-8", Size: part.Info.Size, Offset: part.Offset, Cut: part.More, Mode: part.Info.Mode}
 	if part.More {
 		content = trimPartialRune(content)
 	}
@@ -192,12 +193,12 @@ func (e *endpoint) listFiles(ctx context.Context, r request, in listFilesInput) 
 	if err != nil {
 		return answer[listFilesOutput]{}, err
 	}
-	out := listFilesOutput{Path: validText(listing.Path), Entries: []fileOutput{}, Cut: listing.Cut}
+	out := listFilesOutput{Path: text.Valid(listing.Path), Entries: []fileOutput{}, Cut: listing.Cut}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", out.Path)
 	room := maxOutput - framing
 	for _, f := range listing.Entries {
-		o := fileOutput{Name: validText(f.Name), Type: f.Type, Size: f.Size, Mode: f.Mode, Modified: f.Modified, Target: validText(f.Target)}
+		o := fileOutput{Name: text.Valid(f.Name), Type: f.Type, Size: f.Size, Mode: f.Mode, Modified: f.Modified, Target: text.Valid(f.Target)}
 		line := fmt.Sprintf("%s %s %10d %s %s%s\n", o.Mode, o.Type, o.Size, o.Modified.UTC().Format(time.DateTime), o.Name, arrow(o.Target))
 		if room -= utf8.RuneCountInString(line); room < 0 {
 			out.Cut = true

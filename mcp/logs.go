@@ -11,6 +11,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/pods"
 )
 
@@ -57,7 +58,7 @@ func (e *endpoint) logs(ctx context.Context, r request, in logsInput) (answer[lo
 	}
 	lines := make([]logLine, len(found))
 	for i, l := range found {
-		lines[i] = logLine{Time: l.Time, Source: l.Source, Stream: l.Stream, Text: validText(l.Text)}
+		lines[i] = logLine{Time: l.Time, Source: l.Source, Stream: l.Stream, Text: text.Valid(l.Text)}
 	}
 	return logsAnswer(lines), nil
 }

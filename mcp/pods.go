@@ -10,6 +10,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/pods"
 )
 
@@ -49,13 +50,13 @@ func summarize(p pods.Pod) podSummary {
 
 func detail(p pods.Pod) podDetail {
 	d := podDetail{
-		podSummary: summarize(p), Reason: validText(p.Reason), Created: p.Created, Started: p.Started, Restarts: p.Restarts,
-		Command: validText(p.Command), Port: p.Port, MemoryUsed: p.Memory, MemoryLimit: p.Limits.Memory, CPUUsed: p.CPU, CPULimit: p.Limits.CPUs,
+		podSummary: summarize(p), Reason: text.Valid(p.Reason), Created: p.Created, Started: p.Started, Restarts: p.Restarts,
+		Command: text.Valid(p.Command), Port: p.Port, MemoryUsed: p.Memory, MemoryLimit: p.Limits.Memory, CPUUsed: p.CPU, CPULimit: p.Limits.CPUs,
 		DiskUsed: p.Disk, DiskLimit: p.Limits.Disk, Processes: p.Processes, Enforced: p.Enforced,
 	}
 	for _, line := range p.Tail {
-		text, _ := keepStart(validText(line.Text), 500)
-		d.LastLines = append(d.LastLines, text)
+		start, _ := text.Start(text.Valid(line.Text), 500)
+		d.LastLines = append(d.LastLines, start)
 	}
 	return d
 }

@@ -6,6 +6,7 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"podgate/internal/text"
 	"podgate/pods"
 )
 
@@ -44,7 +45,7 @@ func (r *reporter) report(_ string, data []byte) {
 	}
 	r.sent = now
 	r.steps++
-	message, _ := keepEnd(validText(string(data)), progressChars)
+	message, _ := text.End(text.Valid(string(data)), progressChars)
 	// A client that cannot take it any more ends the request itself.
 	_ = r.req.Session.NotifyProgress(r.ctx, &sdk.ProgressNotificationParams{ProgressToken: r.token, Progress: r.steps, Message: message})
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"podgate/internal/text"
 )
 
 // addPrompts declares the prompts: starting points that a person picks from a
@@ -41,7 +43,7 @@ const gettingStarted = `Show me around podgate.
 // argument returns what the person gave, bounded, or a fallback. It is quoted
 // where it is used: it is data, not part of the instructions.
 func argument(args map[string]string, name, fallback string) string {
-	value, _ := keepStart(validText(args[name]), 100)
+	value, _ := text.Start(text.Valid(args[name]), 100)
 	if value == "" {
 		return fallback
 	}

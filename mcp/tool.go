@@ -11,6 +11,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/pods"
 )
@@ -124,8 +125,8 @@ func (e *endpoint) public(ctx context.Context, tool string, err error) string {
 	case errors.As(err, &shown):
 		return shown.text
 	case pods.IsPublic(err):
-		text, _ := keepStart(validText(err.Error()), maxRefusal)
-		return text
+		start, _ := text.Start(text.Valid(err.Error()), maxRefusal)
+		return start
 	case errors.As(err, &denied) && denied.Limit == authz.LimitReadOnly:
 		return fmt.Sprintf("this connection is read-only: it may not %s. Asking for more permissions does not help; the person who connected you can change it on podgate's home page", denied.Action)
 	case errors.As(err, &denied) && denied.Scope != "":

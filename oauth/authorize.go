@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"podgate/history"
+	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -261,7 +262,7 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, f form, req
 	}
 	filled := fill(req.Scopes, live, f.filled)
 	return s.pages.Consent(w, r, Consent{
-		Handle: f.handle, User: user, ClientName: cleanName(client.Name, maxNameShown), DocumentHost: DocumentHost(client.ID), RedirectHost: goal.host, Loopback: goal.local,
+		Handle: f.handle, User: user, ClientName: text.Line(client.Name, maxNameShown), DocumentHost: DocumentHost(client.ID), RedirectHost: goal.host, Loopback: goal.local,
 		Teams: teams, Scopes: filled.consentScopes(f.scopes), AccessTTL: s.accessTTL, RefreshTTL: s.refreshShown(req), Fault: fault, Team: f.team,
 		Filled: filled.team, Limits: f.fields, LimitFault: f.faultyField(fault),
 	})

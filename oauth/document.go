@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"podgate/internal/text"
 	"podgate/store"
 )
 
@@ -44,7 +45,7 @@ func parseDocument(body []byte, id string, schemes []string) (clientDocument, er
 	}
 	scope := strings.Join(texts(members["scope"]), " ")
 	d := clientDocument{
-		name:    cleanName(strings.Join(texts(members["client_name"]), " "), maxNameStored),
+		name:    text.Line(strings.Join(texts(members["client_name"]), " "), maxNameStored),
 		refresh: wantsRefresh(texts(members["grant_types"]), scope),
 		scopes:  knownScopes(scope),
 	}

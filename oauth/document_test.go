@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"podgate/internal/text"
 )
 
 func TestParseClientURL(t *testing.T) {
@@ -82,7 +84,7 @@ func FuzzDocument(f *testing.F) {
 			}
 			return
 		}
-		if d.name == "" || d.name != cleanName(d.name, maxNameStored) || len(d.scopes) == 0 {
+		if d.name == "" || d.name != text.Line(d.name, maxNameStored) || len(d.scopes) == 0 {
 			t.Fatalf("%+v", d)
 		}
 		if n := len(d.redirectURIs); n == 0 || n > maxDocumentURIs {

@@ -14,6 +14,7 @@ import (
 
 	"podgate/history"
 	"podgate/internal/ratelimit"
+	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/internal/webfetch"
 	"podgate/store"
@@ -192,7 +193,7 @@ func (d *documents) failed(err error, id store.ClientID, host string, stored sto
 	if !asked || e.Kind != webfetch.Busy {
 		d.failures.put(id, f, d.now())
 	}
-	d.log.Warn("client document cannot be used", "client", id, "error", cut(err.Error(), maxLogged), "temporary", f.away)
+	d.log.Warn("client document cannot be used", "client", id, "error", text.Line(err.Error(), maxLogged), "temporary", f.away)
 	if asked && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && usable(stored) {
 		if err := d.db.MarkDocumentGone(id); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return store.Client{}, fmt.Errorf("mark client document as gone: %w", err)

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -80,38 +81,6 @@ func TestScopeTexts(t *testing.T) {
 		}
 		if c.Checked != (c.Scope == authz.Scopes()[0]) {
 			t.Errorf("scope %s ticked: %v", c.Scope, c.Checked)
-		}
-	}
-}
-
-func TestCleanName(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ in, want string }{
-		{"Claude", "Claude"},
-		{"  two \t\r\n  words  ", "two words"},
-		{"a\u2028b\u2029c\u00a0d\u3000e\u2800f", "a b c d e f"},
-		{"\u202eedualC\u202c", "edualC"},
-		{"\u2066x\u2069\u200e\u200f\u061c", "x"},
-		{"Cl\u200baude\u200d\u2060\ufeff\u00ad", "Claude"},
-		{"\x00\x1b[31mred\x7f\u0085", "[31mred"},
-		{"bad\xff\xfeutf8", "badutf8"},
-		{"\U000e0041\U000e0042tag\ue000", "tag"},
-		{"Z\u0301\u0302\u0303\u0304\u0305algo", "Z\u0301\u0302algo"},
-		{"\u0301\u0302lone", "lone"},
-		{"a \u0301b", "a b"},
-		{"\u115f\u1160\u3164\uffa0filler", "filler"},
-		{"heart\u2764\ufe0f\U000e0100", "heart\u2764"},
-		{"Trợ lý", "Trợ lý"},
-		{"<script>alert(1)</script>", "<script>alert(1)</script>"},
-		{"", ""},
-		{" \u200b ", ""},
-		{strings.Repeat("x", 60), strings.Repeat("x", 60)},
-		{strings.Repeat("x", 61), strings.Repeat("x", 59) + "…"},
-		{strings.Repeat("é", 300), strings.Repeat("é", 59) + "…"},
-		{strings.Repeat("ab ", 60), strings.TrimSpace(strings.Repeat("ab ", 20)[:59]) + "…"},
-	} {
-		if got := cleanName(c.in, maxNameShown); got != c.want {
-			t.Errorf("cleanName(%q) = %q, want %q", c.in, got, c.want)
 		}
 	}
 }
@@ -331,11 +300,11 @@ func FuzzRegistration(f *testing.F) {
 
 func checkName(t *testing.T, name string) {
 	t.Helper()
-	shown := cleanName(name, maxNameShown)
+	shown := text.Line(name, maxNameShown)
 	if n := utf8.RuneCountInString(shown); n > maxNameShown || utf8.RuneCountInString(name) > maxNameStored || !utf8.ValidString(name) {
 		t.Fatalf("name %q, shown %q", name, shown)
 	}
-	if strings.TrimSpace(name) != name || strings.Contains(name, "  ") || cleanName(name, maxNameStored) != name {
+	if strings.TrimSpace(name) != name || strings.Contains(name, "  ") || text.Line(name, maxNameStored) != name {
 		t.Fatalf("name %q is not clean", name)
 	}
 	for _, c := range name {

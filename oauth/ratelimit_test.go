@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"podgate/internal/text"
 	"podgate/store"
 )
 
@@ -155,7 +156,7 @@ func TestRegistrationsOfADayFitOnDisk(t *testing.T) {
 	if a := f.send("POST", "/register", body); a.status != http.StatusBadRequest || !strings.Contains(a.body, "2048 characters together") {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	large := registration{name: cleanName(strings.Repeat("𐍈", 1000), maxNameStored), scopes: knownScopes("")}
+	large := registration{name: text.Line(strings.Repeat("𐍈", 1000), maxNameStored), scopes: knownScopes("")}
 	for _, uri := range uris {
 		if size := uriSize(append(slices.Clone(large.redirectURIs), uri)); size <= maxRedirectURISize {
 			large.redirectURIs = append(large.redirectURIs, uri)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -19,6 +20,9 @@ const (
 	// maxRedirectURISize bounds their characters together, because anybody can
 	// register. Real clients need a tenth of it.
 	maxRedirectURISize = 2048
+
+	maxNameShown  = 60  // characters of a client name on pages
+	maxNameStored = 200 // characters of a client name in the store
 )
 
 // registration is what is kept of a registration request.
@@ -112,7 +116,7 @@ func parseRegistration(body []byte, schemes []string) (registration, error) {
 	case uriSize(reg.redirectURIs) > maxRedirectURISize:
 		return registration{}, badRequest(codeInvalidRedirectURI, fmt.Sprintf("The redirect URIs of a client can have %d characters together.", maxRedirectURISize))
 	}
-	reg.name = cleanName(strings.Join(texts(members["client_name"]), " "), maxNameStored)
+	reg.name = text.Line(strings.Join(texts(members["client_name"]), " "), maxNameStored)
 	scope, grants := strings.Join(texts(members["scope"]), " "), texts(members["grant_types"])
 	reg.scopes = knownScopes(scope)
 	reg.refresh = wantsRefresh(grants, scope)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -222,7 +223,7 @@ func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, e
 	first, refresh := s.firstRefresh(now)
 	grant, err := s.db.RedeemCode(store.Redemption{
 		Code: store.HashSecret(t.code), Client: client.ID, RedirectURI: t.redirectURI, Challenge: challengeOf(t.verifier), Resource: t.resource,
-		ClientName: cleanName(client.Name, maxNameShown), RedirectHost: goal.host,
+		ClientName: text.Line(client.Name, maxNameShown), RedirectHost: goal.host,
 		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(access), Expires: now.Add(s.accessTTL), Refresh: first,
 	}, now)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"podgate/history"
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -37,7 +38,7 @@ func trailOf(r *http.Request) *trail {
 // of says which client a request is from, which must be known here, and where
 // it wants its answer. The zero Client says nothing.
 func (t *trail) of(c store.Client, host string) {
-	t.note.Client, t.note.ClientName, t.note.Host = c.ID, cleanName(c.Name, maxNameShown), host
+	t.note.Client, t.note.ClientName, t.note.Host = c.ID, text.Line(c.Name, maxNameShown), host
 	t.note.Public = isClientURL(c.ID)
 }
 
@@ -237,7 +238,7 @@ func (s *Server) signInFirst(w http.ResponseWriter, r *http.Request) error {
 
 // documentRead records that a client's metadata document was fetched for r.
 func (s *Server) documentRead(r *http.Request, c store.Client) {
-	n := history.Note{Kind: history.StepMetadata, From: s.history.Visitor(r), Client: c.ID, Public: true, ClientName: cleanName(c.Name, maxNameShown)}
+	n := history.Note{Kind: history.StepMetadata, From: s.history.Visitor(r), Client: c.ID, Public: true, ClientName: text.Line(c.Name, maxNameShown)}
 	if _, user, ok := s.sessions.Current(r); ok {
 		n.User = user.ID
 	}

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/pods/wire"
 	"podgate/store"
 )
@@ -87,7 +88,7 @@ func (s *Service) fromAgent(ctx context.Context, rec store.Pod, err error) error
 		if word == nil {
 			word = ErrBadInput
 		}
-		return &fault{word, clean(f.Message, maxReason), err}
+		return &fault{word, text.Line(f.Message, maxReason), err}
 	case errors.Is(err, ErrNotRunning):
 		return &fault{ErrNotRunning, "it ended a moment ago; look at get_pod, then use manage_pod with action start", err}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/store"
 )
 
@@ -62,7 +63,7 @@ func (s *Service) preset(name string) (Preset, error) {
 	i := slices.IndexFunc(list, func(p Preset) bool { return p.Name == name })
 	switch {
 	case i < 0:
-		return Preset{}, refuse(ErrUnknownPreset, "%q; choose one of %s", shorten(name), names(list, func(p Preset) string { return p.Name }))
+		return Preset{}, refuse(ErrUnknownPreset, "%q; choose one of %s", text.Short(name, maxSnippet), names(list, func(p Preset) string { return p.Name }))
 	case !list[i].Available:
 		return Preset{}, refuse(ErrPresetMissing, "%s", list[i].Reason)
 	}
@@ -88,7 +89,7 @@ func (s *Service) plan(name string) (Plan, error) {
 	}
 	i := slices.IndexFunc(s.cfg.Plans, func(p Plan) bool { return p.Name == name })
 	if i < 0 {
-		return Plan{}, refuse(ErrUnknownPlan, "%q; choose one of %s", shorten(name), names(s.cfg.Plans, func(p Plan) string { return p.Name }))
+		return Plan{}, refuse(ErrUnknownPlan, "%q; choose one of %s", text.Short(name, maxSnippet), names(s.cfg.Plans, func(p Plan) string { return p.Name }))
 	}
 	return s.cfg.Plans[i], nil
 }
@@ -101,7 +102,7 @@ func (s *Service) region(name string) (Region, error) {
 	}
 	i := slices.IndexFunc(s.cfg.Regions, func(r Region) bool { return r.Name == name })
 	if i < 0 {
-		return Region{}, refuse(ErrUnknownRegion, "%q; choose one of %s", shorten(name), names(s.cfg.Regions, func(r Region) string { return r.Name }))
+		return Region{}, refuse(ErrUnknownRegion, "%q; choose one of %s", text.Short(name, maxSnippet), names(s.cfg.Regions, func(r Region) string { return r.Name }))
 	}
 	if r := s.cfg.Regions[i]; r.Err != nil {
 		return Region{}, unavailable(r.Err)

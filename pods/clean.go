@@ -2,34 +2,16 @@ package pods
 
 import (
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
+	"podgate/internal/text"
 	"podgate/pods/wire"
 )
 
 const (
-	maxReason  = 1000 // bytes of a sentence that an agent says
+	maxReason  = 1000 // characters of a sentence that an agent says
 	maxTail    = 50   // log lines beside a reason
-	maxSnippet = 80   // bytes of the asker's own words in an error
+	maxSnippet = 80   // characters of the asker's own words in an error
 )
-
-// clean makes text from a pod fit for a message: valid UTF-8, one line, no
-// control or direction characters, at most limit bytes.
-func clean(text string, limit int) string {
-	if len(text) > limit {
-		text = text[:limit] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == utf8.RuneError, unicode.In(r, unicode.Cf):
-			return -1
-		case unicode.IsControl(r), r == '\u2028', r == '\u2029':
-			return ' '
-		}
-		return r
-	}, text)
-}
 
 // cleanState bounds every part of a state; an App that is none of the states
 // there are becomes failed.
@@ -39,7 +21,7 @@ func cleanState(s wire.State) wire.State {
 	default:
 		s.App, s.Reason = wire.AppFailed, "the pod's agent gave an answer that makes no sense; use manage_pod with action stop, then start"
 	}
-	s.Reason, s.Command = clean(s.Reason, maxReason), clean(s.Command, maxReason)
+	s.Reason, s.Command = text.Line(s.Reason, maxReason), text.Line(s.Command, maxReason)
 	s.Restarts = max(0, s.Restarts)
 	if len(s.Tail) > maxTail {
 		s.Tail = s.Tail[len(s.Tail)-maxTail:]
@@ -53,7 +35,7 @@ func cleanState(s wire.State) wire.State {
 func cleanLines(lines []wire.LogLine) []wire.LogLine {
 	for i := range lines {
 		l := &lines[i]
-		l.Source, l.Stream = clean(l.Source, 20), clean(l.Stream, 20)
+		l.Source, l.Stream = text.Line(l.Source, 20), text.Line(l.Stream, 20)
 		l.Text = strings.ToValidUTF8(l.Text[:min(len(l.Text), wire.MaxLineBytes)], "\uFFFD")
 	}
 	return lines

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"podgate/internal/text"
 	"podgate/pods/wire"
 )
 
@@ -300,7 +301,7 @@ func (c *client) exec(ctx context.Context, r wire.ExecRequest, kept int, p Progr
 var errExecTime = errors.New("the command's time was up")
 
 func (r *ExecResult) end(e *wire.Exit) {
-	r.Code, r.Signal = e.Code, clean(e.Signal, 20)
+	r.Code, r.Signal = e.Code, text.Line(e.Signal, 20)
 	r.LostStdout, r.LostStderr = max(0, e.DroppedStdout), max(0, e.DroppedStderr)
 	r.Duration = time.Duration(max(0, e.Millis)) * time.Millisecond
 }

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"podgate/pods/wire"
 )
@@ -430,7 +431,7 @@ func TestCleanState(t *testing.T) {
 	if s.App != wire.AppFailed || s.Restarts != 0 || len(s.Tail) != maxTail || !strings.Contains(s.Reason, "no sense") {
 		t.Errorf("%+v", s)
 	}
-	if strings.ContainsAny(s.Command, "\x1b\n\u202e") || len(s.Command) > maxReason+len("…") {
+	if strings.ContainsAny(s.Command, "\x1b\n\u202e") || utf8.RuneCountInString(s.Command) > maxReason {
 		t.Errorf("command %q", s.Command)
 	}
 	long := cleanLines([]wire.LogLine{{Text: strings.Repeat("x", wire.MaxLineBytes-1) + "é", Source: strings.Repeat("s", 99)}})

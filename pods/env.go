@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"podgate/internal/text"
 )
 
 // Limits of a pod's environment variables.
@@ -39,7 +41,7 @@ func checkEnv(env map[string]string) error {
 func checkVar(name, value string) error {
 	switch {
 	case len(name) > MaxEnvName || !isEnvName(name):
-		return refuse(ErrBadInput, "env: %q is not a variable name; use letters, digits and underscores, no digit first, at most %d characters", shorten(name), MaxEnvName)
+		return refuse(ErrBadInput, "env: %q is not a variable name; use letters, digits and underscores, no digit first, at most %d characters", text.Short(name, maxSnippet), MaxEnvName)
 	case slices.Contains(reservedEnv, name) || strings.HasPrefix(name, "PODGATE_"):
 		return refuse(ErrBadInput, "env: %s is set by podgate itself; leave it out", name)
 	case len(value) > MaxEnvValue:

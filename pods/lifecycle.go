@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/pods/wire"
 	"podgate/store"
 )
@@ -210,7 +211,7 @@ func (s *Service) notStarted(op *operation, rec store.Pod, err error) error {
 	default:
 		err = &fault{ErrNotStarted, "its environment failed, the log of the server says why; use manage_pod with action start to try again, or delete", err}
 	}
-	op.failed(s.cfg.Now(), clean(err.Error(), maxReason))
+	op.failed(s.cfg.Now(), text.Line(err.Error(), maxReason))
 	return err
 }
 
@@ -223,7 +224,7 @@ func (s *Service) appFailed(op *operation, rec store.Pod, action string, err err
 	var f *wire.Fault
 	if errors.As(err, &f) {
 		op.succeeded(s.cfg.Now())
-		return &fault{ErrAppFailed, action + ": " + clean(f.Message, maxReason), err}
+		return &fault{ErrAppFailed, action + ": " + text.Line(f.Message, maxReason), err}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &fault{ErrTimedOut, fmt.Sprintf("%s of the app took too long; look at get_logs", action), err}

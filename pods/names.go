@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"podgate/internal/text"
 	"podgate/pods/wire"
 )
 
@@ -26,9 +27,9 @@ func CheckName(name string) error {
 	case len(name) > wire.MaxLabel:
 		return refuse(ErrInvalidName, "the name has %d characters, at most %d are allowed; choose a shorter one", len(name), wire.MaxLabel)
 	case !wire.Label(name):
-		return refuse(ErrInvalidName, "%q may hold only the letters a to z in lower case, digits and hyphens, and begins and ends with a letter or digit%s", shorten(name), suggest(name))
+		return refuse(ErrInvalidName, "%q may hold only the letters a to z in lower case, digits and hyphens, and begins and ends with a letter or digit%s", text.Short(name, maxSnippet), suggest(name))
 	case len(name) >= 4 && name[2:4] == "--":
-		return refuse(ErrInvalidName, "%q has hyphens as its third and fourth characters, which DNS keeps for itself%s", shorten(name), suggest(name))
+		return refuse(ErrInvalidName, "%q has hyphens as its third and fourth characters, which DNS keeps for itself%s", text.Short(name, maxSnippet), suggest(name))
 	}
 	if _, found := slices.BinarySearch(reservedNames, name); found {
 		return refuse(ErrInvalidName, "%q is kept for the server itself; choose another, such as %s-app", name, name)
@@ -39,7 +40,7 @@ func CheckName(name string) error {
 // suggest returns "; try x" with a valid name that is close to name, or "".
 func suggest(name string) string {
 	var b strings.Builder
-	for _, r := range strings.ToLower(shorten(name)) {
+	for _, r := range strings.ToLower(text.Short(name, maxSnippet)) {
 		switch {
 		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
 			b.WriteRune(r)
@@ -52,12 +53,4 @@ func suggest(name string) string {
 		return ""
 	}
 	return "; try " + try
-}
-
-// shorten cuts what an error repeats of the asker's words.
-func shorten(s string) string {
-	if len(s) <= maxSnippet {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxSnippet], "") + "…"
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"podgate/internal/text"
 	"podgate/pods/wire"
 	"podgate/store"
 )
@@ -239,7 +240,7 @@ func (s *Service) whyEnded(ctx context.Context, rec store.Pod) string {
 	if err != nil || st.Exit == "" {
 		return bare
 	}
-	return bare + ": " + clean(st.Exit, maxReason)
+	return bare + ": " + text.Line(st.Exit, maxReason)
 }
 
 // revive brings back a pod that should run and does not, for a caller who

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"podgate/internal/text"
 	"podgate/pods/wire"
 	"podgate/store"
 )
@@ -93,7 +94,7 @@ type Progress func(stream string, data []byte)
 
 func (p Progress) say(stream string, data []byte) {
 	if p != nil && len(data) > 0 {
-		p(clean(stream, 20), data)
+		p(text.Line(stream, 20), data)
 	}
 }
 

@@ -387,7 +387,7 @@ func TestAppThatFails(t *testing.T) {
 		s.fault = &wire.Fault{Code: wire.FaultFailed, Message: "npm ci\x1b[31m failed"}
 	})
 	_, err := h.Reload(t.Context(), h.ann, "shop", nil)
-	wants(t, err, pods.ErrAppFailed, "reload: npm ci [31m failed")
+	wants(t, err, pods.ErrAppFailed, "reload: npm ci[31m failed")
 	if _, err := h.Exec(t.Context(), h.ann, "shop", pods.ExecRequest{Command: "true"}, nil); err != nil {
 		t.Errorf("commands in a pod whose app failed: %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"podgate/account"
 	"podgate/history"
+	"podgate/internal/text"
 	"podgate/store"
 )
 
@@ -51,7 +52,7 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, p who, stat
 	page := accountPage{Fault: fault, User: p.user, Connections: len(connections), MinPassword: account.MinPassword}
 	for _, x := range sessions {
 		page.Sessions = append(page.Sessions, sessionView{
-			ID: x.Hash.String(), Browser: browserName(x.UserAgent), Addr: cleanText(x.Addr, 60), Current: x.Hash == p.session.Hash,
+			ID: x.Hash.String(), Browser: browserName(x.UserAgent), Addr: text.Line(x.Addr, 60), Current: x.Hash == p.session.Hash,
 			Created: x.Created, LastUsed: x.LastUsed,
 		})
 	}
@@ -142,5 +143,5 @@ func browserName(userAgent string) string {
 	case userAgent == "":
 		return "Unknown browser"
 	}
-	return cleanText(userAgent, 60)
+	return text.Line(userAgent, 60)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"podgate/history"
+	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -75,7 +76,7 @@ func (s *Server) serveActivity(w http.ResponseWriter, r *http.Request, p who) er
 		page.Attempts = append(page.Attempts, s.viewAttempt(story, names))
 	}
 	if q.Get("connection") != "" && len(list.Stories) > 0 {
-		page.Connection = cleanText(orUnknown(list.Stories[0].Host), 255)
+		page.Connection = text.Line(orUnknown(list.Stories[0].Host), 255)
 	}
 	page.pages(r, list.Next)
 	return s.render(w, r, plainPage, http.StatusOK, "activity", frame{Title: page.title("Activity"), Here: "activity", Page: page})
@@ -102,7 +103,7 @@ func (l *listPage) pages(r *http.Request, next string) {
 		kept := url.Values{}
 		for _, name := range []string{"all", "connection"} {
 			if v := q.Get(name); v != "" {
-				kept.Set(name, bounded(v, 64))
+				kept.Set(name, text.Cut(v, 64))
 			}
 		}
 		if before != "" {
@@ -149,7 +150,7 @@ func (s *Server) namesOf(p who, all bool) (namesByID, error) {
 	if !all {
 		own, err := s.account.TeamsOf(p.user.ID)
 		for _, m := range own {
-			names.teams[m.Team.ID] = cleanText(m.Team.Name, 80)
+			names.teams[m.Team.ID] = text.Line(m.Team.Name, 80)
 		}
 		return names, err
 	}
@@ -158,11 +159,11 @@ func (s *Server) namesOf(p who, all bool) (namesByID, error) {
 		return names, err
 	}
 	for _, t := range teams {
-		names.teams[t.ID] = cleanText(t.Name, 80)
+		names.teams[t.ID] = text.Line(t.Name, 80)
 	}
 	users, err := s.account.Users()
 	for _, u := range users {
-		names.users[u.ID] = cleanText(u.Email, 254)
+		names.users[u.ID] = text.Line(u.Email, 254)
 	}
 	return names, err
 }
@@ -170,7 +171,7 @@ func (s *Server) namesOf(p who, all bool) (namesByID, error) {
 func (s *Server) viewAttempt(story history.Story, names namesByID) attemptView {
 	d := story.Diagnosis
 	v := attemptView{
-		Title: cleanText(orUnknown(story.Host), 255), Name: cleanText(story.ClientName, 60), Team: names.teams[story.Team],
+		Title: text.Line(orUnknown(story.Host), 255), Name: text.Line(story.ClientName, 60), Team: names.teams[story.Team],
 		Person: names.users[story.User], State: d.State, Last: story.Last(), What: d.What, Next: d.Next, Usually: d.Usually, Dropped: story.Dropped,
 	}
 	if host, ok := documentHost(story.Client); ok && story.Host == "" {
@@ -207,17 +208,17 @@ func documentHost(id store.ClientID) (string, bool) {
 	if err != nil || u.Scheme != "https" {
 		return "", false
 	}
-	return cleanText(u.Host, 255), true
+	return text.Line(u.Host, 255), true
 }
 
 func viewStep(step store.Step) stepView {
 	v := stepView{
-		Text: cleanText(history.Words(step), 400), Refused: step.Fault != "", At: step.At, Last: step.Last, Count: step.Count,
+		Text: text.Line(history.Words(step), 400), Refused: step.Fault != "", At: step.At, Last: step.Last, Count: step.Count,
 	}
 	var from []string
-	for _, text := range []string{cleanText(step.Addr, 60), agentName(step.Agent)} {
-		if text != "" {
-			from = append(from, text)
+	for _, part := range []string{text.Line(step.Addr, 60), agentName(step.Agent)} {
+		if part != "" {
+			from = append(from, part)
 		}
 	}
 	v.From = strings.Join(from, " · ")
@@ -232,7 +233,7 @@ func agentName(userAgent string) string {
 	if name := browserName(userAgent); strings.HasPrefix(userAgent, "Mozilla/") {
 		return name
 	}
-	return cleanText(userAgent, 80)
+	return text.Line(userAgent, 80)
 }
 
 // auditPage is the content of audit.html.
@@ -276,11 +277,11 @@ func (s *Server) serveAudit(w http.ResponseWriter, r *http.Request, p who) error
 
 func viewEntry(e store.AuditEntry, reader store.UserID, all bool) entryView {
 	v := entryView{
-		What: history.AuditWords(e), Actor: cleanText(e.ActorName, 254), Through: cleanText(e.Client, 255), Team: cleanText(e.TeamName, 80),
-		Object: cleanText(e.Object, 254), Tool: e.Action == history.AuditTool, At: e.Last, Count: e.Count, Addr: cleanText(e.Addr, 60),
+		What: history.AuditWords(e), Actor: text.Line(e.ActorName, 254), Through: text.Line(e.Client, 255), Team: text.Line(e.TeamName, 80),
+		Object: text.Line(e.Object, 254), Tool: e.Action == history.AuditTool, At: e.Last, Count: e.Count, Addr: text.Line(e.Addr, 60),
 	}
 	if e.Outcome != store.AuditOK {
-		v.Failed = cleanText(e.Outcome, 200)
+		v.Failed = text.Line(e.Outcome, 200)
 	}
 	switch {
 	case e.Actor == reader && !all:

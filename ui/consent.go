@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"podgate/internal/text"
 	"podgate/oauth"
 )
 
@@ -46,8 +47,8 @@ func viewConsent(c oauth.Consent) consentView {
 // down for authorization; the host that receives the code comes first, because
 // it alone is proved.
 func (s *Server) Consent(w http.ResponseWriter, r *http.Request, c oauth.Consent) error {
-	c.ClientName = cleanText(c.ClientName, 60)
-	c.RedirectHost, c.DocumentHost = cleanText(c.RedirectHost, 260), cleanText(c.DocumentHost, 255)
+	c.ClientName = text.Line(c.ClientName, 60)
+	c.RedirectHost, c.DocumentHost = text.Line(c.RedirectHost, 260), text.Line(c.DocumentHost, 255)
 	status := http.StatusOK
 	if c.Fault != "" {
 		status = http.StatusUnprocessableEntity

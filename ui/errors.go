@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"podgate/account"
+	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/oauth"
 	"podgate/store"
@@ -115,7 +116,7 @@ func statusOf(err error) int {
 
 // AuthorizeError implements oauth.Pages.
 func (s *Server) AuthorizeError(w http.ResponseWriter, r *http.Request, e oauth.AuthorizeError) error {
-	e.Title, e.Message, e.ReturnHost = cleanText(e.Title, 120), cleanText(e.Message, 1000), cleanText(e.ReturnHost, 255)
+	e.Title, e.Message, e.ReturnHost = text.Line(e.Title, 120), text.Line(e.Message, 1000), text.Line(e.ReturnHost, 255)
 	f := frame{Title: e.Title, Page: authorizeErrorPage{e, returnURL(e.Return)}}
 	if _, user, ok := s.Current(r); ok {
 		f.User = &user

@@ -11,7 +11,6 @@ import (
 // For tests from outside: the rules that have no route of their own.
 var (
 	NextPath    = nextPath
-	CleanText   = cleanText
 	BrowserName = browserName
 	ReturnURL   = returnURL
 	Guides      = guides

@@ -12,6 +12,7 @@ import (
 	"podgate/account"
 	"podgate/history"
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/oauth"
 	"podgate/pods"
 	"podgate/store"
@@ -101,7 +102,7 @@ func connectionViews(list []account.Connection) []connectionView {
 
 func viewConnection(c account.Connection) connectionView {
 	v := connectionView{
-		ID: c.ID, Name: cleanText(c.ClientName, 60), Host: cleanText(c.RedirectHost, 255), Document: oauth.DocumentHost(c.Client), Team: c.Team.Name,
+		ID: c.ID, Name: text.Line(c.ClientName, 60), Host: text.Line(c.RedirectHost, 255), Document: oauth.DocumentHost(c.Client), Team: c.Team.Name,
 		Limits: authz.LimitWords(c.Limits), Created: c.Created, LastUsed: c.LastUsed, Expires: c.Expires,
 	}
 	for _, scope := range c.Scopes {
@@ -124,7 +125,7 @@ func scopeWords(scope store.Scope) string {
 	case authz.ScopeExec:
 		return "run commands"
 	}
-	return cleanText(string(scope), 40)
+	return text.Line(string(scope), 40)
 }
 
 // outages says where pods cannot run and why. The words of the runtimes are
@@ -140,7 +141,7 @@ func (s *Server) outages(actor authz.Actor) []string {
 	var list []string
 	for _, region := range regions {
 		if region.Err != nil {
-			list = append(list, "Region "+cleanText(region.Name, 40)+": "+cleanText(region.Err.Error(), 600))
+			list = append(list, "Region "+text.Line(region.Name, 40)+": "+text.Line(region.Err.Error(), 600))
 		}
 	}
 	return list
@@ -179,7 +180,7 @@ func (s *Server) team(ctx context.Context, user store.UserID, m store.Membership
 func podsFault(err error) string {
 	switch {
 	case errors.Is(err, pods.ErrUnavailable):
-		return "Pods cannot be listed: " + cleanText(err.Error(), 400)
+		return "Pods cannot be listed: " + text.Line(err.Error(), 400)
 	case errors.Is(err, context.DeadlineExceeded):
 		return "Pods cannot be listed: they took too long to answer. Load the page again."
 	}
@@ -203,8 +204,8 @@ func (s *Server) measure(ctx context.Context, actor authz.Actor, list []pods.Pod
 
 func viewPod(p pods.Pod) podView {
 	v := podView{
-		Name: cleanText(p.Name, 63), Status: cleanText(p.Status, 20), Reason: cleanText(p.Reason, 300),
-		Preset: cleanText(p.Preset, 40), Memory: memoryWords(p), Since: "created", At: p.Created,
+		Name: text.Line(p.Name, 63), Status: text.Line(p.Status, 20), Reason: text.Line(p.Reason, 300),
+		Preset: text.Line(p.Preset, 40), Memory: memoryWords(p), Since: "created", At: p.Created,
 	}
 	if strings.HasPrefix(p.URL, "https://") || strings.HasPrefix(p.URL, "http://") {
 		v.URL = p.URL

@@ -10,6 +10,7 @@ import (
 
 	"podgate/account"
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/oauth"
 	"podgate/store"
@@ -24,7 +25,7 @@ type limitsView struct {
 
 // viewLimits shows fields as they were written, which need not be sound.
 func viewLimits(f authz.LimitFields, wrong string) limitsView {
-	f.Prefix, f.MaxPods = cleanText(f.Prefix, maxLimitField), cleanText(f.MaxPods, maxLimitField)
+	f.Prefix, f.MaxPods = text.Line(f.Prefix, maxLimitField), text.Line(f.MaxPods, maxLimitField)
 	return limitsView{f, wrong}
 }
 
@@ -50,7 +51,7 @@ const maxLimitField = 200
 
 func parseLimits(form url.Values) limitsForm {
 	f := limitsForm{fields: authz.LimitFields{
-		ReadOnly: form.Get("read_only") != "", Prefix: bounded(form.Get("prefix"), maxLimitField), MaxPods: bounded(form.Get("max_pods"), maxLimitField),
+		ReadOnly: form.Get("read_only") != "", Prefix: text.Cut(form.Get("prefix"), maxLimitField), MaxPods: text.Cut(form.Get("max_pods"), maxLimitField),
 	}}
 	for _, s := range form["scope"] {
 		if scope := store.Scope(s); !slices.Contains(f.scopes, scope) {

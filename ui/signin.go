@@ -6,6 +6,7 @@ import (
 
 	"podgate/account"
 	"podgate/history"
+	"podgate/internal/text"
 )
 
 // signInPage is the content of sign_in.html.
@@ -47,7 +48,7 @@ func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		page.Fault, page.Email = fault, bounded(email, 254)
+		page.Fault, page.Email = fault, text.Cut(email, 254)
 		return s.render(w, r, flowPage, status, "sign_in", frame{Title: "Sign in", Page: page})
 	}
 	s.begin(w, r, secret)
@@ -105,7 +106,7 @@ func (s *Server) setupOpen(w http.ResponseWriter, r *http.Request, page *setupPa
 
 // cookieSafe drops what a cookie cannot hold; no token of ours has any of it.
 func cookieSafe(token string) string {
-	return bounded(strings.Map(func(r rune) rune {
+	return text.Cut(strings.Map(func(r rune) rune {
 		if reserved(r) {
 			return -1
 		}
@@ -118,7 +119,7 @@ func (s *Server) handleSetup(w http.ResponseWriter, r *http.Request) error {
 	f := r.PostForm
 	page := setupPage{
 		MinPassword: account.MinPassword,
-		Email:       bounded(f.Get("email"), 254), Name: bounded(f.Get("name"), 200), Team: bounded(f.Get("team"), 200),
+		Email:       text.Cut(f.Get("email"), 254), Name: text.Cut(f.Get("name"), 200), Team: text.Cut(f.Get("team"), 200),
 	}
 	secret, err := s.account.CompleteSetup(r.Context(), s.cookie(r, setupCookie), f.Get("email"), f.Get("name"), f.Get("password"), f.Get("team"), r.UserAgent())
 	if err == nil {

@@ -5,41 +5,7 @@ import (
 	"html/template"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
-
-// cleanText makes text from elsewhere fit to stand in a sentence of ours: no
-// control, format or direction characters, single spaces, at most limit
-// characters and an ellipsis. Escaping is the template's work.
-func cleanText(s string, limit int) string {
-	s = bounded(s, 16*limit) // nothing costs more than what could be shown
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case r == utf8.RuneError, !unicode.IsPrint(r), unicode.Is(unicode.Bidi_Control, r):
-			return -1
-		}
-		return r
-	}, s)
-	s = strings.Join(strings.Fields(s), " ")
-	if r := []rune(s); len(r) > limit {
-		return strings.TrimSpace(string(r[:limit])) + "…"
-	}
-	return s
-}
-
-// bounded cuts s to at most limit bytes without splitting a character.
-func bounded(s string, limit int) string {
-	if len(s) <= limit {
-		return s
-	}
-	for limit > 0 && !utf8.RuneStart(s[limit]) {
-		limit--
-	}
-	return s[:limit]
-}
 
 func plural(n int, one, many string) string {
 	if n == 1 {

@@ -22,22 +22,6 @@ func TestReturnURL(t *testing.T) {
 	}
 }
 
-func TestCleanText(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		in    string
-		limit int
-		want  string
-	}{
-		{"plain", 10, "plain"}, {" a \n\t b ", 10, "a b"}, {"\u202eevil\u2066\u200f", 10, "evil"}, {"a\x00b\x1bc\u200bd\ufeff", 10, "abcd"},
-		{strings.Repeat("é", 20), 5, "ééééé…"}, {"a\xffb", 10, "ab"}, {strings.Repeat("\u200b", 10000) + "late", 5, ""}, {"", 5, ""},
-	} {
-		if got := ui.CleanText(c.in, c.limit); got != c.want {
-			t.Errorf("%.20q: %q, want %q", c.in, got, c.want)
-		}
-	}
-}
-
 func TestBrowserName(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
