@@ -20,7 +20,7 @@ import (
 var mayImport = map[string][]string{
 	"store":              {},
 	"internal/authz":     {"store"},
-	"internal/config":    {"oauth", "pods"},
+	"internal/config":    {"oauth", "pods", "pods/sandbox"},
 	"internal/netfilter": {},
 	"internal/ratelimit": {},
 	"internal/text":      {},

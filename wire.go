@@ -94,7 +94,7 @@ func (srv *server) openRegion(ctx context.Context, c config.Region) pods.Region 
 		region.Err = err
 		return region
 	}
-	runtime, err := sandbox.Open(ctx, sandbox.Config{Dir: dir, Log: srv.log, Binds: srv.settings.Pods.Binds, LimitsMode: srv.settings.Pods.Limits})
+	runtime, err := sandbox.Open(ctx, sandbox.Config{Dir: dir, Log: srv.log, Binds: c.Binds, LimitsMode: c.Limits})
 	if err != nil {
 		srv.log.Warn("pods cannot run here", "region", c.Name, "error", err)
 		region.Err = err

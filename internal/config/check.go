@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"podgate/oauth"
+	"podgate/pods/sandbox"
 )
 
 // check returns everything that is wrong with the values, each with what to
@@ -47,17 +48,21 @@ func (s *Settings) check() []Fault {
 
 func (s *Settings) checkPods(report func(string, error)) {
 	report("pods.domain", checkDomain(s.Pods.Domain, s.PublicURL))
-	report("pods.limits", oneOf(s.Pods.Limits, limitModes))
 	report("pods.quota_pods", atLeast(s.Pods.QuotaPods, 1, "1"))
 	report("pods.quota_memory", atLeast(s.Pods.QuotaMemory, mebibyte, `"1MiB"`))
-	for i, path := range s.Pods.Binds {
-		report(fmt.Sprintf("pods.binds[%d]", i), checkBind(path, s.DataDir))
-	}
+	s.checkRegions(report)
+}
+
+func (s *Settings) checkRegions(report func(string, error)) {
 	names := map[string]bool{}
 	for i, r := range s.Regions {
 		key := fmt.Sprintf("region[%d].", i)
 		report(key+"name", checkName(r.Name, names))
 		report(key+"runtime", oneOf(r.Runtime, runtimes))
+		report(key+"limits", oneOf(r.Limits, limitModes))
+		for j, folder := range r.Binds {
+			report(fmt.Sprintf("%sbinds[%d]", key, j), checkBind(folder, s.DataDir))
+		}
 		if i > 0 && r.Runtime == s.Regions[0].Runtime {
 			report(key+"runtime", fmt.Errorf("%q is the runtime of another region already, and both would be this machine; leave this region out", r.Runtime))
 		}
@@ -216,13 +221,8 @@ func checkDomain(domain, publicURL string) error {
 
 // checkBind refuses what would undo the isolation of pods.
 func checkBind(path, dataDir string) error {
-	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
-		return fmt.Errorf(`%q is not a clean absolute path; write for example "/opt/tools"`, path)
-	}
-	for _, kept := range []string{"/proc", "/sys", "/dev", "/run", "/var/run", "/root", "/boot"} {
-		if path == "/" || path == kept || strings.HasPrefix(path, kept+"/") {
-			return fmt.Errorf("%q would show pods what is not theirs; write a folder with tools, such as \"/opt/tools\"", path)
-		}
+	if err := sandbox.CheckBind(path); err != nil {
+		return err
 	}
 	if data, err := filepath.Abs(dataDir); err == nil && overlap(path, data) {
 		return fmt.Errorf("%q and the data folder overlap, which would show pods everybody's data; write another folder", path)

@@ -36,18 +36,18 @@ type OAuth struct {
 
 // Pods is the section [pods].
 type Pods struct {
-	Domain        string   `toml:"domain"` // empty: see resolve
-	DefaultRegion string   `toml:"default_region"`
-	QuotaPods     int      `toml:"quota_pods"`
-	QuotaMemory   Size     `toml:"quota_memory"`
-	Limits        string   `toml:"limits"` // auto, require, off
-	Binds         []string `toml:"binds"`
+	Domain        string `toml:"domain"` // empty: see resolve
+	DefaultRegion string `toml:"default_region"`
+	QuotaPods     int    `toml:"quota_pods"`
+	QuotaMemory   Size   `toml:"quota_memory"`
 }
 
-// Region is one [[region]]: a place where pods run.
+// Region is one [[region]]: a place where pods run, with what its runtime needs.
 type Region struct {
-	Name    string `toml:"name"`
-	Runtime string `toml:"runtime"` // sandbox
+	Name    string   `toml:"name"`
+	Runtime string   `toml:"runtime"` // sandbox
+	Limits  string   `toml:"limits"`  // auto, require, off; empty: auto
+	Binds   []string `toml:"binds"`
 }
 
 // Plan is one [[plan]]: a size that a pod can have.
@@ -69,10 +69,13 @@ type Log struct {
 var (
 	registrations = []string{"open", "known", "off"}
 	limitModes    = []string{"auto", "require", "off"}
-	runtimes      = []string{"sandbox"}
+	runtimes      = []string{runtimeSandbox}
 	logLevels     = []string{"debug", "info", "warn", "error"}
 	logFormats    = []string{"text", "json"}
 )
+
+// runtimeSandbox is the runtime that runs pods on this machine (pods/sandbox).
+const runtimeSandbox = "sandbox"
 
 // Default is what podgate does without any configuration.
 func Default() Config {
@@ -82,9 +85,9 @@ func Default() Config {
 		DataDir: "data",
 		TLS:     defaultTLS(),
 		OAuth:   OAuth{AccessTokenTTL: 30 * day, RefreshTokenTTL: 90 * day, CodeTTL: 10 * minute, Registration: "open", ClientMetadataDocuments: true},
-		Pods:    Pods{DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: Size(quota.Memory), Limits: "auto"},
+		Pods:    Pods{DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: Size(quota.Memory)},
 		Log:     Log{Level: "info", Format: "text"},
-		Regions: []Region{{Name: "local", Runtime: "sandbox"}},
+		Regions: []Region{{Name: "local", Runtime: runtimeSandbox, Limits: "auto"}},
 		Plans:   defaultPlans(),
 	}
 }

@@ -101,8 +101,8 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		"tls.eab_key_file": "/eab", "tls.pod_certificates_per_hour": "1", "tls.pod_certificates": "2", "tls.dns_script": "",
 		"tls.cloudflare_token_file": "/token", "tls.dns_resolvers": "9.9.9.9:53",
 		"pods.domain": "apps.example.com", "pods.default_region": "here", "pods.quota_pods": "3", "pods.quota_memory": "1GiB",
-		"pods.limits": "require", "pods.binds": "/opt/a,/opt/b", "log.level": "debug", "log.format": "json",
-		"region": `[{name = "here", runtime = "sandbox"}]`,
+		"log.level": "debug", "log.format": "json",
+		"region": `[{name = "here", runtime = "sandbox", limits = "require", binds = ["/opt/a", "/opt/b"]}]`,
 		"plan":   `[{name = "one", memory = "64MiB", cpus = 2, disk = "1GiB", processes = 20}]`,
 	}
 	var env []string
@@ -130,9 +130,9 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 			"/root.pem", "kid", "/eab", 1, 2, "", "/token", []string{"9.9.9.9:53"},
 		},
 		OAuth:   OAuth{2 * day, 180 * day, minute, "off", false, []string{"cursor", "zed"}},
-		Pods:    Pods{"apps.example.com", "here", 3, gibibyte, "require", []string{"/opt/a", "/opt/b"}},
+		Pods:    Pods{"apps.example.com", "here", 3, gibibyte},
 		Log:     Log{"debug", "json"},
-		Regions: []Region{{"here", "sandbox"}},
+		Regions: []Region{{"here", "sandbox", "require", []string{"/opt/a", "/opt/b"}}},
 		Plans:   []Plan{{"one", 64 * mebibyte, 2, gibibyte, 20}},
 	}
 	if diff := same(want, s.Config); diff != "" {
@@ -175,39 +175,40 @@ func TestKnownAppsNeedDocuments(t *testing.T) {
 // Each fault is reported with what to write instead, all of them at once.
 func TestFaults(t *testing.T) {
 	t.Parallel()
+	const region = "[[region]]\nname = \"local\"\nruntime = \"sandbox\"\n"
 	for text, wants := range map[string][]string{
 		"public_ur = 1": {"public_ur (", "did you mean public_url?"},
 		"code_ttl = \"1m\"\n[oauth]\ncod_ttl = \"1m\"\n[pots]\nx = 1": {"did you mean oauth.code_ttl?", "oauth.cod_ttl (", "pots (", "did you mean"},
-		"oauth = 3":                                           {"write [oauth] and its settings below"},
-		"listen = 8080":                                       {"8080 is not text in quotes"},
-		"data_dir = [1]":                                      {"data_dir", "not text in quotes"},
-		"data_dir = \"\"":                                     {"/var/lib/podgate"},
-		"trusted_proxies = [\"10.0.0.1/99\", 7]":              {"trusted_proxies[0]", "trusted_proxies[1]", "10.0.0.0/8"},
-		"trusted_proxies = \"10.0.0.1\"":                      {"not a list"},
-		"[oauth]\naccess_token_ttl = 3600":                    {"3600 is not text in quotes"},
-		"[oauth]\naccess_token_ttl = \"10 days\"":             {`"10 days" is not a duration`},
-		"[oauth]\naccess_token_ttl = \"-5m\"":                 {"out of range"},
-		"[oauth]\ncode_ttl = \"11m\"":                         {`from "10s" to "10m"`},
-		"[oauth]\nregistration = \"closed\"":                  {`write "open" or "known" or "off"`},
-		"[oauth]\nclient_metadata_documents = \"no\"":         {"no is not true or false"},
-		"[oauth]\nrefresh_token_ttl = \"1s\"":                 {`from "1m" to "365d"`, `or "0" for none`},
-		"[oauth]\nrefresh_tokens = \"1d\"":                    {"there is no such setting"},
-		"[oauth]\nredirect_schemes = [\"Cursor:\"]":           {"oauth.redirect_schemes[0]", "without the colon"},
-		"[oauth]\nredirect_schemes = [\"javascript\"]":        {"cannot be allowed", `"cursor"`},
-		"[oauth]\nredirect_schemes = [\"https\"]":             {"leave it out"},
-		"[pods]\nquota_pods = 0":                              {"at least 1"},
-		"[pods]\nquota_pods = 1.5":                            {"1.5 is not a whole number"},
-		"[pods]\nquota_pods = 99999999999999999999":           {"is not TOML"},
-		"[pods]\nquota_memory = \"2GB\"":                      {`"2GB" is not a size`, "256MiB"},
-		"[pods]\nquota_memory = \"99999999999TiB\"":           {"is not a size"},
-		"[pods]\nlimits = \"maybe\"":                          {`"auto" or "require" or "off"`},
-		"[pods]\ndomain = \"127.0.0.1\"":                      {"not a domain name"},
-		"[pods]\ndomain = \"*.example.com\"":                  {"not a domain name"},
-		"[pods]\ndefault_region = \"moon\"":                   {`there is no region "moon"`},
-		"[pods]\nbinds = [\"opt\", \"/\", \"/opt/../x\"]":     {"pods.binds[0]", "pods.binds[1]", "pods.binds[2]"},
-		"[pods]\nbinds = [\"/proc/1\", \"/data\"]\n":          {"pods.binds[0]"},
-		"data_dir = \"/data/x\"\n[pods]\nbinds = [\"/data\"]": {"everybody's data"},
-		"region = []":                                         {"region (", "leave the setting out"},
+		"oauth = 3":                                                 {"write [oauth] and its settings below"},
+		"listen = 8080":                                             {"8080 is not text in quotes"},
+		"data_dir = [1]":                                            {"data_dir", "not text in quotes"},
+		"data_dir = \"\"":                                           {"/var/lib/podgate"},
+		"trusted_proxies = [\"10.0.0.1/99\", 7]":                    {"trusted_proxies[0]", "trusted_proxies[1]", "10.0.0.0/8"},
+		"trusted_proxies = \"10.0.0.1\"":                            {"not a list"},
+		"[oauth]\naccess_token_ttl = 3600":                          {"3600 is not text in quotes"},
+		"[oauth]\naccess_token_ttl = \"10 days\"":                   {`"10 days" is not a duration`},
+		"[oauth]\naccess_token_ttl = \"-5m\"":                       {"out of range"},
+		"[oauth]\ncode_ttl = \"11m\"":                               {`from "10s" to "10m"`},
+		"[oauth]\nregistration = \"closed\"":                        {`write "open" or "known" or "off"`},
+		"[oauth]\nclient_metadata_documents = \"no\"":               {"no is not true or false"},
+		"[oauth]\nrefresh_token_ttl = \"1s\"":                       {`from "1m" to "365d"`, `or "0" for none`},
+		"[oauth]\nrefresh_tokens = \"1d\"":                          {"there is no such setting"},
+		"[oauth]\nredirect_schemes = [\"Cursor:\"]":                 {"oauth.redirect_schemes[0]", "without the colon"},
+		"[oauth]\nredirect_schemes = [\"javascript\"]":              {"cannot be allowed", `"cursor"`},
+		"[oauth]\nredirect_schemes = [\"https\"]":                   {"leave it out"},
+		"[pods]\nquota_pods = 0":                                    {"at least 1"},
+		"[pods]\nquota_pods = 1.5":                                  {"1.5 is not a whole number"},
+		"[pods]\nquota_pods = 99999999999999999999":                 {"is not TOML"},
+		"[pods]\nquota_memory = \"2GB\"":                            {`"2GB" is not a size`, "256MiB"},
+		"[pods]\nquota_memory = \"99999999999TiB\"":                 {"is not a size"},
+		region + "limits = \"maybe\"":                               {"region[0].limits", `"auto" or "require" or "off"`},
+		"[pods]\ndomain = \"127.0.0.1\"":                            {"not a domain name"},
+		"[pods]\ndomain = \"*.example.com\"":                        {"not a domain name"},
+		"[pods]\ndefault_region = \"moon\"":                         {`there is no region "moon"`},
+		region + "binds = [\"opt\", \"/usr\", \"/home\"]":           {"region[0].binds[0]", "leave it out", "region[0].binds[2]"},
+		region + "bind = [\"/opt/a\"]":                              {"region[0].bind", "did you mean region.binds?"},
+		"data_dir = \"/data/x\"\n" + region + "binds = [\"/data\"]": {"everybody's data"},
+		"region = []":                                               {"region (", "leave the setting out"},
 		"[[region]]\nname = \"local\"\nruntime = \"docker\"\n[[region]]\nname = \"local\"\nruntime = \"sandbox\"": {`region[0].runtime`, `region[1].name`, "there twice"},
 		"[[region]]\nname = \"local\"\nruntime = \"sandbox\"\n[[region]]\nname = \"two\"\nruntime = \"sandbox\"":  {`region[1].runtime`, "leave this region out"},
 		"plan = []":                                     {"plan (", "leave the setting out"},
@@ -304,7 +305,9 @@ func TestRenderReadsBack(t *testing.T) {
 	t.Parallel()
 	s, err := loadText(t, `public_url = "https://pods.example.com"
 trusted_proxies = ["10.0.0.0/8", "::1"]
-[pods]
+[[region]]
+name = "local"
+runtime = "sandbox"
 binds = ["/opt/a \"quoted\" folder", "/opt/b"]
 [[plan]]
 name = "one"
@@ -386,8 +389,10 @@ func TestDurationsAndSizes(t *testing.T) {
 
 // loadDocument is Load without a file system.
 func loadDocument(text string) (*Settings, []Fault) {
-	l := loader{Settings: Settings{Config: Default(), sources: map[string]string{}}}
+	l := newLoader()
 	l.document("text", text)
+	l.explainMoved()
+	l.resolve()
 	return &l.Settings, append(l.faults, l.Settings.check()...)
 }
 
@@ -402,6 +407,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add("public_url = \"https://a\"\ntrusted_proxies = [\"1.2.3.4\"]\n[[plan]]\nname=\"x\"")
 	f.Add("oauth.code_ttl = \"1m\"\nplan = [{cpus = 1}]\nregion = 1979-05-27")
 	f.Add("[pods]\nbinds = [[1]]\nquota_pods = -0x1")
+	f.Add("[[region]]\nname = \"a\"\nruntime = \"sandbox\"\nbinds = [\"/opt/a\"]")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, faults := loadDocument(text)
 		if len(faults) > 0 {

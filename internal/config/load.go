@@ -66,12 +66,13 @@ func (s *Settings) Source(key string) string {
 // names it, and when that is not set either there is none. flags are values by
 // key. The error is a *Error with every fault.
 func Load(file string, env Environ, flags map[string]string) (*Settings, error) {
-	l := loader{Settings: Settings{Config: Default(), sources: map[string]string{}}}
+	l := newLoader()
 	l.file(file, env)
 	l.env(env)
 	for _, key := range slices.Sorted(maps.Keys(flags)) {
 		l.text("--"+strings.TrimSuffix(key, "_dir"), key, flags[key])
 	}
+	l.explainMoved()
 	l.resolve()
 	l.faults = append(l.faults, l.Settings.check()...)
 	if len(l.faults) > 0 {
@@ -84,6 +85,11 @@ func Load(file string, env Environ, flags map[string]string) (*Settings, error) 
 type loader struct {
 	Settings
 	faults []Fault
+	moved  []movedSetting
+}
+
+func newLoader() loader {
+	return loader{Settings: Settings{Config: Default(), sources: map[string]string{}}}
 }
 
 func (l *loader) fault(source, key, format string, args ...any) {
@@ -133,6 +139,7 @@ func (l *loader) env(env Environ) {
 			l.text(name, key, value)
 		}
 	}
+	l.movedInEnv(env)
 	for _, name := range env.names(envPrefix) {
 		// Not a fault: orchestrators set such variables for a service of this
 		// name (PODGATE_PORT, PODGATE_SERVICE_HOST).
@@ -187,6 +194,10 @@ func splitList(s string) []any {
 func (l *loader) table(source, prefix string, tree map[string]any, v reflect.Value) {
 	for _, name := range slices.Sorted(maps.Keys(tree)) {
 		key := prefix + name
+		if _, ok := movedToRegion[key]; ok {
+			l.moved = append(l.moved, movedSetting{source, key, tree[name]})
+			continue
+		}
 		field, ok := fieldByTag(v, name)
 		if !ok {
 			l.fault(source, key, "there is no such setting%s", suggestion(key))

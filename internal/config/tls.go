@@ -65,6 +65,11 @@ func (s *Settings) resolve() {
 			s.TLS.Mode = TLSAuto
 		}
 	}
+	for i := range s.Regions {
+		if s.Regions[i].Limits == "" {
+			s.Regions[i].Limits = "auto"
+		}
+	}
 	if s.Pods.Domain == "" {
 		s.Pods.Domain = "localhost"
 		if isPublicName(u.Hostname()) {

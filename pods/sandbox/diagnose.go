@@ -192,7 +192,7 @@ func diagnoseRest(step string, errno syscall.Errno, f facts) (diagnosis, bool) {
 	case step == stepCgroup:
 		return diagnosis{
 			"limits = \"require\" is set, but podgate has no cgroup of its own for memory, cpus and processes",
-			"Put Delegate=memory pids cpu into the [Service] part of the unit, run podgate as root, or set limits = \"auto\".",
+			"Put Delegate=memory pids cpu into the [Service] part of the unit, run podgate as root, or write limits = \"auto\" below [[region]].",
 		}, true
 	case step == stepPivot && errno == syscall.EINVAL:
 		return diagnosis{"The machine runs from its initial memory file system, which cannot be exchanged for a pod's root", "Boot it from a disk or a real root file system."}, true

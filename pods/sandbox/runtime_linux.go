@@ -82,7 +82,7 @@ func (c Config) check() error {
 	}
 	var faults []error
 	for _, path := range c.Binds {
-		if err := checkBind(path); err != nil {
+		if err := CheckBind(path); err != nil {
 			faults = append(faults, err)
 		}
 	}

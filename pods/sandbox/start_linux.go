@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -315,20 +314,4 @@ func (r *Runtime) homeMounts(s *spec, id store.PodID) (trees []*os.File, err err
 	}
 	s.Binds = kept
 	return trees, nil
-}
-
-// reserved are places that a bind would break.
-var reserved = []string{"/", "/dev", "/etc", "/home", "/proc", "/root", "/run", "/sys", "/tmp", "/usr", "/var", home, logDir}
-
-// checkBind refuses what is not a clean absolute path or would hide or open
-// something that belongs to the pod's isolation.
-func checkBind(path string) error {
-	bad := !filepath.IsAbs(path) || filepath.Clean(path) != path || slices.Contains(reserved, path)
-	for _, tree := range []string{"/dev/", "/proc/", "/sys/", home + "/"} {
-		bad = bad || strings.HasPrefix(path, tree)
-	}
-	if bad {
-		return fmt.Errorf("%q cannot be bound into pods: name an absolute folder of its own, such as /opt/tools", path)
-	}
-	return nil
 }

@@ -19,10 +19,6 @@ var fromEtc = []string{
 	"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "services", "protocols", "java-*-openjdk",
 }
 
-// topLevel are the folders that are links into /usr on most systems and
-// folders of their own on some.
-var topLevel = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
-
 // link is a symbolic link to make in the pod.
 type link struct{ path, target string }
 
