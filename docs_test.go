@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"podgate/internal/config"
 	"podgate/store"
@@ -131,6 +135,8 @@ func runDocumented(t *testing.T, document, line, path string) {
 		if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
 			t.Errorf("%s: %s: %v\n%s", document, line, err, out)
 		}
+	case line == "go run .":
+		runFromSource(t, document)
 	case line == "./podgate", strings.HasPrefix(line, "./podgate serve"):
 		srv := startServer(t, exampleConfig(t, words)...)
 		if resp, _ := srv.get("localhost", "/.well-known/oauth-protected-resource"); resp.StatusCode != 200 {
@@ -153,6 +159,38 @@ func runDocumented(t *testing.T, document, line, path string) {
 		}
 	default:
 		t.Errorf("%s: nothing here knows how to run %q", document, line)
+	}
+}
+
+// runFromSource starts the program as a newcomer does, waits for the link that it
+// prints, and ends it as Ctrl-C would.
+func runFromSource(t *testing.T, document string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "run", ".")
+	cmd.Env = append(os.Environ(), "PODGATE_LISTEN=127.0.0.1:0", "PODGATE_DATA_DIR="+t.TempDir())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run passes no signal on
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	link := false
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.Contains(lines.Text(), "/setup?token=") {
+			link = true
+			if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	err = cmd.Wait() // go run exits with 1 when it is interrupted, whatever the program does
+	if !link || ctx.Err() != nil {
+		t.Errorf("%s: go run .: link printed: %v, then %v", document, link, err)
 	}
 }
 
