@@ -1,0 +1,296 @@
+package store
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+var update = flag.Bool("update", false, "write testdata for the present format, where there is none")
+
+// fixturePath is a file of that format, as the code of its time made it.
+func fixturePath(format int) string {
+	return filepath.Join("testdata", fmt.Sprintf("format%d.db.gz", format))
+}
+
+// unpackFixture copies the fixture of a format into the test's folder.
+func unpackFixture(t *testing.T, format int) (path string) {
+	t.Helper()
+	packed, err := os.Open(fixturePath(format))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close()
+	r, err := gzip.NewReader(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), "podgate.db")
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// packFixture makes the fixture of the present format from the file at path.
+func packFixture(t *testing.T, path string) {
+	t.Helper()
+	b, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.View(func(tx *bolt.Tx) error { _, err := tx.WriteTo(w); return err }) // without the room that the file has in reserve
+	if err := errors.Join(err, w.Close(), b.Close(), os.WriteFile(fixturePath(Format), packed.Bytes(), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The file of each format that there ever was reads like one that the present
+// code makes of the same facts: every record and every index entry.
+func TestFilesOfEveryFormatAreRead(t *testing.T) {
+	t.Parallel()
+	fresh := filepath.Join(t.TempDir(), "podgate.db")
+	want := dumpAfter(t, fresh, writeFixture)
+	if _, err := os.Stat(fixturePath(Format)); *update && errors.Is(err, os.ErrNotExist) {
+		packFixture(t, fresh)
+	}
+	for format := 1; format <= Format; format++ {
+		got := dumpAfter(t, unpackFixture(t, format), func(*DB) error { return nil })
+		for bucket, records := range want {
+			if len(records) == 0 {
+				t.Errorf("the fixture has nothing in %s", bucket)
+			}
+			for key, record := range records {
+				if got[bucket][key] != record {
+					t.Errorf("format %d: %s %q reads %q, want %q", format, bucket, key, got[bucket][key], record)
+				}
+			}
+			if len(got[bucket]) != len(records) {
+				t.Errorf("format %d: %s has %d records, want %d", format, bucket, len(got[bucket]), len(records))
+			}
+		}
+	}
+}
+
+// dumpAfter opens the file at path, calls write, checks and closes the
+// database, and returns what is in it by bucket and key.
+func dumpAfter(t *testing.T, path string, write func(*DB) error) map[string]map[string]string {
+	t.Helper()
+	db, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(write(db), db.Check(), db.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if db, err = Open(path); err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, table := range tables {
+		if err := db.view(table.(strictTable).readStrictly); err != nil {
+			t.Error(err)
+		}
+	}
+	dump := map[string]map[string]string{}
+	err = db.view(func(tx *bolt.Tx) error {
+		for _, name := range bucketNames() {
+			dump[name] = map[string]string{}
+			err := tx.Bucket([]byte(name)).ForEach(func(k, v []byte) error { dump[name][string(k)] = inOrder(v); return nil })
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dump
+}
+
+// inOrder writes a JSON object with its members in order, and leaves anything
+// else alone.
+func inOrder(raw []byte) string {
+	var object map[string]any
+	if json.Unmarshal(raw, &object) != nil {
+		return string(raw)
+	}
+	sorted, _ := json.Marshal(object) // it was JSON
+	return string(sorted)
+}
+
+type strictTable interface{ readStrictly(*bolt.Tx) error }
+
+// readStrictly returns an error for a record with a member that its type does
+// not have, or that comes out different from how it went in.
+func (t *table[T]) readStrictly(tx *bolt.Tx) error {
+	return t.bucket(tx).ForEach(func(key, raw []byte) error {
+		v, d := new(T), json.NewDecoder(bytes.NewReader(raw))
+		d.DisallowUnknownFields()
+		if err := d.Decode(v); err != nil {
+			return fmt.Errorf("%s %q: %w", t.name, key, err)
+		}
+		if again, err := json.Marshal(v); err != nil || inOrder(again) != inOrder(raw) {
+			return fmt.Errorf("%s %q: %s became %s, %v", t.name, key, raw, again, err)
+		}
+		return nil
+	})
+}
+
+// writeFixture puts at least one entry into every bucket, with every member
+// that a record can have, by the methods that a server calls.
+func writeFixture(db *DB) error {
+	for _, step := range []func(*DB) error{fixturePeople, fixtureClients, fixtureConnection, fixtureCodes, fixturePods, fixtureHistory} {
+		if err := step(db); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fixturePeople(db *DB) error {
+	return errors.Join(
+		db.PutSetup(Setup{Hash: HashSecret("setup"), Expires: t0.Add(30 * time.Minute)}),
+		db.CreateUser(User{ID: "ada", Email: "ada@example.com", Name: "Ada", Password: "$argon2id$v=19$m=32768,t=3,p=1$c2FsdA$aGFzaA", Admin: true, Created: t0}),
+		db.CreateUser(User{ID: "bob", Email: "bob@example.com", Created: t0}),
+		db.CreateTeam(Team{ID: "lab", Slug: "lab", Name: "The Lab", Created: t0},
+			Member{Team: "lab", User: "ada", Role: RoleOwner, Created: t0}, Member{Team: "lab", User: "bob", Role: RoleMember, Created: t0}),
+		db.CreateSession(fixtureSession("ada")), db.CreateSession(fixtureSession("bob")),
+	)
+}
+
+func fixtureSession(user UserID) Session {
+	return Session{
+		Hash: HashSecret("session of " + string(user)), User: user, UserAgent: "Firefox", Addr: "192.0.2.1",
+		Created: t0, LastUsed: t0, Expires: t0.Add(SessionTTL),
+	}
+}
+
+const fixtureCallback = "https://client.example/callback"
+
+func fixtureClients(db *DB) error {
+	_, err := db.PutDocument(Client{
+		ID: "https://client.example/document.json", Name: "Document", RedirectURIs: []string{fixtureCallback}, Created: t0, Expires: t0.Add(ClientUnusedTTL),
+		Document: &Document{Fetched: t0, Fresh: t0.Add(time.Hour), Gone: true, Known: true},
+	}, t0)
+	return errors.Join(err, db.CreateClient(Client{
+		ID: "client", Name: "Client", RedirectURIs: []string{fixtureCallback}, GrantTypes: []string{"authorization_code", "refresh_token"},
+		Scopes: []Scope{"pods:read"}, Created: t0, Expires: t0.Add(ClientUnusedTTL),
+	}))
+}
+
+// fixtureRequest takes a user as far as the consent page.
+func fixtureRequest(db *DB, user UserID, name string) (AuthRequest, error) {
+	state := "state of " + name
+	r := AuthRequest{
+		Handle: HashSecret(name), Session: HashSecret("session of " + string(user)), Client: "client", RedirectURI: fixtureCallback, State: &state,
+		Challenge: "challenge", Scopes: []Scope{"pods:read", "pods:exec"}, Resource: "https://podgate.example/api/mcp", Offline: true,
+		Attempt: "attempt", Created: t0, Expires: t0.Add(30 * time.Minute),
+	}
+	return r, db.CreateAuthRequest(r)
+}
+
+// fixtureCode takes a user through it.
+func fixtureCode(db *DB, user UserID, name string) (Redemption, error) {
+	r, err := fixtureRequest(db, user, name)
+	if err != nil {
+		return Redemption{}, err
+	}
+	code := HashSecret("code " + name)
+	_, err = db.Approve(Approval{
+		Handle: r.Handle, Session: r.Session, Team: "lab", Scopes: r.Scopes, Limits: Limits{ReadOnly: true, Prefix: "demo-", MaxPods: 3},
+		Code: code, Expires: t0.Add(10 * time.Minute),
+	}, t0)
+	return Redemption{
+		Code: code, Client: r.Client, RedirectURI: r.RedirectURI, Challenge: r.Challenge, Resource: r.Resource, ClientName: "Client", RedirectHost: "client.example",
+		Grant: "grant", Access: HashSecret("access 1"), Expires: t0.Add(time.Hour),
+		Refresh: &NewRefresh{Family: HashSecret("family"), Token: HashSecret("refresh 1"), Expires: t0.Add(90 * 24 * time.Hour)},
+	}, err
+}
+
+// fixtureConnection makes a connection that was refreshed, used and narrowed.
+func fixtureConnection(db *DB) error {
+	r, err := fixtureCode(db, "ada", "redeemed")
+	if err != nil {
+		return err
+	}
+	if _, err := db.RedeemCode(r, t0); err != nil {
+		return err
+	}
+	_, err = db.RotateRefresh(Rotation{
+		Family: HashSecret("family"), Token: HashSecret("refresh 1"), Client: "client", Scopes: []Scope{"pods:read"}, Salt: []byte("salt"),
+		Next: HashSecret("refresh 2"), NextExpires: t0.Add(91 * 24 * time.Hour), Access: HashSecret("access 2"), AccessExpires: t0.Add(2 * time.Hour),
+	}, t0.Add(time.Second))
+	if err != nil {
+		return err
+	}
+	access, err := db.Access(HashSecret("access 2"), t0)
+	if err != nil {
+		return err
+	}
+	db.NoteGrantUse(access, t0.Add(time.Minute))
+	_, err = db.LimitGrant("grant", "ada", []Scope{"pods:read"}, Limits{ReadOnly: true, Prefix: "demo-", MaxPods: 2}, t0)
+	return errors.Join(err, db.Flush())
+}
+
+// fixtureCodes leaves a request that waits, and a code that came to nothing.
+func fixtureCodes(db *DB) error {
+	if _, err := fixtureRequest(db, "ada", "waiting"); err != nil {
+		return err
+	}
+	if _, err := fixtureCode(db, "bob", "revoked"); err != nil {
+		return err
+	}
+	_, err := db.RemoveMember("lab", "bob")
+	return err
+}
+
+func fixturePods(db *DB) error {
+	pod := Pod{
+		ID: "pod", Name: "demo-1", Team: "lab", Preset: "static", Plan: "small", Region: "local", Env: map[string]string{"KEY": "value"},
+		Want: WantRunning, CreatedBy: "ada", Created: t0,
+	}
+	gone := Pod{ID: "gone", Name: "demo-2", Team: "lab", Preset: "static", Plan: "small", Region: "local", Want: WantGone, Created: t0}
+	allow := func([]Pod) error { return nil }
+	return errors.Join(db.CreatePod(pod, t0, allow), db.CreatePod(gone, t0, allow), db.ForgetPod("gone", t0.Add(7*24*time.Hour)))
+}
+
+func fixtureHistory(db *DB) error {
+	step := func(kind string) Step {
+		return Step{Kind: kind, Fault: "fault", Detail: "detail", At: t0, Addr: "192.0.2.1", Agent: "Client/1.0", Loose: true}
+	}
+	db.NoteStep(StepNote{Attempt: "stranger", Visitor: "visitor", Step: step("challenge")})
+	db.NoteStep(StepNote{Attempt: "fruitless", Client: "client", User: "ada", Step: step("authorize")})
+	for i := range maxSteps + 1 {
+		s := step(fmt.Sprint("step ", i))
+		s.At = t0.Add(time.Duration(i) * time.Second)
+		db.NoteStep(StepNote{
+			Attempt: "attempt", Visitor: "visitor", Client: "client", ClientName: "Client", Host: "client.example", User: "ada", Team: "lab", Grant: "grant",
+			Token: HashSecret("access 2"), Step: s,
+		})
+	}
+	db.NoteAudit(AuditEntry{At: t0, Actor: "ada", Concerns: "bob", Grant: "grant", Team: "lab", Action: "member_remove", Object: "bob@example.com", Outcome: AuditOK, Addr: "192.0.2.1"})
+	db.NoteAudit(AuditEntry{At: t0, Stranger: true, Action: "sign_in", Object: "eve@example.com", Outcome: "wrong password", Addr: "192.0.2.2"})
+	return db.FlushHistory()
+}
