@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"podgate/internal/config"
-	"podgate/store"
 )
 
 // documents returns the text of README, CHANGELOG and docs by name.
@@ -78,25 +77,6 @@ func TestNamedTestsExist(t *testing.T) {
 	}
 	if named < 60 {
 		t.Errorf("only %d tests are named", named)
-	}
-}
-
-// The buckets of docs/format.md are those of the store.
-func TestFormatDocument(t *testing.T) {
-	t.Parallel()
-	text := documents(t)["docs/format.md"]
-	described := map[string]bool{}
-	for _, m := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(text, -1) {
-		described[m[1]] = true
-	}
-	buckets := store.Buckets()
-	if len(buckets) < 20 {
-		t.Fatalf("the store has only %d buckets", len(buckets))
-	}
-	for _, bucket := range buckets {
-		if !described[bucket] {
-			t.Errorf("docs/format.md does not describe the bucket %s", bucket)
-		}
 	}
 }
 

@@ -143,6 +143,9 @@ func (srv *server) openStore(context.Context) error {
 	}
 	srv.db = db
 	srv.onStop(db.Close)
+	if m := db.Migrated(); m != nil {
+		srv.log.Info("the database was migrated", "from", m.From, "to", m.To, "copy", m.Copy)
+	}
 	srv.accounts = account.New(account.Config{DB: db, Log: srv.log, Now: time.Now})
 	srv.history = history.New(history.Config{DB: db, Log: srv.log, Now: time.Now, TrustedProxies: srv.settings.TrustedProxies})
 	srv.background(srv.history.Run)

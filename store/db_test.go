@@ -3,13 +3,11 @@ package store
 import (
 	"bufio"
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,81 +15,6 @@ import (
 )
 
 var t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-
-func TestOpenRefusesWhatIsNotOurs(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	noise := filepath.Join(dir, "noise")
-	if err := os.WriteFile(noise, bytes.Repeat([]byte("not a database\n"), 4096), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	foreign := filepath.Join(dir, "foreign")
-	withBolt(t, foreign, func(tx *bolt.Tx) error { _, err := tx.CreateBucket([]byte("theirs")); return err })
-	for _, path := range []string{noise, foreign} {
-		before, _ := os.ReadFile(path)
-		if _, err := Open(path); !errors.Is(err, ErrForeign) {
-			t.Errorf("%s: %v", path, err)
-		}
-		if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
-			t.Errorf("%s was changed", path)
-		}
-	}
-}
-
-func TestOpenRefusesANewerFormatWithBothNumbers(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "podgate.db")
-	newer, err := open(path, Format+6, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := newer.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, err = Open(path)
-	if !errors.Is(err, ErrNewerStore) || !strings.Contains(err.Error(), fmt.Sprint(Format+6)) || !strings.Contains(err.Error(), fmt.Sprintf("up to %d", Format)) {
-		t.Errorf("Open = %v", err)
-	}
-}
-
-func TestOlderFormatIsCopiedAsideAndMigrated(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "podgate.db")
-	db, err := open(path, 1, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(db.CreateUser(User{ID: "u", Email: "old@example.com"}), db.Close()); err != nil {
-		t.Fatal(err)
-	}
-	rename := migration{from: 1, run: func(tx *bolt.Tx) error {
-		return users.put(tx, &User{ID: "u", Email: "new@example.com"})
-	}}
-	fails := migration{from: 1, run: func(tx *bolt.Tx) error { return errors.Join(rename.run(tx), errors.New("half way")) }}
-	if _, err := open(path, 2, []migration{fails}); err == nil || !strings.Contains(err.Error(), "half way") {
-		t.Fatalf("a failed migration was accepted: %v", err)
-	}
-	for step := range 2 { // the second open finds nothing left to do
-		db, err = open(path, 2, []migration{rename})
-		if err != nil {
-			t.Fatalf("open %d: %v", step, err)
-		}
-		if _, err := db.UserByEmail("new@example.com"); err != nil {
-			t.Errorf("open %d: %v", step, err)
-		}
-		if err := errors.Join(db.Check(), db.Close()); err != nil {
-			t.Errorf("open %d: %v", step, err)
-		}
-	}
-	aside, err := Open(path + ".format1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer aside.Close()
-	if _, err := aside.UserByEmail("old@example.com"); err != nil {
-		t.Errorf("the copy: %v", err)
-	}
-}
 
 func TestOpenTwice(t *testing.T) {
 	t.Parallel()
@@ -106,60 +29,6 @@ func TestOpenTwice(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-}
-
-// Every kind of damage that Check looks for is one that it finds.
-func TestCheckFindsDamage(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		damage func(*bolt.Tx) error
-		want   string
-	}{
-		"index entry lost":   {func(tx *bolt.Tx) error { return tx.Bucket([]byte("users_by_email")).Delete([]byte("a@example.com")) }, "missing from index email"},
-		"index to nothing":   {func(tx *bolt.Tx) error { return tx.Bucket([]byte("users_by_email")).Put([]byte("x"), []byte("absent")) }, "not found"},
-		"index misplaced":    {func(tx *bolt.Tx) error { return tx.Bucket([]byte("users_by_email")).Put([]byte("x"), []byte("u")) }, "belongs at"},
-		"record undecodable": {func(tx *bolt.Tx) error { return tx.Bucket([]byte("teams")).Put([]byte("t"), []byte("{")) }, "damaged record"},
-		"record under alias": {func(tx *bolt.Tx) error {
-			return tx.Bucket([]byte("teams")).Put([]byte("t2"), tx.Bucket([]byte("teams")).Get([]byte("t")))
-		}, "names another key"},
-		"reference dangling": {func(tx *bolt.Tx) error { return users.delete(tx, []byte("u")) }, "refers to absent users"},
-		"expiry entry lost": {func(tx *bolt.Tx) error {
-			k, _ := tx.Bucket(bucketExpiry).Cursor().First()
-			return tx.Bucket(bucketExpiry).Delete(k)
-		}, "missing from expiry"},
-		"expiry without": {func(tx *bolt.Tx) error {
-			return tx.Bucket(bucketExpiry).Put(append(binary.BigEndian.AppendUint64(nil, 1), sessions.kind, 'x'), nil)
-		}, "no record with that deadline"},
-		"expiry unknown kind": {func(tx *bolt.Tx) error {
-			return tx.Bucket(bucketExpiry).Put(append(binary.BigEndian.AppendUint64(nil, 1), 200, 'x'), nil)
-		}, "no record with that deadline"},
-		"expiry too short": {func(tx *bolt.Tx) error { return tx.Bucket(bucketExpiry).Put([]byte("short"), nil) }, "too short"},
-		"bucket lost":      {func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("pods_by_team")) }, "bucket pods_by_team is missing"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			db, err := Open(filepath.Join(t.TempDir(), "podgate.db"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer db.Close()
-			err = errors.Join(
-				db.CreateUser(User{ID: "u", Email: "a@example.com"}),
-				db.CreateTeam(Team{ID: "t", Slug: "t"}, Member{Team: "t", User: "u", Role: RoleOwner}),
-				db.CreateSession(Session{Hash: HashSecret("s"), User: "u", Expires: t0}),
-				db.Check(),
-			)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := db.update(c.damage); err != nil {
-				t.Fatal(err)
-			}
-			if err := db.Check(); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("Check = %v, want it to say %q", err, c.want)
-			}
-		})
 	}
 }
 
@@ -209,6 +78,9 @@ const writerEnv = "PODGATE_TEST_STORE_WRITER"
 func TestMain(m *testing.M) {
 	if path := os.Getenv(writerEnv); path != "" {
 		writeUntilKilled(path)
+	}
+	if path := os.Getenv(migratorEnv); path != "" {
+		dieMigrating(path)
 	}
 	if path := os.Getenv(rotatorEnv); path != "" {
 		rotateUntilKilled(path)

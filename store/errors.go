@@ -21,6 +21,7 @@ var (
 	ErrCursor     = errors.New("store: no page of a list begins there")
 	ErrLocked     = errors.New("store: another process has the database open")
 	ErrForeign    = errors.New("store: not a podgate database")
+	ErrDamaged    = errors.New("store: the database is damaged")
 	ErrNewerStore = errors.New("store: database was written by a newer podgate")
 )
 

@@ -1,0 +1,168 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Format is the number of the disk format that this build reads and writes. It
+// rises with every change of a bucket, a key or a record; see docs/format.md.
+const Format = 1
+
+var (
+	bucketMeta   = []byte("meta")
+	bucketExpiry = []byte("expiry")
+	keyApp       = []byte("application")
+	keyFormat    = []byte("format")
+	appName      = []byte("podgate")
+)
+
+// Migrated says that a file was brought to another format.
+type Migrated struct {
+	From, To int
+	Copy     string // the path of the file as it was before
+}
+
+// prepare brings the file at path, which b has open, to the wanted format, or
+// refuses it unchanged.
+func prepare(b *bolt.DB, path string, format int, steps []migration) (*Migrated, error) {
+	found, err := readFormat(b)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %s", err, path)
+	case found == 0:
+		return nil, b.Update(func(tx *bolt.Tx) error { return makeBuckets(tx, format) })
+	case found == format:
+		if err := b.View(haveBuckets); err != nil {
+			return nil, fmt.Errorf("%w: %s", err, path)
+		}
+		return nil, nil
+	case found > format:
+		return nil, fmt.Errorf("%w: %s has format %d, this podgate reads up to %d; install the newer podgate again", ErrNewerStore, path, found, format)
+	}
+	m := &Migrated{From: found, To: format, Copy: fmt.Sprintf("%s.format%d", path, found)}
+	if err := copyAside(b, path, m.Copy); err != nil {
+		return nil, fmt.Errorf("store: copy %s to %s before it is migrated: %w", path, m.Copy, err)
+	}
+	if err := b.Update(func(tx *bolt.Tx) error { return migrate(tx, found, format, steps) }); err != nil {
+		return nil, fmt.Errorf("store: migrate %s from format %d to %d, it stays as it was: %w", path, found, format, err)
+	}
+	return m, nil
+}
+
+// readFormat returns the number that stands in the file; 0 for an empty file.
+func readFormat(b *bolt.DB) (format int, err error) {
+	err = b.View(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil {
+			if k, _ := tx.Cursor().First(); k != nil {
+				return ErrForeign
+			}
+			return nil
+		}
+		if string(meta.Get(keyApp)) != string(appName) {
+			return ErrForeign
+		}
+		raw := meta.Get(keyFormat)
+		if len(raw) != 8 {
+			return fmt.Errorf("%w: it does not say its format", ErrForeign)
+		}
+		n := binary.BigEndian.Uint64(raw)
+		if n == 0 || n > math.MaxInt32 {
+			return fmt.Errorf("%w: there is no format %d", ErrForeign, n)
+		}
+		format = int(n)
+		return nil
+	})
+	return format, err
+}
+
+func writeFormat(tx *bolt.Tx, format int) error {
+	return tx.Bucket(bucketMeta).Put(keyFormat, binary.BigEndian.AppendUint64(nil, uint64(format)))
+}
+
+// makeBuckets turns an empty file into a database.
+func makeBuckets(tx *bolt.Tx, format int) error {
+	for _, name := range bucketNames() {
+		if _, err := tx.CreateBucket([]byte(name)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(tx.Bucket(bucketMeta).Put(keyApp, appName), writeFormat(tx, format))
+}
+
+// haveBuckets returns ErrDamaged unless every bucket is there, so that nothing
+// that reads or writes has to ask.
+func haveBuckets(tx *bolt.Tx) error {
+	for _, name := range bucketNames() {
+		if tx.Bucket([]byte(name)) == nil {
+			return fmt.Errorf("%w: bucket %s is missing", ErrDamaged, name)
+		}
+	}
+	return nil
+}
+
+// bucketNames lists every bucket of the present format.
+func bucketNames() []string {
+	names := []string{string(bucketMeta), string(bucketExpiry)}
+	for _, t := range tables {
+		names = append(names, t.buckets()...)
+	}
+	return names
+}
+
+// copyAside writes the file that b has open to another path, with the mode and
+// the owner that it has, and waits until the disk has it. A copy that is there
+// already is replaced, at once and whole: a server that starts again and again
+// must not fill the disk with them.
+func copyAside(b *bolt.DB, from, to string) (err error) {
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	part := to + ".part"
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // of an earlier try
+	}
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	err = b.View(func(tx *bolt.Tx) error { _, err := tx.WriteTo(f); return err })
+	err = errors.Join(err, ownLike(f, info), f.Sync(), f.Close())
+	if err != nil {
+		return errors.Join(err, os.Remove(part))
+	}
+	return errors.Join(os.Rename(part, to), syncDir(filepath.Dir(to)))
+}
+
+// ownLike gives a file the owner and the mode of another. Who may not give it
+// away keeps it to themselves.
+func ownLike(f *os.File, info fs.FileInfo) error {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		err := f.Chown(int(stat.Uid), int(stat.Gid))
+		if errors.Is(err, fs.ErrPermission) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return f.Chmod(info.Mode().Perm())
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
