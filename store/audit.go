@@ -72,6 +72,9 @@ func (e *AuditEntry) class() byte {
 	return auditKnown
 }
 
+// auditKeyLen is that of a class and a number.
+const auditKeyLen = 1 + 8
+
 func (e *AuditEntry) key() []byte {
 	return binary.BigEndian.AppendUint64([]byte{e.class()}, e.Seq)
 }
@@ -129,10 +132,13 @@ func writeAudit(tx *bolt.Tx, entries []AuditEntry, bounds auditBounds) error {
 }
 
 // auditSpan returns the numbers of the first and last entry of a class; 1 and 0
-// when there is none.
+// when there is none. It passes over keys that are none.
 func auditSpan(tx *bolt.Tx, class byte) (first, last uint64) {
 	c := tx.Bucket([]byte(audits.name)).Cursor()
 	k, _ := c.Seek([]byte{class})
+	for k != nil && len(k) != auditKeyLen {
+		k, _ = c.Next()
+	}
 	if k == nil || k[0] != class {
 		return 1, 0
 	}
@@ -141,6 +147,9 @@ func auditSpan(tx *bolt.Tx, class byte) (first, last uint64) {
 		k, _ = c.Last()
 	} else {
 		k, _ = c.Prev()
+	}
+	for len(k) != auditKeyLen {
+		k, _ = c.Prev() // the first one ends this at the latest
 	}
 	return first, binary.BigEndian.Uint64(k[1:])
 }

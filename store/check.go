@@ -84,9 +84,9 @@ func (t *table[T]) check(tx *bolt.Tx, report func(string, ...any)) {
 
 func checkExpiry(tx *bolt.Tx, report func(string, ...any)) {
 	_ = tx.Bucket(bucketExpiry).ForEach(func(entry, _ []byte) error {
-		if len(entry) < 10 {
+		if len(entry) < expiryKeyLen {
 			report("expiry: entry %x is too short", entry)
-		} else if t := tableOfKind(entry[8]); t == nil || !t.ownsExpiry(tx, entry, entry[9:]) {
+		} else if ownerOf(tx, entry) == nil {
 			report("expiry: entry %x has no record with that deadline", entry)
 		}
 		return nil

@@ -1,11 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -62,4 +65,143 @@ func TestCheckFindsDamage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An entry that belongs to no record ends nothing that lives and does not keep
+// the sweeper from what is behind it.
+func TestSweepPassesOverDamage(t *testing.T) {
+	t.Parallel()
+	db, err := Open(filepath.Join(t.TempDir(), "podgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	live, due := fixtureSession("u"), fixtureSession("u")
+	due.Hash, due.Expires = HashSecret("due"), t0.Add(time.Minute)
+	entry := func(kind byte, key []byte) []byte { return append(append(bigTime(t0), kind), key...) }
+	err = errors.Join(
+		db.CreateUser(User{ID: "u", Email: "a@example.com"}), db.CreateSession(live), db.CreateSession(due),
+		db.update(func(tx *bolt.Tx) error {
+			b := tx.Bucket(bucketExpiry)
+			for i := range sweepStep + 1 {
+				if err := b.Put(entry(200, []byte{byte(i)}), nil); err != nil {
+					return err
+				}
+			}
+			return errors.Join(b.Put([]byte{1}, nil), b.Put(entry(sessions.kind, live.Hash[:]), nil), b.Put(entry(sessions.kind, []byte("absent")), nil))
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Sweep(t0.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := db.Session(live.Hash, t0); err != nil {
+		t.Errorf("a session that lives: %v", err)
+	}
+	if _, _, err := db.Session(due.Hash, t0); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a session that was due: %v", err)
+	}
+	if err := db.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever stands in a bucket, nothing panics, and Check says so.
+func TestUnknownRecordsNeverPanic(t *testing.T) {
+	t.Parallel()
+	fixture := unpackFixture(t, Format)
+	raw, err := os.ReadFile(fixture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bucket := range bucketNames() {
+		if bucket == string(bucketMeta) {
+			continue // Open looks at all of it
+		}
+		t.Run(bucket, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "podgate.db")
+			if err := os.WriteFile(path, raw, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			withBolt(t, path, func(tx *bolt.Tx) error { return putJunk(tx.Bucket([]byte(bucket))) })
+			db, err := Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			if err := db.Check(); err == nil || !strings.Contains(err.Error(), strings.SplitN(bucket, "_by_", 2)[0]) {
+				t.Errorf("Check = %v", err)
+			}
+			useEverything(t, db)
+		})
+	}
+}
+
+// putJunk puts what is no record beside the records of a bucket, and in place of
+// the first one.
+func putJunk(b *bolt.Bucket) error {
+	first, _ := b.Cursor().First()
+	first = bytes.Clone(first)
+	values := [][]byte{nil, []byte("{"), []byte("null"), []byte("[]"), []byte("{}"), []byte(`{"id":7}`), []byte(`{"hash":"x"}`), {0, 1, 2}}
+	for i, v := range values {
+		for _, key := range [][]byte{{byte(i)}, {0xff, byte(i)}, append(bytes.Clone(first), byte(i))} {
+			if err := b.Put(key, v); err != nil {
+				return err
+			}
+		}
+	}
+	return b.Put(first, []byte(`{"id":"unknown","client":"client","kind":"unknown"}`))
+}
+
+// useEverything calls methods that read and write each bucket. Errors are what
+// a damaged file gives; a panic ends the test.
+func useEverything(t *testing.T, db *DB) {
+	t.Helper()
+	now := t0.Add(time.Minute)
+	for _, use := range []func() error{
+		func() error { _, err := db.Counts(); return err },
+		func() error { _, err := db.Users(); return err },
+		func() error { _, err := db.Teams(); return err },
+		func() error { _, err := db.Pods(); return err },
+		func() error { _, err := db.Access(HashSecret("access 2"), now); return err },
+		func() error { _, err := db.Grants("ada", now); return err },
+		func() error { _, err := db.Sessions("ada", now); return err },
+		func() error { _, err := db.Attempts(AttemptQuery{Limit: 100}, now); return err },
+		func() error { _, err := db.Attempts(AttemptQuery{User: "ada", Limit: 100}, now); return err },
+		func() error { _, err := db.AttemptOfToken(HashSecret("access 2")); return err },
+		func() error { _, err := db.Audit(AuditQuery{Limit: 100}, now); return err },
+		func() error { _, err := db.Audit(AuditQuery{User: "ada", Limit: 100}, now); return err },
+		func() error { return fixtureHistory(db) },
+		func() error { return redeemAgain(db, now) },
+		func() error { return rotateAgain(db, now) },
+		func() error { return db.MarkDocumentGone("https://client.example/document.json") },
+		func() error { return db.SetWant("pod", WantGone) },
+		func() error { return db.ForgetPod("pod", now) },
+		func() error { _, err := db.RemoveMember("lab", "ada"); return err },
+		func() error { return db.DeleteUser("ada") },
+		func() error { _, err := db.Sweep(t0.Add(time.Hour)); return err },
+		func() error { _, err := db.Sweep(t0.Add(15 * 24 * time.Hour)); return err },
+		func() error { _, err := db.Sweep(t0.Add(200 * 24 * time.Hour)); return err },
+	} {
+		_ = use() // see above
+	}
+}
+
+func redeemAgain(db *DB, now time.Time) error {
+	r, err := fixtureCode(db, "ada", "again")
+	if err != nil {
+		return err
+	}
+	_, err = db.RedeemCode(r, now)
+	return err
+}
+
+func rotateAgain(db *DB, now time.Time) error {
+	_, err := db.RotateRefresh(Rotation{
+		Family: HashSecret("family"), Token: HashSecret("refresh 2"), Client: "client", Salt: []byte("salt"),
+		Next: HashSecret("refresh 3"), NextExpires: now, Access: HashSecret("access 3"), AccessExpires: now,
+	}, now)
+	return err
 }

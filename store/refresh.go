@@ -153,7 +153,7 @@ func (db *DB) turn(tx *bolt.Tx, r Rotation, now time.Time) (*Grant, turn, error)
 	if err != nil {
 		return nil, turnReused, err
 	}
-	if g.Client != r.Client {
+	if g.Client != r.Client || g.Refresh == nil {
 		return nil, turnReused, ErrNotFound
 	}
 	turn := g.Refresh.turn(r.Token, db.seen(g), now)

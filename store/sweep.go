@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -44,8 +43,10 @@ func (db *DB) anythingDue(now time.Time) (due bool, err error) {
 	return due, err
 }
 
+// isDue reports whether an entry has to be looked at; one that is too short to
+// be one is, so that it does not stand before all others for ever.
 func isDue(entry []byte, now time.Time) bool {
-	return len(entry) > 9 && binary.BigEndian.Uint64(entry) <= uint64(now.UnixNano())
+	return entry != nil && (len(entry) < expiryKeyLen || binary.BigEndian.Uint64(entry) <= uint64(now.UnixNano()))
 }
 
 func sweepSome(tx *bolt.Tx, now time.Time) (int, error) {
@@ -55,17 +56,25 @@ func sweepSome(tx *bolt.Tx, now time.Time) (int, error) {
 		due = append(due, append([]byte(nil), k...))
 	}
 	for _, entry := range due {
-		if err := expire(tx, entry[8], entry[9:], now); err != nil {
+		t := ownerOf(tx, entry)
+		if t == nil {
+			// A cascade earlier in the same sweep took the record along, or the
+			// entry is damage: it must not end what lives, nor come up for ever.
+			if err := tx.Bucket(bucketExpiry).Delete(entry); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if err := expire(tx, t, entry[9:], now); err != nil {
 			return 0, err
 		}
 	}
 	return len(due), nil
 }
 
-// expire ends a record whose deadline is due, with what depends on it. A
-// cascade earlier in the same sweep may have taken the record along.
-func expire(tx *bolt.Tx, kind byte, key []byte, now time.Time) error {
-	switch kind {
+// expire ends a record whose deadline is due, with what depends on it.
+func expire(tx *bolt.Tx, t anyTable, key []byte, now time.Time) error {
+	switch t.expiryKind() {
 	case sessions.kind:
 		return endSession(tx, key)
 	case grants.kind:
@@ -75,11 +84,19 @@ func expire(tx *bolt.Tx, kind byte, key []byte, now time.Time) error {
 	case attempts.kind:
 		return expireAttempt(tx, key, now)
 	}
-	t := tableOfKind(kind)
-	if t == nil {
-		return fmt.Errorf("store: expiry entry of unknown kind %d", kind)
-	}
 	return t.delete(tx, key)
+}
+
+// ownerOf returns the table with the record that has this deadline; nil when
+// there is none.
+func ownerOf(tx *bolt.Tx, entry []byte) anyTable {
+	if len(entry) < expiryKeyLen {
+		return nil
+	}
+	if t := tableOfKind(entry[8]); t != nil && t.ownsExpiry(tx, entry, entry[9:]) {
+		return t
+	}
+	return nil
 }
 
 func tableOfKind(kind byte) anyTable {

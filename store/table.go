@@ -140,6 +140,9 @@ func (t *table[T]) putIndex(tx *bolt.Tx, ix index[T], old, v *T) error {
 	return nil
 }
 
+// expiryKeyLen is that of the shortest entry: a deadline, a kind and a key.
+const expiryKeyLen = 8 + 1 + 1
+
 func (t *table[T]) expiryKey(v *T) []byte {
 	if t.expires == nil {
 		return nil
