@@ -84,6 +84,8 @@ func (c Config) check() error {
 	for _, path := range c.Binds {
 		if err := CheckBind(path); err != nil {
 			faults = append(faults, err)
+		} else if within(path, c.Dir) || around(path, c.Dir) {
+			faults = append(faults, fmt.Errorf("%q and the pods' folder %s overlap, which would show pods the homes of others; write another folder", path, c.Dir))
 		}
 	}
 	return errors.Join(faults...)

@@ -12,13 +12,6 @@ import (
 // This file says what of the host's system a pod sees, and which files are
 // made for it.
 
-// fromEtc are the parts of /etc that programs need and that tell nothing about
-// the machine's people and services. Patterns as of filepath.Match.
-var fromEtc = []string{
-	"alternatives", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "ca-certificates.conf", "pki", "crypto-policies",
-	"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "services", "protocols", "java-*-openjdk",
-}
-
 // link is a symbolic link to make in the pod.
 type link struct{ path, target string }
 
