@@ -7,37 +7,38 @@ import (
 	"strings"
 
 	"podgate/internal/config"
+	"podgate/internal/errorpage"
 	"podgate/internal/web"
 )
 
-// frontDoor sends a request to podgate itself or to a pod by the Host that it
+// hostRouter sends a request to podgate itself or to a pod by the Host that it
 // names, and refuses every other Host. That is what keeps a page of a stranger,
 // whose name was made to resolve to this machine (DNS rebinding), from talking
 // to podgate through somebody's browser.
-type frontDoor struct {
+type hostRouter struct {
 	publicHost string // of the public URL; without port
 	podsDomain string
 	site       http.Handler
-	// pods serves the pod of that name.
+	// pods serves the pod of that name, which is one label (RFC 1035 section 2.3.1).
 	pods   func(w http.ResponseWriter, r *http.Request, name string)
 	refuse http.Handler // for a Host that is not ours
 }
 
 // ServeHTTP implements http.Handler.
-func (d *frontDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *hostRouter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host, ok := hostName(r.Host)
 	switch {
 	case !ok:
-		d.refuse.ServeHTTP(w, r)
-	case host == d.publicHost, config.IsLoopback(host):
-		d.site.ServeHTTP(w, r)
+		h.refuse.ServeHTTP(w, r)
+	case host == h.publicHost, config.IsLoopback(host):
+		h.site.ServeHTTP(w, r)
 	default:
-		name, ours := strings.CutSuffix(host, "."+d.podsDomain)
-		if !ours || strings.Contains(name, ".") || config.IsLocalDomain(d.podsDomain) && fromAfar(r) {
-			d.refuse.ServeHTTP(w, r)
+		name, ours := strings.CutSuffix(host, "."+h.podsDomain)
+		if !ours || strings.Contains(name, ".") || config.IsLocalDomain(h.podsDomain) && fromAfar(r) {
+			h.refuse.ServeHTTP(w, r)
 			return
 		}
-		d.pods(w, r, name)
+		h.pods(w, r, name)
 	}
 }
 
@@ -96,14 +97,33 @@ func refuseHost(issuer string) web.Handler {
 	}
 }
 
-// writePlainError is the form of errors that may reach browser, program or
-// person alike.
-func writePlainError(w http.ResponseWriter, _ *http.Request, e *web.Error) {
+// writeUnrouted is the form of errors of requests that reach no route: a page
+// for who asks for one by name, as browsers do, and text for everybody else.
+// Whoever can ask for the one can ask for the other, and nothing keeps an
+// answer, so it gives nobody anything to choose between them.
+func writeUnrouted(w http.ResponseWriter, r *http.Request, e *web.Error) {
 	h := w.Header()
+	h.Set("Vary", "Accept")
+	if acceptsPages(r) {
+		errorpage.Page{Status: e.Status, Title: e.Title(), Text: e.Message}.Write(w, r)
+		return
+	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(e.Status)
 	_, _ = w.Write([]byte(e.Message + "\n")) // fails only when nobody is left to read it
+}
+
+// acceptsPages reports whether a request names HTML among what it takes (RFC 9110
+// section 12.5.1). Programs that take anything do not.
+func acceptsPages(r *http.Request) bool {
+	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
+		kind, _, _ := strings.Cut(part, ";")
+		if strings.EqualFold(strings.TrimSpace(kind), "text/html") {
+			return true
+		}
+	}
+	return false
 }
 
 // onCanonicalHost sends the browser that opens a page under another loopback

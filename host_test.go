@@ -59,23 +59,23 @@ func FuzzHostName(f *testing.F) {
 
 // Which part of podgate answers to which name. Everything else is refused: a
 // page of a stranger whose name resolves to this machine gets nowhere.
-func TestFrontDoor(t *testing.T) {
+func TestHostRouter(t *testing.T) {
 	t.Parallel()
 	says := func(text string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) })
 	}
-	door := func(public, domain string) *frontDoor {
-		return &frontDoor{
+	router := func(public, domain string) *hostRouter {
+		return &hostRouter{
 			publicHost: public, podsDomain: domain, site: says("site"), refuse: says("refused"),
 			pods: func(w http.ResponseWriter, _ *http.Request, name string) { io.WriteString(w, "pod "+name) },
 		}
 	}
-	local, remote := door("localhost", "localhost"), door("pods.example.com", "apps.example.com")
-	below := door("example.com", "example.com")
+	local, remote := router("localhost", "localhost"), router("pods.example.com", "apps.example.com")
+	below := router("example.com", "example.com")
 	for _, c := range []struct {
-		door *frontDoor
-		host string
-		want string
+		router *hostRouter
+		host   string
+		want   string
 	}{
 		{local, "localhost:8080", "site"}, {local, "LOCALHOST", "site"}, {local, "localhost.:8080", "site"}, {local, "127.0.0.1:8080", "site"},
 		{local, "127.1.2.3", "site"}, {local, "[::1]:8080", "site"}, {local, "[::ffff:127.0.0.1]", "site"},
@@ -93,9 +93,9 @@ func TestFrontDoor(t *testing.T) {
 		r.Host = c.host
 		r.Header.Set("X-Forwarded-Host", "localhost") // counts for nothing
 		w := httptest.NewRecorder()
-		c.door.ServeHTTP(w, r)
+		c.router.ServeHTTP(w, r)
 		if got := w.Body.String(); got != c.want {
-			t.Errorf("public %s, pods %s: %q goes to %s, want %s", c.door.publicHost, c.door.podsDomain, c.host, got, c.want)
+			t.Errorf("public %s, pods %s: %q goes to %s, want %s", c.router.publicHost, c.router.podsDomain, c.host, got, c.want)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func TestLocalPodsAreForThisMachine(t *testing.T) {
 		{"apps.example.com", "demo.apps.example.com", "https", "203.0.113.9", true},
 	} {
 		reached := false
-		d := &frontDoor{
+		d := &hostRouter{
 			publicHost: "pods.example.com", podsDomain: c.domain, site: http.NotFoundHandler(), refuse: http.NotFoundHandler(),
 			pods: func(http.ResponseWriter, *http.Request, string) { reached = true },
 		}
@@ -134,15 +134,28 @@ func TestLocalPodsAreForThisMachine(t *testing.T) {
 
 func TestRefusedHostHearsWhereToGo(t *testing.T) {
 	t.Parallel()
-	h := testStack().Handle(refuseHost("https://pods.example.com"), writePlainError)
-	r := httptest.NewRequest("GET", "/", nil)
-	r.Host = "<script>evil"
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	body := w.Body.String()
-	if w.Code != http.StatusMisdirectedRequest || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") ||
-		!strings.Contains(body, "https://pods.example.com") || !strings.Contains(body, "public_url") || strings.Contains(body, "evil") {
-		t.Errorf("%d %v %s", w.Code, w.Header(), body)
+	h := testStack().Handle(refuseHost("https://pods.example.com"), writeUnrouted)
+	const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	for _, c := range []struct{ accept, kind, says string }{
+		{browser, "text/html", "<h1>Not this address</h1>"}, {"application/json, Text/HTML;q=0.5", "text/html", "</html>"},
+		{"", "text/plain", ""}, {"*/*", "text/plain", ""}, {"application/json, text/event-stream", "text/plain", ""}, {"text/html+x", "text/plain", ""},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Host = "<script>evil"
+		r.Header.Set("Accept", c.accept)
+		r.Header.Set("Cookie", "podgate=evil")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		body := w.Body.String()
+		if w.Code != http.StatusMisdirectedRequest || !strings.HasPrefix(w.Header().Get("Content-Type"), c.kind) || !strings.Contains(body, c.says) {
+			t.Errorf("%q: %d %v %s", c.accept, w.Code, w.Header(), body)
+		}
+		if !strings.Contains(body, "https://pods.example.com") || !strings.Contains(body, "public_url") || strings.Contains(body, "evil") {
+			t.Errorf("%q: %s", c.accept, body)
+		}
+		if w.Header().Get("Vary") != "Accept" || w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Set-Cookie") != "" {
+			t.Errorf("%q: %v", c.accept, w.Header())
+		}
 	}
 }
 

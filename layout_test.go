@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"store":              {},
 	"internal/authz":     {"store"},
 	"internal/config":    {"oauth", "pods", "pods/sandbox"},
+	"internal/errorpage": {},
 	"internal/netfilter": {},
 	"internal/ratelimit": {},
 	"internal/text":      {},
@@ -33,7 +34,7 @@ var mayImport = map[string][]string{
 	"pods/wire":          {},
 	"pods/agent":         {"pods/wire"},
 	"pods/sandbox":       {"pods", "pods/agent", "pods/wire", "store"},
-	"pods/ingress":       {"pods", "pods/wire"},
+	"pods/ingress":       {"pods", "internal/errorpage"},
 	"certs":              {"pods/wire"},
 	"control":            {"account", "history", "store", "internal/web"},
 	"mcp":                {"history", "pods", "internal/authz", "internal/text", "internal/web", "store"},
@@ -41,7 +42,7 @@ var mayImport = map[string][]string{
 	"doctor/echo":        {"internal/ratelimit", "internal/web"},
 	"ui":                 {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/errorpage", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},

@@ -36,7 +36,7 @@ func mcpRoutes(guarded http.Handler) []web.Route {
 	return routes
 }
 
-// newSite puts the routes of all rooms on one router. pageError writes the
+// newSite puts the routes of all packages on one router. pageError writes the
 // errors of paths that people rather than programs ask for.
 func newSite(stack *web.Stack, issuer *url.URL, routes []web.Route, pageError web.ErrorWriter) http.Handler {
 	router := httprouter.New()
@@ -71,7 +71,7 @@ func methodsByPath(routes []web.Route) map[string][]string {
 }
 
 func notFound(http.ResponseWriter, *http.Request) error {
-	return web.Fault(http.StatusNotFound, "not_found", "There is nothing at this address.", nil)
+	return web.Fault(http.StatusNotFound, "not_found", "There is nothing at this address. It may have been typed wrongly, or what was here is gone.", nil)
 }
 
 // readableBelow lets pages of any origin read the answers below the prefixes. A

@@ -128,7 +128,7 @@ func (srv *server) waitsFor() string {
 // and people who have typed no scheme.
 func (srv *server) servePlain() http.Handler {
 	stack := &web.Stack{Log: srv.log, Now: time.Now}
-	return srv.certs.Challenges(stack.Handle(srv.redirectToHTTPS, writePlainError))
+	return srv.certs.Challenges(stack.Handle(srv.redirectToHTTPS, writeUnrouted))
 }
 
 // redirectToHTTPS sends on what can be sent on without loss. A redirect would
@@ -164,7 +164,7 @@ func provesName(r *http.Request) bool {
 // answer would get a certificate for its name that outlives the pod: whoever has
 // the name next could be listened to.
 func withoutProofs(stack *web.Stack, pods func(http.ResponseWriter, *http.Request, string)) func(http.ResponseWriter, *http.Request, string) {
-	absent := stack.Handle(notFound, writePlainError)
+	absent := stack.Handle(notFound, writeUnrouted)
 	return func(w http.ResponseWriter, r *http.Request, name string) {
 		if provesName(r) {
 			absent.ServeHTTP(w, r)

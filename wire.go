@@ -104,7 +104,7 @@ func (srv *server) openRegion(ctx context.Context, c config.Region) pods.Region 
 	return region
 }
 
-// handler wires the rooms together.
+// handler wires the packages together.
 func (srv *server) handler() (http.Handler, error) {
 	stack := &web.Stack{Log: srv.log, Now: time.Now}
 	pages, auth, err := srv.openPages()
@@ -128,11 +128,11 @@ func (srv *server) handler() (http.Handler, error) {
 		return nil, err
 	}
 	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), examined, srv.healthRoutes())
-	return &frontDoor{
+	return &hostRouter{
 		publicHost: srv.issuer.Hostname(), podsDomain: srv.settings.Pods.Domain,
 		site:   srv.strictTransport(newSite(stack, srv.issuer, routes, pages.WriteError)),
 		pods:   withoutProofs(stack, front.Serve),
-		refuse: stack.Handle(refuseHost(srv.issuer.String()), writePlainError),
+		refuse: stack.Handle(refuseHost(srv.issuer.String()), writeUnrouted),
 	}, nil
 }
 

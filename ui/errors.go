@@ -14,17 +14,6 @@ import (
 	"podgate/store"
 )
 
-// NotFound is the handler for every path that nobody serves.
-func (s *Server) NotFound(http.ResponseWriter, *http.Request) error {
-	return web.Fault(http.StatusNotFound, "not_found", "There is no page at this address. It may have been typed wrongly, or what was here is gone.", nil)
-}
-
-// MethodNotAllowed is the handler for a known path with another method. The
-// router sets Allow.
-func (s *Server) MethodNotAllowed(http.ResponseWriter, *http.Request) error {
-	return web.Fault(http.StatusMethodNotAllowed, "method_not_allowed", "This address does not take that kind of request. Go back and use the page's own buttons.", nil)
-}
-
 // errorPage is the content of error.html.
 type errorPage struct {
 	Status  int
@@ -35,7 +24,7 @@ type errorPage struct {
 
 // WriteError is the web.ErrorWriter of pages.
 func (s *Server) WriteError(w http.ResponseWriter, r *http.Request, e *web.Error) {
-	page := errorPage{Status: e.Status, Title: errorTitle(e.Status), Message: e.Message}
+	page := errorPage{Status: e.Status, Title: e.Title(), Message: e.Message}
 	if e.Status >= 500 {
 		page.ID = web.RequestID(r.Context())
 	}
@@ -47,27 +36,6 @@ func (s *Server) WriteError(w http.ResponseWriter, r *http.Request, e *web.Error
 		s.log.Error("the error page could not be made", "error", err)
 		http.Error(w, e.Message, e.Status)
 	}
-}
-
-func errorTitle(status int) string {
-	switch status {
-	case http.StatusNotFound:
-		return "Nothing here"
-	case http.StatusMethodNotAllowed:
-		return "Not that way"
-	case http.StatusForbidden:
-		return "Not allowed"
-	case http.StatusTooManyRequests:
-		return "Too fast"
-	case http.StatusServiceUnavailable:
-		return "Busy"
-	case http.StatusRequestEntityTooLarge:
-		return "Too large"
-	}
-	if status >= 500 {
-		return "Something went wrong"
-	}
-	return "That did not work"
 }
 
 // badForm is the error of a form that could not be read.

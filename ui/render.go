@@ -15,6 +15,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"podgate/internal/web"
 	"podgate/store"
 )
 
@@ -162,7 +163,7 @@ func (s *Server) serveAsset(w http.ResponseWriter, r *http.Request) error {
 	}
 	raw, ok := s.assets.bytes[name]
 	if !ok {
-		return s.NotFound(w, r)
+		return web.Fault(http.StatusNotFound, "not_found", "There is no such file.", nil)
 	}
 	types := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 	h := w.Header()

@@ -78,7 +78,7 @@ func isLocal(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// Routes returns every route of this room.
+// Routes returns every route of this package.
 func (s *Server) Routes() []web.Route {
 	page := func(method, path string, h web.Handler) web.Route {
 		return web.Route{Method: method, Path: path, Handler: h, Errors: s.WriteError}

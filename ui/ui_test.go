@@ -112,8 +112,8 @@ func newSite(t *testing.T) *site {
 	for _, r := range server.Routes() {
 		router.Handler(r.Method, r.Path, stack.Handle(r.Handler, r.Errors))
 	}
-	router.NotFound = stack.Handle(server.NotFound, server.WriteError)
-	router.MethodNotAllowed = stack.Handle(server.MethodNotAllowed, server.WriteError)
+	router.NotFound = stack.Handle(fails(http.StatusNotFound), server.WriteError)
+	router.MethodNotAllowed = stack.Handle(fails(http.StatusMethodNotAllowed), server.WriteError)
 	router.Handler("GET", "/oauth/authorize", stack.Handle(s.authorize, server.WriteError))
 	router.Handler("POST", "/oauth/authorize", stack.Handle(s.decide, server.WriteError))
 	router.Handler("GET", "/preview/:name", stack.Handle(func(w http.ResponseWriter, r *http.Request) error {
@@ -129,6 +129,12 @@ func newSite(t *testing.T) *site {
 		},
 	}
 	return s
+}
+
+// fails is what the router that the pages stand on does with other paths and
+// methods.
+func fails(status int) web.Handler {
+	return func(http.ResponseWriter, *http.Request) error { return web.Fault(status, "x", "In words.", nil) }
 }
 
 // issuer is the origin by name, which is what the browser is sent to.

@@ -33,6 +33,30 @@ func Fault(status int, code, message string, cause error) *Error {
 	return &Error{Status: status, Code: code, Message: message, Err: cause}
 }
 
+// Title is a few words for a person, to stand over Message.
+func (e *Error) Title() string {
+	switch e.Status {
+	case http.StatusNotFound:
+		return "Nothing here"
+	case http.StatusMethodNotAllowed:
+		return "Not that way"
+	case http.StatusForbidden:
+		return "Not allowed"
+	case http.StatusTooManyRequests:
+		return "Too fast"
+	case http.StatusServiceUnavailable:
+		return "Busy"
+	case http.StatusRequestEntityTooLarge:
+		return "Too large"
+	case http.StatusMisdirectedRequest:
+		return "Not this address"
+	}
+	if e.Status >= 500 {
+		return "Something went wrong"
+	}
+	return "That did not work"
+}
+
 // With returns a copy of e that also sends the header.
 func (e *Error) With(key, value string) *Error {
 	c := *e

@@ -15,8 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"podgate/internal/errorpage"
 	"podgate/pods"
-	"podgate/pods/wire"
 )
 
 // Bounds on what one pod may ask of the server.
@@ -105,25 +105,17 @@ func peer(r *http.Request) netip.Addr {
 	return ap.Addr().Unmap()
 }
 
-// Handler returns the handler of one pod's address.
-func (in *Ingress) Handler(name string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { in.Serve(w, r, name) })
-}
-
 // Serve passes one request on to the app of the pod with that name, or answers
-// with a page that says why it cannot.
+// with a page that says why it cannot. The name is one label of the request's
+// Host; nothing here reads that again.
 func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request, name string) {
-	if !wire.Label(name) {
-		pageAbsent.write(w, r)
-		return
-	}
 	if r.Method == http.MethodConnect { // would ask for a tunnel, not for a page
 		w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
 	if !in.enter(name) {
-		pageBusy.write(w, r)
+		answer(w, r, pageBusy)
 		return
 	}
 	defer in.leave(name)
@@ -146,6 +138,13 @@ func endBody(r *http.Request) {
 }
 
 type nameKey struct{}
+
+// podName is the name that Serve was given. The transport keeps a request's
+// values for the dial that it causes.
+func podName(ctx context.Context) string {
+	name, _ := ctx.Value(nameKey{}).(string)
+	return name
+}
 
 // enter counts a request; false when the pod has too many open.
 func (in *Ingress) enter(name string) bool {
@@ -180,11 +179,10 @@ func limit1xx() *httptrace.ClientTrace {
 	}}
 }
 
-// rewrite makes the request that the app gets. The address names the pod, which
-// keys the idle streams; dial reads it back.
+// rewrite makes the request that the app gets. Its address is the pod's name, so
+// that idle streams are kept by pod.
 func (in *Ingress) rewrite(pr *httputil.ProxyRequest) {
-	name, _ := pr.In.Context().Value(nameKey{}).(string)
-	pr.Out.URL.Scheme, pr.Out.URL.Host = "http", name
+	pr.Out.URL.Scheme, pr.Out.URL.Host = "http", podName(pr.In.Context())
 	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // the app parses it, not we
 	pr.Out.Host = pr.In.Host
 	pr.Out.Trailer = nil
@@ -199,19 +197,15 @@ func (in *Ingress) rewrite(pr *httputil.ProxyRequest) {
 
 // dialFault carries the page that a failed dial leads to.
 type dialFault struct {
-	page page
+	page errorpage.Page
 	err  error
 }
 
 func (e *dialFault) Error() string { return e.err.Error() }
 func (e *dialFault) Unwrap() error { return e.err }
 
-func (in *Ingress) dial(ctx context.Context, _, addr string) (net.Conn, error) {
-	name, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	conn, pod, err := in.cfg.Pods.DialApp(ctx, name)
+func (in *Ingress) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	conn, pod, err := in.cfg.Pods.DialApp(ctx, podName(ctx))
 	if err != nil {
 		return nil, &dialFault{pageFor(err, pod.Status), err}
 	}
@@ -248,17 +242,17 @@ func (in *Ingress) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // the visitor is gone
 	case errors.As(err, &dial):
-		dial.page.write(w, r)
+		answer(w, r, dial.page)
 		return
 	case errors.As(err, &tooBig):
-		pageTooLarge.write(w, r)
+		answer(w, r, pageTooLarge)
 		return
 	case errors.As(err, &timeout) && timeout.Timeout():
-		pageSilent.write(w, r)
+		answer(w, r, pageSilent)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "connection reset"):
-		pageFailed.write(w, r)
+		answer(w, r, pageFailed)
 	default:
-		pageBroken.write(w, r)
+		answer(w, r, pageBroken)
 	}
 	in.cfg.Log.Debug("pod gave no answer", "host", r.Host, "error", err)
 }

