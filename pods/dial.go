@@ -31,7 +31,7 @@ func (s *Service) DialApp(ctx context.Context, name string) (net.Conn, Pod, erro
 		return conn, Pod{ID: rec.ID, Name: rec.Name, Team: rec.Team, Status: "running", URL: s.cfg.URL(rec.Name), Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created}, nil
 	}
 	if errors.Is(err, ErrNotRunning) {
-		s.nudge()
+		s.wake()
 	}
 	return nil, s.describe(ctx, rec, false), s.fromAgent(ctx, rec, err)
 }

@@ -67,7 +67,7 @@ func (s *Service) Create(ctx context.Context, a authz.Actor, r CreateRequest, p 
 		return Pod{}, err
 	}
 	l := s.of(rec)
-	op, err := s.begin(ctx, l, "creating", polite)
+	op, err := s.begin(ctx, l, "creating", turnWait)
 	if err != nil {
 		s.drop(l)
 		return Pod{}, err
@@ -114,7 +114,7 @@ func (s *Service) create(op *operation, a authz.Actor, rec store.Pod, plan Plan,
 		s.drop(op.live)
 		return err
 	}
-	if err := s.raiseEnvironment(op, rec, p); err != nil {
+	if err := s.startEnvironment(op, rec, p); err != nil {
 		if op.ctx.Err() != nil || errors.Is(err, ErrUnavailable) {
 			s.undo(op, rec)
 		}
@@ -148,9 +148,9 @@ func (s *Service) undo(op *operation, rec store.Pod) {
 	}
 }
 
-// raise makes the environment run and tells the agent what to do with the app.
-func (s *Service) raise(op *operation, rec store.Pod, r wire.AppRequest, p Progress) error {
-	if err := s.raiseEnvironment(op, rec, p); err != nil {
+// startPod makes the environment run and tells the agent what to do with the app.
+func (s *Service) startPod(op *operation, rec store.Pod, r wire.AppRequest, p Progress) error {
+	if err := s.startEnvironment(op, rec, p); err != nil {
 		return err
 	}
 	return s.direct(op, rec, r, p)
@@ -173,8 +173,8 @@ func (s *Service) direct(op *operation, rec store.Pod, r wire.AppRequest, p Prog
 	return nil
 }
 
-// raiseEnvironment makes the environment run, and notes and words why not.
-func (s *Service) raiseEnvironment(op *operation, rec store.Pod, p Progress) error {
+// startEnvironment makes the environment run, and notes and words why not.
+func (s *Service) startEnvironment(op *operation, rec store.Pod, p Progress) error {
 	region, err := s.region(rec.Region)
 	if err != nil {
 		return s.notStarted(op, rec, err)
@@ -185,7 +185,7 @@ func (s *Service) raiseEnvironment(op *operation, rec store.Pod, p Progress) err
 	}
 	ctx, cancel := context.WithTimeout(op.ctx, startTimeout)
 	defer cancel()
-	if !op.look().up {
+	if !op.snapshot().up {
 		p.status("starting the environment")
 	}
 	if err := region.Runtime.Start(ctx, rec, plan.Limits); err != nil {
@@ -235,7 +235,7 @@ func (s *Service) appFailed(op *operation, rec store.Pod, action string, err err
 }
 
 // manage runs one operation on a pod and returns the pod after it.
-func (s *Service) manage(ctx context.Context, a authz.Actor, name, phase string, u urgency, do func(*operation, store.Pod) error) (Pod, error) {
+func (s *Service) manage(ctx context.Context, a authz.Actor, name, phase string, how turn, do func(*operation, store.Pod) error) (Pod, error) {
 	rec, err := s.find(a, authz.ManagePod, name)
 	if err != nil {
 		return Pod{}, err
@@ -243,7 +243,7 @@ func (s *Service) manage(ctx context.Context, a authz.Actor, name, phase string,
 	if _, err := s.region(rec.Region); err != nil {
 		return Pod{}, err
 	}
-	err = s.operate(ctx, rec, phase, u, do)
+	err = s.operate(ctx, rec, phase, how, do)
 	if err != nil {
 		return Pod{}, err
 	}
@@ -255,8 +255,8 @@ func (s *Service) manage(ctx context.Context, a authz.Actor, name, phase string,
 
 // operate runs do as the only operation on the pod, with its record as it is
 // by then.
-func (s *Service) operate(ctx context.Context, rec store.Pod, phase string, u urgency, do func(*operation, store.Pod) error) error {
-	op, err := s.begin(ctx, s.of(rec), phase, u)
+func (s *Service) operate(ctx context.Context, rec store.Pod, phase string, how turn, do func(*operation, store.Pod) error) error {
+	op, err := s.begin(ctx, s.of(rec), phase, how)
 	if err != nil {
 		return err
 	}
@@ -283,28 +283,28 @@ func (s *Service) current(id store.PodID) (store.Pod, error) {
 // Start makes a pod run and returns it when its app answers, or when it is
 // clear that it does not: Status and Reason then say why.
 func (s *Service) Start(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
-	return s.manage(ctx, a, name, "starting", polite, s.wake("start", startWait, p))
+	return s.manage(ctx, a, name, "starting", turnWait, s.appAction("start", startWait, p))
 }
 
 // Restart starts the app again without an install. A stopped pod is started.
 func (s *Service) Restart(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
-	return s.manage(ctx, a, name, "starting", polite, s.wake("restart", startWait, p))
+	return s.manage(ctx, a, name, "starting", turnWait, s.appAction("restart", startWait, p))
 }
 
 // Reload installs what the app needs, finds its start command and starts it
 // again. A stopped pod is started.
 func (s *Service) Reload(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
-	return s.manage(ctx, a, name, "starting", polite, s.wake("reload", reloadWait, p))
+	return s.manage(ctx, a, name, "starting", turnWait, s.appAction("reload", reloadWait, p))
 }
 
-// wake wants the pod running and has the agent carry out action.
-func (s *Service) wake(action string, wait time.Duration, p Progress) func(*operation, store.Pod) error {
+// appAction wants the pod running and has the agent carry out action.
+func (s *Service) appAction(action string, wait time.Duration, p Progress) func(*operation, store.Pod) error {
 	return func(op *operation, rec store.Pod) error {
 		if err := s.want(rec, store.WantRunning); err != nil {
 			return err
 		}
 		op.forgive()
-		return s.raise(op, rec, wire.AppRequest{Action: action, WaitMillis: millis(wait)}, p)
+		return s.startPod(op, rec, wire.AppRequest{Action: action, WaitMillis: millis(wait)}, p)
 	}
 }
 
@@ -323,17 +323,17 @@ func (s *Service) want(rec store.Pod, want store.Want) error {
 // reload that goes on, and once begun it is carried out even when the caller
 // leaves.
 func (s *Service) Stop(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
-	return s.manage(ctx, a, name, "stopping", urgent, func(op *operation, rec store.Pod) error {
+	return s.manage(ctx, a, name, "stopping", turnPreempt, func(op *operation, rec store.Pod) error {
 		if err := s.want(rec, store.WantStopped); err != nil {
 			return err
 		}
 		p.status("stopping the environment")
-		return s.lower(op, rec)
+		return s.stopEnvironment(op, rec)
 	})
 }
 
-// lower stops the environment.
-func (s *Service) lower(op *operation, rec store.Pod) error {
+// stopEnvironment stops the environment.
+func (s *Service) stopEnvironment(op *operation, rec store.Pod) error {
 	region, err := s.region(rec.Region)
 	if err != nil {
 		return err
@@ -342,7 +342,7 @@ func (s *Service) lower(op *operation, rec store.Pod) error {
 		s.cfg.Log.Error("pod did not stop", "pod", rec.ID, "error", err)
 		return &fault{ErrNotAnswering, "it has not stopped yet; podgate goes on trying, look again with get_pod", err}
 	}
-	op.lowered()
+	op.stopped()
 	return nil
 }
 
@@ -360,7 +360,7 @@ func (s *Service) Delete(ctx context.Context, a authz.Actor, name, confirm strin
 	if _, err := s.region(rec.Region); err != nil {
 		return err
 	}
-	return s.operate(ctx, rec, "stopping", urgent, func(op *operation, rec store.Pod) error {
+	return s.operate(ctx, rec, "stopping", turnPreempt, func(op *operation, rec store.Pod) error {
 		if err := s.want(rec, store.WantGone); err != nil {
 			return err
 		}

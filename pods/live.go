@@ -66,25 +66,25 @@ type operation struct {
 	end func()
 }
 
-// urgency says how an operation goes along with others on the same pod.
-type urgency int
+// turn says how an operation comes to its turn on a pod.
+type turn int
 
 const (
-	polite   urgency = iota // waits for its turn
-	urgent                  // ends what goes on, and once begun is not ended with its caller
-	optional                // gives up when another operation goes on
+	turnWait    turn = iota // waits for its turn
+	turnPreempt             // ends what goes on, and once begun is not ended with its caller
+	turnTry                 // gives up when another operation goes on
 )
 
-// detachedTimeout bounds an urgent operation, which its caller cannot end.
+// detachedTimeout bounds an operation that preempts others, which its caller cannot end.
 const detachedTimeout = time.Minute
 
 // begin waits for the pod's turn, at most s.busyWait, and takes it. phase is
 // the pod's status meanwhile.
-func (s *Service) begin(ctx context.Context, l *live, phase string, u urgency) (*operation, error) {
-	if u == urgent {
+func (s *Service) begin(ctx context.Context, l *live, phase string, how turn) (*operation, error) {
+	if how == turnPreempt {
 		l.interruptOperation()
 	}
-	if err := s.takeTurn(ctx, l, u); err != nil {
+	if err := s.takeTurn(ctx, l, how); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -94,17 +94,17 @@ func (s *Service) begin(ctx context.Context, l *live, phase string, u urgency) (
 		return nil, refuse(ErrUnavailable, "the server is stopping; try again in a minute")
 	}
 	s.work.Add(1)
-	return s.newOperation(ctx, l, phase, u), nil
+	return s.newOperation(ctx, l, phase, how), nil
 }
 
-func (s *Service) takeTurn(ctx context.Context, l *live, u urgency) error {
+func (s *Service) takeTurn(ctx context.Context, l *live, how turn) error {
 	select {
 	case l.slot <- struct{}{}:
 		return nil
 	default:
 	}
 	busy := refuse(ErrBusy, "another operation on it goes on; wait a little, look with get_pod, then try again")
-	if u == optional {
+	if how == turnTry {
 		return busy
 	}
 	timer := time.NewTimer(s.busyWait)
@@ -121,9 +121,9 @@ func (s *Service) takeTurn(ctx context.Context, l *live, u urgency) error {
 	}
 }
 
-func (s *Service) newOperation(ctx context.Context, l *live, phase string, u urgency) *operation {
+func (s *Service) newOperation(ctx context.Context, l *live, phase string, how turn) *operation {
 	timeout := func() {}
-	if u == urgent {
+	if how == turnPreempt {
 		ctx, timeout = context.WithTimeout(context.WithoutCancel(ctx), detachedTimeout)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -131,7 +131,7 @@ func (s *Service) newOperation(ctx context.Context, l *live, phase string, u urg
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.phase = phase
-	if u != urgent {
+	if how != turnPreempt {
 		l.interrupt = cancel
 	}
 	return &operation{live: l, ctx: ctx, end: func() {
@@ -193,9 +193,9 @@ func (l *live) died(now time.Time, reason string) {
 	}
 }
 
-// lowered notes that the environment was ended on purpose, or that somebody
+// stopped notes that the environment was ended on purpose, or that somebody
 // asked for a fresh start: earlier failures no longer count.
-func (l *live) lowered() {
+func (l *live) stopped() {
 	l.client.close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -214,18 +214,18 @@ func backoff(fails int) time.Duration {
 	return min(time.Second<<min(fails, 20), maxBackoff)
 }
 
-// glimpse is a consistent look at a live pod.
-type glimpse struct {
+// snapshot is a consistent look at a live pod.
+type snapshot struct {
 	phase  string
 	up     bool
 	reason string
 	retry  time.Time
 }
 
-func (l *live) look() glimpse {
+func (l *live) snapshot() snapshot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return glimpse{l.phase, l.up, l.reason, l.retry}
+	return snapshot{l.phase, l.up, l.reason, l.retry}
 }
 
 // spec is what the agent must know of the pod's app.

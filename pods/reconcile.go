@@ -49,15 +49,15 @@ func (s *Service) watch(ctx context.Context, w Watcher) {
 			if !open {
 				return
 			}
-			s.nudge()
+			s.wake()
 		}
 	}
 }
 
-// nudge asks Run for a round soon.
-func (s *Service) nudge() {
+// wake asks Run for a round soon.
+func (s *Service) wake() {
 	select {
-	case s.kick <- struct{}{}:
+	case s.wakeup <- struct{}{}:
 	default:
 	}
 }
@@ -75,7 +75,7 @@ func (s *Service) rest(ctx context.Context) {
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-s.kick:
+	case <-s.wakeup:
 	case <-timer.C:
 	}
 }
@@ -86,7 +86,7 @@ func (s *Service) untilRetry() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.pods {
-		if due := l.look().retry; due.After(now) {
+		if due := l.snapshot().retry; due.After(now) {
 			wait = min(wait, due.Sub(now))
 		}
 	}
@@ -133,7 +133,7 @@ func (s *Service) reconcileRegion(ctx context.Context, r Region) error {
 		}
 	}
 	for id, st := range is {
-		todo.Go(func() error { return s.stray(ctx, r, id, st) })
+		todo.Go(func() error { return s.stopOrphan(ctx, r, id, st) })
 	}
 	return todo.Wait()
 }
@@ -148,8 +148,8 @@ func (s *Service) differs(rec store.Pod, st Status) bool {
 	case store.WantStopped:
 		return st.Running
 	}
-	g := l.look()
-	return !(st.Running && g.up) && !s.cfg.Now().Before(g.retry)
+	snap := l.snapshot()
+	return !(st.Running && snap.up) && !s.cfg.Now().Before(snap.retry)
 }
 
 // settle brings one pod to what its record says by now. Errors are noted with
@@ -160,7 +160,7 @@ func (s *Service) settle(ctx context.Context, rec store.Pod) error {
 		phase = "stopping"
 	}
 	l := s.of(rec)
-	op, err := s.begin(ctx, l, phase, optional)
+	op, err := s.begin(ctx, l, phase, turnTry)
 	if err != nil {
 		return nil // an operation goes on, or the server stops
 	}
@@ -175,7 +175,7 @@ func (s *Service) settle(ctx context.Context, rec store.Pod) error {
 	case rec.Want == store.WantRunning:
 		err = s.resume(op, rec)
 	case rec.Want == store.WantStopped:
-		err = s.lower(op, rec)
+		err = s.stopEnvironment(op, rec)
 	default:
 		err = s.remove(op.ctx, l, rec)
 	}
@@ -189,7 +189,7 @@ func (s *Service) settle(ctx context.Context, rec store.Pod) error {
 // that it is looked after already. One that keeps ending by itself is left
 // alone until it is due.
 func (s *Service) resume(op *operation, rec store.Pod) error {
-	if op.look().up {
+	if op.snapshot().up {
 		if _, err := op.client.state(op.ctx); !errors.Is(err, ErrNotRunning) {
 			return nil // somebody else brought it back, or it runs and is ill, which a start would not mend
 		}
@@ -198,7 +198,7 @@ func (s *Service) resume(op *operation, rec store.Pod) error {
 			return err
 		}
 	}
-	if err := s.raiseEnvironment(op, rec, nil); err != nil {
+	if err := s.startEnvironment(op, rec, nil); err != nil {
 		return err
 	}
 	state, err := op.client.state(op.ctx)
@@ -209,9 +209,9 @@ func (s *Service) resume(op *operation, rec store.Pod) error {
 	return s.direct(op, rec, wire.AppRequest{Action: "start"}, nil)
 }
 
-// stray stops a pod that the store does not know, and keeps its files: it may
+// stopOrphan stops a pod that the store does not know, and keeps its files: it may
 // be the record that was lost.
-func (s *Service) stray(ctx context.Context, r Region, id store.PodID, st Status) error {
+func (s *Service) stopOrphan(ctx context.Context, r Region, id store.PodID, st Status) error {
 	if !st.Running {
 		s.cfg.Log.Debug("files of a pod that the store does not know; they are kept", "pod", id, "region", r.Name)
 		return nil
@@ -227,8 +227,8 @@ func (s *Service) stray(ctx context.Context, r Region, id store.PodID, st Status
 
 // due returns nil when a pod may be started without being asked for.
 func (s *Service) due(l *live) error {
-	if g := l.look(); s.cfg.Now().Before(g.retry) {
-		return refuse(ErrNotRunning, "%s; use manage_pod with action start to try again now", g.reason)
+	if snap := l.snapshot(); s.cfg.Now().Before(snap.retry) {
+		return refuse(ErrNotRunning, "%s; use manage_pod with action start to try again now", snap.reason)
 	}
 	return nil
 }
@@ -249,7 +249,7 @@ func (s *Service) revive(ctx context.Context, rec store.Pod) error {
 	if err := s.due(s.of(rec)); err != nil {
 		return err
 	}
-	return s.operate(ctx, rec, "starting", polite, func(op *operation, rec store.Pod) error {
+	return s.operate(ctx, rec, "starting", turnWait, func(op *operation, rec store.Pod) error {
 		if rec.Want != store.WantRunning {
 			return errStopped
 		}

@@ -103,15 +103,15 @@ func changes(f *podstest.Fake) (list []string) {
 func TestReconcileStopsWhatTheStoreDoesNotKnowAndKeepsItsFiles(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	stray := store.Pod{ID: store.PodID(store.NewID())}
-	if err := h.fake.Start(t.Context(), stray, pods.Limits{}); err != nil {
+	orphan := store.Pod{ID: store.PodID(store.NewID())}
+	if err := h.fake.Start(t.Context(), orphan, pods.Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	h.reconcile(t)
-	if _, err := h.fake.Dial(t.Context(), stray.ID); !errors.Is(err, pods.ErrNotRunning) {
+	if _, err := h.fake.Dial(t.Context(), orphan.ID); !errors.Is(err, pods.ErrNotRunning) {
 		t.Errorf("it still runs: %v", err)
 	}
-	if _, err := os.Stat(h.fake.Dir(stray.ID)); err != nil {
+	if _, err := os.Stat(h.fake.Dir(orphan.ID)); err != nil {
 		t.Errorf("its files are gone: %v", err)
 	}
 }

@@ -166,22 +166,22 @@ func TestBusyPodAnswersInTime(t *testing.T) {
 	defer s.Close()
 	s.busyWait = 10 * time.Millisecond
 	l := s.of(store.Pod{ID: "x"})
-	op, err := s.begin(t.Context(), l, "starting", polite)
+	op, err := s.begin(t.Context(), l, "starting", turnWait)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.begin(t.Context(), l, "starting", polite); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "get_pod") {
+	if _, err := s.begin(t.Context(), l, "starting", turnWait); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "get_pod") {
 		t.Errorf("a second operation: %v", err)
 	}
 	s.busyWait = time.Hour
-	if _, err := s.begin(t.Context(), l, "starting", optional); !errors.Is(err, ErrBusy) {
+	if _, err := s.begin(t.Context(), l, "starting", turnTry); !errors.Is(err, ErrBusy) {
 		t.Errorf("one that need not be: %v", err)
 	}
-	if g := l.look(); g.phase != "starting" {
+	if g := l.snapshot(); g.phase != "starting" {
 		t.Errorf("phase %q", g.phase)
 	}
 	op.end()
-	if g := l.look(); g.phase != "" {
+	if g := l.snapshot(); g.phase != "" {
 		t.Errorf("phase %q after the end", g.phase)
 	}
 }
@@ -195,7 +195,7 @@ func TestUrgentOperationsOutliveTheirCaller(t *testing.T) {
 	}
 	defer s.Close()
 	ctx, cancel := context.WithCancel(t.Context())
-	op, err := s.begin(ctx, s.of(store.Pod{ID: "x"}), "stopping", urgent)
+	op, err := s.begin(ctx, s.of(store.Pod{ID: "x"}), "stopping", turnPreempt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,7 +108,7 @@ type Service struct {
 	busyWait time.Duration      // for another operation on the same pod
 	ctx      context.Context    // ends with Close
 	cancel   context.CancelFunc // ends ctx
-	kick     chan struct{}      // asks Run to reconcile now
+	wakeup   chan struct{}      // asks Run to reconcile now
 
 	mu     sync.Mutex
 	closed bool
@@ -126,7 +126,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Service{cfg: cfg, busyWait: 20 * time.Second, ctx: ctx, cancel: cancel, kick: make(chan struct{}, 1), pods: map[store.PodID]*live{}}, nil
+	return &Service{cfg: cfg, busyWait: 20 * time.Second, ctx: ctx, cancel: cancel, wakeup: make(chan struct{}, 1), pods: map[store.PodID]*live{}}, nil
 }
 
 func withDefaults(cfg Config) Config {

@@ -66,7 +66,7 @@ func (s *Service) describe(ctx context.Context, rec store.Pod, deep bool) Pod {
 	}
 	l := s.of(rec)
 	_, err := s.region(rec.Region)
-	switch phase := l.look().phase; {
+	switch phase := l.snapshot().phase; {
 	case phase != "":
 		pod.Status = phase
 	case rec.Want == store.WantStopped:
@@ -91,11 +91,11 @@ func (s *Service) ask(ctx context.Context, l *live, pod *Pod, deep bool) {
 	state, err := l.client.state(ctx)
 	switch {
 	case errors.Is(err, ErrNotRunning):
-		pod.Status, pod.Reason = "starting", l.look().reason
-		if s.cfg.Now().Before(l.look().retry) {
+		pod.Status, pod.Reason = "starting", l.snapshot().reason
+		if s.cfg.Now().Before(l.snapshot().retry) {
 			pod.Status = "failed"
 		}
-		s.nudge()
+		s.wake()
 		return
 	case err != nil:
 		pod.Status, pod.Reason = "failed", "the pod's agent does not answer; use manage_pod with action stop, then start"

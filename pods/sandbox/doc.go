@@ -13,10 +13,12 @@
 //     of its own, otherwise that of the server;
 //   - sees a read-only system (the host's /usr and a short list from /etc),
 //     its own /proc, /dev, /tmp, and its home and logs, which are the only
-//     places on disk it can write to (mounts.go, system.go);
+//     places on disk it can write to (mounts_linux.go, system_linux.go,
+//     binds.go);
 //   - has a network with nothing but its own loopback;
 //   - is limited by cgroups where they are ours to use, and by rlimits and a
-//     watcher where not; [pods.Status.Enforced] says which (limits.go).
+//     watcher where not (cgroups_linux.go, watch_linux.go);
+//     [pods.Status.Enforced] says which.
 //
 // # How it comes to life
 //
