@@ -27,6 +27,7 @@ func (s *Settings) check() []Fault {
 	}
 	report("public_url", checkPublicURL(s.PublicURL))
 	report("listen", checkListen(s.Listen))
+	report("listen", s.checkReached())
 	report("data_dir", checkDataDir(s.DataDir))
 	report("oauth.access_token_ttl", within(s.OAuth.AccessTokenTTL, 1*minute, 365*day))
 	report("oauth.refresh_token_ttl", noneOrWithin(s.OAuth.RefreshTokenTTL, 1*minute, 365*day))
@@ -157,6 +158,17 @@ func checkListen(s string) error {
 		return fmt.Errorf("%q is not an address of this machine%s", host, example)
 	}
 	return nil
+}
+
+// checkReached refuses to listen where nobody comes: without a public URL
+// everything is called localhost.
+func (s *Settings) checkReached() error {
+	host, port, _ := net.SplitHostPort(s.Listen)
+	a, err := netip.ParseAddr(host)
+	if err != nil || s.PublicURL != "" || a.IsUnspecified() || a == netip.IPv6Loopback() || a.Unmap().String() == "127.0.0.1" {
+		return nil
+	}
+	return fmt.Errorf("%q is not where http://localhost:%s leads, and without a public_url that is the address; write %q, or set public_url", s.Listen, port, "localhost:"+port)
 }
 
 func checkDataDir(s string) error {

@@ -220,6 +220,8 @@ func TestFaults(t *testing.T) {
 		"listen = \"8080\"":                             {"not an address with a port"},
 		"listen = \"example.com:80\"":                   {"not an address of this machine"},
 		"listen = \":99999\"":                           {"not a port"},
+		"listen = \"192.168.1.5:8080\"":                 {`is not where http://localhost:8080 leads`, `write "localhost:8080"`},
+		"listen = \"127.0.0.2:8080\"":                   {"or set public_url"},
 		"public_url = \"pods.example.com\"":             {"not a web address"},
 		"public_url = \"ftp://pods.example.com\"":       {"neither https:// nor http://"},
 		"public_url = \"http://pods.example.com\"":      {"in clear", `write "https://pods.example.com"`},
@@ -260,6 +262,18 @@ func TestGoodPublicURLs(t *testing.T) {
 	} {
 		if _, err := loadText(t, "public_url = \""+u+"\""); err != nil {
 			t.Errorf("%s: %v", u, err)
+		}
+	}
+}
+
+func TestGoodListens(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		`listen = ":8080"`, `listen = "0.0.0.0:8080"`, `listen = "[::]:8080"`, `listen = "127.0.0.1:0"`, `listen = "[::1]:8080"`, `listen = "[::ffff:127.0.0.1]:8080"`,
+		"public_url = \"https://pods.example.com\"\nlisten = \"10.0.0.5:8080\"\n[tls]\nmode = \"off\"",
+	} {
+		if _, err := loadText(t, text); err != nil {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }
