@@ -83,7 +83,8 @@ func TestNamedTestsExist(t *testing.T) {
 var fenced = regexp.MustCompile("(?s)```sh\n(.*?)```")
 
 // Every command in a document is run: go and git commands as they stand,
-// podgate's own against the built program. serve runs until it is ready.
+// podgate's own against the built program. serve runs until it is ready. ssh is
+// what podgate would have printed.
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "podgate")
@@ -121,6 +122,11 @@ func runDocumented(t *testing.T, document, line, path string) {
 		srv := startServer(t, exampleConfig(t, words)...)
 		if resp, _ := srv.get("localhost", "/.well-known/oauth-protected-resource"); resp.StatusCode != 200 {
 			t.Errorf("%s: %s: %d", document, line, resp.StatusCode)
+		}
+	case strings.HasPrefix(line, "ssh -L "):
+		env := config.Environ{"USER=ada", "SSH_CONNECTION=198.51.100.9 50000 203.0.113.7 22"}
+		if printed := tunnel(env, mustParse(t, "http://localhost:8080"), fixedListener{at: "127.0.0.1:8080"}.Addr()); printed != line {
+			t.Errorf("%s: %s: podgate prints %q", document, line, printed)
 		}
 	case strings.HasPrefix(line, "./podgate doctor"):
 		runDocumentedDoctor(t, document, words[2:])

@@ -47,14 +47,17 @@ func setupServe(inv *invocation) func(context.Context) error {
 
 // serve runs the server until ctx ends or it fails.
 func serve(ctx context.Context, s *config.Settings, p process) error {
-	srv, err := start(ctx, s, p)
+	log := holdLog(p.Stderr, longestHold)
+	defer log.release()
+	srv, err := start(ctx, s, log)
 	if err != nil {
 		return dataDirWords(err, s)
 	}
 	// Asked to stop while it starts, the server stops as at any other time.
-	if err := srv.announce(ctx, p.Stdout); err != nil && ctx.Err() == nil {
+	if err := srv.announce(ctx, p); err != nil && ctx.Err() == nil {
 		return errors.Join(err, srv.stop())
 	}
+	log.release()
 	select {
 	case <-ctx.Done():
 		srv.log.Info("stopping")
@@ -83,8 +86,8 @@ type server struct {
 }
 
 // start brings everything up or leaves nothing behind.
-func start(ctx context.Context, s *config.Settings, p process) (srv *server, err error) {
-	srv = &server{settings: s, log: newLogger(s.Log, p.Stderr), failed: make(chan error, 8)}
+func start(ctx context.Context, s *config.Settings, log io.Writer) (srv *server, err error) {
+	srv = &server{settings: s, log: newLogger(s.Log, log), failed: make(chan error, 8)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, srv.stop())
@@ -282,34 +285,6 @@ func (srv *server) upkeep(ctx context.Context) {
 			srv.log.Error("last-used times could not be written", "error", err)
 		}
 	}
-}
-
-// announce tells the person at the terminal what to do next. The setup link is
-// a secret, so it goes here and never to the log.
-func (srv *server) announce(ctx context.Context, w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "podgate is ready at %s\n", srv.issuer)
-	b.WriteString(srv.waitsFor())
-	needed, err := srv.accounts.NeedsSetup()
-	if err != nil {
-		return err
-	}
-	if needed {
-		token, err := srv.accounts.SetupLink(ctx)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(&b, "\nMake the first account: open this link within %d minutes. It works once.\n\n  %s/setup?token=%s\n",
-			int(account.SetupTTL.Minutes()), srv.issuer, token)
-	}
-	fmt.Fprintf(&b, "\nThen give your assistant this address:\n\n  %s/api/mcp\n\n", srv.issuer)
-	for _, r := range srv.regions {
-		if r.Err != nil {
-			fmt.Fprintf(&b, "Pods cannot run in the region %s yet. %s\n\n", r.Name, r.Err)
-		}
-	}
-	_, err = io.WriteString(w, b.String())
-	return err
 }
 
 // dataDirWords says what to do about an error of the data folder.

@@ -72,17 +72,23 @@ func startServer(t testing.TB, extra ...string) *testServer {
 func startServerIn(t testing.TB, dir string, extra ...string) *testServer {
 	t.Helper()
 	s := newTestServer(t, dir)
+	s.start(testEnv(), extra...)
+	return s
+}
+
+// start runs the program and returns when it is ready.
+func (s *testServer) start(env config.Environ, extra ...string) {
+	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	p := process{Args: s.args(extra), Env: testEnv(), Stdin: strings.NewReader(""), Stdout: s.Stdout, Stderr: s.Log}
+	p := process{Args: s.args(extra), Env: env, Stdin: strings.NewReader(""), Stdout: s.Stdout, Stderr: s.Log}
 	go func() { s.code <- run(ctx, p) }()
-	t.Cleanup(func() {
+	s.t.Cleanup(func() {
 		if code := s.Stop(); code != exitDone {
-			t.Errorf("the server ended with code %d\n%s", code, s.Log)
+			s.t.Errorf("the server ended with code %d\n%s", code, s.Log)
 		}
 	})
 	s.waitReady()
-	return s
 }
 
 // startProcess is startServerIn in a process of its own, which Kill can end
@@ -146,16 +152,13 @@ func (s *testServer) waitReady() {
 		if s.exited() {
 			s.t.Fatalf("the server ended with code %d before it was ready\n%s%s", *s.ended, s.Stdout, s.Log)
 		}
-		return strings.Contains(s.Stdout.String(), "/api/mcp\n")
+		return strings.Contains(s.Stdout.String(), "/api/mcp\n") && listenLine.MatchString(s.Log.String())
 	})
 	s.Issuer = readyLine.FindStringSubmatch(s.Stdout.String())[1]
 	if m := setupLine.FindStringSubmatch(s.Stdout.String()); m != nil {
 		s.SetupURL = m[1]
 	}
 	m := listenLine.FindStringSubmatch(s.Log.String())
-	if m == nil {
-		s.t.Fatalf("the log does not say where the server listens:\n%s", s.Log)
-	}
 	s.URL = "http://" + m[1] + m[2]
 }
 

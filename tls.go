@@ -113,17 +113,6 @@ func hostOf(addr string) string {
 	return host
 }
 
-// waitsFor says what is still to come before visitors can be answered, or
-// nothing.
-func (srv *server) waitsFor() string {
-	if srv.certs == nil || srv.certs.Status().Ready(time.Now()) {
-		return ""
-	}
-	here := srv.listeners[0].Addr()
-	return fmt.Sprintf("\nIt waits for its certificate from %s, mostly some seconds. Until then only\nhttp://%s answers, on this machine; http://%s/readyz and the log say how it goes.\n",
-		srv.settings.TLS.CA, here, here)
-}
-
 // servePlain answers the port of plain HTTP: authorities that validate a name,
 // and people who have typed no scheme.
 func (srv *server) servePlain() http.Handler {

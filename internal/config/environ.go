@@ -8,8 +8,8 @@ import (
 // Environ is an environment as os.Environ returns it.
 type Environ []string
 
-// lookup returns the value of a variable; the last wins, as in a shell.
-func (e Environ) lookup(name string) (string, bool) {
+// Lookup returns the value of a variable; the last wins, as in a shell.
+func (e Environ) Lookup(name string) (string, bool) {
 	for _, entry := range slices.Backward(e) {
 		if key, value, ok := strings.Cut(entry, "="); ok && key == name {
 			return value, true

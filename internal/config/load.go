@@ -98,7 +98,7 @@ func (l *loader) fault(source, key, format string, args ...any) {
 
 func (l *loader) file(name string, env Environ) {
 	if name == "" {
-		name, _ = env.lookup(envConfigFile)
+		name, _ = env.Lookup(envConfigFile)
 	}
 	if name == "" {
 		return
@@ -135,7 +135,7 @@ func (l *loader) env(env Environ) {
 	for _, key := range configKeys() {
 		name := envName(key)
 		known = append(known, strings.TrimPrefix(name, envPrefix))
-		if value, ok := env.lookup(name); ok {
+		if value, ok := env.Lookup(name); ok {
 			l.text(name, key, value)
 		}
 	}

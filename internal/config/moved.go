@@ -20,7 +20,7 @@ type movedSetting struct {
 // movedInEnv collects old settings from the environment.
 func (l *loader) movedInEnv(env Environ) {
 	for _, key := range slices.Sorted(maps.Keys(movedToRegion)) {
-		value, ok := env.lookup(envName(key))
+		value, ok := env.Lookup(envName(key))
 		if !ok {
 			continue
 		}
