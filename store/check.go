@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -13,23 +14,28 @@ const maxFaults = 100
 
 // Check verifies the whole file: bbolt's pages, every record, every index
 // entry in both directions, every expiry entry, every reference. It returns
-// nil or an error that joins one error a fault. It runs in a read transaction
-// while the server goes on.
+// nil or an error that joins one error a fault. It may run while the server goes
+// on: what it looks at is a copy, made beside the file and taken away again,
+// because bbolt cannot check its pages beside a writer.
 func (db *DB) Check() error {
+	db.checkMu.Lock()
+	defer db.checkMu.Unlock()
+	snapshot, err := openSnapshot(db.bolt, db.bolt.Path()+".check")
+	if err != nil {
+		return fmt.Errorf("store: make the copy to check: %w", err)
+	}
 	var faults []error
 	report := func(format string, args ...any) {
 		if len(faults) < maxFaults {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
-	err := db.view(func(tx *bolt.Tx) error {
+	err = snapshot.View(func(tx *bolt.Tx) error {
 		for err := range tx.Check() {
 			report("pages: %w", err)
 		}
-		for _, name := range bucketNames() {
-			if tx.Bucket([]byte(name)) == nil {
-				return fmt.Errorf("bucket %s is missing", name)
-			}
+		if err := haveBuckets(tx); err != nil {
+			return err
 		}
 		for _, t := range tables {
 			t.check(tx, report)
@@ -38,7 +44,17 @@ func (db *DB) Check() error {
 		checkHistory(tx, report)
 		return nil
 	})
-	return errors.Join(append(faults, err)...)
+	return errors.Join(append(faults, err, snapshot.Close())...)
+}
+
+// openSnapshot returns a copy of the database as it is now, for reading. Its
+// file has no name any more.
+func openSnapshot(b *bolt.DB, path string) (*bolt.DB, error) {
+	if err := writeCopy(b, path); err != nil {
+		return nil, err
+	}
+	snapshot, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, FreelistType: bolt.FreelistMapType})
+	return snapshot, errors.Join(err, os.Remove(path))
 }
 
 func (t *table[T]) check(tx *bolt.Tx, report func(string, ...any)) {

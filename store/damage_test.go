@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +66,43 @@ func TestCheckFindsDamage(t *testing.T) {
 				t.Errorf("Check = %v, want it to say %q", err, c.want)
 			}
 		})
+	}
+}
+
+// What others write meanwhile is no damage, and the copy that is looked at is
+// gone afterwards.
+func TestCheckBesideWriters(t *testing.T) {
+	t.Parallel()
+	db, err := Open(filepath.Join(t.TempDir(), "podgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	done := make(chan error, 1)
+	var stop atomic.Bool
+	go func() {
+		var failed error
+		for i := 0; !stop.Load() && failed == nil; i++ {
+			name := fmt.Sprint(i % 50)
+			failed = db.CreateUser(User{ID: UserID(name), Email: name + "@example.com", Name: strings.Repeat("long ", 500)})
+			if errors.Is(failed, ErrTaken) {
+				failed = db.DeleteUser(UserID(name))
+			}
+		}
+		done <- failed
+	}()
+	for range 30 {
+		if err := db.Check(); err != nil {
+			t.Errorf("Check = %v", err)
+			break
+		}
+	}
+	stop.Store(true)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if beside, err := os.ReadDir(filepath.Dir(db.bolt.Path())); err != nil || len(beside) != 1 {
+		t.Errorf("beside the file are %v, %v", beside, err)
 	}
 }
 

@@ -35,6 +35,8 @@ type DB struct {
 	usedSessions map[Hash]time.Time
 
 	journal journal
+
+	checkMu sync.Mutex // one snapshot at a time
 }
 
 // Open opens the database file at path, creates it with mode 0600 when it does

@@ -123,25 +123,40 @@ func bucketNames() []string {
 // the owner that it has, and waits until the disk has it. A copy that is there
 // already is replaced, at once and whole: a server that starts again and again
 // must not fill the disk with them.
-func copyAside(b *bolt.DB, from, to string) (err error) {
+func copyAside(b *bolt.DB, from, to string) error {
 	info, err := os.Stat(from)
 	if err != nil {
 		return err
 	}
 	part := to + ".part"
-	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err // of an earlier try
+	if err := writeCopy(b, part); err != nil {
+		return err
 	}
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(part, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(ownLike(f, info), f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(part))
+	}
+	return errors.Join(os.Rename(part, to), syncDir(filepath.Dir(to)))
+}
+
+// writeCopy writes the database as it is now to a file of its own, in place of
+// one that an earlier try may have left.
+func writeCopy(b *bolt.DB, path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	err = b.View(func(tx *bolt.Tx) error { _, err := tx.WriteTo(f); return err })
-	err = errors.Join(err, ownLike(f, info), f.Sync(), f.Close())
-	if err != nil {
-		return errors.Join(err, os.Remove(part))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
 	}
-	return errors.Join(os.Rename(part, to), syncDir(filepath.Dir(to)))
+	return nil
 }
 
 // ownLike gives a file the owner and the mode of another. Who may not give it
