@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"podgate/control"
 	"podgate/store"
 )
 
@@ -276,5 +278,38 @@ func TestJSONLog(t *testing.T) {
 	s := startServer(t, "[log]\nformat = \"json\"")
 	if !strings.Contains(s.Log.String(), `"msg":"listening"`) {
 		t.Errorf("%s", s.Log)
+	}
+}
+
+// A server of today over a data folder of a version whose format is older.
+func TestOlderDatabaseIsMigratedAtStart(t *testing.T) {
+	t.Parallel()
+	packed, err := os.Open("store/testdata/format1.db.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close()
+	raw, err := gzip.NewReader(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file, err := os.OpenFile(control.DatabasePath(dir), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.Copy(file, raw)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	srv := startServerIn(t, dir)
+	if log := srv.Log.String(); !strings.Contains(log, "the database was migrated") || !strings.Contains(log, "podgate.db.format1") {
+		t.Errorf("the log does not say it:\n%s", log)
+	}
+	if srv.SetupURL != "" {
+		t.Error("a server with an administrator offers a setup link")
+	}
+	if code, out, errs := runCommand("check", "--data", dir); code != exitDone || errs != "" {
+		t.Errorf("check: %d\n%s%s", code, out, errs)
 	}
 }

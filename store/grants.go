@@ -24,8 +24,8 @@ type Code struct {
 	Offline     bool      `json:"offline,omitempty"` // a refresh token is wanted
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires"`
-	Grant       GrantID   `json:"grant,omitempty"` // set when spent
-	Void        bool      `json:"void,omitempty"`  // the membership that it was approved with has ended
+	Grant       GrantID   `json:"grant,omitempty"`   // set when spent
+	Revoked     bool      `json:"revoked,omitempty"` // the membership that it was approved with has ended
 	Attempt     AttemptID `json:"attempt,omitempty"`
 }
 
@@ -39,7 +39,7 @@ type Grant struct {
 	RedirectHost string    `json:"redirect_host"`         // where the code went
 	Team         TeamID    `json:"team"`
 	Scopes       []Scope   `json:"scopes"`
-	Taken        []Scope   `json:"taken,omitempty"` // granted once and taken away since
+	Revoked      []Scope   `json:"revoked,omitempty"` // granted once and taken away since
 	Limits       Limits    `json:"limits,omitzero"`
 	Resource     string    `json:"resource"`
 	Created      time.Time `json:"created"`
@@ -177,7 +177,7 @@ func redeemable(tx *bolt.Tx, r Redemption, now time.Time) (*Code, error) {
 	case r.Resource != "" && r.Resource != code.Resource:
 		return nil, &MismatchError{Field: "resource"}
 	}
-	if code.Void || !members.has(tx, memberKey(code.Team, code.User)) {
+	if code.Revoked || !members.has(tx, memberKey(code.Team, code.User)) {
 		return nil, ErrNotMember
 	}
 	return code, nil

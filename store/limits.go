@@ -48,12 +48,12 @@ func (db *DB) LimitGrant(id GrantID, user UserID, scopes []Scope, limits Limits,
 			return &MismatchError{Field: "scope"}
 		}
 		g = *old
-		g.Limits, g.Scopes, g.Taken = limits, nil, slices.Clone(old.Taken)
+		g.Limits, g.Scopes, g.Revoked = limits, nil, slices.Clone(old.Revoked)
 		for _, s := range old.Scopes {
 			if slices.Contains(scopes, s) {
 				g.Scopes = append(g.Scopes, s)
 			} else {
-				g.Taken = append(g.Taken, s)
+				g.Revoked = append(g.Revoked, s)
 			}
 		}
 		return grants.replace(tx, old, &g)
@@ -70,7 +70,7 @@ func (g *Grant) mayAskFor(scopes []Scope) bool {
 		return true
 	}
 	left := slices.ContainsFunc(scopes, func(s Scope) bool { return slices.Contains(g.Scopes, s) })
-	return left && includes(slices.Concat(g.Scopes, g.Taken), scopes)
+	return left && includes(slices.Concat(g.Scopes, g.Revoked), scopes)
 }
 
 // includes reports whether every one of scopes is in have.

@@ -1,6 +1,12 @@
 package store
 
-import bolt "go.etcd.io/bbolt"
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+
+	bolt "go.etcd.io/bbolt"
+)
 
 // A migration takes a file from one format to the next. All that are needed run
 // in one transaction, so a crash or an error leaves the file as it was.
@@ -11,7 +17,7 @@ import bolt "go.etcd.io/bbolt"
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{}
+var migrations = []migration{toRevoked}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -23,4 +29,40 @@ func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 		return err
 	}
 	return writeFormat(tx, to)
+}
+
+// toRevoked, from 1 to 2, has one word for one thing.
+func toRevoked(tx *bolt.Tx) error {
+	return errors.Join(renameMember(tx, "codes", "void", "revoked"), renameMember(tx, "grants", "taken", "revoked"))
+}
+
+// renameMember gives a member of a bucket's records another name. What is no
+// record stays: Check names it afterwards as before.
+func renameMember(tx *bolt.Tx, bucket, from, to string) error {
+	b := tx.Bucket([]byte(bucket))
+	if b == nil {
+		return nil // migrate says that it is missing
+	}
+	type entry struct{ key, raw []byte }
+	var changed []entry // a bucket must not change while it is walked
+	err := b.ForEach(func(key, raw []byte) error {
+		var record map[string]json.RawMessage
+		if json.Unmarshal(raw, &record) != nil || record[from] == nil {
+			return nil
+		}
+		record[to] = record[from]
+		delete(record, from)
+		renamed, err := json.Marshal(record)
+		changed = append(changed, entry{bytes.Clone(key), renamed})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range changed {
+		if err := b.Put(e.key, e.raw); err != nil {
+			return err
+		}
+	}
+	return nil
 }

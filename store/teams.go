@@ -164,7 +164,7 @@ func (db *DB) RemoveMember(team TeamID, user UserID) (revoked int, err error) {
 			}
 			revoked++
 		}
-		if err := voidCodes(tx, team, user); err != nil {
+		if err := revokeCodes(tx, team, user); err != nil {
 			return err
 		}
 		return members.delete(tx, memberKey(team, user))
@@ -172,18 +172,18 @@ func (db *DB) RemoveMember(team TeamID, user UserID) (revoked int, err error) {
 	return revoked, err
 }
 
-// voidCodes keeps what a user approved for a team from coming into force once
+// revokeCodes keeps what a user approved for a team from coming into force once
 // the user is a member again. The codes stay, so that a client's try can be told
 // from one with a code that never was.
-func voidCodes(tx *bolt.Tx, team TeamID, user UserID) error {
+func revokeCodes(tx *bolt.Tx, team TeamID, user UserID) error {
 	found, err := codes.by(tx, "user", []byte(user))
 	for _, c := range found {
 		if c.Team != team {
 			continue
 		}
-		void := c
-		void.Void = true
-		if err := codes.replace(tx, &c, &void); err != nil {
+		revoked := c
+		revoked.Revoked = true
+		if err := codes.replace(tx, &c, &revoked); err != nil {
 			return err
 		}
 	}
