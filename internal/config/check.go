@@ -236,10 +236,20 @@ func checkBind(path, dataDir string) error {
 	if err := sandbox.CheckBind(path); err != nil {
 		return err
 	}
-	if data, err := filepath.Abs(dataDir); err == nil && overlap(path, data) {
+	data, err := filepath.Abs(dataDir)
+	if err == nil && (overlap(path, data) || overlap(followed(path), followed(data))) {
 		return fmt.Errorf("%q and the data folder overlap, which would show pods everybody's data; write another folder", path)
 	}
 	return nil
+}
+
+// followed is the path that a path leads to through links. What is absent leads
+// to itself.
+func followed(path string) string {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		return target
+	}
+	return path
 }
 
 func overlap(a, b string) bool {

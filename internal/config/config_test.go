@@ -266,6 +266,30 @@ func TestGoodPublicURLs(t *testing.T) {
 	}
 }
 
+// A link does not hide that a folder is that of the data, or around it.
+func TestBindLeadsToTheData(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	data, link := filepath.Join(dir, "house", "data"), filepath.Join(dir, "link")
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{data, filepath.Dir(data)} {
+		if err := os.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkBind(link, data); err == nil || !strings.Contains(err.Error(), "everybody's data") {
+			t.Errorf("a link to %s: %v", target, err)
+		}
+		if err := checkBind(data, link); err == nil {
+			t.Errorf("%s, and the data folder is a link to it", target)
+		}
+		if err := os.Remove(link); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestGoodListens(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
