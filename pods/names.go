@@ -13,9 +13,10 @@ import (
 // the domain. Sorted.
 var reservedNames = []string{
 	"account", "accounts", "admin", "administrator", "api", "auth", "autoconfig", "autodiscover", "billing", "broadcasthost",
-	"console", "dashboard", "dns", "ftp", "hostmaster", "imap", "isatap", "localdomain", "localhost", "login", "mail", "mcp",
-	"mta-sts", "mx", "ns", "ns1", "ns2", "ns3", "ns4", "oauth", "openid", "podgate", "pods", "pop", "pop3", "postmaster", "root",
-	"security", "setup", "signin", "signup", "smtp", "ssh", "sso", "support", "vpn", "webmail", "webmaster", "wpad", "www",
+	"console", "dashboard", "dns", "enterpriseenrollment", "enterpriseregistration", "ftp", "hostmaster", "imap", "isatap",
+	"localdomain", "localhost", "login", "mail", "mcp", "mta-sts", "mx", "ns", "ns1", "ns2", "ns3", "ns4", "oauth", "openid",
+	"openpgpkey", "podgate", "pods", "pop", "pop3", "postmaster", "root", "security", "setup", "signin", "signup", "smtp", "ssh",
+	"sso", "support", "vpn", "webmail", "webmaster", "wpad", "www",
 }
 
 // CheckName returns nil when name can be the name of a new pod, and an

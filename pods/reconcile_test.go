@@ -331,3 +331,26 @@ func TestAgentThatIsSilent(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A name that was reserved after a pod got it stays the pod's: the rule is for
+// new pods.
+func TestPodKeepsANameThatIsReservedNow(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	old := store.Pod{ID: "old", Name: "openpgpkey", Team: h.ann.Team.ID, Preset: "static", Plan: "small", Region: "here", Want: store.WantRunning, CreatedBy: h.ann.User, Created: day}
+	if err := h.db.CreatePod(old, day, func([]store.Pod) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	h.reconcile(t)
+	if p := h.status(t, "openpgpkey"); p.Status != "running" {
+		t.Errorf("%+v", p)
+	}
+	if _, err := h.Restart(t.Context(), h.ann, "openpgpkey", nil); err != nil {
+		t.Error(err)
+	}
+	if err := h.Delete(t.Context(), h.ann, "openpgpkey", "openpgpkey"); err != nil {
+		t.Error(err)
+	}
+	_, err := h.Create(t.Context(), h.ann, pods.CreateRequest{Name: "openpgpkey", Preset: "static"}, nil)
+	wants(t, err, pods.ErrInvalidName, "openpgpkey-app")
+}

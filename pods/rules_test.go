@@ -50,7 +50,7 @@ func TestCheckName(t *testing.T) {
 	if !slices.IsSorted(reservedNames) {
 		t.Error("reserved names are searched and must be sorted")
 	}
-	for _, name := range reservedNames {
+	for _, name := range append([]string{"openpgpkey", "enterpriseenrollment", "enterpriseregistration", "autodiscover", "mta-sts"}, reservedNames...) {
 		if err := CheckName(name); !errors.Is(err, ErrInvalidName) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -123,7 +123,7 @@ func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request, name string) {
 	// cannot do that ends the request body at the answer, which is all it can.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	ctx := context.WithValue(r.Context(), nameKey{}, name)
-	in.proxy.ServeHTTP(w, r.WithContext(httptrace.WithClientTrace(ctx, limit1xx())))
+	in.proxy.ServeHTTP(finalOnly{w}, r.WithContext(httptrace.WithClientTrace(ctx, limit1xx())))
 	endBody(r)
 }
 
@@ -168,7 +168,7 @@ func (in *Ingress) leave(name string) {
 var errFlood = errors.New("ingress: too many informational answers")
 
 // limit1xx ends a request whose app sends informational answers without end:
-// as they are passed on, the transport no longer counts them.
+// as the proxy asks for them, the transport no longer counts them.
 func limit1xx() *httptrace.ClientTrace {
 	seen := 0
 	return &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error {
@@ -178,6 +178,21 @@ func limit1xx() *httptrace.ClientTrace {
 		return nil
 	}}
 }
+
+// finalOnly keeps an app's informational answers (RFC 9110 section 15.2) from
+// the visitor: what 103 Early Hints brings along would be headers that
+// cleanAnswer never saw. Leave to go on (100) is given by the server itself when
+// the app's side of the connection begins to read the body, and 101 does not come
+// this way.
+type finalOnly struct{ http.ResponseWriter }
+
+func (f finalOnly) WriteHeader(status int) {
+	if status >= 200 {
+		f.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (f finalOnly) Unwrap() http.ResponseWriter { return f.ResponseWriter }
 
 // rewrite makes the request that the app gets. Its address is the pod's name, so
 // that idle streams are kept by pod.

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"strings"
 	"sync"
 	"testing"
@@ -603,5 +605,37 @@ func TestOnePodCannotHoldAllRequests(t *testing.T) {
 	wg.Wait()
 	if res, _ := s.ask(t, "GET", "/", nil); res.StatusCode != 200 {
 		t.Errorf("afterwards %d", res.StatusCode)
+	}
+}
+
+// An app's informational answers would pass a cookie for the whole domain, and
+// orders to browsers and proxies, before its answer is looked at.
+func TestInformationalAnswersStay(t *testing.T) {
+	t.Parallel()
+	const early = "Set-Cookie: podgate=x; Domain=example.com\r\nClear-Site-Data: \"cookies\"\r\nAlt-Svc: h3=\":1\"\r\nLink: </x.css>; rel=preload\r\n\r\n"
+	for _, line := range []string{"100 Continue", "102 Processing", "103 Early Hints", "199 Odd"} {
+		s := newSite(t, says("HTTP/1.1 "+line+"\r\n"+early+"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+		var heard []int
+		trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, _ textproto.MIMEHeader) error { heard = append(heard, code); return nil }}
+		req, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "GET", s.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := s.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err := errors.Join(err, res.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"Set-Cookie", "Clear-Site-Data", "Alt-Svc", "Link"} {
+			if res.Header.Get(name) != "" {
+				t.Errorf("%s: %v in the answer", line, res.Header)
+			}
+		}
+		if len(heard) > 0 || string(body) != "ok" {
+			t.Errorf("%s: the visitor heard %v, then %q", line, heard, body)
+		}
 	}
 }
