@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"podgate/internal/ratelimit"
@@ -33,8 +34,10 @@ const (
 	// events are sent this far apart.
 	events   = 5
 	interval = 100 * time.Millisecond
-	// atOnce bounds how many requests are answered at the same time.
-	atOnce = 8
+	// atOnce bounds how many requests are answered at the same time, and
+	// atOnceEach how many of one address: a body may take a minute to arrive.
+	atOnce     = 8
+	atOnceEach = 2
 )
 
 // Config is what the endpoint needs.
@@ -49,7 +52,9 @@ type endpoint struct {
 	proxies []netip.Prefix
 	now     func() time.Time
 	limit   *ratelimit.Limiter
-	slots   chan struct{}
+
+	mu   sync.Mutex
+	open map[string]int // requests being answered, by address
 }
 
 // Routes returns the endpoint's route.
@@ -62,27 +67,50 @@ func Routes(c Config) ([]web.Route, error) {
 		host: u.Hostname(), proxies: c.Proxies, now: c.Now,
 		// One examination asks three to five times.
 		limit: ratelimit.New(15, 10*time.Second, 120, 500*time.Millisecond),
-		slots: make(chan struct{}, atOnce),
+		open:  map[string]int{},
 	}
 	return []web.Route{{Method: http.MethodPost, Path: "/api/doctor", Handler: e.serve, Errors: web.WriteJSONError}}, nil
 }
 
 func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) error {
-	wait, ok := e.limit.Allow(web.AddrKey(web.ClientAddr(r, e.proxies)), e.now())
+	key := web.AddrKey(web.ClientAddr(r, e.proxies))
+	wait, ok := e.limit.Allow(key, e.now())
 	if !ok {
 		return web.TooMany(wait, "examinations")
 	}
-	select {
-	case e.slots <- struct{}{}:
-		defer func() { <-e.slots }()
-	default:
+	if !e.enter(key) {
 		return web.TooMany(interval, "examinations at once")
 	}
+	defer e.leave(key)
 	w.Header().Set("Cache-Control", "no-store")
 	if r.ContentLength != 0 {
 		return count(w, r)
 	}
 	return e.stream(w, r)
+}
+
+// enter takes a slot for an address; false when it has its share, or all are
+// taken.
+func (e *endpoint) enter(key string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	taken := 0
+	for _, n := range e.open {
+		taken += n
+	}
+	if taken >= atOnce || e.open[key] >= atOnceEach {
+		return false
+	}
+	e.open[key]++
+	return true
+}
+
+func (e *endpoint) leave(key string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.open[key]--; e.open[key] == 0 {
+		delete(e.open, key)
+	}
 }
 
 // count answers how many bytes arrived.

@@ -3,6 +3,7 @@ package echo_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -147,24 +148,30 @@ func TestFloods(t *testing.T) {
 	})
 }
 
-// Of many at the same time only a few are held.
+// Of many at the same time only a few are held, and of one address fewer, so
+// that it cannot keep the others out.
 func TestAtOnce(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := handler(t)
-		codes := make(chan int, 12)
-		for range 12 {
-			go func() { codes <- ask(h, nil, "198.51.100.1:1", nil).Code }()
-		}
-		count := map[int]int{}
-		for range 12 {
-			count[<-codes]++
-		}
-		if count[200] != 8 || count[429] != 4 {
-			t.Errorf("%v", count)
-		}
-		if w := ask(h, nil, "198.51.100.1:1", nil); w.Code != 200 {
-			t.Errorf("afterwards: %d", w.Code)
-		}
-	})
+	for name, c := range map[string]struct{ addresses, answered int }{"one address": {1, 2}, "a neighbour": {2, 4}, "many": {6, 8}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := handler(t)
+				codes := make(chan int, 12)
+				for i := range 12 {
+					go func() { codes <- ask(h, nil, fmt.Sprintf("198.51.100.%d:1", i%c.addresses), nil).Code }()
+				}
+				count := map[int]int{}
+				for range 12 {
+					count[<-codes]++
+				}
+				if count[200] != c.answered || count[429] != 12-c.answered {
+					t.Errorf("%v, want %d answered", count, c.answered)
+				}
+				if w := ask(h, nil, "198.51.100.1:1", nil); w.Code != 200 {
+					t.Errorf("afterwards: %d", w.Code)
+				}
+			})
+		})
+	}
 }
