@@ -11,7 +11,7 @@ import (
 	"podgate/history"
 )
 
-// A connection made with the official SDK is one story that works, for the
+// A connection made with the official SDK is one attempt that works, for the
 // person, the administrator and the commands, while the server runs and after.
 func TestStoryOfAConnection(t *testing.T) {
 	t.Parallel()

@@ -18,16 +18,16 @@ type Config struct {
 
 // Service is the rules about people. Its methods are safe for concurrent use.
 type Service struct {
-	db      *store.DB
-	log     *slog.Logger
-	now     func() time.Time
-	gate    *gate
-	guesses *guesses
+	db       *store.DB
+	log      *slog.Logger
+	now      func() time.Time
+	hashing  *semaphore
+	throttle *loginThrottle
 }
 
 // New returns a service over cfg.DB.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, gate: newGate(hashesAtOnce, hashesWaiting, hashPatience), guesses: newGuesses()}
+	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, hashing: newSemaphore(hashesAtOnce, hashesWaiting, hashPatience), throttle: newLoginThrottle()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -18,7 +18,7 @@ import (
 
 // HashesDone is how many hashes were computed, which is what sign-in time
 // consists of.
-func (s *Service) HashesDone() int64 { return s.gate.entered.Load() }
+func (s *Service) HashesDone() int64 { return s.hashing.acquired.Load() }
 
 // Hash is the hash that a new password gets.
 func Hash(password string) string { return defaultCost.hash(password) }
@@ -30,21 +30,21 @@ func addr(n int) netip.Addr {
 }
 
 // fail takes one attempt and says whether it was let through.
-func fail(g *guesses, who string, from netip.Addr, known bool, now time.Time) bool {
-	_, ok := g.take(attempt{who, from, known}, now)
+func fail(t *loginThrottle, who string, from netip.Addr, known bool, now time.Time) bool {
+	_, ok := t.take(attempt{who, from, known}, now)
 	return ok
 }
 
-func failures(g *guesses, who string, from netip.Addr, known bool, now time.Time) (n int) {
-	for n < 1000 && fail(g, who, from, known, now) {
+func failures(t *loginThrottle, who string, from netip.Addr, known bool, now time.Time) (n int) {
+	for n < 1000 && fail(t, who, from, known, now) {
 		n++
 	}
 	return n
 }
 
-func TestGuessesPair(t *testing.T) {
+func TestThrottlePair(t *testing.T) {
 	t.Parallel()
-	g := newGuesses()
+	g := newLoginThrottle()
 	if n := failures(g, "ada", addr(1), false, t0); n != 10 {
 		t.Errorf("one account from one address: %d failures, want 10", n)
 	}
@@ -62,9 +62,9 @@ func TestGuessesPair(t *testing.T) {
 	}
 }
 
-func TestGuessesAddress(t *testing.T) {
+func TestThrottleAddress(t *testing.T) {
 	t.Parallel()
-	g := newGuesses()
+	g := newLoginThrottle()
 	n := 0
 	for ; n < 1000 && fail(g, fmt.Sprint("account ", n), addr(1), false, t0); n++ {
 	}
@@ -92,9 +92,9 @@ func TestGuessesAddress(t *testing.T) {
 
 // Guessing from very many addresses makes the allowance of each smaller; it
 // never takes anybody's first tries away.
-func TestGuessesAccount(t *testing.T) {
+func TestThrottleAccount(t *testing.T) {
 	t.Parallel()
-	g := newGuesses()
+	g := newLoginThrottle()
 	for i := range 100 {
 		if !fail(g, "ada", addr(i), false, t0) {
 			t.Fatalf("failure %d of the account was refused", i)
@@ -114,9 +114,9 @@ func TestGuessesAccount(t *testing.T) {
 	}
 }
 
-func TestGuessesGiveBack(t *testing.T) {
+func TestThrottleGiveBack(t *testing.T) {
 	t.Parallel()
-	g := newGuesses()
+	g := newLoginThrottle()
 	a := attempt{"ada", addr(1), false}
 	for i := range 200 {
 		if _, ok := g.take(a, t0); !ok {
@@ -131,7 +131,7 @@ func TestGuessesGiveBack(t *testing.T) {
 	}
 }
 
-func TestGuessesStayBounded(t *testing.T) {
+func TestThrottleStaysBounded(t *testing.T) {
 	t.Parallel()
 	b := newBuckets(pairAllowance)
 	for i := range maxBuckets + 500 {
@@ -147,20 +147,20 @@ func TestGuessesStayBounded(t *testing.T) {
 	}
 }
 
-func TestGate(t *testing.T) {
+func TestSemaphore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(2, 3, 5*time.Second)
+		s := newSemaphore(2, 3, 5*time.Second)
 		var inside, most atomic.Int64
 		results := make(chan error, 10)
 		for range 10 {
 			go func() {
-				err := g.enter(t.Context())
+				err := s.acquire(t.Context())
 				if err == nil {
 					most.Store(max(most.Load(), inside.Add(1)))
 					time.Sleep(time.Second)
 					inside.Add(-1)
-					g.leave()
+					s.release()
 				}
 				results <- err
 			}()
@@ -181,28 +181,28 @@ func TestGate(t *testing.T) {
 	})
 }
 
-func TestGatePatience(t *testing.T) {
+func TestSemaphorePatience(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(1, 3, 5*time.Second)
-		if err := g.enter(t.Context()); err != nil {
+		s := newSemaphore(1, 3, 5*time.Second)
+		if err := s.acquire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		start := time.Now()
 		var e *Error
-		if err := g.enter(t.Context()); !errors.As(err, &e) || !errors.Is(err, ErrBusy) || e.Wait <= 0 || time.Since(start) != 5*time.Second {
+		if err := s.acquire(t.Context()); !errors.As(err, &e) || !errors.Is(err, ErrBusy) || e.Wait <= 0 || time.Since(start) != 5*time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := g.enter(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := s.acquire(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a caller who leaves: %v", err)
 		}
-		if n := g.waiting.Load(); n != 0 {
+		if n := s.waiting.Load(); n != 0 {
 			t.Errorf("%d still counted as waiting", n)
 		}
-		g.leave()
-		if err := g.enter(t.Context()); err != nil {
+		s.release()
+		if err := s.acquire(t.Context()); err != nil {
 			t.Errorf("the freed slot: %v", err)
 		}
 	})

@@ -101,10 +101,10 @@ func (s *Service) hashPassword(ctx context.Context, password, email, name string
 	if err := checkPassword(password, email, name); err != nil {
 		return "", err
 	}
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.hashing.acquire(ctx); err != nil {
 		return "", err
 	}
-	defer s.gate.leave()
+	defer s.hashing.release()
 	return defaultCost.hash(password), nil
 }
 
@@ -120,10 +120,10 @@ func (s *Service) verify(ctx context.Context, u *store.User, password string) (b
 		}
 		stored = noAccount()
 	}
-	if err := s.gate.enter(ctx); err != nil {
+	if err := s.hashing.acquire(ctx); err != nil {
 		return false, err
 	}
-	defer s.gate.leave()
+	defer s.hashing.release()
 	if !stored.matches(password) || u.Password == "" || err != nil {
 		return false, nil
 	}

@@ -79,12 +79,12 @@ func (s *Service) checkCredentials(ctx context.Context, email, password string, 
 		return store.User{}, err
 	}
 	a := attempt{account: email, addr: addr, known: known}
-	if wait, ok := s.guesses.take(a, s.now()); !ok {
+	if wait, ok := s.throttle.take(a, s.now()); !ok {
 		return store.User{}, tooMany(wait)
 	}
 	right, err := s.verify(ctx, &u, password)
 	if right || err != nil {
-		s.guesses.giveBack(a, s.now())
+		s.throttle.giveBack(a, s.now())
 	}
 	switch {
 	case err != nil:

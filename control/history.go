@@ -134,8 +134,8 @@ func (h *handler) showConnection(u store.User, c account.Connection) (Connection
 		State: history.Diagnosis{State: history.Works, What: "Nothing is known of its way here."},
 	}
 	told, err := h.History.Attempts(store.AttemptQuery{Grant: c.ID, Limit: 1})
-	if len(told.Stories) > 0 {
-		shown.State = told.Stories[0].Diagnosis
+	if len(told.Attempts) > 0 {
+		shown.State = told.Attempts[0].Diagnosis
 	}
 	return shown, err
 }
@@ -151,7 +151,7 @@ func (h *handler) timeline(_ context.Context, r ListRequest) ([]Attempt, error) 
 		if err != nil {
 			return nil, err
 		}
-		for _, s := range page.Stories {
+		for _, s := range page.Attempts {
 			if s.Last().Before(r.Since) || len(list) >= r.limit() {
 				return list, nil
 			}
@@ -196,7 +196,7 @@ func (h *handler) names() (names, error) {
 	return n, err
 }
 
-func showAttempt(s history.Story, n names) Attempt {
+func showAttempt(s history.Attempt, n names) Attempt {
 	a := Attempt{
 		ID: s.ID, Client: s.Client, Name: s.ClientName, Host: s.Host, User: cmp.Or(n.users[s.User], string(s.User)), Team: cmp.Or(n.teams[s.Team], string(s.Team)),
 		Grant: s.Grant, Alive: s.Alive, Diagnosis: s.Diagnosis, Steps: []Step{}, Dropped: s.Dropped,

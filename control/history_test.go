@@ -86,7 +86,7 @@ func TestCommandsAreAudited(t *testing.T) {
 	}
 }
 
-// Connections that a command ends are told in their stories and in the list.
+// Connections that a command ends are told in their attempts and in the list.
 func TestEndedConnectionsAreAudited(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*Client) error{
@@ -101,9 +101,9 @@ func TestEndedConnectionsAreAudited(t *testing.T) {
 		if err := end(c); err != nil {
 			t.Fatal(name, err)
 		}
-		story, err := r.Attempts(store.AttemptQuery{Grant: g.ID, Limit: 1})
-		if err != nil || len(story.Stories) != 1 || story.Stories[0].Diagnosis.What != "The connection was revoked by the command line." {
-			t.Errorf("%s: %+v, %v", name, story, err)
+		attempt, err := r.Attempts(store.AttemptQuery{Grant: g.ID, Limit: 1})
+		if err != nil || len(attempt.Attempts) != 1 || attempt.Attempts[0].Diagnosis.What != "The connection was revoked by the command line." {
+			t.Errorf("%s: %+v, %v", name, attempt, err)
 		}
 		list, err := c.Audit(t.Context(), ListRequest{Limit: 10})
 		if err != nil || len(list) != 2 || list[0].Action != history.AuditRevoke || list[0].Client != "ada.example" || list[0].Team != "ada" {

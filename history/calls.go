@@ -66,7 +66,7 @@ func (r *Recorder) Called(g *store.Grant, req *http.Request) {
 	}
 	now := r.now()
 	record, look := r.calls.due(g.ID, now)
-	if look && r.threads.anyChallenged(now) {
+	if look && r.correlator.anyChallenged(now) {
 		r.cameBack(r.Visitor(req), now)
 	}
 	if record {
@@ -74,10 +74,10 @@ func (r *Recorder) Called(g *store.Grant, req *http.Request) {
 	}
 }
 
-// cameBack closes the story of a visitor that called without a token and read
+// cameBack closes the attempt of a visitor that called without a token and read
 // nothing: some clients do that at each start and then use the token they have.
 func (r *Recorder) cameBack(from Visitor, now time.Time) {
-	if id := r.threads.cameBack(from.key(), now); id != "" {
+	if id := r.correlator.cameBack(from.key(), now); id != "" {
 		r.Step(Note{Kind: StepChallenge, Detail: DetailCameBack, From: from, Attempt: id})
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"podgate/store"
 )
 
-// story makes an attempt of words: «kind», «kind!fault» or «kind=detail», a
+// attempt makes an attempt of words: «kind», «kind!fault» or «kind=detail», a
 // second apart, the last of them at t0.
-func story(words string) store.Attempt {
+func attempt(words string) store.Attempt {
 	var a store.Attempt
 	list := strings.Split(words, ", ")
 	for i, word := range list {
@@ -33,10 +33,10 @@ func TestDiagnose(t *testing.T) {
 		late = 45 * time.Minute
 	)
 	for _, c := range []struct {
-		story string
-		after time.Duration
-		state history.State
-		says  string
+		attempt string
+		after   time.Duration
+		state   history.State
+		says    string
 	}{
 		{"challenge", soon, history.Waiting, "did nothing more"},
 		{"challenge", late, history.Stuck, "proxy in front of this server strips that header"},
@@ -105,9 +105,9 @@ func TestDiagnose(t *testing.T) {
 		{"code, call, revoke=on the home page", late, history.Ended, "was revoked on the home page."},
 		{"new kind!new fault", late, history.Refused, "Remove the connector"},
 	} {
-		d := history.Diagnose(story(c.story), true, t0.Add(c.after))
+		d := history.Diagnose(attempt(c.attempt), true, t0.Add(c.after))
 		if d.State != c.state || !strings.Contains(d.Text(), c.says) {
-			t.Errorf("%s, %v later: %s: %s\nwant %s: %s", c.story, c.after, d.State, d.Text(), c.state, c.says)
+			t.Errorf("%s, %v later: %s: %s\nwant %s: %s", c.attempt, c.after, d.State, d.Text(), c.state, c.says)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func TestDiagnoseLoopback(t *testing.T) {
 	for host, local := range map[string]bool{
 		"claude.ai": false, "localhost:3000": true, "127.0.0.1:1": true, "[::1]:80": true, "127.9.9.9": true, "localhost.evil.example": false, "": false, "[::1]": true,
 	} {
-		a := story("consent, approve")
+		a := attempt("consent, approve")
 		a.Host = host
 		if d := history.Diagnose(a, true, t0.Add(time.Hour)); strings.Contains(d.Usually, "on this computer") != local {
 			t.Errorf("%q: %s", host, d.Usually)
@@ -134,7 +134,7 @@ func TestDiagnoseEnded(t *testing.T) {
 		"approve, code": "its access ran out", "code, call": "its access ran out", "code, revoke=logged out everywhere": "was revoked logged out",
 		"code, call, call!expired_token": "old token", "consent, approve": "never came",
 	} {
-		a := story(words)
+		a := attempt(words)
 		if words != "consent, approve" {
 			a.Grant = "g"
 		}
@@ -147,7 +147,7 @@ func TestDiagnoseEnded(t *testing.T) {
 // The most recent step counts, also when it was folded into an earlier one.
 func TestDiagnoseLooksAtTheMostRecent(t *testing.T) {
 	t.Parallel()
-	a := story("code, call, refresh!rate_limited")
+	a := attempt("code, call, refresh!rate_limited")
 	a.Steps[1].Count, a.Steps[1].Last = 50, t0.Add(time.Minute)
 	if d := history.Diagnose(a, true, t0.Add(time.Hour)); d.State != history.Works {
 		t.Errorf("%+v", d)

@@ -2,8 +2,8 @@
 // fared on its way to a connection, and the audit list, which tells who did
 // what.
 //
-// Doors of podgate (packages oauth, ui, mcp, control) hand a [Recorder] each
-// step as it happens. Recording costs a lock and a few comparisons: steps wait
+// The packages oauth, ui, mcp and control hand a [Recorder] each step as it
+// happens. Recording costs a lock and a few comparisons: steps wait
 // in the store's bounded memory and are written about once a second, mostly in
 // one commit, by [Recorder.Run]. Whoever reads sees everything that was recorded
 // before.

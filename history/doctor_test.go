@@ -25,7 +25,7 @@ func TestDiagnoseDoctor(t *testing.T) {
 		"somebody's":     {[]string{"podgate-doctor/1", "podgate-doctor/1"}, func(a *store.Attempt) { a.User = "ada" }, false},
 		"has connection": {[]string{"podgate-doctor/1", "podgate-doctor/1"}, func(a *store.Attempt) { a.Grant = "g" }, false},
 	} {
-		a := story("challenge, register!redirect_uri")
+		a := attempt("challenge, register!redirect_uri")
 		for i := range a.Steps {
 			a.Steps[i].Agent = c.agents[i]
 		}

@@ -2,7 +2,7 @@ package history
 
 // Remembered returns how many visitors are remembered.
 func (r *Recorder) Remembered() int {
-	r.threads.mu.Lock()
-	defer r.threads.mu.Unlock()
-	return len(r.threads.visitors.young) + len(r.threads.visitors.old)
+	r.correlator.mu.Lock()
+	defer r.correlator.mu.Unlock()
+	return len(r.correlator.visitors.young) + len(r.correlator.visitors.old)
 }

@@ -75,7 +75,7 @@ func (b *bench) told() []string {
 		b.t.Fatal(err)
 	}
 	var lines []string
-	for _, s := range list.Stories {
+	for _, s := range list.Attempts {
 		lines = append(lines, line(s.Attempt))
 	}
 	return lines
@@ -113,7 +113,7 @@ func (b *bench) approve(browser, client history.Visitor, id store.ClientID, user
 }
 
 // A client that registers itself: its own steps and the browser's are one
-// story, although they come from two addresses.
+// attempt, although they come from two addresses.
 func TestRegisteredClientIsOneStory(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -174,7 +174,7 @@ func TestPeopleWithOneDocumentStayApart(t *testing.T) {
 		"bob": "client=https://claude.ai/client user=bob: discovery authorize sign_in signed_in consent approve code",
 	} {
 		list, err := b.OwnAttempts(user, "", "", 10)
-		if err != nil || len(list.Stories) != 1 || line(list.Stories[0].Attempt) != want {
+		if err != nil || len(list.Attempts) != 1 || line(list.Attempts[0].Attempt) != want {
 			t.Errorf("%s sees %+v, %v", user, list, err)
 		}
 	}
@@ -210,7 +210,7 @@ func TestNearPreludeIsAdopted(t *testing.T) {
 	}
 }
 
-// One browser, two people one after the other: two stories.
+// One browser, two people one after the other: two attempts.
 func TestTwoPeopleAtOneBrowser(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -257,15 +257,15 @@ func TestPauseBeginsAnAttempt(t *testing.T) {
 func TestCameBackWithAToken(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	v, g := request("203.0.113.9", "codex"), store.Grant{ID: "g", User: "ada", Client: "c", Attempt: "story"}
+	v, g := request("203.0.113.9", "codex"), store.Grant{ID: "g", User: "ada", Client: "c", Attempt: "attempt"}
 	b.take(history.Note{Kind: history.StepChallenge, From: b.Visitor(v)})
 	b.Called(&g, v)
 	b.Called(&g, v) // ends it once
 	list, err := b.Attempts(store.AttemptQuery{Limit: 10})
-	if err != nil || len(list.Stories) != 2 {
+	if err != nil || len(list.Attempts) != 2 {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	for _, s := range list.Stories {
+	for _, s := range list.Attempts {
 		if s.User == "" && (s.Diagnosis.State != history.Works || len(s.Steps) != 2 || s.Steps[1].Count != 1) {
 			t.Errorf("%+v", s)
 		}
@@ -285,7 +285,7 @@ func TestCameBackWithAToken(t *testing.T) {
 func TestCallsAreLookedAtNowAndThen(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	v, g := request("203.0.113.9", "codex"), store.Grant{ID: "g", User: "ada", Client: "c", Attempt: "story"}
+	v, g := request("203.0.113.9", "codex"), store.Grant{ID: "g", User: "ada", Client: "c", Attempt: "attempt"}
 	b.Called(&g, v)
 	b.wait(time.Second)
 	b.take(history.Note{Kind: history.StepChallenge, From: b.Visitor(v)})
@@ -300,7 +300,7 @@ func TestCallsAreLookedAtNowAndThen(t *testing.T) {
 func TestCallsAreCounted(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	r, g := request("203.0.113.9", "codex"), store.Grant{ID: "g", User: "ada", Client: "c", Attempt: "story"}
+	r, g := request("203.0.113.9", "codex"), store.Grant{ID: "g", User: "ada", Client: "c", Attempt: "attempt"}
 	for range 180 {
 		b.Called(&g, r)
 		b.wait(time.Minute)
@@ -322,11 +322,11 @@ func TestOwnAttempts(t *testing.T) {
 		want       int
 	}{{"ada", "", 1}, {"ada", "g1", 1}, {"ada", "g2", 0}, {"bob", "", 0}, {"bob", "g1", 0}, {"", "", 0}, {"", "g1", 0}} {
 		list, err := b.OwnAttempts(c.user, c.connection, "", 10)
-		if err != nil || len(list.Stories) != c.want {
+		if err != nil || len(list.Attempts) != c.want {
 			t.Errorf("%+v: %+v, %v", c, list, err)
 			continue
 		}
-		for _, s := range list.Stories {
+		for _, s := range list.Attempts {
 			if s.Steps[0].Addr+s.Steps[0].Agent != "" || s.Steps[1].Addr != "203.0.113.9" || s.Steps[1].Agent != "node" {
 				t.Errorf("%+v: steps %+v", c, s.Steps)
 			}
@@ -346,7 +346,7 @@ func TestTextIsCleaned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := list.Stories[0]
+	a := list.Attempts[0]
 	for name, text := range map[string]string{"agent": a.Steps[0].Agent, "name": a.ClientName, "host": a.Host, "detail": a.Steps[0].Detail} {
 		if len(text) > 240 || strings.ContainsAny(text, "\x00\x1b\r\n\u202e") {
 			t.Errorf("%s: %d bytes, %q", name, len(text), text)
@@ -360,7 +360,7 @@ func TestTextIsCleaned(t *testing.T) {
 
 // What is remembered to tie steps together stays bounded in a flood, and the
 // flood does not make it forget a client that is on its way.
-func TestThreadsAreBounded(t *testing.T) {
+func TestCorrelatorIsBounded(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	client := b.from("203.0.113.9", "node")
@@ -373,7 +373,7 @@ func TestThreadsAreBounded(t *testing.T) {
 	}
 	b.take(history.Note{Kind: history.StepAuthorize, From: b.from("198.51.100.7", "Firefox"), Client: "c1", User: "ada"})
 	list, err := b.OwnAttempts("ada", "", "", 10)
-	if err != nil || len(list.Stories) != 1 || line(list.Stories[0].Attempt) != "client=c1 user=ada: register authorize" {
+	if err != nil || len(list.Attempts) != 1 || line(list.Attempts[0].Attempt) != "client=c1 user=ada: register authorize" {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
@@ -386,7 +386,7 @@ func TestNilRecorder(t *testing.T) {
 	r.Audit(r.Visitor(request("203.0.113.9", "x")), store.AuditEntry{})
 	r.Called(&store.Grant{}, request("203.0.113.9", "x"))
 	r.SignedIn(history.Visitor{}, "c", "u", "")
-	if list, err := r.Attempts(store.AttemptQuery{Limit: 1}); err != nil || list.Stories != nil {
+	if list, err := r.Attempts(store.AttemptQuery{Limit: 1}); err != nil || list.Attempts != nil {
 		t.Error(list, err)
 	}
 	if page, err := r.AuditList(store.AuditQuery{Limit: 1}); err != nil || page.Entries != nil {

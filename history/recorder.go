@@ -30,12 +30,12 @@ type Config struct {
 // Recorder takes steps and audit entries. It is safe for concurrent use. A nil
 // Recorder records nothing, which is what tests of other things want.
 type Recorder struct {
-	db      *store.DB
-	log     *slog.Logger
-	now     func() time.Time
-	trusted []netip.Prefix
-	threads threads
-	calls   calls
+	db         *store.DB
+	log        *slog.Logger
+	now        func() time.Time
+	trusted    []netip.Prefix
+	correlator correlator
+	calls      calls
 }
 
 // New returns a Recorder over c.DB. What it records is written by Run, by any

@@ -45,7 +45,7 @@ type bench struct {
 	pods *pods.Service
 	fake *podstest.Fake
 	url  string
-	log  *journal
+	log  *logBuffer
 
 	history *history.Recorder
 
@@ -56,7 +56,7 @@ type bench struct {
 // newBench has one person, ann, with all scopes.
 func newBench(t testing.TB, change ...func(*pods.Config)) *bench {
 	t.Helper()
-	b := &bench{TB: t, db: storetest.New(t), fake: podstest.NewFake(t), log: &journal{}, actors: map[string]authz.Actor{}}
+	b := &bench{TB: t, db: storetest.New(t), fake: podstest.NewFake(t), log: &logBuffer{}, actors: map[string]authz.Actor{}}
 	b.pods = podstest.ServiceOver(t, b.db, b.fake, change...)
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	b.history = history.New(history.Config{DB: b.db, Now: time.Now})
@@ -260,22 +260,22 @@ func clone(m args) args {
 	return c
 }
 
-// journal is a log to read.
-type journal struct {
+// logBuffer is a log to read.
+type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.Write(p)
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
 }
 
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.String()
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 func remarshal(t testing.TB, from, to any) {

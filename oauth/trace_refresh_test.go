@@ -10,7 +10,7 @@ import (
 	"podgate/store"
 )
 
-// Refreshing belongs to the connection's story, and so does the reason why it
+// Refreshing belongs to the connection's attempt, and so does the reason why it
 // is refused, which the client does not hear.
 func TestTimelineOfRefreshing(t *testing.T) {
 	t.Parallel()
@@ -22,17 +22,17 @@ func TestTimelineOfRefreshing(t *testing.T) {
 	f.call(access)
 	f.clock.advance(time.Hour)
 	f.refresh(client, second, "scope=pods:read pods:write pods:exec")
-	f.wantStories("user=alice: authorize consent approve code refresh call refresh!scope")
+	f.wantAttempts("user=alice: authorize consent approve code refresh call refresh!scope")
 	// Another client with the token learns nothing and touches nothing.
 	f.clock.advance(time.Second)
 	f.refresh(f.register(), second)
-	if got := f.stories(store.AttemptQuery{User: "alice"}); len(got) != 1 || !strings.HasSuffix(got[0], "refresh!scope") {
-		t.Errorf("alice's story is %q", got)
+	if got := f.attempts(store.AttemptQuery{User: "alice"}); len(got) != 1 || !strings.HasSuffix(got[0], "refresh!scope") {
+		t.Errorf("alice's attempt is %q", got)
 	}
 	f.clock.advance(time.Second)
 	f.refresh(client, first)
-	if got := f.stories(store.AttemptQuery{User: "alice"}); got[0] != "user=alice: authorize consent approve code refresh call refresh!scope refresh!reused_refresh" {
-		t.Errorf("alice's story is %q", got)
+	if got := f.attempts(store.AttemptQuery{User: "alice"}); got[0] != "user=alice: authorize consent approve code refresh call refresh!scope refresh!reused_refresh" {
+		t.Errorf("alice's attempt is %q", got)
 	}
 	f.wantAudit("refresh_token_used_twice", "refresh_token", "issue_token", "approve")
 	list, err := f.history.AuditList(store.AuditQuery{User: "alice", Limit: 10})
@@ -41,13 +41,13 @@ func TestTimelineOfRefreshing(t *testing.T) {
 	}
 	page, err := f.history.OwnAttempts("alice", "", "", 10)
 	f.must(err)
-	if d := page.Stories[0].Diagnosis; d.State != history.Refused || !strings.Contains(d.What, "the connection was revoked") {
+	if d := page.Attempts[0].Diagnosis; d.State != history.Refused || !strings.Contains(d.What, "the connection was revoked") {
 		t.Errorf("%+v", d)
 	}
 	// What is left of it is unknown from then on.
 	f.clock.advance(time.Second)
 	f.refresh(client, second)
-	if got := f.stories(store.AttemptQuery{}); !strings.HasSuffix(got[0], "refresh!unknown_refresh") {
+	if got := f.attempts(store.AttemptQuery{}); !strings.HasSuffix(got[0], "refresh!unknown_refresh") {
 		t.Errorf("afterwards: %q", got)
 	}
 }
@@ -59,28 +59,28 @@ func TestTimelineOfAnExpiredRefresh(t *testing.T) {
 	_, refresh := f.connectBoth(client, "alice", "red")
 	f.clock.advance(91 * 24 * time.Hour)
 	f.refresh(client, refresh)
-	f.wantStories("user=alice: refresh!expired_refresh")
+	f.wantAttempts("user=alice: refresh!expired_refresh")
 	f.refresh(client, "pgrt_rubbish")
-	if got := strings.Join(f.stories(store.AttemptQuery{}), "\n"); !strings.Contains(got, "refresh!unknown_refresh") {
+	if got := strings.Join(f.attempts(store.AttemptQuery{}), "\n"); !strings.Contains(got, "refresh!unknown_refresh") {
 		t.Errorf("rubbish is told as %s", got)
 	}
 }
 
-// A client that ends its connection with the refresh token ends its story.
+// A client that ends its connection with the refresh token ends its attempt.
 func TestTimelineOfARevokedRefresh(t *testing.T) {
 	t.Parallel()
 	f := told(t)
 	client := f.register()
 	_, refresh := f.connectBoth(client, "alice", "red")
 	f.post("/api/oauth/revoke", values("client_id="+string(f.register()), "token="+refresh))
-	f.wantStories("user=alice: authorize consent approve code")
+	f.wantAttempts("user=alice: authorize consent approve code")
 	f.post("/api/oauth/revoke", values("client_id="+string(client), "token="+refresh))
-	f.wantStories("user=alice: authorize consent approve code revoke")
+	f.wantAttempts("user=alice: authorize consent approve code revoke")
 	f.wantAudit("revoke_token", "issue_token", "approve")
 }
 
 // A client that a document describes: the sign-in that comes before the fetch,
-// the fetch, and the rest are one story.
+// the fetch, and the rest are one attempt.
 func TestTimelineOfADocument(t *testing.T) {
 	t.Parallel()
 	n := newInternet(t)
@@ -95,11 +95,11 @@ func TestTimelineOfADocument(t *testing.T) {
 	f.clock.advance(time.Second)
 	code := f.location(f.decide(approval(f.handle(page), "red"), "alice", "Origin: "+testIssuer, "User-Agent: Firefox")).Get("code")
 	f.post("/token", with(exchange(appURL, code), "redirect_uri="+appRedirect), "User-Agent: app")
-	f.wantStories("user=alice: authorize×2 sign_in signed_in metadata consent approve code")
-	// A second person's story is another, although the id is the same.
+	f.wantAttempts("user=alice: authorize×2 sign_in signed_in metadata consent approve code")
+	// A second person's attempt is another, although the id is the same.
 	f.authorize(asApp(), "bob")
-	if got := f.stories(store.AttemptQuery{User: "bob"}); len(got) != 1 || got[0] != "user=bob: authorize consent" {
-		t.Errorf("bob's story is %q", got)
+	if got := f.attempts(store.AttemptQuery{User: "bob"}); len(got) != 1 || got[0] != "user=bob: authorize consent" {
+		t.Errorf("bob's attempt is %q", got)
 	}
 }
 
@@ -109,14 +109,14 @@ func TestTimelineOfRefusedDocuments(t *testing.T) {
 	n.answer(appURL, 404)
 	f := told(t, online(n))
 	f.authorize(asApp(), "alice")
-	f.wantStories("user=alice: metadata!client_metadata")
+	f.wantAttempts("user=alice: metadata!client_metadata")
 	f = told(t, online(n), func(c *Config) { c.ClientDocuments = false })
 	f.authorize(asApp(), "alice")
-	f.wantStories("user=alice: authorize!unknown_client")
+	f.wantAttempts("user=alice: authorize!unknown_client")
 	f = told(t, online(n), func(c *Config) { c.Registration = "known" })
 	f.authorize(asApp(), "alice")
-	f.wantStories("user=alice: authorize!registration_off")
+	f.wantAttempts("user=alice: authorize!registration_off")
 	f = told(t, online(n))
 	f.authorize(asApp("client_id=https://127.0.0.1/client.json"), "alice")
-	f.wantStories("user=alice: metadata!client_metadata")
+	f.wantAttempts("user=alice: metadata!client_metadata")
 }

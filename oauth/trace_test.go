@@ -21,14 +21,14 @@ func told(t testing.TB, change ...func(*Config)) *fixture {
 	return newFixture(t, append(change, func(c *Config) { c.History = history.New(history.Config{DB: c.DB, Now: c.Now}) })...)
 }
 
-// stories are the attempts, newest first, as one line each.
-func (f *fixture) stories(q store.AttemptQuery) []string {
+// attempts returns the attempts, newest first, as one line each.
+func (f *fixture) attempts(q store.AttemptQuery) []string {
 	f.Helper()
 	q.Limit = 100
 	page, err := f.history.Attempts(q)
 	f.must(err)
 	var list []string
-	for _, s := range page.Stories {
+	for _, s := range page.Attempts {
 		line := fmt.Sprintf("user=%s:", s.User)
 		for _, step := range s.Steps {
 			line += " " + step.Kind
@@ -44,10 +44,10 @@ func (f *fixture) stories(q store.AttemptQuery) []string {
 	return list
 }
 
-func (f *fixture) wantStories(want ...string) {
+func (f *fixture) wantAttempts(want ...string) {
 	f.Helper()
-	if got := f.stories(store.AttemptQuery{}); !slices.Equal(got, want) {
-		f.Errorf("the stories are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	if got := f.attempts(store.AttemptQuery{}); !slices.Equal(got, want) {
+		f.Errorf("the attempts are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
@@ -62,7 +62,7 @@ func (f *fixture) registerAs(agent string, redirects ...string) store.ClientID {
 	return r.ClientID
 }
 
-// A whole connection, from the first call to the end, is one story with
+// A whole connection, from the first call to the end, is one attempt with
 // everything in order.
 func TestTimelineOfAConnection(t *testing.T) {
 	t.Parallel()
@@ -87,10 +87,10 @@ func TestTimelineOfAConnection(t *testing.T) {
 	f.send("POST", "/api/mcp", "{}", "Authorization: Bearer "+token, agent)
 	tick()
 	f.post("/api/oauth/revoke", values("client_id="+string(client), "token="+token), agent)
-	f.wantStories("user=alice: challenge discovery discovery register authorize×2 sign_in consent approve code call revoke")
+	f.wantAttempts("user=alice: challenge discovery discovery register authorize×2 sign_in consent approve code call revoke")
 	page, err := f.history.OwnAttempts("alice", "", "", 10)
 	f.must(err)
-	s := page.Stories[0]
+	s := page.Attempts[0]
 	if s.Host != "localhost" || s.ClientName != "node" || s.Client != client || s.Team != "red" || s.Grant == "" || s.Diagnosis.State != history.Ended {
 		t.Errorf("%+v", s)
 	}
@@ -103,7 +103,7 @@ func TestTimelineOfAConnection(t *testing.T) {
 		}
 	}
 	f.wantAudit("revoke_token", "issue_token", "approve")
-	if got := f.stories(store.AttemptQuery{User: "bob"}); len(got) != 0 {
+	if got := f.attempts(store.AttemptQuery{User: "bob"}); len(got) != 0 {
 		t.Errorf("bob sees %q", got)
 	}
 }
@@ -135,17 +135,17 @@ func TestTimelineOfRefusedRequests(t *testing.T) {
 	} {
 		f := told(t)
 		f.authorize(with(request(f.register()), change...), "alice")
-		f.wantStories("user=alice: authorize!" + fault)
+		f.wantAttempts("user=alice: authorize!" + fault)
 	}
 	f := told(t)
 	f.authorize(with(request(f.register()), "code_challenge=short"), "nobody")
-	f.wantStories("user=: authorize!" + history.FaultPKCE)
+	f.wantAttempts("user=: authorize!" + history.FaultPKCE)
 	f = told(t)
 	client := f.register()
 	for range 40 {
 		f.authorize(request(client), "alice")
 	}
-	if got := f.stories(store.AttemptQuery{}); !strings.Contains(strings.Join(got, ""), "authorize!"+history.FaultRateLimited) {
+	if got := f.attempts(store.AttemptQuery{}); !strings.Contains(strings.Join(got, ""), "authorize!"+history.FaultRateLimited) {
 		t.Errorf("a flood is told as %q", got)
 	}
 }
@@ -176,7 +176,7 @@ func TestTimelineOfRefusedTokens(t *testing.T) {
 		client := f.register()
 		code := f.code(client, "alice", "red")
 		spoil(f, client, code)
-		got := f.stories(store.AttemptQuery{User: "alice"})
+		got := f.attempts(store.AttemptQuery{User: "alice"})
 		if len(got) != 1 || !strings.HasSuffix(got[0], " approve code!"+fault) && fault != history.FaultNotMember {
 			t.Errorf("%s is told as %q", fault, got)
 		}
@@ -186,16 +186,16 @@ func TestTimelineOfRefusedTokens(t *testing.T) {
 	code := f.code(client, "alice", "red")
 	f.post("/token", exchange(client, code))
 	f.post("/token", exchange(client, code))
-	f.wantStories("user=alice: authorize consent approve code code!" + history.FaultSpentCode)
+	f.wantAttempts("user=alice: authorize consent approve code code!" + history.FaultSpentCode)
 	f.wantAudit("code_used_twice", "issue_token", "approve")
-	// Another client with the code touches nobody's story.
+	// Another client with the code touches nobody's attempt.
 	other := f.register()
 	f.clock.advance(time.Second)
 	f.post("/token", exchange(other, code))
-	f.wantStories("user=: code!unknown_code", "user=alice: authorize consent approve code code!"+history.FaultSpentCode)
+	f.wantAttempts("user=: code!unknown_code", "user=alice: authorize consent approve code code!"+history.FaultSpentCode)
 	f.post("/token", exchange("nobody", code))
 	f.post("/token", values("grant_type=password"))
-	got := strings.Join(f.stories(store.AttemptQuery{}), "\n")
+	got := strings.Join(f.attempts(store.AttemptQuery{}), "\n")
 	for _, want := range []string{"code!" + history.FaultUnknownClient, "code!" + history.FaultGrantType} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s is missing in\n%s", want, got)
@@ -204,7 +204,7 @@ func TestTimelineOfRefusedTokens(t *testing.T) {
 }
 
 // Calls with a token that opens nothing are told with the reason that the
-// client does not hear, in the connection's story as far as it is known.
+// client does not hear, in the connection's attempt as far as it is known.
 func TestTimelineOfRefusedCalls(t *testing.T) {
 	t.Parallel()
 	f := told(t)
@@ -213,15 +213,15 @@ func TestTimelineOfRefusedCalls(t *testing.T) {
 	f.clock.advance(time.Second)
 	f.call("pgat_" + strings.Repeat("x", 43))
 	f.call("rubbish")
-	f.wantStories("user=: call!unknown_token×2", "user=alice: authorize consent approve code")
+	f.wantAttempts("user=: call!unknown_token×2", "user=alice: authorize consent approve code")
 	f.resource = "https://elsewhere.example/api/mcp"
 	f.call(token)
 	f.resource = testIssuer + resourcePath
 	f.clock.advance(31 * 24 * time.Hour)
 	f.call(token)
-	got := f.stories(store.AttemptQuery{User: "alice"})
+	got := f.attempts(store.AttemptQuery{User: "alice"})
 	if len(got) != 1 || got[0] != "user=alice: call!expired_token" { // the rest is older than 14 days
-		t.Errorf("alice's story is %q", got)
+		t.Errorf("alice's attempt is %q", got)
 	}
 	f = told(t)
 	token = f.connect(f.register(), "alice", "red")
@@ -229,10 +229,10 @@ func TestTimelineOfRefusedCalls(t *testing.T) {
 	f.must(err)
 	r := newRequest("POST", "/api/mcp")
 	f.InsufficientScope(discard{}, r.WithContext(authz.WithActor(r.Context(), authz.Connection(access))), []store.Scope{authz.ScopeWrite})
-	f.wantStories("user=alice: authorize consent approve code call!insufficient_scope")
+	f.wantAttempts("user=alice: authorize consent approve code call!insufficient_scope")
 }
 
-// A dead token is known again after the sweeper took it away, and its story
+// A dead token is known again after the sweeper took it away, and its attempt
 // says whether it ran out or was revoked.
 func TestTimelineOfDeadTokens(t *testing.T) {
 	t.Parallel()
@@ -247,14 +247,14 @@ func TestTimelineOfDeadTokens(t *testing.T) {
 		token := f.connect(client, "alice", "red")
 		f.call(token)
 		f.clock.advance(20 * 24 * time.Hour)
-		f.send("POST", "/api/mcp", "{}", "Authorization: Bearer "+token) // so that the story is not forgotten first
+		f.send("POST", "/api/mcp", "{}", "Authorization: Bearer "+token) // so that the attempt is not forgotten first
 		end(f, client, token)
 		f.must(f.db.FlushHistory()) // as happens every second
 		_, err := f.db.Sweep(f.now())
 		f.must(err)
 		f.call(token)
 		f.call("pgat_" + strings.Repeat("x", 43))
-		got := f.stories(store.AttemptQuery{User: "alice"})
+		got := f.attempts(store.AttemptQuery{User: "alice"})
 		if len(got) != 1 || !strings.HasSuffix(got[0], " call!"+fault) {
 			t.Errorf("%s is told as %q", fault, got)
 		}
@@ -267,7 +267,7 @@ func TestTimelineOfADenial(t *testing.T) {
 	f := told(t)
 	handle := f.handle(f.authorize(request(f.register()), "bob"))
 	f.decide(values("request="+handle, "decision=deny"), "bob")
-	f.wantStories("user=bob: authorize consent deny")
+	f.wantAttempts("user=bob: authorize consent deny")
 	f.wantAudit("deny")
 }
 
@@ -280,7 +280,7 @@ func TestTimelineOfRefusedRegistrations(t *testing.T) {
 	for n := range 30 {
 		f.registerFrom("192.0.2.1:1", "", n)
 	}
-	got := strings.Join(f.stories(store.AttemptQuery{}), "\n")
+	got := strings.Join(f.attempts(store.AttemptQuery{}), "\n")
 	for _, want := range []string{"register!redirect_uri register!client_metadata", "register!rate_limited×"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is missing in\n%s", want, got)
@@ -288,7 +288,7 @@ func TestTimelineOfRefusedRegistrations(t *testing.T) {
 	}
 	f = told(t, func(c *Config) { c.Registration = "off" })
 	f.registerAs("node", testRedirect)
-	f.wantStories("user=: register!registration_off")
+	f.wantAttempts("user=: register!registration_off")
 }
 
 // Nothing that opens anything is in what is kept, on disk or as it is shown.
@@ -319,7 +319,7 @@ func TestTimelineHoldsNoSecrets(t *testing.T) {
 	var file bytes.Buffer
 	_, err = f.db.WriteTo(&file)
 	f.must(err)
-	if len(page.Stories) < 3 || len(list.Entries) < 3 || token == "" {
+	if len(page.Attempts) < 3 || len(list.Entries) < 3 || token == "" {
 		t.Fatalf("too little was told: %s", shown)
 	}
 	for name, secret := range map[string]string{
@@ -336,7 +336,7 @@ func TestTimelineHoldsNoSecrets(t *testing.T) {
 	}
 }
 
-// A scanner from everywhere leaves a person's story alone.
+// A scanner from everywhere leaves a person's attempt alone.
 func TestTimelineUnderAFlood(t *testing.T) {
 	t.Parallel()
 	f := told(t)
@@ -347,8 +347,8 @@ func TestTimelineUnderAFlood(t *testing.T) {
 			f.must(f.db.FlushHistory())
 		}
 	}
-	if got := f.stories(store.AttemptQuery{User: "alice"}); len(got) != 1 || !strings.HasSuffix(got[0], "approve code") {
-		t.Errorf("alice's story is %q", got)
+	if got := f.attempts(store.AttemptQuery{User: "alice"}); len(got) != 1 || !strings.HasSuffix(got[0], "approve code") {
+		t.Errorf("alice's attempt is %q", got)
 	}
 	page, err := f.db.Attempts(store.AttemptQuery{Limit: 100_000}, f.now())
 	if err != nil || len(page.Attempts) > 1001 {

@@ -12,8 +12,8 @@ import (
 // AttemptID names one attempt of a client to connect.
 type AttemptID string
 
-// Attempt is the story of one try of a client to connect and, when it came to
-// that, of the connection it led to. It outlives the client, the user and the
+// Attempt is one try of a client to connect and, when it came to that, the
+// connection it led to, step by step. It outlives the client, the user and the
 // connection that it names, so it refers to none of them.
 type Attempt struct {
 	ID         AttemptID `json:"id"`
@@ -134,7 +134,7 @@ func agedUnder(owner string, a *Attempt) []byte {
 
 // fruitless keeps an index to attempts that led to no connection. They make
 // room first: a hostile page can have a browser open authorization requests, and
-// must not push the stories of real connections out with them.
+// must not push the attempts of real connections out with them.
 func fruitless(a *Attempt, key []byte) []byte {
 	if a.Grant != "" {
 		return nil
@@ -182,8 +182,8 @@ type StepNote struct {
 }
 
 // tell fills in what the note says about the attempt. The person and the
-// connection of an attempt never change: a note that names another one is a
-// fault of the caller and must not show one person's steps to another.
+// connection of an attempt never change: a note that names another one is an
+// error of the caller and must not show one person's steps to another.
 func (a *Attempt) tell(n StepNote) {
 	set(&a.Visitor, n.Visitor)
 	set(&a.Client, n.Client)

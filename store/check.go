@@ -9,14 +9,14 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// maxFaults bounds what Check reports: a damaged file can have millions.
-const maxFaults = 100
+// maxDamage bounds what Check reports: a damaged file can have millions.
+const maxDamage = 100
 
 // Check verifies the whole file: bbolt's pages, every record, every index
 // entry in both directions, every expiry entry, every reference. It returns
-// nil or an error that joins one error a fault. It may run while the server goes
-// on: what it looks at is a copy, made beside the file and taken away again,
-// because bbolt cannot check its pages beside a writer.
+// nil or an error that joins one for each piece of damage. It may run while the
+// server goes on: what it looks at is a copy, made beside the file and taken
+// away again, because bbolt cannot check its pages beside a writer.
 func (db *DB) Check() error {
 	db.checkMu.Lock()
 	defer db.checkMu.Unlock()
@@ -24,10 +24,10 @@ func (db *DB) Check() error {
 	if err != nil {
 		return fmt.Errorf("store: make the copy to check: %w", err)
 	}
-	var faults []error
+	var damage []error
 	report := func(format string, args ...any) {
-		if len(faults) < maxFaults {
-			faults = append(faults, fmt.Errorf(format, args...))
+		if len(damage) < maxDamage {
+			damage = append(damage, fmt.Errorf(format, args...))
 		}
 	}
 	err = snapshot.View(func(tx *bolt.Tx) error {
@@ -44,7 +44,7 @@ func (db *DB) Check() error {
 		checkHistory(tx, report)
 		return nil
 	})
-	return errors.Join(append(faults, err, snapshot.Close())...)
+	return errors.Join(append(damage, err, snapshot.Close())...)
 }
 
 // openSnapshot returns a copy of the database as it is now, for reading. Its

@@ -34,7 +34,7 @@ type DB struct {
 	usedGrants   map[GrantID]grantUse
 	usedSessions map[Hash]time.Time
 
-	journal journal
+	queue historyQueue
 
 	checkMu sync.Mutex // one snapshot at a time
 }
@@ -61,7 +61,7 @@ func open(path string, format int, steps []migration) (*DB, error) {
 	case err != nil:
 		return nil, fmt.Errorf("store: open %s: %w", path, err)
 	}
-	db := &DB{bolt: b, usedGrants: map[GrantID]grantUse{}, usedSessions: map[Hash]time.Time{}, journal: journal{bounds: auditBounds{maxAudit, maxAuditStrangers}}}
+	db := &DB{bolt: b, usedGrants: map[GrantID]grantUse{}, usedSessions: map[Hash]time.Time{}, queue: historyQueue{bounds: auditBounds{maxAudit, maxAuditStrangers}}}
 	if db.migrated, err = prepare(b, path, format, steps); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}

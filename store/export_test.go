@@ -20,12 +20,12 @@ func (db *DB) Transaction() (n int) {
 
 // SetAuditBounds makes the audit list smaller.
 func (db *DB) SetAuditBounds(known, strangers uint64) {
-	db.journal.bounds = auditBounds{known, strangers}
+	db.queue.bounds = auditBounds{known, strangers}
 }
 
 // Lost returns how much was noted and is neither waiting nor written.
 func (db *DB) Lost() int {
-	db.journal.mu.Lock()
-	defer db.journal.mu.Unlock()
-	return db.journal.lost
+	db.queue.mu.Lock()
+	defer db.queue.mu.Unlock()
+	return db.queue.lost
 }

@@ -119,7 +119,7 @@ func TestLoopsLoseNothing(t *testing.T) {
 	}
 }
 
-// A long story keeps how it began and how it stands.
+// A long attempt keeps how it began and how it stands.
 func TestStepsOfAnAttemptAreBounded(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
@@ -208,7 +208,7 @@ func TestAttemptsOfOneClientAreBounded(t *testing.T) {
 }
 
 // A hostile page that has a browser open one request after the other pushes out
-// no story of a connection.
+// no attempt of a connection.
 func TestConnectionsOutliveFruitlessAttempts(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
@@ -308,10 +308,10 @@ func TestPreludeIsAdoptedWhole(t *testing.T) {
 		if flushed {
 			attempt(t, db, "prelude")
 		}
-		n := step("story", "code", 3)
+		n := step("attempt", "code", 3)
 		n.User, n.Adopt, n.Visitor = "ada", "prelude", ""
 		db.NoteStep(n)
-		a := attempt(t, db, "story")
+		a := attempt(t, db, "attempt")
 		if kinds(a) != "challenge×1 discovery×1 code×1" || !a.Steps[0].Loose || a.Steps[2].Loose {
 			t.Errorf("flushed %v: %+v", flushed, a)
 		}
@@ -322,8 +322,8 @@ func TestPreludeIsAdoptedWhole(t *testing.T) {
 }
 
 // An attempt that has become somebody's cannot be taken over, nor can a step of
-// one person get into the story of another.
-func TestStoriesOfPeopleStayApart(t *testing.T) {
+// one person get into the attempt of another.
+func TestAttemptsOfPeopleStayApart(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
 	n := step("adas", "approve", 0)
@@ -336,10 +336,10 @@ func TestStoriesOfPeopleStayApart(t *testing.T) {
 	n.User, n.Adopt = "bob", "adas"
 	db.NoteStep(n)
 	if got := kinds(attempt(t, db, "adas")); got != "approve×1" {
-		t.Errorf("ada's story is %s", got)
+		t.Errorf("ada's attempt is %s", got)
 	}
 	if got := kinds(attempt(t, db, "bobs")); got != "code×1" {
-		t.Errorf("bob's story is %s", got)
+		t.Errorf("bob's attempt is %s", got)
 	}
 }
 
@@ -350,24 +350,24 @@ func TestConnectionKnowsItsAttempt(t *testing.T) {
 	db := storetest.New(t)
 	w := storetest.Populate(t, db, "ada", t0)
 	s := w.SignIn(t, db)
-	req := store.AuthRequest{Handle: store.HashSecret("h"), Session: s.Hash, Client: w.Client.ID, RedirectURI: "https://x.example/", Scopes: []store.Scope{read}, Created: t0, Expires: after(60), Attempt: "story"}
+	req := store.AuthRequest{Handle: store.HashSecret("h"), Session: s.Hash, Client: w.Client.ID, RedirectURI: "https://x.example/", Scopes: []store.Scope{read}, Created: t0, Expires: after(60), Attempt: "attempt"}
 	wantErr(t, db.CreateAuthRequest(req), nil)
 	code := store.HashSecret("code")
-	if spent, err := db.Approve(store.Approval{Handle: req.Handle, Session: s.Hash, Team: w.Team.ID, Scopes: req.Scopes, Code: code, Expires: after(60)}, t0); err != nil || spent.Attempt != "story" {
+	if spent, err := db.Approve(store.Approval{Handle: req.Handle, Session: s.Hash, Team: w.Team.ID, Scopes: req.Scopes, Code: code, Expires: after(60)}, t0); err != nil || spent.Attempt != "attempt" {
 		t.Fatalf("%+v, %v", spent, err)
 	}
-	for client, want := range map[store.ClientID]store.AttemptID{w.Client.ID: "story", "another": ""} {
+	for client, want := range map[store.ClientID]store.AttemptID{w.Client.ID: "attempt", "another": ""} {
 		id, user, err := db.AttemptOfCode(code, client)
 		if id != want || (user == w.User.ID) != (want != "") || err != nil {
 			t.Errorf("the attempt of the code for %q is %q of %q, %v", client, id, user, err)
 		}
 	}
 	g, err := db.RedeemCode(store.Redemption{Code: code, Client: w.Client.ID, RedirectURI: req.RedirectURI, Grant: "g", Access: store.HashSecret("t"), Expires: after(90)}, t0)
-	if err != nil || g.Attempt != "story" {
+	if err != nil || g.Attempt != "attempt" {
 		t.Fatalf("%+v, %v", g, err)
 	}
 	db.NoteStep(store.StepNote{Grant: "g", Step: store.Step{Kind: "call", At: after(1)}})
-	if a := attempt(t, db, "story"); kinds(a) != "call×1" || a.User != w.User.ID || a.Client != w.Client.ID || a.Team != w.Team.ID {
+	if a := attempt(t, db, "attempt"); kinds(a) != "call×1" || a.User != w.User.ID || a.Client != w.Client.ID || a.Team != w.Team.ID {
 		t.Errorf("%+v", a)
 	}
 	if live, err := db.LiveGrants([]store.GrantID{"g", "none"}, t0); err != nil || len(live) != 1 || !live["g"] {
@@ -376,7 +376,7 @@ func TestConnectionKnowsItsAttempt(t *testing.T) {
 	wantErr(t, db.RevokeGrant("g", w.User.ID), nil)
 	db.NoteStep(store.StepNote{Grant: "g", Step: store.Step{Kind: "revoke", At: after(2)}})
 	db.NoteStep(store.StepNote{Grant: "unheard of", Step: store.Step{Kind: "revoke", At: after(2)}})
-	if a := attempt(t, db, "story"); kinds(a) != "call×1 revoke×1" {
+	if a := attempt(t, db, "attempt"); kinds(a) != "call×1 revoke×1" {
 		t.Errorf("%+v", a)
 	}
 	if list := attempts(t, db, store.AttemptQuery{Grant: "g"}); len(list) != 1 {

@@ -69,7 +69,7 @@ func (w *stepWriter) take(n StepNote) error {
 
 // byGrant fills in the attempt of a note that names only the connection. One
 // that has just ended is still known by its attempt; one that no attempt led to
-// begins a story if the note says whose it is.
+// begins one if the note says whose it is.
 func (w *stepWriter) byGrant(n *StepNote) error {
 	for _, a := range w.touched {
 		if a != nil && a.Grant == n.Grant {
@@ -94,8 +94,8 @@ func (w *stepWriter) byGrant(n *StepNote) error {
 	return nil
 }
 
-// attempt is the connection's story. One that no attempt led to, as far as is
-// known, begins a story of its own.
+// attempt is what led to the connection. One that nothing led to, as far as is
+// known, begins an attempt of its own.
 func (g *Grant) attempt() AttemptID {
 	if g.Attempt == "" {
 		return AttemptID(g.ID)

@@ -72,18 +72,18 @@ func (s *Server) serveActivity(w http.ResponseWriter, r *http.Request, p who) er
 	if err != nil {
 		return err
 	}
-	for _, story := range list.Stories {
-		page.Attempts = append(page.Attempts, s.viewAttempt(story, names))
+	for _, a := range list.Attempts {
+		page.Attempts = append(page.Attempts, s.viewAttempt(a, names))
 	}
-	if q.Get("connection") != "" && len(list.Stories) > 0 {
-		page.Connection = text.Line(orUnknown(list.Stories[0].Host), 255)
+	if q.Get("connection") != "" && len(list.Attempts) > 0 {
+		page.Connection = text.Line(orUnknown(list.Attempts[0].Host), 255)
 	}
 	page.pages(r, list.Next)
 	return s.render(w, r, plainPage, http.StatusOK, "activity", frame{Title: page.title("Activity"), Here: "activity", Page: page})
 }
 
 // attempts reads what the person may see.
-func (s *Server) attempts(p who, q url.Values, all bool) (history.Stories, error) {
+func (s *Server) attempts(p who, q url.Values, all bool) (history.AttemptPage, error) {
 	before := q.Get("before")
 	if all {
 		return s.history.Attempts(store.AttemptQuery{Before: before, Limit: attemptsAPage})
@@ -168,22 +168,22 @@ func (s *Server) namesOf(p who, all bool) (namesByID, error) {
 	return names, err
 }
 
-func (s *Server) viewAttempt(story history.Story, names namesByID) attemptView {
-	d := story.Diagnosis
+func (s *Server) viewAttempt(a history.Attempt, names namesByID) attemptView {
+	d := a.Diagnosis
 	v := attemptView{
-		Title: text.Line(orUnknown(story.Host), 255), Name: text.Line(story.ClientName, 60), Team: names.teams[story.Team],
-		Person: names.users[story.User], State: d.State, Last: story.Last(), What: d.What, Next: d.Next, Usually: d.Usually, Dropped: story.Dropped,
+		Title: text.Line(orUnknown(a.Host), 255), Name: text.Line(a.ClientName, 60), Team: names.teams[a.Team],
+		Person: names.users[a.User], State: d.State, Last: a.Last(), What: d.What, Next: d.Next, Usually: d.Usually, Dropped: a.Dropped,
 	}
-	if host, ok := documentHost(story.Client); ok && story.Host == "" {
+	if host, ok := documentHost(a.Client); ok && a.Host == "" {
 		v.Title = host
 	}
-	if story.User != "" && v.Person == "" && len(names.users) > 0 {
+	if a.User != "" && v.Person == "" && len(names.users) > 0 {
 		v.Person = "a removed account"
 	}
-	v.Count = story.Dropped
-	for i, step := range story.Steps {
+	v.Count = a.Dropped
+	for i, step := range a.Steps {
 		view := viewStep(step)
-		view.SameDay = i > 0 && sameDay(story.Steps[i-1].At, step.At)
+		view.SameDay = i > 0 && sameDay(a.Steps[i-1].At, step.At)
 		v.Steps = append(v.Steps, view)
 		v.Count += step.Count
 	}

@@ -24,9 +24,9 @@ func (s *site) visitor(addr, agent string) history.Visitor {
 
 const firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
-// seedStories lets several clients fare well and badly: the user's own, another
+// seedAttempts lets several clients fare well and badly: the user's own, another
 // person's, and strangers'.
-func (s *site) seedStories(u store.User, slug string) {
+func (s *site) seedAttempts(u store.User, slug string) {
 	s.t.Helper()
 	team, err := s.db.TeamBySlug(slug)
 	if err != nil {
@@ -76,7 +76,7 @@ func TestActivity(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	ada, bob := s.addUser("ada@example.com", true, "red"), s.addUser("bob@example.com", false, "red")
-	s.seedStories(ada, "red")
+	s.seedAttempts(ada, "red")
 	a, b := s.browser(), s.browser()
 	a.signIn("ada@example.com")
 	b.signIn("bob@example.com")
@@ -90,7 +90,7 @@ func TestActivity(t *testing.T) {
 			t.Errorf("the person's page lacks %q:\n%s", want, own)
 		}
 	}
-	// A loose step of their own story comes without its origin.
+	// A loose step of their own attempt comes without its origin.
 	if strings.Contains(own, "codex-cli/0.40") || strings.Count(own, "Claude-User/1.0") != 3 {
 		t.Errorf("origins of loose steps are shown:\n%s", own)
 	}
@@ -256,13 +256,13 @@ func TestFormsAreAudited(t *testing.T) {
 	if err != nil || strings.Contains(fmt.Sprint(everything), "secret password") {
 		t.Errorf("what was typed into the wrong field was kept: %+v, %v", everything, err)
 	}
-	stories, err := s.history.OwnAttempts(u.ID, "", "", 10)
-	if err != nil || len(stories.Stories) != 2 {
-		t.Fatalf("%+v, %v", stories, err)
+	attempts, err := s.history.OwnAttempts(u.ID, "", "", 10)
+	if err != nil || len(attempts.Attempts) != 2 {
+		t.Fatalf("%+v, %v", attempts, err)
 	}
-	for _, story := range stories.Stories {
-		if story.Diagnosis.State != history.Ended || story.Steps[len(story.Steps)-1].Kind != history.StepRevoke {
-			t.Errorf("%+v", story)
+	for _, attempt := range attempts.Attempts {
+		if attempt.Diagnosis.State != history.Ended || attempt.Steps[len(attempt.Steps)-1].Kind != history.StepRevoke {
+			t.Errorf("%+v", attempt)
 		}
 	}
 }

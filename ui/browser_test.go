@@ -228,7 +228,7 @@ func walk(t *testing.T, s *site, c *chrome) {
 	}
 	c.inspect("home-revoked")
 
-	s.seedStories(u, "analytical-engines")
+	s.seedAttempts(u, "analytical-engines")
 	c.open("/activity")
 	c.inspect("activity")
 	c.open("/activity?all=1")
@@ -389,10 +389,10 @@ func withoutScript(t *testing.T, s *site, c *chrome) {
 	if !strings.Contains(c.text("#guide-codex"), "codex mcp add podgate --url "+s.issuer()+"/api/mcp") {
 		t.Errorf("the steps do not open: %s", c.text("#guide-codex"))
 	}
-	s.seedStories(u, "red")
+	s.seedAttempts(u, "red")
 	c.open("/activity")
-	c.do(chromedp.Click(chromedp.CSS(".story:nth-child(2) summary")))
-	if !strings.Contains(c.text(".story:nth-child(2) .steps"), "Authorization refused") {
+	c.do(chromedp.Click(chromedp.CSS(".attempt:nth-child(2) summary")))
+	if !strings.Contains(c.text(".attempt:nth-child(2) .steps"), "Authorization refused") {
 		t.Errorf("the steps of an attempt do not open: %s", c.text("main"))
 	}
 	c.open("/")

@@ -37,7 +37,7 @@ func tour(t *testing.T) (*site, map[string]answer) {
 	pages["home"] = b.signIn("ada@example.com")
 	pages["account"] = b.get("/account")
 	pages["activity nothing"] = b.get("/activity")
-	s.seedStories(u, "red")
+	s.seedAttempts(u, "red")
 	pages["activity"] = b.get("/activity")
 	pages["activity all"] = b.get("/activity?all=1")
 	pages["audit"] = b.get("/audit")

@@ -6,29 +6,29 @@ import (
 	"podgate/store"
 )
 
-// Story is an attempt as people are shown it.
-type Story struct {
+// Attempt is an attempt as people are shown it.
+type Attempt struct {
 	store.Attempt
 	Diagnosis Diagnosis
 	Alive     bool // the connection that it led to is live
 }
 
-// Stories is a page of them, the one with the most recent step first.
-type Stories struct {
-	Stories []Story
-	Next    string // for Before of the page that follows; empty: there is none
+// AttemptPage is some attempts, the one with the most recent step first.
+type AttemptPage struct {
+	Attempts []Attempt
+	Next     string // for Before of the page that follows; empty: there is none
 }
 
 // Attempts reads attempts with their diagnoses, as an administrator may see
 // them. store.ErrCursor for a Before that no page gave. A nil Recorder has none.
-func (r *Recorder) Attempts(q store.AttemptQuery) (Stories, error) {
+func (r *Recorder) Attempts(q store.AttemptQuery) (AttemptPage, error) {
 	if r == nil {
-		return Stories{}, nil
+		return AttemptPage{}, nil
 	}
 	now := r.now()
 	page, err := r.db.Attempts(q, now)
 	if err != nil {
-		return Stories{}, err
+		return AttemptPage{}, err
 	}
 	var ids []store.GrantID
 	for _, a := range page.Attempts {
@@ -38,11 +38,11 @@ func (r *Recorder) Attempts(q store.AttemptQuery) (Stories, error) {
 	}
 	live, err := r.db.LiveGrants(ids, now)
 	if err != nil {
-		return Stories{}, err
+		return AttemptPage{}, err
 	}
-	out := Stories{Next: page.Next}
+	out := AttemptPage{Next: page.Next}
 	for _, a := range page.Attempts {
-		out.Stories = append(out.Stories, Story{Attempt: a, Alive: live[a.Grant], Diagnosis: Diagnose(a, live[a.Grant], now)})
+		out.Attempts = append(out.Attempts, Attempt{Attempt: a, Alive: live[a.Grant], Diagnosis: Diagnose(a, live[a.Grant], now)})
 	}
 	return out, nil
 }
@@ -51,17 +51,17 @@ func (r *Recorder) Attempts(q store.AttemptQuery) (Stories, error) {
 // steps that only address and User-Agent tie to the attempt, neither is shown,
 // because somebody else's client may have taken them. With a connection, only
 // the attempts of that one, if it is theirs.
-func (r *Recorder) OwnAttempts(user store.UserID, connection store.GrantID, before string, limit int) (Stories, error) {
+func (r *Recorder) OwnAttempts(user store.UserID, connection store.GrantID, before string, limit int) (AttemptPage, error) {
 	q := store.AttemptQuery{User: user, Before: before, Limit: limit}
 	if connection != "" {
 		q = store.AttemptQuery{Grant: connection, Before: before, Limit: limit}
 	}
 	list, err := r.Attempts(q)
-	list.Stories = slices.DeleteFunc(list.Stories, func(s Story) bool { return user == "" || s.User != user })
-	for i := range list.Stories {
-		for j, step := range list.Stories[i].Steps {
+	list.Attempts = slices.DeleteFunc(list.Attempts, func(a Attempt) bool { return user == "" || a.User != user })
+	for i := range list.Attempts {
+		for j, step := range list.Attempts[i].Steps {
 			if step.Loose {
-				list.Stories[i].Steps[j].Addr, list.Stories[i].Steps[j].Agent = "", ""
+				list.Attempts[i].Steps[j].Addr, list.Attempts[i].Steps[j].Agent = "", ""
 			}
 		}
 	}

@@ -15,41 +15,41 @@ const (
 	hashPatience  = 5 * time.Second
 )
 
-// gate lets a few in at once and a few more wait.
-type gate struct {
+// semaphore lets a few in at once and a few more wait.
+type semaphore struct {
 	slots    chan struct{}
 	waiting  atomic.Int64
 	most     int64
 	patience time.Duration
-	entered  atomic.Int64 // how many ever went in: what tests count instead of time
+	acquired atomic.Int64 // how many ever went in: what tests count instead of time
 }
 
-func newGate(atOnce, waiting int, patience time.Duration) *gate {
-	return &gate{slots: make(chan struct{}, atOnce), most: int64(waiting), patience: patience}
+func newSemaphore(atOnce, waiting int, patience time.Duration) *semaphore {
+	return &semaphore{slots: make(chan struct{}, atOnce), most: int64(waiting), patience: patience}
 }
 
-// enter waits for a slot, which leave gives back. ErrBusy when too many wait
+// acquire waits for a slot, which release gives back. ErrBusy when too many wait
 // already or patience ends; the context's error when that ends first.
-func (g *gate) enter(ctx context.Context) error {
+func (s *semaphore) acquire(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	select {
-	case g.slots <- struct{}{}:
-		g.entered.Add(1)
+	case s.slots <- struct{}{}:
+		s.acquired.Add(1)
 		return nil
 	default:
 	}
-	if g.waiting.Add(1) > g.most {
-		g.waiting.Add(-1)
+	if s.waiting.Add(1) > s.most {
+		s.waiting.Add(-1)
 		return busy()
 	}
-	defer g.waiting.Add(-1)
-	timer := time.NewTimer(g.patience)
+	defer s.waiting.Add(-1)
+	timer := time.NewTimer(s.patience)
 	defer timer.Stop()
 	select {
-	case g.slots <- struct{}{}:
-		g.entered.Add(1)
+	case s.slots <- struct{}{}:
+		s.acquired.Add(1)
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -58,7 +58,7 @@ func (g *gate) enter(ctx context.Context) error {
 	}
 }
 
-func (g *gate) leave() { <-g.slots }
+func (s *semaphore) release() { <-s.slots }
 
 func busy() error {
 	return &Error{Message: "Many people are signing in at this moment. Wait a few seconds and try again.", Wait: 5 * time.Second, Err: ErrBusy}

@@ -26,18 +26,18 @@ var (
 // failures, each of which costs a slow hash.
 const maxBuckets = 10_000
 
-// guesses counts failed sign-ins. An attempt takes from the tables before the
+// loginThrottle counts failed sign-ins. An attempt takes from the tables before the
 // password is looked at, so that a hundred attempts at once are not all judged
 // by the state before the first, and gets it back when the password was right.
 // That, and four tables that decide together, is more than package ratelimit's
 // counting of events.
-type guesses struct {
+type loginThrottle struct {
 	mu                             sync.Mutex
 	pair, strict, address, account buckets
 }
 
-func newGuesses() *guesses {
-	return &guesses{
+func newLoginThrottle() *loginThrottle {
+	return &loginThrottle{
 		pair: newBuckets(pairAllowance), strict: newBuckets(strictAllowance),
 		address: newBuckets(addressAllowance), account: newBuckets(accountAllowance),
 	}
@@ -56,35 +56,35 @@ func (a attempt) pairKey() string    { return a.addressKey() + " " + a.account }
 
 // take lets the attempt go on and counts it as failed for now, or says how
 // long to wait.
-func (g *guesses) take(a attempt, now time.Time) (wait time.Duration, ok bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	wait = g.pair.wait(a.pairKey(), now)
+func (t *loginThrottle) take(a attempt, now time.Time) (wait time.Duration, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	wait = t.pair.wait(a.pairKey(), now)
 	if !a.known {
-		wait = max(wait, g.address.wait(a.addressKey(), now))
-		if g.account.wait(a.account, now) > 0 {
-			wait = max(wait, g.strict.wait(a.pairKey(), now))
+		wait = max(wait, t.address.wait(a.addressKey(), now))
+		if t.account.wait(a.account, now) > 0 {
+			wait = max(wait, t.strict.wait(a.pairKey(), now))
 		}
 	}
 	if wait > 0 {
 		return wait, false
 	}
-	g.add(a, -1, now)
+	t.add(a, -1, now)
 	return 0, true
 }
 
 // giveBack undoes take: the password was right, or was never looked at.
-func (g *guesses) giveBack(a attempt, now time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.add(a, +1, now)
+func (t *loginThrottle) giveBack(a attempt, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.add(a, +1, now)
 }
 
-func (g *guesses) add(a attempt, n float64, now time.Time) {
-	g.pair.add(a.pairKey(), n, now)
-	g.strict.add(a.pairKey(), n, now)
-	g.address.add(a.addressKey(), n, now)
-	g.account.add(a.account, n, now)
+func (t *loginThrottle) add(a attempt, n float64, now time.Time) {
+	t.pair.add(a.pairKey(), n, now)
+	t.strict.add(a.pairKey(), n, now)
+	t.address.add(a.addressKey(), n, now)
+	t.account.add(a.account, n, now)
 }
 
 // buckets are token buckets by key. A key that is not there is full.

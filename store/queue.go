@@ -21,10 +21,10 @@ const (
 	maxStrangersEntries = 256
 )
 
-// journal is what happened and is not on disk yet: steps of the timeline and
-// entries of the audit list. Noting takes a lock and a few comparisons and never
+// historyQueue is a write-behind queue of what happened and is not on disk yet:
+// steps of the timeline and entries of the audit list. Noting takes a lock and a few comparisons and never
 // waits for the disk.
-type journal struct {
+type historyQueue struct {
 	mu      sync.Mutex
 	steps   []StepNote
 	entries []AuditEntry
@@ -41,25 +41,25 @@ type journal struct {
 // NoteStep queues a step for FlushHistory. n.Step.At is when it happened.
 func (db *DB) NoteStep(n StepNote) {
 	n.Step.Last, n.Step.Count = n.Step.At, 1
-	j := &db.journal
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for i := len(j.steps) - 1; i >= max(0, len(j.steps)-foldBack); i-- {
-		if had := &j.steps[i]; had.same(n) {
+	q := &db.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := len(q.steps) - 1; i >= max(0, len(q.steps)-foldBack); i-- {
+		if had := &q.steps[i]; had.same(n) {
 			had.Step.Count++
 			had.Step.Last = latest(had.Step.Last, n.Step.Last)
 			return
 		}
 	}
 	stranger := n.User == "" && n.Grant == ""
-	if len(j.steps) >= maxQueuedSteps || stranger && j.strangersSteps >= maxStrangersSteps {
-		j.lose(n.Step.At, 1)
+	if len(q.steps) >= maxQueuedSteps || stranger && q.strangersSteps >= maxStrangersSteps {
+		q.lose(n.Step.At, 1)
 		return
 	}
 	if stranger {
-		j.strangersSteps++
+		q.strangersSteps++
 	}
-	j.steps = append(j.steps, n)
+	q.steps = append(q.steps, n)
 }
 
 func (n StepNote) same(o StepNote) bool {
@@ -73,63 +73,63 @@ func (n StepNote) same(o StepNote) bool {
 // NoteAudit queues an entry for FlushHistory. e.At is when it happened.
 func (db *DB) NoteAudit(e AuditEntry) {
 	e.Last, e.Count = e.At, 1
-	j := &db.journal
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	q := &db.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	// Only into the one before: the order of what people did matters.
-	if n := len(j.entries); n > 0 && j.entries[n-1].same(e) {
-		had := &j.entries[n-1]
+	if n := len(q.entries); n > 0 && q.entries[n-1].same(e) {
+		had := &q.entries[n-1]
 		had.Count++
 		had.Last = latest(had.Last, e.Last)
 		return
 	}
-	if len(j.entries) >= maxQueuedEntries || e.Stranger && j.strangersEntries >= maxStrangersEntries {
-		j.lose(e.At, 1)
+	if len(q.entries) >= maxQueuedEntries || e.Stranger && q.strangersEntries >= maxStrangersEntries {
+		q.lose(e.At, 1)
 		return
 	}
 	if e.Stranger {
-		j.strangersEntries++
+		q.strangersEntries++
 	}
-	j.entries = append(j.entries, e)
+	q.entries = append(q.entries, e)
 }
 
-func (j *journal) lose(at time.Time, count int) {
-	j.lost += count
-	j.lostAt = latest(j.lostAt, at)
+func (q *historyQueue) lose(at time.Time, count int) {
+	q.lost += count
+	q.lostAt = latest(q.lostAt, at)
 }
 
-func (j *journal) take() (steps []StepNote, entries []AuditEntry) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	steps, entries = j.steps, j.entries
-	if j.lost > 0 {
-		entries = append(entries, AuditEntry{Action: AuditLost, Outcome: AuditOK, At: j.lostAt, Last: j.lostAt, Count: j.lost})
+func (q *historyQueue) take() (steps []StepNote, entries []AuditEntry) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	steps, entries = q.steps, q.entries
+	if q.lost > 0 {
+		entries = append(entries, AuditEntry{Action: AuditLost, Outcome: AuditOK, At: q.lostAt, Last: q.lostAt, Count: q.lost})
 	}
-	j.steps, j.entries, j.strangersSteps, j.strangersEntries, j.lost, j.lostAt = nil, nil, 0, 0, 0, time.Time{}
+	q.steps, q.entries, q.strangersSteps, q.strangersEntries, q.lost, q.lostAt = nil, nil, 0, 0, 0, time.Time{}
 	return steps, entries
 }
 
-// journalStep is how many notes one writing transaction takes: in a busy second
+// queueStep is how many notes one writing transaction takes: in a busy second
 // there are thousands, and a token request behind them should not wait for all.
-const journalStep = 64
+const queueStep = 64
 
 // FlushHistory writes what was noted: in one transaction mostly, in several
 // short ones after a busy second, and in none when there is nothing. It is called
 // about once a second, by Close, and by whatever reads the timeline or the audit
 // list. A crash loses at most that second.
 func (db *DB) FlushHistory() error {
-	db.journal.flushMu.Lock()
-	defer db.journal.flushMu.Unlock()
-	steps, entries := db.journal.take()
+	db.queue.flushMu.Lock()
+	defer db.queue.flushMu.Unlock()
+	steps, entries := db.queue.take()
 	for len(steps)+len(entries) > 0 {
-		s, e := min(journalStep, len(steps)), min(journalStep, len(entries))
+		s, e := min(queueStep, len(steps)), min(queueStep, len(entries))
 		// Straight to bbolt: history changes nobody's rights, so the access cache
 		// may stay.
 		err := db.bolt.Update(func(tx *bolt.Tx) error {
-			return errors.Join(writeSteps(tx, steps[:s]), writeAudit(tx, entries[:e], db.journal.bounds))
+			return errors.Join(writeSteps(tx, steps[:s]), writeAudit(tx, entries[:e], db.queue.bounds))
 		})
 		if err != nil {
-			db.journal.loseAll(steps, entries)
+			db.queue.loseAll(steps, entries)
 			return err
 		}
 		steps, entries = steps[s:], entries[e:]
@@ -139,14 +139,14 @@ func (db *DB) FlushHistory() error {
 
 // loseAll counts what could not be written. It is not tried again: what cannot
 // be written now would keep everything after it from being written.
-func (j *journal) loseAll(steps []StepNote, entries []AuditEntry) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+func (q *historyQueue) loseAll(steps []StepNote, entries []AuditEntry) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	for _, n := range steps {
-		j.lose(n.Step.Last, n.Step.Count)
+		q.lose(n.Step.Last, n.Step.Count)
 	}
 	for _, e := range entries {
-		j.lose(e.Last, e.Count)
+		q.lose(e.Last, e.Count)
 	}
 }
 
