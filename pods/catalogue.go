@@ -10,28 +10,9 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/internal/text"
+	"podgate/pods/preset"
 	"podgate/store"
 )
-
-// preset is what a kind of environment needs of the machine.
-type preset struct {
-	Preset
-	tool    string // program that must be there; empty: none
-	install string // how to get it
-}
-
-func presets() []preset {
-	return []preset{
-		{Preset: Preset{Name: "static", Port: 8080, Description: "Files from the app folder (or its public or dist folder) over HTTP: sites without a server program"}},
-		{Preset: Preset{Name: "nodejs", Port: 3000, Description: "Node.js: npm install at reload, then Procfile, npm start, server.js, app.js or index.js"},
-			tool: "node", install: "install nodejs and npm (on Debian and Ubuntu: apt install nodejs npm)"},
-		{Preset: Preset{Name: "python", Port: 8000, Description: "Python 3: a virtual environment with requirements.txt or pyproject.toml at reload, then Procfile, gunicorn, uvicorn, app.py or main.py"},
-			tool: "python3", install: "install Python 3 with its venv module (on Debian and Ubuntu: apt install python3 python3-venv)"},
-		{Preset: Preset{Name: "php", Port: 8080, Description: "PHP: composer install at reload, then Procfile or PHP's own server on the public or app folder"},
-			tool: "php", install: "install PHP's command line (on Debian and Ubuntu: apt install php-cli composer)"},
-		{Preset: Preset{Name: "command", Port: 8080, Description: "Any program: the web line of a Procfile; its release line runs at reload"}},
-	}
-}
 
 // hasTool reports whether a program is in one of the folders that pods see.
 // Those that only the server's own PATH knows are of no use to a pod.
@@ -48,12 +29,13 @@ func hasTool(name string) bool {
 // catalogue returns the presets as they stand on this machine now.
 func (s *Service) catalogue() []Preset {
 	var list []Preset
-	for _, p := range presets() {
-		p.Available = p.tool == "" || s.cfg.HasTool(p.tool)
-		if !p.Available {
-			p.Reason = fmt.Sprintf("%s is not installed on this server; the person who runs it has to %s", p.tool, p.install)
+	for _, known := range preset.All() {
+		p := Preset{Name: known.Name, Description: known.Description, Port: known.Port, Available: true}
+		if tool := known.Needs.Tool; tool != "" && !s.cfg.HasTool(tool) {
+			p.Available = false
+			p.Reason = fmt.Sprintf("%s is not installed on this server; the person who runs it has to %s", tool, known.Needs.Get)
 		}
-		list = append(list, p.Preset)
+		list = append(list, p)
 	}
 	return list
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"podgate/pods/preset"
 	"podgate/pods/wire"
 	"podgate/store"
 )
@@ -233,11 +234,11 @@ func (s *Service) spec(rec store.Pod) *wire.AppSpec {
 	return &wire.AppSpec{Preset: rec.Preset, Port: portOf(rec.Preset), Env: rec.Env, Name: rec.Name, URL: s.cfg.URL(rec.Name)}
 }
 
-func portOf(preset string) int {
-	for _, p := range presets() {
-		if p.Name == preset {
-			return p.Port
-		}
+// portOf is the port of a preset's apps, also of one that this version does not
+// know any more.
+func portOf(name string) int {
+	if p, ok := preset.Find(name); ok {
+		return p.Port
 	}
 	return 8080
 }

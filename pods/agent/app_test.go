@@ -84,7 +84,7 @@ func (c *fakeChild) Done() <-chan struct{} { return c.done }
 func (c *fakeChild) End() string           { return "exited with code 1" }
 func (c *fakeChild) Stop()                 { c.die() }
 
-var testSpec = wire.AppSpec{Preset: presetCommand, Port: 8080, Name: "test"}
+var testSpec = wire.AppSpec{Preset: "command", Port: 8080, Name: "test"}
 
 func TestSupervisorGivesUp(t *testing.T) {
 	t.Parallel()

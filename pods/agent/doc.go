@@ -16,6 +16,6 @@
 // Paths of the protocol are those that the pod sees: /home/pod and /tmp. A
 // runtime for tests may lay them elsewhere through [Config].
 //
-// It imports nothing of the rest of podgate but the protocol: it runs where
-// hostile code runs.
+// It imports nothing of the rest of podgate but the protocol and the presets: it
+// runs where hostile code runs.
 package agent

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"podgate/pods/preset"
 	"podgate/pods/wire"
 )
 
@@ -22,6 +23,12 @@ const (
 	lastWords = 500 * time.Millisecond
 )
 
+// presetOf is the preset of an app that checkSpec has seen.
+func presetOf(spec wire.AppSpec) preset.Preset {
+	p, _ := preset.Find(spec.Preset)
+	return p
+}
+
 // addAppEnv adds what the app is told. The pod's own settings win over those of
 // the spec: an app that listens elsewhere could not be reached.
 func (a *agent) addAppEnv(env *environ, spec wire.AppSpec) {
@@ -32,12 +39,12 @@ func (a *agent) addAppEnv(env *environ, spec wire.AppSpec) {
 	if spec.URL != "" {
 		env.set("PODGATE_URL", spec.URL)
 	}
-	if spec.Preset == presetPython {
-		// Output would otherwise reach the log in blocks, much later.
-		env.setDefault("PYTHONUNBUFFERED", "1")
+	p := presetOf(spec)
+	for _, name := range sortedKeys(p.Env) {
+		env.setDefault(name, p.Env[name])
 	}
-	if extra := toolPath(spec.Preset, a.appDir()); extra != "" {
-		env.set("PATH", extra+":"+env.get("PATH"))
+	if p.Bin != "" {
+		env.set("PATH", filepath.Join(a.appDir(), p.Bin)+":"+env.get("PATH"))
 	}
 }
 
@@ -55,20 +62,21 @@ func (a *agent) Launch(spec wire.AppSpec) (child, string, error) {
 		return nil, "", err
 	}
 	env := a.appEnv(spec)
-	start, err := planStart(spec, a.appDir(), newEnviron(env).get("PATH"))
+	p := presetOf(spec)
+	start, err := p.Start(preset.App{Dir: a.appDir(), Path: newEnviron(env).get("PATH")})
 	if err != nil {
-		return nil, "", err
+		return nil, "", faultf(wire.FaultFailed, "%v", err)
 	}
-	c := command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", start.shell}, dir: a.appDir(), env: env}
-	if start.static {
+	c := command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", start.Shell}, dir: a.appDir(), env: env}
+	if start.Static {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(spec.Port))
 		c.path, c.shell, c.argv = a.cfg.Self, false, []string{roleStatic, a.appDir(), addr}
 	}
-	p, err := a.spawn(c, sourceApp, nil)
+	app, err := a.spawn(c, sourceApp, nil)
 	if err != nil {
 		return nil, "", err
 	}
-	return p, start.String(), nil
+	return app, start.String(), nil
 }
 
 // Answers implements launcher.
@@ -168,7 +176,8 @@ func (l *logged) finish() {
 // install runs the preset's install step, if the app has one. The app goes on
 // as it was meanwhile, and also when the install fails.
 func (a *agent) install(ctx context.Context, spec wire.AppSpec, tap func([]byte)) error {
-	shell, err := planInstall(spec, a.appDir())
+	p := presetOf(spec)
+	shell, err := p.Install(preset.App{Dir: a.appDir()})
 	if err != nil || shell == "" {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"podgate/pods/preset"
 	"podgate/pods/wire"
 )
 
@@ -45,7 +46,7 @@ func (a *testAgent) log(query string) string {
 func TestStaticApp(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
-	spec := a.spec(t, presetStatic)
+	spec := a.spec(t, "static")
 	st := a.app(wire.AppRequest{Action: actionStart, Spec: spec, Welcome: true, WaitMillis: 20000})
 	if st.App != wire.AppRunning || st.Port != spec.Port || st.PID == 0 || st.Command == "" {
 		t.Fatalf("%+v", st)
@@ -77,16 +78,16 @@ func TestStaticApp(t *testing.T) {
 
 func TestWelcomeOfEveryPreset(t *testing.T) {
 	t.Parallel()
-	for _, preset := range presets {
-		t.Run(preset, func(t *testing.T) {
+	for _, p := range preset.All() {
+		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()
 			a := startAgent(t)
-			spec := a.spec(t, preset)
+			spec := a.spec(t, p.Name)
 			st := a.app(wire.AppRequest{Action: actionStart, Spec: spec, Welcome: true, WaitMillis: 20000})
 			if st.App != wire.AppRunning {
 				t.Fatalf("%+v", st)
 			}
-			if _, body := get(t, spec.Port, "/"); !strings.Contains(body, "This "+preset+" pod") || strings.Count(body, "<li>") != len(welcomeSteps[preset]) {
+			if _, body := get(t, spec.Port, "/"); !strings.Contains(body, "This "+p.Name+" pod") || strings.Count(body, "<li>") != len(p.Steps) {
 				t.Errorf("%s", body)
 			}
 		})
@@ -95,7 +96,7 @@ func TestWelcomeOfEveryPreset(t *testing.T) {
 
 func TestWelcomeEscapes(t *testing.T) {
 	t.Parallel()
-	b, err := renderWelcome(wire.AppSpec{Name: "<script>", URL: "javascript:alert(1)", Preset: presetStatic})
+	b, err := renderWelcome(wire.AppSpec{Name: "<script>", URL: "javascript:alert(1)", Preset: "static"})
 	if err != nil || bytes.Contains(b, []byte("<script>")) || bytes.Contains(b, []byte(`href="javascript:`)) {
 		t.Errorf("%v %s", err, b)
 	}
@@ -117,7 +118,7 @@ func TestCommandApp(t *testing.T) {
 	a := startAgent(t)
 	a.put("serve.py", server)
 	a.put("Procfile", "# comment\nrelease: echo released; echo warned >&2\nweb: echo hello; exec python3 -u serve.py\n")
-	spec := a.spec(t, presetCommand)
+	spec := a.spec(t, "command")
 	spec.Env = map[string]string{"X": "42", "PORT": "1"}
 	body, _ := json.Marshal(wire.AppRequest{Action: actionReload, Spec: spec, WaitMillis: 20000})
 	req, _ := http.NewRequest("POST", "http://agent"+wire.PathApp, bytes.NewReader(body))
@@ -159,7 +160,7 @@ func TestCommandApp(t *testing.T) {
 func TestFailedInstall(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
-	spec := a.spec(t, presetCommand)
+	spec := a.spec(t, "command")
 	a.put("index.html", "still here")
 	if st := a.app(wire.AppRequest{Action: actionStart, Spec: spec, WaitMillis: 20000}); st.App != wire.AppRunning {
 		t.Fatalf("%+v", st)
@@ -182,7 +183,7 @@ func TestFailedInstall(t *testing.T) {
 func TestStopEndsInstall(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
-	spec := a.spec(t, presetCommand)
+	spec := a.spec(t, "command")
 	id := fmt.Sprintf("6001.%d", time.Now().UnixNano()%1e9)
 	a.put("Procfile", "release: setsid sleep "+id+" & wait\nweb: false")
 	body, _ := json.Marshal(wire.AppRequest{Action: actionReload, Spec: spec})
@@ -206,7 +207,7 @@ func TestDyingApp(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
 	a.put("Procfile", "web: echo first words; echo last words >&2; printf partial; exit 9")
-	st := a.app(wire.AppRequest{Action: actionStart, Spec: a.spec(t, presetCommand), WaitMillis: 20000})
+	st := a.app(wire.AppRequest{Action: actionStart, Spec: a.spec(t, "command"), WaitMillis: 20000})
 	if st.App != wire.AppWaiting || !strings.Contains(st.Reason, "code 9") || time.Until(st.NextTry) > time.Second {
 		t.Errorf("%+v", st)
 	}
@@ -225,7 +226,7 @@ func TestDyingApp(t *testing.T) {
 func TestNothingToStart(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
-	for _, preset := range []string{presetNode, presetPython, presetPHP, presetCommand} {
+	for _, preset := range []string{"nodejs", "python", "php", "command"} {
 		st := a.app(wire.AppRequest{Action: actionRestart, Spec: a.spec(t, preset), WaitMillis: 20000})
 		if st.App != wire.AppFailed || !strings.Contains(st.Reason, "Procfile") {
 			t.Errorf("%s: %+v", preset, st)
@@ -239,7 +240,7 @@ func TestStubbornApp(t *testing.T) {
 	a := startAgent(t, func(c *Config) { c.GraceStop = 100 * time.Millisecond })
 	id := fmt.Sprintf("5001.%d", time.Now().UnixNano()%1e9)
 	a.put("Procfile", fmt.Sprintf("web: trap '' TERM; (env -i setsid /bin/sh -c 'trap \"\" TERM; (sleep %s &)' &); while true; do sleep %s; done", id, id))
-	a.app(wire.AppRequest{Action: actionStart, Spec: a.spec(t, presetCommand)})
+	a.app(wire.AppRequest{Action: actionStart, Spec: a.spec(t, "command")})
 	eventually(t, "it runs", func() bool { return alive(id) })
 	a.app(wire.AppRequest{Action: actionStop})
 	if alive(id) {
@@ -252,7 +253,7 @@ func TestRunawayApp(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
 	a.put("Procfile", "web: cat /dev/zero | tr '\\000' x")
-	a.app(wire.AppRequest{Action: actionStart, Spec: a.spec(t, presetCommand)})
+	a.app(wire.AppRequest{Action: actionStart, Spec: a.spec(t, "command")})
 	eventually(t, "the log has rotated", func() bool { return measureDir(t.Context(), a.home(".podgate/logs")) > 3*segmentBytes })
 	for _, l := range ask[[]wire.LogLine](a, "GET", wire.PathLogs+"?source=app&lines=5", nil) {
 		if len(l.Text) > wire.MaxLineBytes {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"podgate/pods/preset"
 	"podgate/pods/wire"
 )
 
@@ -233,9 +234,9 @@ func parseApp(body []byte) (wire.AppRequest, error) {
 }
 
 func checkSpec(s *wire.AppSpec) error {
-	switch {
-	case !slices.Contains(presets, s.Preset):
-		return badRequest("preset must be one of %s", strings.Join(presets, ", "))
+	switch _, known := preset.Find(s.Preset); {
+	case !known:
+		return badRequest("preset must be one of %s", strings.Join(preset.Names(), ", "))
 	case s.Port < 1 || s.Port > 65535:
 		return badRequest("port must be 1 to 65535")
 	case !wire.Label(s.Name):

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"podgate/pods/wire"
 )
 
 func site(t *testing.T, files map[string]string) string {
@@ -179,78 +177,5 @@ func TestFileServerLog(t *testing.T) {
 	(&fileServer{app: site(t, nil), log: &log}).ServeHTTP(httptest.NewRecorder(), r)
 	if got := log.String(); got != "GET \"/a%0aGET%20forged\" 404\n" {
 		t.Errorf("%q", got)
-	}
-}
-
-func TestPlanStart(t *testing.T) {
-	t.Parallel()
-	bin := t.TempDir()
-	for _, tool := range []string{"npm", "node", "python3", "php", "gunicorn", "uvicorn"} {
-		os.WriteFile(filepath.Join(bin, tool), nil, 0o755)
-	}
-	static := "file server of podgate"
-	for _, c := range []struct {
-		preset string
-		files  map[string]string
-		path   string
-		want   string // "" for nothing to start
-	}{
-		{presetStatic, nil, "", static},
-		{presetCommand, map[string]string{"Procfile": "web: ./run --port $PORT"}, "", "./run --port $PORT"},
-		{presetCommand, map[string]string{"Procfile": "\ufeffworker: x\r\n web :  X=1 ./run a:b \r\n"}, "", "X=1 ./run a:b"},
-		{presetCommand, map[string]string{"Procfile": "worker: x", "index.html": ""}, "", ""},
-		{presetCommand, map[string]string{"Procfile": "web: \x00"}, "", ""},
-		{presetCommand, map[string]string{"Procfile": strings.Repeat("#", 70<<10)}, "", ""},
-		{presetCommand, map[string]string{"index.html": ""}, "", static},
-		{presetCommand, nil, "", ""},
-		{presetNode, map[string]string{"Procfile": "web: a", "server.js": ""}, bin, "a"},
-		{presetNode, map[string]string{"package.json": `{"scripts":{"start":"x"}}`, "server.js": ""}, bin, "exec npm start"},
-		{presetNode, map[string]string{"package.json": `{}`, "app.js": "", "index.js": ""}, bin, "exec node app.js"},
-		{presetNode, map[string]string{"package.json": `{`, "app.js": ""}, bin, ""},
-		{presetNode, map[string]string{"index.js": ""}, "", ""},
-		{presetNode, map[string]string{"index.html": ""}, "", static},
-		{presetPython, map[string]string{"app.py": "from flask import Flask\napp = Flask(__name__)\n"}, bin, `exec gunicorn --bind "127.0.0.1:$PORT" app:app`},
-		{presetPython, map[string]string{"main.py": "import fastapi\napplication: X = fastapi.FastAPI()\n"}, bin, `exec uvicorn --host 127.0.0.1 --port "$PORT" main:application`},
-		{presetPython, map[string]string{"main.py": "print(1)"}, bin, "exec python3 main.py"},
-		{presetPython, map[string]string{"main.py": "print(1)"}, "", ""},
-		{presetPHP, map[string]string{"public/index.php": "", "index.php": ""}, bin, `exec php -S "127.0.0.1:$PORT" -t public`},
-		{presetPHP, map[string]string{"index.php": ""}, bin, `exec php -S "127.0.0.1:$PORT"`},
-		{presetPHP, map[string]string{"index.html": ""}, bin, static},
-	} {
-		p, err := planStart(wire.AppSpec{Preset: c.preset}, site(t, c.files), c.path)
-		got := p.String()
-		if err != nil {
-			got = ""
-		}
-		if got != c.want {
-			t.Errorf("%s %.60q: %q, %v; want %q", c.preset, c.files, got, err, c.want)
-		}
-	}
-}
-
-func TestPlanInstall(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ preset, file, want string }{
-		{presetNode, "package.json", "npm install"}, {presetNode, "x", ""}, {presetStatic, "package.json", ""},
-		{presetPython, "requirements.txt", "{ test -x .venv/bin/python || python3 -m venv .venv; } && .venv/bin/python -m pip install -r requirements.txt"},
-		{presetPHP, "composer.json", "composer install --no-interaction"},
-	} {
-		got, err := planInstall(wire.AppSpec{Preset: c.preset}, site(t, map[string]string{c.file: ""}))
-		if err != nil || got != c.want {
-			t.Errorf("%s with %s: %q, %v", c.preset, c.file, got, err)
-		}
-	}
-	if got, _ := planInstall(wire.AppSpec{Preset: presetNode}, site(t, map[string]string{"package.json": "", "package-lock.json": ""})); got != "npm ci" {
-		t.Errorf("with a lock file: %q", got)
-	}
-}
-
-// A Procfile that is a pipe must not hold up a start.
-func TestProcfilePipe(t *testing.T) {
-	t.Parallel()
-	app := site(t, nil)
-	syscall.Mkfifo(filepath.Join(app, procfile), 0o644)
-	if _, err := planStart(wire.AppSpec{Preset: presetCommand}, app, ""); err == nil || !strings.Contains(err.Error(), "Procfile") {
-		t.Errorf("%v", err)
 	}
 }

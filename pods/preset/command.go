@@ -1,0 +1,16 @@
+package preset
+
+var command = Preset{
+	Name:        "command",
+	Description: "Any program: the web line of a Procfile; its release line runs at reload",
+	Port:        8080,
+	Steps: []Step{
+		{"Put your program into the app folder", "app/"},
+		{"Say how it starts; it must listen on $PORT", "app/Procfile — web: ./server --port $PORT"},
+		{"Reload the pod, and it answers here", "reload"},
+	},
+	install: func(app App) (string, error) {
+		shell, _, err := app.procfileLine("release")
+		return shell, err
+	},
+}

@@ -1,0 +1,160 @@
+// Package preset is what podgate knows of each kind of app: one file a language,
+// and a line for it in [All]. A [Preset] says what its pods need of the place
+// where they run, which port the app gets, how it is installed and started, and
+// what its first page tells.
+//
+// Both sides import it. The server reads the descriptions, the ports and the
+// needs; whether a region has what a preset needs is for its runtime to say. The
+// agent finds the commands, inside the pod, because that means looking at files
+// that the pod can change while they are looked at: nothing here follows an
+// answer from them anywhere but into a command of the same pod.
+//
+// Errors are sentences for a person: what is missing, and what to write.
+package preset
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// appFolder is what people call the folder of an App.
+const appFolder = "/home/pod/app"
+
+// Preset is one kind of app.
+type Preset struct {
+	Name        string // a DNS label
+	Description string
+	Port        int // what the app gets as $PORT
+	Needs       Needs
+
+	Env map[string]string // more for the app's environment; a pod's own settings win
+	Bin string            // folder in the app folder where the install puts programs; first on $PATH
+
+	// Wanted names what would do instead of a Procfile, for an app folder with
+	// nothing to start; empty: nothing would.
+	Wanted string
+	Steps  []Step // of the first page
+
+	// install returns the shell command of the install step; empty: nothing to
+	// install.
+	install func(App) (string, error)
+	// start returns the shell command of an app without a Procfile; empty:
+	// nothing to start. nil: such an app is not served but as files.
+	start func(App) (string, error)
+	// filesOnly: nothing is ever started but podgate's own file server.
+	filesOnly bool
+}
+
+// Needs is what the pods of a preset need of the place where they run.
+type Needs struct {
+	Tool string // program; empty: none
+	Get  string // how to get Tool, as the end of «the person who runs it has to …»
+}
+
+// Step is one line of the first page: what to do, and with which file.
+type Step struct{ Do, Example string }
+
+// All returns the presets in the order in which they are offered.
+func All() []Preset { return []Preset{static, nodejs, python, php, command} }
+
+// Find returns the preset of that name.
+func Find(name string) (Preset, bool) {
+	all := All()
+	i := slices.IndexFunc(all, func(p Preset) bool { return p.Name == name })
+	if i < 0 {
+		return Preset{}, false
+	}
+	return all[i], true
+}
+
+// Names returns the names of all presets, in order.
+func Names() []string {
+	var names []string
+	for _, p := range All() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// Install returns the shell command that installs what the app needs, empty
+// when there is nothing to install.
+func (p Preset) Install(app App) (string, error) {
+	if p.install == nil {
+		return "", nil
+	}
+	return p.install(app)
+}
+
+// Start is how an app is started: with podgate's own file server, or with a
+// shell command.
+type Start struct {
+	Static bool
+	Shell  string
+}
+
+func (s Start) String() string {
+	if s.Static {
+		return "file server of podgate"
+	}
+	return s.Shell
+}
+
+// Start returns what starts the app, the first that fits: the web line of a
+// Procfile, what the language looks for, an index.html. The error says what to
+// write when nothing fits.
+func (p Preset) Start(app App) (Start, error) {
+	if p.filesOnly {
+		return Start{Static: true}, nil
+	}
+	shell, procfile, err := app.procfileLine("web")
+	if err == nil && shell == "" && p.start != nil {
+		shell, err = p.start(app)
+	}
+	switch {
+	case err != nil:
+		return Start{}, err
+	case shell != "":
+		return Start{Shell: shell}, nil
+	case !procfile && app.first("index.html", "public/index.html", "dist/index.html") != "":
+		return Start{Static: true}, nil
+	}
+	return Start{}, p.nothing()
+}
+
+func (p Preset) nothing() error {
+	const procfile = "there is nothing to start: write a Procfile with a line «web: COMMAND»"
+	if p.Wanted == "" {
+		return errors.New(procfile + " into " + appFolder + "; the command must listen on $PORT, then reload")
+	}
+	return fmt.Errorf("%s, %s into %s, then reload", procfile, p.Wanted, appFolder)
+}
+
+var php = Preset{
+	Name:        "php",
+	Description: "PHP: composer install at reload, then Procfile or PHP's own server on the public or app folder",
+	Port:        8080,
+	Needs:       Needs{Tool: "php", Get: "install PHP's command line (on Debian and Ubuntu: apt install php-cli composer)"},
+	Bin:         "vendor/bin",
+	Wanted:      "or index.php or public/index.php",
+	Steps: []Step{
+		{"Write your first page", "app/index.php"},
+		{"Or keep what visitors may see apart", "app/public/index.php"},
+		{"Reload the pod, and it answers here", "reload"},
+	},
+	install: func(app App) (string, error) {
+		if app.has("composer.json") {
+			return "composer install --no-interaction", nil
+		}
+		return "", nil
+	},
+	start: func(app App) (string, error) {
+		switch {
+		case app.first("public/index.php", "public/index.html") != "":
+			return app.run("php", `-S "127.0.0.1:$PORT" -t public`)
+		case app.has("index.php"):
+			return app.run("php", `-S "127.0.0.1:$PORT"`)
+		}
+		return "", nil
+	},
+}
