@@ -180,12 +180,12 @@ func TestEndingAConnection(t *testing.T) {
 	ada, bob := setUp(t, srv), addPerson(t, srv, "bob")
 	for name, end := range map[string]func(t *testing.T){
 		"revoke": func(t *testing.T) {
-			if page := bob.Open(srv.Issuer).Press("Revoke 127.0.0.1, team bobs", nil); page.Status != http.StatusOK {
+			if page := bob.Open(srv.Issuer).Follow("Revoke “End to end” at 127.0.0.1, team bobs").Press("Revoke", nil); page.Status != http.StatusOK {
 				t.Fatalf("%d %s", page.Status, page.Text())
 			}
 		},
 		"log out everywhere": func(t *testing.T) {
-			page := bob.Open(srv.Issuer+"/account").Press("Log out everywhere", nil)
+			page := bob.Open(srv.Issuer+"/account").Follow("Log out everywhere").Press("Log out everywhere", nil)
 			if page.Status != http.StatusOK || !strings.Contains(page.Text(), "1 connection") {
 				t.Fatalf("%d %s", page.Status, page.Text())
 			}
@@ -409,7 +409,7 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 	ada := setUp(t, srv)
 	c := connect(t, srv, ada, connectOptions{})
 	c.call(t, "list_pods", nil)
-	if page := ada.Open(srv.Issuer+"/account").Press("Log out everywhere", nil); page.Status != http.StatusOK {
+	if page := ada.Open(srv.Issuer+"/account").Follow("Log out everywhere").Press("Log out everywhere", nil); page.Status != http.StatusOK {
 		t.Fatal(page.Text())
 	}
 	c.dead(t)

@@ -75,7 +75,7 @@ func (s *Server) handlePassword(w http.ResponseWriter, r *http.Request, p who) e
 		return s.showAccount(w, r, p, status, fault)
 	}
 	s.setNotice(w, notice{"password", ended})
-	return s.redirect(w, "/account")
+	return s.redirect(w, "/account#change-password")
 }
 
 // handleEndSession is POST /account/end-session with session.
@@ -92,7 +92,25 @@ func (s *Server) handleEndSession(w http.ResponseWriter, r *http.Request, p who)
 		s.record(r, p, history.AuditEndSession, "", nil)
 		s.setNotice(w, notice{word: "session-ended"})
 	}
-	return s.redirect(w, "/account")
+	return s.redirect(w, "/account#sessions")
+}
+
+// serveLogOutEverywhere is GET /account/log-out-everywhere: what it would end.
+func (s *Server) serveLogOutEverywhere(w http.ResponseWriter, r *http.Request, p who) error {
+	sessions, err := s.account.Sessions(p.user.ID)
+	if err != nil {
+		return err
+	}
+	connections, err := s.account.Connections(p.user.ID)
+	if err != nil {
+		return err
+	}
+	ends := plural(len(sessions), "session", "sessions") + ", this one included, and " + plural(len(connections), "connection", "connections")
+	return s.render(w, r, plainPage, http.StatusOK, "confirm", frame{Title: "Log out everywhere", Here: "account", Page: confirmPage{
+		Title: "Log out everywhere?", Text: "This ends " + ends + ".",
+		After:  "Every browser has to sign in again, and every assistant has to be connected again. Pods go on running.",
+		Action: "/account/log-out-everywhere", Button: "Log out everywhere", Back: "/account",
+	}})
 }
 
 // everywherePage is the content of everywhere.html.

@@ -219,8 +219,8 @@ func TestFormsAreAudited(t *testing.T) {
 	g := s.connect(u, "red", "Claude", "claude.ai", "pods:read")
 	s.connect(u, "red", "Codex", "127.0.0.1:9", "pods:read")
 	b.post("/connection/"+string(g.ID)+"/limits", url.Values{"scope": {"pods:read"}, "prefix": {"web-"}})
-	b.post("/connections/revoke", url.Values{"connection": {string(g.ID)}})
-	b.post("/connections/revoke", url.Values{"connection": {string(g.ID)}})
+	b.post(revokePath(g), nil)
+	b.post(revokePath(g), nil)
 	b.post("/sign-out", nil)
 	b.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"a new and long sentence"}})
 	b.post("/account/log-out-everywhere", nil)
@@ -272,7 +272,7 @@ func TestFormsAreAudited(t *testing.T) {
 func TestNoFormIsForgotten(t *testing.T) {
 	t.Parallel()
 	audited := []string{
-		"/account/end-session", "/account/log-out-everywhere", "/account/password", "/connection/:id/limits", "/connections/revoke", "/setup", "/sign-in", "/sign-out",
+		"/account/end-session", "/account/log-out-everywhere", "/account/password", "/connection/:id/limits", "/connection/:id/revoke", "/setup", "/sign-in", "/sign-out",
 	}
 	var posts []string
 	for _, r := range newSite(t).ui.Routes() {

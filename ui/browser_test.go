@@ -87,6 +87,15 @@ func (c *chrome) wantH1(want string) {
 	}
 }
 
+// wantInView fails unless the element is within the window, as the page opened.
+func (c *chrome) wantInView(selector string) {
+	c.t.Helper()
+	const where = `(() => { const e = document.querySelector(%q); if (!e) return "absent"; const r = e.getBoundingClientRect(); return r.top >= 0 && r.bottom <= innerHeight ? "" : r.top + " to " + r.bottom + " of " + innerHeight; })()`
+	if at := ask(c, chromedp.Evaluate[string](fmt.Sprintf(where, selector))); at != "" {
+		c.t.Errorf("%s is out of sight: %s", selector, at)
+	}
+}
+
 // look sets width and colour scheme.
 func (c *chrome) look(width int, scheme string) {
 	c.t.Helper()
@@ -108,7 +117,7 @@ func (c *chrome) inspect(name string) {
 	if folder != "" {
 		schemes = append(schemes, "dark")
 	}
-	for _, width := range []int{360, 1280} {
+	for _, width := range []int{320, 1280} {
 		for _, scheme := range schemes {
 			c.look(width, scheme)
 			if over := ask(c, chromedp.Evaluate[[]string](overflowing)); len(over) > 0 {
@@ -222,9 +231,13 @@ func walk(t *testing.T, s *site, c *chrome) {
 	c.open("/")
 	c.inspect("home")
 	c.submit(".danger")
+	c.wantH1("Revoke this connection?")
+	c.inspect("revoke")
+	c.submit(".danger")
 	c.wantH1("Home")
+	c.wantInView(".notice")
 	if list, err := s.account.Connections(u.ID); err != nil || len(list) != 1 {
-		t.Errorf("after one press on Revoke there are %d connections, want 1 (%v)", len(list), err)
+		t.Errorf("after Revoke there are %d connections, want 1 (%v)", len(list), err)
 	}
 	c.inspect("home-revoked")
 
@@ -239,7 +252,10 @@ func walk(t *testing.T, s *site, c *chrome) {
 
 	c.open("/account")
 	c.inspect("account")
-	c.submit(`form[action="/account/log-out-everywhere"] button`)
+	c.submit(`a[href="/account/log-out-everywhere"]`)
+	c.wantH1("Log out everywhere?")
+	c.inspect("everywhere-asked")
+	c.submit(".danger")
 	c.wantH1("Signed out everywhere")
 	c.inspect("everywhere")
 	c.open("/account")
@@ -356,6 +372,7 @@ func preview(s *site, u store.User, team store.Team) {
 		{Name: "blog", Status: "running", Preset: "static", URL: "http://blog.localhost:8080", Created: now.Add(-70 * 24 * time.Hour), Started: now.Add(-26 * time.Hour), Memory: 12 << 20, Limits: pods.Limits{Memory: 256 << 20}},
 		{Name: "shop-api", Status: "stopped", Preset: "nodejs", URL: "http://shop-api.localhost:8080", Created: now.Add(-5 * 24 * time.Hour), Limits: pods.Limits{Memory: 512 << 20}},
 		{Name: "a-name-of-sixty-three-characters-is-the-longest-a-pod-can-havex", Status: "failed", Preset: "python", URL: "http://a-name-of-sixty-three-characters-is-the-longest-a-pod-can-havex.localhost:8080", Reason: "The app ended 10 times in a row; the last time with «ModuleNotFoundError: No module named 'flask'».", Created: now.Add(-time.Hour), Limits: pods.Limits{Memory: 2 << 30}},
+		{Name: "wiki", Status: "running", Preset: "nodejs", URL: "http://wiki.localhost:8080", Reason: "The last reload failed and what ran before goes on: npm ci: lock file out of date.", Created: now.Add(-time.Hour), Started: now.Add(-time.Hour), Memory: 80 << 20, Limits: pods.Limits{Memory: 256 << 20}},
 		{Name: "new", Status: "creating", Preset: "command", Created: now},
 	}
 	s.preview = map[string]func(http.ResponseWriter, *http.Request) error{
@@ -396,7 +413,7 @@ func withoutScript(t *testing.T, s *site, c *chrome) {
 		t.Errorf("the steps of an attempt do not open: %s", c.text("main"))
 	}
 	c.open("/")
-	for range 2 {
+	for range 2 * 2 { // two connections; each is asked about once
 		c.submit(".danger")
 	}
 	if list, err := s.account.Connections(u.ID); err != nil || len(list) != 0 {
@@ -441,7 +458,7 @@ func keyboard(t *testing.T, s *site, c *chrome) {
 		}
 		names = append(names, strings.TrimSpace(at.Name))
 	}
-	want := []string{"Skip to the content", "podgate", "Home", "Activity", "Account", "Sign out", "Activity of claude.ai, team red", "Change limits of claude.ai, team red", "Revoke claude.ai, team red", "Copy", "Claude, on the web and desktop"}
+	want := []string{"Skip to the content", "podgate", "Home", "Activity", "Account", "Sign out", "Activity of claude.ai, team red", "Change limits of claude.ai, team red", "Revoke claude.ai, team red", "Copy", "Claude Code"}
 	if len(names) < len(want) || !slices.Equal(names[:len(want)], want) {
 		t.Errorf("the way of the Tab key: %q, want %q first", names, want)
 	}

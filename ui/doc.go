@@ -2,9 +2,9 @@
 // and account, as server-rendered pages that work without script.
 //
 // Routes: GET / · GET, POST /setup · GET, POST /sign-in · POST /sign-out ·
-// GET /activity, /audit · GET /account · POST /account/password, /account/end-session,
-// /account/log-out-everywhere · POST /connections/revoke · GET, POST
-// /connection/ID/limits · GET /assets/NAME.
+// GET /activity, /audit · GET /account · POST /account/password,
+// /account/end-session · GET, POST /account/log-out-everywhere,
+// /connection/ID/limits, /connection/ID/revoke · GET /assets/NAME.
 //
 // Invariants, each with a test:
 //

@@ -32,11 +32,9 @@ func (s *Server) HomeWith(w http.ResponseWriter, r *http.Request, u store.User, 
 	if err != nil {
 		return err
 	}
-	v := teamView{Name: team.Team.Name, Slug: team.Team.Slug, Fault: fault}
-	for _, p := range list {
-		v.Pods = append(v.Pods, viewPod(p))
-	}
-	page := homePage{Teams: []teamView{v}, Connections: connectionViews(connections), URL: s.issuer + "/api/mcp", Guides: guides(s.issuer + "/api/mcp"), Local: s.local}
+	v := teamView{Name: team.Team.Name, Slug: team.Team.Slug, Pods: viewPods(list), Fault: fault}
+	page := homePage{Teams: []teamView{v}, Connections: connectionViews(connections), URL: s.issuer + "/api/mcp", Guides: s.guides(s.issuer + "/api/mcp"), Local: s.local}
+	page.Fresh = isFresh(page)
 	r = r.WithContext(context.WithValue(r.Context(), whoKey{}, who{user: u}))
 	return s.render(w, r, plainPage, http.StatusOK, "home", frame{Title: "Home", Here: "home", Page: page})
 }

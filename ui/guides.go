@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"slices"
 )
 
 // guide says how one client is connected.
@@ -26,6 +27,17 @@ type step struct {
 
 // serverName is what clients list the connection under.
 const serverName = "podgate"
+
+// guides returns the instructions for the endpoint, first for the clients that
+// can reach it.
+func (s *Server) guides(endpoint string) []guide {
+	list := guides(endpoint)
+	if s.local {
+		reach := map[bool]int{false: 0, true: 1} // by Hosted
+		slices.SortStableFunc(list, func(a, b guide) int { return reach[a.Hosted] - reach[b.Hosted] })
+	}
+	return list
+}
 
 // guides returns the instructions for the endpoint, checked against each
 // client's own documentation in November 2026. Hosted clients come first: they

@@ -4,22 +4,21 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"podgate/account"
-	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/internal/text"
-	"podgate/oauth"
 	"podgate/pods"
 	"podgate/store"
 )
 
 // homePage is the content of home.html.
 type homePage struct {
+	Fresh       bool // nothing is here yet, so what to do comes first
 	Teams       []teamView
 	Outages     []string // regions where pods cannot run, and how to mend it
 	Connections []connectionView
@@ -42,17 +41,6 @@ type podView struct {
 	Memory                       string
 	Since                        string // a verb: started, created
 	At                           time.Time
-}
-
-type connectionView struct {
-	ID                store.GrantID
-	Name, Host        string
-	Document          string // the host that describes the client; empty: it registered itself
-	Team              string
-	Scopes            []string
-	Limits            []string
-	Created, LastUsed time.Time
-	Expires           time.Time
 }
 
 // serveHome is GET /.
@@ -80,52 +68,24 @@ func (s *Server) home(w http.ResponseWriter, r *http.Request, p who) error {
 	}
 	endpoint := s.issuer + "/api/mcp"
 	page := homePage{
-		Connections: connectionViews(connections), URL: endpoint, Guides: guides(endpoint),
+		Connections: connectionViews(connections), URL: endpoint, Guides: s.guides(endpoint),
 		Local: s.local, Admin: p.user.Admin, Email: p.user.Email,
 	}
 	for _, m := range memberships {
 		page.Teams = append(page.Teams, s.team(r.Context(), p.user.ID, m))
 	}
+	page.Fresh = isFresh(page)
 	if len(memberships) > 0 {
 		page.Outages = s.outages(authz.Person(p.user.ID, memberships[0]))
 	}
 	return s.render(w, r, plainPage, http.StatusOK, "home", frame{Title: "Home", Here: "home", Page: page})
 }
 
-func connectionViews(list []account.Connection) []connectionView {
-	var views []connectionView
-	for _, c := range list {
-		views = append(views, viewConnection(c))
-	}
-	return views
-}
-
-func viewConnection(c account.Connection) connectionView {
-	v := connectionView{
-		ID: c.ID, Name: text.Line(c.ClientName, 60), Host: text.Line(c.RedirectHost, 255), Document: oauth.DocumentHost(c.Client), Team: c.Team.Name,
-		Limits: authz.LimitWords(c.Limits), Created: c.Created, LastUsed: c.LastUsed, Expires: c.Expires,
-	}
-	for _, scope := range c.Scopes {
-		// What it may not use is not said as if it might.
-		if !c.Limits.ReadOnly || scope == authz.ScopeRead {
-			v.Scopes = append(v.Scopes, scopeWords(scope))
-		}
-	}
-	return v
-}
-
-// scopeWords is a scope in two or three words; the consent page says it at
-// length.
-func scopeWords(scope store.Scope) string {
-	switch scope {
-	case authz.ScopeRead:
-		return "see pods"
-	case authz.ScopeWrite:
-		return "change pods"
-	case authz.ScopeExec:
-		return "run commands"
-	}
-	return text.Line(string(scope), 40)
+// isFresh reports whether somebody who could has connected nothing and made
+// nothing yet.
+func isFresh(page homePage) bool {
+	used := func(t teamView) bool { return len(t.Pods) > 0 || t.Fault != "" }
+	return len(page.Teams) > 0 && len(page.Connections) == 0 && !slices.ContainsFunc(page.Teams, used)
 }
 
 // outages says where pods cannot run and why. The words of the runtimes are
@@ -169,10 +129,27 @@ func (s *Server) team(ctx context.Context, user store.UserID, m store.Membership
 		return v
 	}
 	s.measure(ctx, actor, list)
-	for _, p := range list {
-		v.Pods = append(v.Pods, viewPod(p))
-	}
+	v.Pods = viewPods(list)
 	return v
+}
+
+// viewPods has what needs somebody first, and keeps the order else.
+func viewPods(list []pods.Pod) []podView {
+	var views []podView
+	for _, p := range list {
+		views = append(views, viewPod(p))
+	}
+	trouble := func(v podView) int {
+		switch {
+		case v.Status == "failed":
+			return 0
+		case v.Reason != "":
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(views, func(a, b podView) int { return trouble(a) - trouble(b) })
+	return views
 }
 
 // podsFault says why pods cannot be listed. Only the words of the pods service
@@ -227,22 +204,4 @@ func memoryWords(p pods.Pod) string {
 		return "up to " + bytesWords(p.Limits.Memory)
 	}
 	return ""
-}
-
-// handleRevoke is POST /connections/revoke with connection.
-func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request, p who) error {
-	id := store.GrantID(r.PostForm.Get("connection"))
-	c, err := s.account.Connection(p.user.ID, id)
-	if err == nil {
-		err = s.account.Revoke(p.user.ID, id)
-	}
-	// One that is gone already is what the person wanted.
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	if err == nil {
-		s.recordRevoked(r, p, history.AuditRevoke, []account.Connection{c})
-		s.setNotice(w, notice{word: "revoked"})
-	}
-	return s.redirect(w, "/#connections")
 }

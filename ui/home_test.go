@@ -3,6 +3,7 @@ package ui_test
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,6 +60,53 @@ func TestHomeShowsThePodsOfOnesTeams(t *testing.T) {
 	}
 	if strings.Contains(a.body, "secret-pod") || strings.Contains(a.body, "green") {
 		t.Error("another team's pod is shown")
+	}
+}
+
+// What failed comes first, then what runs and has something to say: an app that
+// goes on after a deploy that failed does not look well.
+func TestHomeShowsTroubleFirst(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	preview(s, s.addUser("ada@example.com", true, "red"), store.Team{Slug: "red"})
+	a := s.browser().get("/preview/pods")
+	var names []string
+	for _, n := range a.all("strong") {
+		names = append(names, text(n))
+	}
+	want := []string{"a-name-of-sixty-three-characters-is-the-longest-a-pod-can-havex", "wiki", "blog", "shop-api", "new"}
+	if !slices.Equal(names, want) {
+		t.Errorf("in the order %q, want %q", names, want)
+	}
+	if main := text(a.all("main")[0]); !strings.Contains(main, "wiki running") || !strings.Contains(main, "The last reload failed and what ran before goes on: npm ci") {
+		t.Errorf("a pod that runs after a failed reload is shown without the reason:\n%s", main)
+	}
+}
+
+// Whoever has nothing yet is told what to do first, and first about clients that
+// can reach this server.
+func TestHomeBeginsWithWhatToDo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u := s.addUser("ada@example.com", true, "red")
+	heads := func(a answer) string {
+		var list []string
+		for _, n := range a.all("h2") {
+			list = append(list, text(n))
+		}
+		return strings.Join(list, ", ")
+	}
+	b := s.browser()
+	a := b.signIn("ada@example.com")
+	if got := heads(a); got != "Connect an assistant, red" {
+		t.Errorf("at first: %s", got)
+	}
+	if first := text(a.all("summary")[0]); first != "Claude Code" {
+		t.Errorf("the first steps on a server for this computer are those of %s", first)
+	}
+	s.connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
+	if got := heads(b.get("/")); got != "red, Your connections, Connect an assistant" {
+		t.Errorf("then: %s", got)
 	}
 }
 
@@ -131,7 +179,7 @@ func TestHomeSaysWhoDescribesAConnection(t *testing.T) {
 	s.connectClient("https://claude.ai/oauth/claude-code-client-metadata", u, team, "Claude Code", "localhost", authz.ScopeRead)
 	s.connect(u, "red", "Cursor", "www.cursor.com", authz.ScopeRead)
 	main := text(s.browser().signIn("ada@example.com").all("main")[0])
-	for _, want := range []string{"described by claude.ai as Claude Code", "calls itself Cursor"} {
+	for _, want := range []string{"Claude Code a program on your computer (localhost), described by claude.ai", "calls itself Cursor"} {
 		if !strings.Contains(main, want) {
 			t.Errorf("%q is missing in:\n%s", want, main)
 		}

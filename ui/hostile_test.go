@@ -19,9 +19,9 @@ func hostile(t *testing.T, s *site, c *chrome) {
 	g := s.connect(u, "red", "Claude", "claude.ai", authz.Scopes()...)
 	c.signIn("ada@example.com")
 	forms := map[string]string{
-		"/oauth/authorize":    `<input name="request" value="handle-of-the-request"><input name="team" value="red"><input name="scope" value="pods:exec"><input name="decision" value="approve">`,
-		limitsPath(g):         `<input name="scope" value="pods:read"><input name="read_only" value="yes">`,
-		"/connections/revoke": fmt.Sprintf(`<input name="connection" value="%s">`, g.ID),
+		"/oauth/authorize": `<input name="request" value="handle-of-the-request"><input name="team" value="red"><input name="scope" value="pods:exec"><input name="decision" value="approve">`,
+		limitsPath(g):      `<input name="scope" value="pods:read"><input name="read_only" value="yes">`,
+		revokePath(g):      "",
 	}
 	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")

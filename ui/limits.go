@@ -6,12 +6,9 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/julienschmidt/httprouter"
-
 	"podgate/account"
 	"podgate/internal/authz"
 	"podgate/internal/text"
-	"podgate/internal/web"
 	"podgate/oauth"
 	"podgate/store"
 )
@@ -59,17 +56,6 @@ func parseLimits(form url.Values) limitsForm {
 		}
 	}
 	return f
-}
-
-// connectionOf finds the connection that a path names, of the person who asks.
-func (s *Server) connectionOf(r *http.Request, p who) (account.Connection, error) {
-	id := httprouter.ParamsFromContext(r.Context()).ByName("id")
-	c, err := s.account.Connection(p.user.ID, store.GrantID(id))
-	var words *account.Error
-	if errors.As(err, &words) {
-		return c, web.Fault(http.StatusNotFound, "not_found", words.Message, err)
-	}
-	return c, err
 }
 
 // serveLimits is GET /connection/:id/limits.

@@ -25,6 +25,8 @@ func (a answer) field(name, value string) *html.Node {
 
 func limitsPath(g store.Grant) string { return "/connection/" + string(g.ID) + "/limits" }
 
+func revokePath(g store.Grant) string { return "/connection/" + string(g.ID) + "/revoke" }
+
 // The person finds the limits of a connection on the home page, changes them,
 // and the next look-up of its token has them.
 func TestChangeLimits(t *testing.T) {

@@ -45,6 +45,8 @@ func tour(t *testing.T) (*site, map[string]answer) {
 	s.consent.ClientName = hostileName
 	pages["consent"] = b.get("/oauth/authorize")
 	pages["limits"] = b.get("/connection/" + string(g.ID) + "/limits")
+	pages["confirm"] = b.get(revokePath(g))
+	pages["confirm everywhere"] = b.get("/account/log-out-everywhere")
 	pages["limits fault"] = b.post("/connection/"+string(g.ID)+"/limits", url.Values{"prefix": {hostileName}, "max_pods": {hostileName}})
 	s.consent.Fault, s.consent.LimitFault, s.consent.Limits = "That is no number.", "max_pods", authz.LimitFields{ReadOnly: true, Prefix: hostileName, MaxPods: hostileName}
 	s.consent.Scopes[1].New, s.consent.Filled = true, g.Team
@@ -360,20 +362,78 @@ func TestRevoke(t *testing.T) {
 	if !strings.Contains(text(home.all("main")[0]), "may see pods, run commands") || strings.Contains(home.body, string(other.ID)) {
 		t.Error("the home page shows the wrong connections")
 	}
-	if a := b.post("/connections/revoke", url.Values{"connection": {string(other.ID)}}); strings.Contains(a.body, "is revoked") {
+	if a := b.get(revokePath(other)); a.StatusCode != http.StatusNotFound || strings.Contains(a.body, "Codex") {
+		t.Errorf("asked about somebody else's connection: %d %s", a.StatusCode, a.h1())
+	}
+	if a := b.post(revokePath(other), nil); strings.Contains(a.body, "is revoked") {
 		t.Error("podgate claims to have revoked somebody else's connection")
 	}
 	if list, err := s.account.Connections(eve.ID); err != nil || len(list) != 1 {
 		t.Errorf("somebody else's connection: %v, %v", list, err)
 	}
-	if a := b.post("/connections/revoke", url.Values{"connection": {string(g.ID)}}); !strings.Contains(a.body, "is revoked") || strings.Contains(a.body, string(g.ID)) {
+	a := b.get(revokePath(g))
+	if list, err := s.account.Connections(ada.ID); err != nil || len(list) != 1 || !strings.Contains(text(a.all("main")[0]), "claude.ai, which calls itself “Claude”, works with the pods of red.") {
+		t.Errorf("asked once: %v, %v\n%s", list, err, a.body)
+	}
+	a = b.post(revokePath(g), nil)
+	if !strings.Contains(a.body, "is revoked") || strings.Contains(a.body, string(g.ID)) {
 		t.Error("the connection is still shown")
 	}
 	if list, err := s.account.Connections(ada.ID); err != nil || len(list) != 0 {
 		t.Errorf("afterwards: %v, %v", list, err)
 	}
-	if a := s.browser().post("/connections/revoke", url.Values{"connection": {string(other.ID)}}); a.h1() != "Sign in" {
+	if a := b.post(revokePath(g), nil); a.h1() != "Home" || strings.Contains(a.body, "is revoked") {
+		t.Errorf("a second time: %s\n%s", a.h1(), a.body)
+	}
+	if a := s.browser().post(revokePath(other), nil); a.h1() != "Sign in" {
 		t.Errorf("a stranger: %q", a.h1())
+	}
+}
+
+// What a form did is said beside what was pressed, and once.
+func TestNoticesStandBesideTheirSection(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u := s.addUser("ada@example.com", true, "red")
+	s.createPod(u, "red", "blog", "static")
+	g := s.connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
+	b := s.browser()
+	b.signIn("ada@example.com")
+	place := func(a answer) string {
+		for _, n := range a.all("p") {
+			if attr(n, "class") == "notice" {
+				return attr(n.Parent, "id")
+			}
+		}
+		return "none"
+	}
+	for name, c := range map[string]struct {
+		answer
+		want string
+	}{
+		"limits":   {b.post(limitsPath(g), url.Values{"scope": {"pods:read"}, "prefix": {"web-"}}), "connections"},
+		"revoked":  {b.post(revokePath(g), nil), "connections"},
+		"again":    {b.get("/"), "none"},
+		"password": {b.post("/account/password", url.Values{"old": {password}, "password": {"another long password"}, "again": {"another long password"}}), "change-password"},
+	} {
+		if got := place(c.answer); got != c.want {
+			t.Errorf("%s: the notice stands in %q, want %q", name, got, c.want)
+		}
+	}
+	// With nothing left there is no list to stand beside.
+	empty := s.browser()
+	u = s.addUser("eve@example.com", false, "blue")
+	g = s.connect(u, "blue", "Claude", "claude.ai", authz.ScopeRead)
+	empty.signIn("eve@example.com")
+	if a := empty.post(revokePath(g), nil); place(a) != "main" || !strings.Contains(a.body, "is revoked") {
+		t.Errorf("the last one: in %q\n%s", place(a), a.body)
+	}
+	// Whoever goes elsewhere meanwhile is told there.
+	g = s.connect(u, "blue", "Claude", "claude.ai", authz.ScopeRead)
+	jar, _ := url.Parse(s.issuer())
+	empty.client.Jar.SetCookies(jar, []*http.Cookie{{Name: "podgate-notice", Value: "revoked.0", Path: "/"}})
+	if a := empty.get(revokePath(g)); place(a) != "main" {
+		t.Errorf("on another page: in %q", place(a))
 	}
 }
 
@@ -431,6 +491,10 @@ func TestAccountPage(t *testing.T) {
 		t.Error("one's own session ended with the change")
 	}
 
+	a = b.get("/account/log-out-everywhere")
+	if main := text(a.all("main")[0]); !strings.Contains(main, "This ends 1 session, this one included, and 1 connection.") || b.get("/account").h1() != "Account" {
+		t.Errorf("asked once: %s", main)
+	}
 	a = b.post("/account/log-out-everywhere", nil)
 	if !strings.Contains(a.body, "1 session and 1 connection ended") || len(a.all("nav")) != 0 {
 		t.Errorf("log out everywhere: %s", text(a.all("main")[0]))

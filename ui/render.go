@@ -64,9 +64,10 @@ type frame struct {
 	Host   string
 	User   *store.User // nil: nobody is signed in
 	Here   string      // home, activity, account: the place in the navigation
-	Notice string
 	Page   any
 	Script bool
+	name   string // of the template
+	notice notice
 	now    time.Time
 }
 
@@ -103,15 +104,15 @@ func parsePages(a *assets) (*pages, error) {
 // render writes a whole page. Nothing is sent before the template is through,
 // so a fault in it becomes a clean error.
 func (s *Server) render(w http.ResponseWriter, r *http.Request, kind pageKind, status int, name string, f frame) error {
-	f.Host, f.now = s.host, s.now()
+	f.Host, f.now, f.name = s.host, s.now(), name
 	f.Script = kind != consentPage
 	if f.User == nil {
 		if p, ok := signedInAs(r); ok {
 			f.User = &p.user
 		}
 	}
-	if f.Notice == "" && status == http.StatusOK {
-		f.Notice = s.takeNotice(w, r)
+	if status == http.StatusOK {
+		f.notice = s.takeNotice(w, r)
 	}
 	t, ok := s.pages.byName[name]
 	if !ok {

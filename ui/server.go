@@ -93,12 +93,14 @@ func (s *Server) Routes() []web.Route {
 		page(http.MethodGet, "/account", s.signedIn(s.serveAccount)),
 		page(http.MethodPost, "/account/password", s.form(s.signedIn(s.handlePassword))),
 		page(http.MethodPost, "/account/end-session", s.form(s.signedIn(s.handleEndSession))),
+		page(http.MethodGet, "/account/log-out-everywhere", s.signedIn(s.serveLogOutEverywhere)),
 		page(http.MethodPost, "/account/log-out-everywhere", s.form(s.signedIn(s.handleLogOutEverywhere))),
-		page(http.MethodPost, "/connections/revoke", s.form(s.signedIn(s.handleRevoke))),
 		page(http.MethodGet, "/activity", s.signedIn(s.serveActivity)),
 		page(http.MethodGet, "/audit", s.signedIn(s.serveAudit)),
 		page(http.MethodGet, "/connection/:id/limits", s.signedIn(s.serveLimits)),
 		page(http.MethodPost, "/connection/:id/limits", s.form(s.signedIn(s.handleLimits))),
+		page(http.MethodGet, "/connection/:id/revoke", s.signedIn(s.serveRevoke)),
+		page(http.MethodPost, "/connection/:id/revoke", s.form(s.signedIn(s.handleRevoke))),
 		page(http.MethodGet, "/assets/:name", s.serveAsset),
 	}
 }

@@ -3,6 +3,7 @@ package ui
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"podgate/account"
 	"podgate/history"
@@ -33,6 +34,13 @@ func (s *Server) serveSignIn(w http.ResponseWriter, r *http.Request) error {
 	var err error
 	if page.NeedsSetup, err = s.account.NeedsSetup(); err != nil {
 		return err
+	}
+	accounts, err := s.hasAccounts(page.NeedsSetup)
+	if err != nil {
+		return err
+	}
+	if !accounts {
+		return s.redirect(w, "/setup")
 	}
 	return s.render(w, r, flowPage, http.StatusOK, "sign_in", frame{Title: "Sign in", Page: page})
 }
@@ -73,8 +81,11 @@ func (s *Server) handleSignOut(w http.ResponseWriter, r *http.Request) error {
 type setupPage struct {
 	Fault             formFault
 	Closed            string // why there is no form; empty when there is one
+	NeedsLink         bool   // what helps is another setup link
+	Accounts          bool   // there is somebody who can sign in
 	Email, Name, Team string
 	MinPassword       int
+	LinkTTL           time.Duration
 }
 
 // serveSetup is GET /setup. The link's token moves from the address into a
@@ -85,7 +96,7 @@ func (s *Server) serveSetup(w http.ResponseWriter, r *http.Request) error {
 		s.setCookie(w, setupCookie, cookieSafe(token), account.SetupTTL)
 		return s.redirect(w, "/setup")
 	}
-	page := setupPage{MinPassword: account.MinPassword}
+	page := setupPage{MinPassword: account.MinPassword, LinkTTL: account.SetupTTL}
 	status, err := s.setupOpen(w, r, &page)
 	if err != nil {
 		return err
@@ -95,13 +106,38 @@ func (s *Server) serveSetup(w http.ResponseWriter, r *http.Request) error {
 
 // setupOpen fills in why there is no form, if there is none.
 func (s *Server) setupOpen(w http.ResponseWriter, r *http.Request, page *setupPage) (int, error) {
-	err := s.account.CheckSetup(s.cookie(r, setupCookie))
+	token := s.cookie(r, setupCookie)
+	err := s.account.CheckSetup(token)
 	if err == nil {
 		return http.StatusOK, nil
 	}
 	fault, status, err := forPerson(w, err)
-	page.Closed = fault.Message
-	return status, err
+	if err != nil {
+		return 0, err
+	}
+	if page.Closed = fault.Message; token == "" && status == http.StatusNotFound {
+		page.Closed = "This server has no administrator yet. Open the setup link that it printed when it started, or run «podgate setup-link» on the server to get a new one."
+	}
+	return status, s.setupHelp(page)
+}
+
+// setupHelp fills in what helps somebody for whom there is no form.
+func (s *Server) setupHelp(page *setupPage) (err error) {
+	if page.NeedsLink, err = s.account.NeedsSetup(); err != nil {
+		return err
+	}
+	page.Accounts, err = s.hasAccounts(page.NeedsLink)
+	return err
+}
+
+// hasAccounts reports whether somebody could sign in. Commands can add people
+// before the setup; after it there is always an administrator.
+func (s *Server) hasAccounts(needsSetup bool) (bool, error) {
+	if !needsSetup {
+		return true, nil
+	}
+	users, err := s.account.Users()
+	return len(users) > 0, err
 }
 
 // cookieSafe drops what a cookie cannot hold; no token of ours has any of it.
@@ -118,8 +154,8 @@ func cookieSafe(token string) string {
 func (s *Server) handleSetup(w http.ResponseWriter, r *http.Request) error {
 	f := r.PostForm
 	page := setupPage{
-		MinPassword: account.MinPassword,
-		Email:       text.Cut(f.Get("email"), 254), Name: text.Cut(f.Get("name"), 200), Team: text.Cut(f.Get("team"), 200),
+		MinPassword: account.MinPassword, LinkTTL: account.SetupTTL,
+		Email: text.Cut(f.Get("email"), 254), Name: text.Cut(f.Get("name"), 200), Team: text.Cut(f.Get("team"), 200),
 	}
 	secret, err := s.account.CompleteSetup(r.Context(), s.cookie(r, setupCookie), f.Get("email"), f.Get("name"), f.Get("password"), f.Get("team"), r.UserAgent())
 	if err == nil {
@@ -135,6 +171,9 @@ func (s *Server) handleSetup(w http.ResponseWriter, r *http.Request) error {
 	}
 	if page.Fault = fault; fault.Field == "" && status < 429 {
 		page.Closed = fault.Message // the link itself is the trouble
+		if err := s.setupHelp(&page); err != nil {
+			return err
+		}
 	}
 	return s.render(w, r, plainPage, status, "setup", frame{Title: "Set up this server", Page: page})
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"podgate/account"
 	"podgate/internal/authz"
 	"podgate/store"
 	"podgate/ui"
@@ -31,7 +32,7 @@ func TestFormsFromElsewhereAreRefused(t *testing.T) {
 		"/account/password":           {"old": {password}, "password": {"another long password"}, "again": {"another long password"}},
 		"/account/end-session":        {"session": {store.HashSecret(secret).String()}},
 		"/account/log-out-everywhere": {},
-		"/connections/revoke":         {"connection": {string(g.ID)}},
+		"/connection/:id/revoke":      {},
 		"/connection/:id/limits":      {"scope": {"pods:read"}, "read_only": {"yes"}},
 	}
 	for _, route := range s.ui.Routes() {
@@ -302,6 +303,47 @@ func TestSetupPage(t *testing.T) {
 	if users, err := s.account.Users(); err != nil || len(users) != 1 || !users[0].Admin {
 		t.Errorf("users: %+v, %v", users, err)
 	}
+}
+
+// Without a form the page says what helps, and offers a sign-in only where
+// somebody could use it.
+func TestSetupWithoutALink(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	has := func(a answer) (command, signIn bool) {
+		for _, n := range a.all("code") {
+			command = command || text(n) == "podgate setup-link"
+		}
+		for _, n := range a.all("a") {
+			signIn = signIn || attr(n, "href") == "/sign-in"
+		}
+		return command, signIn
+	}
+	check := func(name string, a answer, words string, command, signIn bool) {
+		t.Helper()
+		gotCommand, gotSignIn := has(a)
+		if !strings.Contains(text(a.all("main")[0]), words) || gotCommand != command || gotSignIn != signIn || len(a.all("input")) != 0 {
+			t.Errorf("%s: command %v, sign-in %v, want %v, %v and %q in:\n%s", name, gotCommand, gotSignIn, command, signIn, words, text(a.all("main")[0]))
+		}
+	}
+	b := s.browser()
+	check("no link", b.get("/setup"), "Open the setup link that it printed when it started", true, false)
+	check("nobody can sign in", b.get("/sign-in"), "no administrator yet", true, false)
+	check("a wrong link", b.get("/setup?token=made-up"), "it was used, or a newer one has replaced it", true, false)
+	check("a wrong link, sent", b.post("/setup", url.Values{"email": {"ada@example.com"}}), "it was used, or", true, false)
+	token, err := s.account.SetupLink(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.clock.advance(account.SetupTTL)
+	check("an old link", b.get("/setup?token="+token), "more than 30 minutes old", true, false)
+	s.addUser("bob@example.com", false)
+	check("a member without an administrator", b.get("/setup"), "more than 30 minutes old", true, true)
+	if a := b.get("/sign-in"); a.h1() != "Sign in" || !strings.Contains(a.body, "podgate setup-link") {
+		t.Errorf("a member signs in on %q", a.h1())
+	}
+	s.addUser("ada@example.com", true)
+	check("set up", b.get("/setup"), "Sign in, or ask an administrator", false, true)
 }
 
 func TestNoticesSayOnlyWhatWeWrote(t *testing.T) {

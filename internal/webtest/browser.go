@@ -198,11 +198,11 @@ func text(n *html.Node) string {
 	return strings.Join(strings.Fields(strings.Join(parts, " ")), " ")
 }
 
-// Follow clicks the link with that text.
+// Follow clicks the link with that text (or aria-label).
 func (p *Page) Follow(label string) *Page {
 	p.b.t.Helper()
 	for n := range p.root.Descendants() {
-		if n.DataAtom == atom.A && text(n) == label {
+		if n.DataAtom == atom.A && (text(n) == label || attr(n, "aria-label") == label) {
 			u, err := p.URL.Parse(attr(n, "href"))
 			if err != nil {
 				p.b.t.Fatal(err)
