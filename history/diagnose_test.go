@@ -179,6 +179,7 @@ func TestWords(t *testing.T) {
 		{store.Step{Kind: "register", Detail: "kept localhost:1"}, "Registered itself: kept localhost:1"},
 		{store.Step{Kind: "code", Fault: "verifier", Detail: "No."}, "Token refused (verifier): No."},
 		{store.Step{Kind: "challenge", Detail: history.DetailCameBack}, "Called again, with a token that is good"},
+		{store.Step{Kind: history.StepRegister, Fault: history.FaultServer}, "Registration failed (server_error)"},
 	} {
 		if got := history.Words(c.step); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)

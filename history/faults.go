@@ -1,6 +1,10 @@
 package history
 
-import "podgate/store"
+import (
+	"strings"
+
+	"podgate/store"
+)
 
 // again is the advice that mends what a client remembers wrongly.
 const again = "Remove the connector in the assistant and add it again."
@@ -170,6 +174,9 @@ func refusalWords(s store.Step) string {
 		StepSignedIn: "Sign-in failed", StepCode: "Token refused", StepRefresh: "Renewal refused", StepCall: "Call refused",
 	}
 	text := orElse(words[s.Kind], s.Kind+" refused") + " (" + s.Fault + ")"
+	if s.Fault == FaultServer { // nobody said no
+		text = strings.Replace(text, " refused ", " failed ", 1)
+	}
 	if s.Detail != "" {
 		text += ": " + s.Detail
 	}

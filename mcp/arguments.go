@@ -67,7 +67,7 @@ func (a *arguments) refuse(name string, value any) error {
 			return err // it proposes a name that would do
 		}
 	}
-	return &toolError{a.refusals[name]}
+	return &toolError{text: a.refusals[name]}
 }
 
 // decodeArguments prefers raw, which spares large contents a second encoding.
@@ -94,7 +94,7 @@ func (a *arguments) takes() string {
 }
 
 func badInput(format string, args ...any) error {
-	return &toolError{"bad input: " + fmt.Sprintf(format, args...)}
+	return &toolError{text: "bad input: " + fmt.Sprintf(format, args...)}
 }
 
 // refusal says what a property has to be.

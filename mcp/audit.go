@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 
 	"podgate/history"
 	"podgate/internal/authz"
@@ -76,9 +77,14 @@ func isWord(s string) bool {
 	return s != "" && len(s) <= 63
 }
 
-// outcomeOf is how a call ended in a word. The words of a refusal repeat
+// failures are the errors with which package pods tried what it was asked for.
+// Its others are refusals.
+var failures = []error{pods.ErrUnavailable, pods.ErrNotStarted, pods.ErrAppFailed, pods.ErrNotAnswering}
+
+// outcomeOf is how a call ended in a word. The words of an error repeat
 // arguments, so they are not kept.
 func outcomeOf(err error) string {
+	is := func(target error) bool { return errors.Is(err, target) }
 	var denied *authz.Denied
 	var shown *toolError
 	switch {
@@ -86,11 +92,17 @@ func outcomeOf(err error) string {
 		return store.AuditOK
 	case errors.As(err, &denied):
 		return "denied"
+	case is(pods.ErrTimedOut):
+		return "timed out"
+	case is(pods.ErrInterrupted):
+		return "interrupted"
+	case slices.ContainsFunc(failures, is):
+		return "failed"
 	case errors.As(err, &shown), pods.IsPublic(err):
 		return "refused"
-	case errors.Is(err, context.Canceled):
+	case is(context.Canceled):
 		return "cancelled"
-	case errors.Is(err, context.DeadlineExceeded):
+	case is(context.DeadlineExceeded):
 		return "timed out"
 	}
 	return "failed"

@@ -1,11 +1,13 @@
 package mcp_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"podgate/pods"
 	"podgate/store"
 )
 
@@ -23,6 +25,16 @@ func TestToolsAreAudited(t *testing.T) {
 	c.refused("exec_command", args{"name": "absent", "command": "echo a-secret-word"})
 	c.refused("manage_pod", args{"name": "shop", "action": "delete", "confirm": "a-secret-word"})
 	c.refused("manage_pod", args{"name": "A secret in place of a name", "action": "stop"})
+	c.refused("exec_command", args{"name": "shop", "command": "echo a-secret-word; sleep 60", "timeout": 1})
+	// What was tried and did not work was not refused.
+	if _, err := b.pods.Create(t.Context(), b.actor("ann"), pods.CreateRequest{Name: "app", Preset: "command"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.call("write_file", args{"name": "app", "path": "Procfile", "content": "web: exit 0\nrelease: echo a-secret-word; exit 9\n"})
+	c.refused("manage_pod", args{"name": "app", "action": "reload"})
+	c.call("manage_pod", args{"name": "shop", "action": "stop"})
+	b.fake.FailStart(errors.New("a-secret-word"))
+	c.refused("manage_pod", args{"name": "shop", "action": "start"})
 	page, err := b.history.AuditList(store.AuditQuery{Limit: 100})
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +48,9 @@ func TestToolsAreAudited(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"exec_command absent: refused", "exec_command shop: ok", "manage_pod delete shop: refused", "manage_pod stop: refused", "write_file shop: ok",
+		"exec_command absent: refused", "exec_command shop: ok", "exec_command shop: timed out", "manage_pod delete shop: refused",
+		"manage_pod reload app: failed", "manage_pod start shop: failed", "manage_pod stop shop: ok", "manage_pod stop: refused",
+		"write_file app: ok", "write_file shop: ok",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the entries are %q, want %q", got, want)

@@ -58,7 +58,7 @@ func (e *endpoint) exec(ctx context.Context, r request, in execInput) (answer[ex
 	}
 	out := cutExec(res)
 	if err != nil {
-		return answer[execOutput]{}, &toolError{text.Valid(err.Error()) + "\n\nIt printed:\n" + out.streams()}
+		return answer[execOutput]{}, &toolError{text.Valid(err.Error()) + "\n\nIt printed:\n" + out.streams(), err}
 	}
 	return answer[execOutput]{text: out.text(), data: out}, nil
 }

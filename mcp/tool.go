@@ -147,10 +147,16 @@ func (e *endpoint) public(ctx context.Context, tool string, err error) string {
 // they refuse.
 const maxRefusal = 4_000
 
-// toolError is an error that this package words itself.
-type toolError struct{ text string }
+// toolError is an error that this package words itself. Without a cause it is a
+// refusal.
+type toolError struct {
+	text  string
+	cause error
+}
 
 func (t *toolError) Error() string { return t.text }
+
+func (t *toolError) Unwrap() error { return t.cause }
 
 var readOnly = sdk.ToolAnnotations{ReadOnlyHint: true, IdempotentHint: true}
 
