@@ -55,6 +55,9 @@ func (c diagnosed) refusedAuthorization() Diagnosis {
 	case FaultRedirect:
 		return Diagnosis{Refused, "It wants the answer sent to an address that it has not registered.", again,
 			"Usually its address or port has changed since it registered. If you did not start this, somebody tried to get at your access."}
+	case FaultRequestOver:
+		return Diagnosis{Refused, "A decision came for a request that was over.", "Connect again.",
+			"Usually the page was open for more than half an hour, was sent twice, or was opened in another browser."}
 	case FaultRegistrationOff:
 		return Diagnosis{Refused, "It is described by a document that is not among those which this server lets in.",
 			"An administrator can let it in: oauth.registration = \"open\".", ""}

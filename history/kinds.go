@@ -29,6 +29,7 @@ const (
 	FaultPKCE              = "pkce"
 	FaultResource          = "resource"
 	FaultResponseType      = "response_type"
+	FaultRequestOver       = "request_over" // decided, expired or of another browser
 	FaultRegistrationOff   = "registration_off"
 	FaultMetadata          = "client_metadata"
 	FaultCredentials       = "credentials"

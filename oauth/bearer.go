@@ -46,14 +46,14 @@ func (s *Server) Bearer(next http.Handler) http.Handler {
 			refuseBearer(w, s.challenges.absent, noToken)
 			return
 		}
-		access, err := s.access(token)
+		access, fault, err := s.access(token)
 		if err != nil {
 			s.log.Error("look up access token", "error", err)
 			writeError(w, r, web.AsError(err))
 			return
 		}
 		if access == nil {
-			s.refusedToken(r, token)
+			s.refusedToken(r, token, fault)
 			refuseBearer(w, s.challenges.invalid, deadToken)
 			return
 		}
@@ -62,24 +62,28 @@ func (s *Server) Bearer(next http.Handler) http.Handler {
 	})
 }
 
-// access returns what the token opens; nil when that is nothing.
-func (s *Server) access(token string) (*store.Access, error) {
+// access returns what the token opens; when that is nothing, nil and the word of
+// the timeline for why, which the client does not hear.
+func (s *Server) access(token string) (access *store.Access, fault string, err error) {
 	if !isAccessToken(token) {
-		return nil, nil
+		return nil, history.FaultUnknownToken, nil
 	}
 	now := s.now()
-	access, err := s.db.Access(store.HashSecret(token), now)
-	if isGone(err) || errors.Is(err, store.ErrNotMember) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if access.Grant.Resource != s.resource {
-		return nil, nil // issued when this server had another address
+	access, err = s.db.Access(store.HashSecret(token), now)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, history.FaultUnknownToken, nil
+	case errors.Is(err, store.ErrExpired):
+		return nil, history.FaultExpiredToken, nil
+	case errors.Is(err, store.ErrNotMember):
+		return nil, history.FaultNotMember, nil
+	case err != nil:
+		return nil, "", err
+	case access.Grant.Resource != s.resource:
+		return nil, history.FaultResource, nil // issued when this server had another address
 	}
 	s.db.NoteGrantUse(access, now)
-	return access, nil
+	return access, "", nil
 }
 
 // bearerToken returns the credentials of an Authorization header of the scheme

@@ -46,7 +46,7 @@ func BenchmarkTimeline(b *testing.B) {
 // BenchmarkFlood measures a stranger's request for a discovery document with
 // the timeline, the writing included.
 func BenchmarkFlood(b *testing.B) {
-	f := told(b)
+	f := withHistory(b)
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
 		f.send("GET", "/.well-known/oauth-protected-resource", "", "User-Agent: scan "+headerOf(n))

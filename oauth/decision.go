@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -45,7 +44,7 @@ func parseDecision(values url.Values) (form, error) {
 	fields, errFields := parseLimitFields(values)
 	err := errors.Join(errHandle, errDecision, errTeam, errFilled, errFields)
 	if err != nil || decision != "approve" && decision != "deny" || len(values["scope"]) > maxFormScopes {
-		return form{}, badRequest(codeInvalidRequest, badForm)
+		return form{}, malformed(badForm)
 	}
 	f := form{handle: handle, team: store.TeamID(team), filled: store.TeamID(filled), fields: fields, deny: decision == "deny"}
 	if f.limits, err = fields.Parse(); err != nil {
@@ -66,7 +65,7 @@ func parseLimitFields(values url.Values) (authz.LimitFields, error) {
 	maxPods, errMaxPods := optional(values, "max_pods")
 	err := errors.Join(errReadOnly, errPrefix, errMaxPods)
 	if err == nil && len(prefix)+len(maxPods) > maxField {
-		err = badRequest(codeInvalidRequest, badForm)
+		err = malformed(badForm)
 	}
 	return authz.LimitFields{ReadOnly: readOnly != "", Prefix: prefix, MaxPods: maxPods}, err
 }
@@ -90,14 +89,11 @@ func (s *Server) handleDecision(w http.ResponseWriter, r *http.Request) error {
 	}
 	session, user, ok := s.sessions.Current(r)
 	if !ok {
-		return s.showOver(w, r)
+		return requestOver()
 	}
 	req, err := s.db.AuthRequest(store.HashSecret(f.handle), session.Hash, s.now())
-	if isGone(err) {
-		return s.showOver(w, r)
-	}
 	if err != nil {
-		return fmt.Errorf("find authorization request: %w", err)
+		return overOr(err, "find authorization request")
 	}
 	if f.deny {
 		return s.deny(w, r, f, session)
@@ -107,11 +103,8 @@ func (s *Server) handleDecision(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) deny(w http.ResponseWriter, r *http.Request, f form, session store.Session) error {
 	req, err := s.db.Deny(store.HashSecret(f.handle), session.Hash, s.now())
-	if isGone(err) {
-		return s.showOver(w, r)
-	}
 	if err != nil {
-		return fmt.Errorf("deny: %w", err)
+		return overOr(err, "deny")
 	}
 	s.decided(r, req, session.User, "", nil, store.Limits{})
 	s.log.Info("access denied by the user", "client", req.Client, "user", session.User)
@@ -121,12 +114,16 @@ func (s *Server) deny(w http.ResponseWriter, r *http.Request, f form, session st
 // approve spends the request for a code. What the person can mend leaves the
 // request alive and shows the form again.
 func (s *Server) approve(w http.ResponseWriter, r *http.Request, f form, req store.AuthRequest, session store.Session, user store.User) error {
-	again, why, err := s.incomplete(f, req, user)
+	client, err := s.db.Client(req.Client)
+	if err != nil {
+		return overOr(err, "find client")
+	}
+	v, err := s.review(req, client, user)
 	if err != nil {
 		return err
 	}
-	if why != "" {
-		return s.askAgain(w, r, again, req, user, why)
+	if again, why := v.incomplete(f); why != "" {
+		return s.showConsent(w, r, v, again, why)
 	}
 	now, code := s.now(), newSecret()
 	spent, err := s.db.Approve(store.Approval{
@@ -136,13 +133,11 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request, f form, req sto
 	var mismatch *store.MismatchError
 	switch {
 	case errors.As(err, &mismatch):
-		return badRequest(codeInvalidRequest, badForm)
+		return malformed(badForm)
 	case errors.Is(err, store.ErrNotMember):
-		return s.askAgain(w, r, f, req, user, "You are not a member of that team. Choose another.")
-	case isGone(err):
-		return s.showOver(w, r)
+		return s.showConsent(w, r, v, f, "You are not a member of that team. Choose another.")
 	case err != nil:
-		return fmt.Errorf("approve: %w", err)
+		return overOr(err, "approve")
 	}
 	s.decided(r, spent, session.User, f.team, f.scopes, f.limits)
 	s.log.Info("access approved by the user", "client", spent.Client, "user", session.User, "team", f.team)
@@ -151,28 +146,20 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request, f form, req sto
 
 // incomplete returns the form to show again and what the person has to mend in
 // it; no words when it can be approved.
-func (s *Server) incomplete(f form, req store.AuthRequest, user store.User) (again form, why string, err error) {
+func (v review) incomplete(f form) (again form, why string) {
 	if f.team == "" {
-		return f, "Choose the team that the app may work in.", nil
+		return f, "Choose the team that the app may work in."
 	}
-	live, err := s.db.GrantsOf(user.ID, req.Client, s.now())
-	if err != nil {
-		return form{}, "", fmt.Errorf("connections of the client: %w", err)
-	}
-	teams, err := s.db.TeamsOf(user.ID)
-	if err != nil {
-		return form{}, "", fmt.Errorf("teams of user: %w", err)
-	}
-	if again, why, ok := refill(f, req.Scopes, live, teams); ok {
-		return again, why, nil
+	if again, why := v.otherTeam(f); why != "" {
+		return again, why
 	}
 	switch {
 	case len(f.scopes) == 0:
-		return f, "Tick at least one thing that the app may do, or deny.", nil
+		return f, "Tick at least one thing that the app may do, or deny."
 	case f.fault != nil:
-		return f, f.fault.Message, nil
+		return f, f.fault.Message
 	}
-	return f, "", nil
+	return f, ""
 }
 
 // inOrderOf returns scopes in the order that they have in all. One that is not
@@ -181,18 +168,6 @@ func inOrderOf(all, scopes []store.Scope) []store.Scope {
 	sorted := slices.Clone(scopes)
 	slices.SortStableFunc(sorted, func(a, b store.Scope) int { return slices.Index(all, a) - slices.Index(all, b) })
 	return sorted
-}
-
-// askAgain shows the consent page once more, with a word on what is missing.
-func (s *Server) askAgain(w http.ResponseWriter, r *http.Request, f form, req store.AuthRequest, user store.User, fault string) error {
-	client, err := s.db.Client(req.Client)
-	if isGone(err) {
-		return s.showOver(w, r)
-	}
-	if err != nil {
-		return fmt.Errorf("find client: %w", err)
-	}
-	return s.showConsent(w, r, f, req, client, user, fault)
 }
 
 // sendBack answers 303 to the client's redirect URI with the parameters, state

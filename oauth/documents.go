@@ -15,7 +15,6 @@ import (
 	"podgate/history"
 	"podgate/internal/ratelimit"
 	"podgate/internal/text"
-	"podgate/internal/web"
 	"podgate/internal/webfetch"
 	"podgate/store"
 )
@@ -42,23 +41,23 @@ const (
 // authorizations, but connections that people have approved go on, because the
 // approval was theirs, and so is the way to end it.
 type documents struct {
-	db        *store.DB
-	fetch     *webfetch.Fetcher
-	off       bool                  // switched off: documents are not read
-	newcomers func(known bool) bool // may a client come that the store does not have?
-	own       string                // our own host, which describes no clients
-	schemes   []string
-	limit     *ratelimit.Limiter // fetches, by the address of whoever causes them
-	flights   singleflight.Group // fetches under way, by identifier
-	failures  *memory[store.ClientID, failure]
-	log       *slog.Logger
-	now       func() time.Time
+	db       *store.DB
+	fetch    *webfetch.Fetcher
+	off      bool                  // switched off: documents are not read
+	admits   func(known bool) bool // may a client come that the store does not have?
+	own      string                // our own host, which describes no clients
+	schemes  []string
+	limit    *ratelimit.Limiter // fetches, by the address of whoever causes them
+	flights  singleflight.Group // fetches under way, by identifier
+	failures *memory[store.ClientID, failure]
+	log      *slog.Logger
+	now      func() time.Time
 }
 
 // failure is a fetch without a usable document.
 type failure struct {
-	err  error // a *refusal, or 429
-	away bool  // the document may be as it was, so a copy of it will do
+	err       error // a *refusal, or 429
+	transient bool  // the document may be as it was, so a copy of it will do
 }
 
 // errSignInFirst asks for a signed-in person before a document is looked for.
@@ -70,7 +69,7 @@ func newDocuments(c Config, own string) *documents {
 		fetch = webfetch.New(webfetch.Config{})
 	}
 	return &documents{
-		db: c.DB, fetch: fetch, off: !c.ClientDocuments, newcomers: newcomers(c.Registration), own: own, schemes: lowered(c.RedirectSchemes),
+		db: c.DB, fetch: fetch, off: !c.ClientDocuments, admits: admits(c.Registration), own: own, schemes: lowered(c.RedirectSchemes),
 		// Far above what people do by hand; the total also keeps this server
 		// from being used to press another.
 		limit:    ratelimit.New(20, 30*time.Second, 60, 5*time.Second),
@@ -85,8 +84,8 @@ func hostOf(origin string) string {
 	return strings.ToLower(host)
 }
 
-// newcomers is the rule of the setting registration for documents.
-func newcomers(registration string) func(known bool) bool {
+// admits is the rule of the setting registration for documents.
+func admits(registration string) func(known bool) bool {
 	return func(known bool) bool {
 		return registration != "off" && (registration != "known" || known)
 	}
@@ -112,14 +111,14 @@ func (d *documents) client(ctx context.Context, id store.ClientID, who string, s
 	switch {
 	case usable(stored) && now.Before(stored.Document.Fresh):
 		return stored, nil
-	case stored.Document == nil && !d.newcomers(known):
+	case stored.Document == nil && !d.admits(known):
 		return store.Client{}, notAdmitted(host)
 	}
 	if f, ok := d.failures.get(id, now); ok {
-		return d.without(f, id, stored)
+		return d.fallback(f, id, stored)
 	}
 	if wait, ok := d.limit.Allow(who, now); !ok {
-		return d.without(failure{err: web.TooMany(wait, "descriptions of apps to fetch"), away: true}, id, stored)
+		return d.fallback(failure{err: tooMany(wait, "descriptions of apps to fetch"), transient: true}, id, stored)
 	}
 	// The fetch is everybody's who waits for it, so no single one ends it.
 	v, err, _ := d.flights.Do(string(id), func() (any, error) { return d.refresh(context.WithoutCancel(ctx), id, host, stored) })
@@ -132,7 +131,7 @@ func (d *documents) client(ctx context.Context, id store.ClientID, who string, s
 // admissible judges an identifier before anything is looked up.
 func (d *documents) admissible(id store.ClientID) (host string, err error) {
 	if d.off {
-		return "", &refusal{title: "Unknown app", message: "The app names an address as its client_id, and reading descriptions of apps is switched off on this server. " + startOver}
+		return "", &refusal{title: "Unknown app", message: "The app names an address as its client_id, and reading descriptions of apps is switched off on this server. " + startOver, fault: history.FaultUnknownClient}
 	}
 	host, err = parseClientURL(string(id))
 	if err != nil {
@@ -193,23 +192,23 @@ func (d *documents) failed(err error, id store.ClientID, host string, stored sto
 	if !asked || e.Kind != webfetch.Busy {
 		d.failures.put(id, f, d.now())
 	}
-	d.log.Warn("client document cannot be used", "client", id, "error", text.Line(err.Error(), maxLogged), "temporary", f.away)
+	d.log.Warn("client document cannot be used", "client", id, "error", text.Line(err.Error(), maxLogged), "temporary", f.transient)
 	if asked && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && usable(stored) {
 		if err := d.db.MarkDocumentGone(id); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return store.Client{}, fmt.Errorf("mark client document as gone: %w", err)
 		}
 	}
-	return d.without(f, id, stored)
+	return d.fallback(f, id, stored)
 }
 
-// without returns a copy if one will do, and otherwise the reason that there
+// fallback returns a copy if one will do, and otherwise the reason that there
 // is no document.
-func (d *documents) without(f failure, id store.ClientID, stored store.Client) (store.Client, error) {
+func (d *documents) fallback(f failure, id store.ClientID, stored store.Client) (store.Client, error) {
 	known, builtIn := knownDocumentAt(id)
 	switch {
-	case f.away && usable(stored):
+	case f.transient && usable(stored):
 		return stored, nil
-	case f.away && builtIn && stored.Document == nil:
+	case f.transient && builtIn && stored.Document == nil:
 		doc := clientDocument{name: known.name, redirectURIs: known.redirectURIs, refresh: true, scopes: knownScopes("")}
 		// Fresh is the zero time: the document is asked for again soon.
 		return d.keep(id, doc, store.Document{})
@@ -246,11 +245,11 @@ func describeFailure(err error, host string) failure {
 		if e.TimedOut {
 			what = host + " does not answer in time"
 		}
-		return failure{away: true, err: says(unreadable, what, retry)}
+		return failure{transient: true, err: says(unreadable, what, retry)}
 	case webfetch.Busy:
-		return failure{away: true, err: says(unreadable, "this server is fetching too many descriptions at once", retry)}
+		return failure{transient: true, err: says(unreadable, "this server is fetching too many descriptions at once", retry)}
 	case webfetch.NotPublic:
-		return failure{away: true, err: says(unreadable, host+" leads to an address that is not on the public internet, where this server does not ask", " A description has to be where everybody can read it.")}
+		return failure{transient: true, err: says(unreadable, host+" leads to an address that is not on the public internet, where this server does not ask", " A description has to be where everybody can read it.")}
 	case webfetch.BadStatus:
 		return describeStatus(e.Status, host, says, retry)
 	}
@@ -265,7 +264,7 @@ func describeStatus(status int, host string, says func(title, what, advice strin
 	case status == http.StatusNotFound, status == http.StatusGone:
 		return failure{err: says(unreadable, fmt.Sprintf("%s has no such description (status %d)", host, status), " The app may have moved: update it, remove the connector and add it again.")}
 	case status >= 500, slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests}, status):
-		return failure{away: true, err: says(unreadable, fmt.Sprintf("%s answers with an error (status %d)", host, status), retry)}
+		return failure{transient: true, err: says(unreadable, fmt.Sprintf("%s answers with an error (status %d)", host, status), retry)}
 	case status >= 300 && status < 400:
 		return failure{err: says(unfit, fmt.Sprintf("%s answers with a redirect (status %d), and redirects are not followed", host, status), " "+tellMaker)}
 	}

@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
+	"podgate/history"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -30,16 +32,49 @@ const (
 	codeMethodNotAllowed        = "method_not_allowed"
 )
 
-// badRequest is a fault of the client in the protocol's words.
-func badRequest(code, message string) *web.Error {
-	return web.Fault(http.StatusBadRequest, code, message, nil)
+// reason is the private half of a refusal: the word that the timeline has for
+// it. It may tell apart what the client hears as one.
+type reason string
+
+func (r reason) Error() string { return string(r) }
+
+// refuse is a fault of the client in the protocol's words, with the word of the
+// timeline.
+func refuse(code, fault, message string) *web.Error {
+	return web.Fault(http.StatusBadRequest, code, message, reason(fault))
+}
+
+// malformed is the refusal of a request that is not well-formed.
+func malformed(message string) *web.Error {
+	return refuse(codeInvalidRequest, history.FaultMalformed, message)
+}
+
+// tooMany is web.TooMany with the word of the timeline.
+func tooMany(wait time.Duration, what string) *web.Error {
+	e := web.TooMany(wait, what)
+	e.Err = reason(history.FaultRateLimited)
+	return e
+}
+
+// faultOf is why a request was refused, as one word of the timeline. What
+// carries none comes from outside the protocol: a body that was cut off, a
+// fault here.
+func faultOf(err error) string {
+	var r reason
+	switch {
+	case errors.As(err, &r):
+		return string(r)
+	case web.AsError(err).Status >= http.StatusInternalServerError:
+		return history.FaultServer
+	}
+	return history.FaultMalformed
 }
 
 // invalidClient is a failed client authentication. RFC 9110 section 15.5.2
 // wants a challenge with every 401, and Basic is the only scheme with which a
 // client identifies itself here.
 func invalidClient(message string) *web.Error {
-	return web.Fault(http.StatusUnauthorized, codeInvalidClient, message, nil).
+	return web.Fault(http.StatusUnauthorized, codeInvalidClient, message, reason(history.FaultUnknownClient)).
 		With("WWW-Authenticate", `Basic realm="podgate"`)
 }
 
@@ -48,7 +83,7 @@ func invalidClient(message string) *web.Error {
 // that is too large, take the nearest code that clients know.
 func writeError(w http.ResponseWriter, r *http.Request, e *web.Error) {
 	answer := *e
-	if !slices.Contains(spokenCodes(), e.Code) {
+	if !slices.Contains(answerCodes(), e.Code) {
 		answer.Code = codeInvalidRequest
 		if e.Status >= 500 {
 			answer.Code = codeServerError
@@ -58,7 +93,7 @@ func writeError(w http.ResponseWriter, r *http.Request, e *web.Error) {
 	web.WriteJSONError(w, r, &answer)
 }
 
-func spokenCodes() []string {
+func answerCodes() []string {
 	return []string{
 		codeInvalidRequest, codeInvalidClient, codeInvalidGrant, codeInvalidScope, codeInvalidTarget, codeInvalidRedirectURI, codeInvalidClientMetadata,
 		codeUnsupportedGrantType, codeAccessDenied, codeTooManyRequests, codeMethodNotAllowed, codeServerError,

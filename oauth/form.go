@@ -22,7 +22,7 @@ const (
 func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/x-www-form-urlencoded" {
-		return nil, badRequest(codeInvalidRequest, "Send the parameters in the body as application/x-www-form-urlencoded.")
+		return nil, malformed("Send the parameters in the body as application/x-www-form-urlencoded.")
 	}
 	body, err := readBody(w, r)
 	if err != nil {
@@ -31,7 +31,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
 		// The cause would quote the body, which may hold a secret.
-		return nil, badRequest(codeInvalidRequest, "The body is not well-formed application/x-www-form-urlencoded.")
+		return nil, malformed("The body is not well-formed application/x-www-form-urlencoded.")
 	}
 	return form, nil
 }
@@ -61,7 +61,7 @@ func one(form url.Values, name string) (value string, repeated bool) {
 func required(form url.Values, name string) (string, error) {
 	value, err := optional(form, name)
 	if err == nil && value == "" {
-		return "", badRequest(codeInvalidRequest, "The parameter "+name+" is missing.")
+		return "", malformed("The parameter " + name + " is missing.")
 	}
 	return value, err
 }
@@ -70,7 +70,7 @@ func required(form url.Values, name string) (string, error) {
 func optional(form url.Values, name string) (string, error) {
 	value, repeated := one(form, name)
 	if repeated {
-		return "", badRequest(codeInvalidRequest, "The parameter "+name+" is sent more than once.")
+		return "", malformed("The parameter " + name + " is sent more than once.")
 	}
 	return value, nil
 }
@@ -93,7 +93,7 @@ func parseClient(form url.Values, authorization []string) (store.ClientID, error
 			return "", err
 		}
 		if id != "" && id != basic {
-			return "", badRequest(codeInvalidRequest, "The body and the Authorization header name different clients.")
+			return "", malformed("The body and the Authorization header name different clients.")
 		}
 		id, secret = basic, secret+password
 	}
@@ -101,7 +101,7 @@ func parseClient(form url.Values, authorization []string) (store.ClientID, error
 	case secret != "":
 		return "", invalidClient("Clients of this server have no secret. Send client_id alone.")
 	case id == "":
-		return "", badRequest(codeInvalidRequest, "The parameter client_id is missing.")
+		return "", malformed("The parameter client_id is missing.")
 	}
 	return store.ClientID(id), nil
 }

@@ -75,7 +75,7 @@ func TestKnownScopes(t *testing.T) {
 // Every scope that exists is put in words on the consent page.
 func TestScopeTexts(t *testing.T) {
 	t.Parallel()
-	for _, c := range (filling{scopes: authz.Scopes()}).consentScopes(authz.Scopes()[:1]) {
+	for _, c := range (offer{scopes: authz.Scopes()}).consentScopes(authz.Scopes()[:1]) {
 		if c.Text == string(c.Scope) || c.Text == "" {
 			t.Errorf("scope %s has no words", c.Scope)
 		}
@@ -155,8 +155,12 @@ func TestSecrets(t *testing.T) {
 func checkFault(t *testing.T, err error, secrets ...string) {
 	t.Helper()
 	var e *web.Error
-	if !errors.As(err, &e) || e.Status != 400 && e.Status != 401 || !slices.Contains(spokenCodes(), e.Code) {
+	if !errors.As(err, &e) || e.Status != 400 && e.Status != 401 || !slices.Contains(answerCodes(), e.Code) {
 		t.Fatalf("not a protocol error: %v", err)
+	}
+	var word reason
+	if !errors.As(err, &word) || word == "" {
+		t.Fatalf("no word of the timeline in %v", err)
 	}
 	if e.Message == "" || describable(e.Message) != e.Message {
 		t.Fatalf("description %q", e.Message)
@@ -180,26 +184,27 @@ func FuzzAuthorize(f *testing.F) {
 		if err != nil {
 			return
 		}
-		a, early, late := parseAuthorize(q, testAudience)
+		a, err := parseClaims(q)
 		complete := true
 		for _, name := range []string{"client_id", "redirect_uri", "response_type", "code_challenge"} {
 			complete = complete && len(q[name]) == 1 && q[name][0] != ""
 		}
-		if complete != (early == nil) {
-			t.Fatalf("complete %v, refusal %+v", complete, early)
+		if complete != (err == nil) {
+			t.Fatalf("complete %v, refusal %+v", complete, err)
 		}
-		if early != nil {
-			if early.code != "" || a.redirectURI != "" || late != nil {
-				t.Fatalf("a request without proof leads somewhere: %+v %+v", early, a)
+		var refused *refusal
+		if errors.As(err, &refused) {
+			if refused.code != "" || refused.returnURI != "" || refused.fault == "" || a.redirectURI != "" {
+				t.Fatalf("a request without proof leads somewhere: %+v %+v", refused, a)
 			}
 			return
 		}
 		if a.state != nil && (*a.state == "" || len(q["state"]) != 1 || *a.state != q["state"][0]) {
 			t.Fatalf("state %q of %q", *a.state, q["state"])
 		}
-		if late != nil {
-			if late.code == "" || late.title == "" || late.message == "" {
-				t.Fatalf("refusal without words: %+v", late)
+		if refused := a.parseRest(q, testAudience); refused != nil {
+			if refused.code == "" || refused.title == "" || refused.message == "" || refused.fault == "" {
+				t.Fatalf("refusal without words: %+v", refused)
 			}
 			return
 		}

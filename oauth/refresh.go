@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"podgate/history"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -101,7 +102,7 @@ func parseRefresh(form url.Values, t *tokenRequest) (err error) {
 func (s *Server) redeemRefresh(t tokenRequest, client store.Client) (tokenAnswer, error) {
 	family, ok := refreshFamily(t.refresh)
 	if !ok {
-		return tokenAnswer{}, because(store.ErrNotFound, badRequest(codeInvalidGrant, deadRefresh))
+		return tokenAnswer{}, deadRefresh(history.FaultUnknownRefresh)
 	}
 	now, salt := s.now(), newSalt()
 	next, access := successors(t.refresh, family, salt)
@@ -111,7 +112,7 @@ func (s *Server) redeemRefresh(t tokenRequest, client store.Client) (tokenAnswer
 		Access: store.HashSecret(access), AccessExpires: now.Add(s.accessTTL),
 	}, now)
 	if err != nil {
-		return tokenAnswer{}.about(out.Grant), because(err, s.refuseRefresh(err, client.ID, out.Grant))
+		return tokenAnswer{}.about(out.Grant), s.refuseRefresh(err, client.ID, out.Grant)
 	}
 	next, access = successors(t.refresh, family, out.Salt) // other ones when the store has answered this before
 	s.log.Debug("connection refreshed", "connection", out.Grant.ID, "client", client.ID)
@@ -119,26 +120,34 @@ func (s *Server) redeemRefresh(t tokenRequest, client store.Client) (tokenAnswer
 	return newAnswer(access, out.Access.Expires.Sub(now), next, opened.Scopes()).about(out.Grant), nil
 }
 
-const deadRefresh = "The refresh token is unknown, expired, used or revoked. Start the authorization again."
+// deadRefresh refuses a refresh token that is worth nothing. The client does
+// not hear why.
+func deadRefresh(fault string) *web.Error {
+	return refuse(codeInvalidGrant, fault, "The refresh token is unknown, expired, used or revoked. Start the authorization again.")
+}
 
 // refuseRefresh puts the store's reasons in the words of RFC 6749 section 5.2.
 func (s *Server) refuseRefresh(err error, client store.ClientID, g store.Grant) error {
 	var mismatch *store.MismatchError
 	switch {
-	case errors.Is(err, store.ErrSpent):
-		s.log.Warn("refresh token used twice; its connection is revoked", "connection", g.ID, "client", client, "user", g.User, "team", g.Team)
-		return badRequest(codeInvalidGrant, deadRefresh)
 	case errors.As(err, &mismatch):
 		return refuseNarrowing(mismatch)
-	case isGone(err), errors.Is(err, store.ErrNotMember):
-		return badRequest(codeInvalidGrant, deadRefresh)
+	case errors.Is(err, store.ErrSpent):
+		s.log.Warn("refresh token used twice; its connection is revoked", "connection", g.ID, "client", client, "user", g.User, "team", g.Team)
+		return deadRefresh(history.FaultReusedRefresh)
+	case errors.Is(err, store.ErrNotMember):
+		return deadRefresh(history.FaultNotMember)
+	case errors.Is(err, store.ErrExpired):
+		return deadRefresh(history.FaultExpiredRefresh)
+	case errors.Is(err, store.ErrNotFound):
+		return deadRefresh(history.FaultUnknownRefresh)
 	}
 	return fmt.Errorf("rotate refresh token: %w", err)
 }
 
-func refuseNarrowing(m *store.MismatchError) *web.Error {
+func refuseNarrowing(m *store.MismatchError) error {
 	if m.Field == "scope" {
-		return badRequest(codeInvalidScope, "The scope is more than was granted. Leave it out, or start the authorization again to ask for more.")
+		return refuse(codeInvalidScope, history.FaultScope, "The scope is more than was granted. Leave it out, or start the authorization again to ask for more.")
 	}
-	return badRequest(codeInvalidTarget, "The resource is not the one of the authorization request.")
+	return wrongResource()
 }

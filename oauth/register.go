@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"podgate/history"
 	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/store"
@@ -51,11 +52,11 @@ type registered struct {
 // handleRegister answers POST /api/oauth/register and POST /register.
 func (s *Server) handleRegister(w http.ResponseWriter, r *http.Request) error {
 	if !s.open {
-		return web.Fault(http.StatusForbidden, codeAccessDenied, "This server does not let clients register themselves. Ask its administrator.", nil)
+		return web.Fault(http.StatusForbidden, codeAccessDenied, "This server does not let clients register themselves. Ask its administrator.", reason(history.FaultRegistrationOff))
 	}
 	now, addr := s.now(), s.addrKey(r)
 	if wait, ok := s.limits.register.Allow(addr, now); !ok {
-		return web.TooMany(wait, "registrations")
+		return tooMany(wait, "registrations")
 	}
 	if err := checkJSON(r); err != nil {
 		return err
@@ -72,8 +73,8 @@ func (s *Server) handleRegister(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	trailOf(r).of(client, "")
-	trailOf(r).note.Detail = describeRegistration(reg)
+	recordOf(r).of(client, "")
+	recordOf(r).note.Detail = describeRegistration(reg)
 	w.Header().Set("Cache-Control", "no-store")
 	web.WriteJSON(w, http.StatusCreated, s.describeClient(client))
 	return nil
@@ -86,7 +87,7 @@ func checkJSON(r *http.Request) error {
 	if given == "" || err == nil && (kind == "application/json" || strings.HasSuffix(kind, "+json")) {
 		return nil
 	}
-	return badRequest(codeInvalidClientMetadata, "Send the client metadata as application/json.")
+	return refuse(codeInvalidClientMetadata, history.FaultMetadata, "Send the client metadata as application/json.")
 }
 
 // parseRegistration reads client metadata (RFC 7591 section 2). Members that it
@@ -97,7 +98,7 @@ func parseRegistration(body []byte, schemes []string) (registration, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
 		// The cause could quote the body.
-		return registration{}, badRequest(codeInvalidClientMetadata, "The body is not a JSON object.")
+		return registration{}, refuse(codeInvalidClientMetadata, history.FaultMetadata, "The body is not a JSON object.")
 	}
 	var reg registration
 	for _, uri := range texts(members["redirect_uris"]) {
@@ -107,14 +108,14 @@ func parseRegistration(body []byte, schemes []string) (registration, error) {
 			reg.redirectURIs = append(reg.redirectURIs, uri)
 		}
 		if len(reg.redirectURIs) > maxRedirectURIs {
-			return registration{}, badRequest(codeInvalidRedirectURI, fmt.Sprintf("At most %d redirect URIs can be registered.", maxRedirectURIs))
+			return registration{}, refuse(codeInvalidRedirectURI, history.FaultRedirect, fmt.Sprintf("At most %d redirect URIs can be registered.", maxRedirectURIs))
 		}
 	}
 	switch {
 	case len(reg.redirectURIs) == 0:
 		return registration{}, noRedirectURI(reg.why, schemes)
 	case uriSize(reg.redirectURIs) > maxRedirectURISize:
-		return registration{}, badRequest(codeInvalidRedirectURI, fmt.Sprintf("The redirect URIs of a client can have %d characters together.", maxRedirectURISize))
+		return registration{}, refuse(codeInvalidRedirectURI, history.FaultRedirect, fmt.Sprintf("The redirect URIs of a client can have %d characters together.", maxRedirectURISize))
 	}
 	reg.name = text.Line(strings.Join(texts(members["client_name"]), " "), maxNameStored)
 	scope, grants := strings.Join(texts(members["scope"]), " "), texts(members["grant_types"])
@@ -165,9 +166,9 @@ func noRedirectURI(why error, schemes []string) error {
 		message += ", or the scheme " + strings.Join(schemes, ", ")
 	}
 	if why == nil {
-		return badRequest(codeInvalidRedirectURI, message+".")
+		return refuse(codeInvalidRedirectURI, history.FaultRedirect, message+".")
 	}
-	return badRequest(codeInvalidRedirectURI, message+". The one sent cannot be used: "+why.Error()+".")
+	return refuse(codeInvalidRedirectURI, history.FaultRedirect, message+". The one sent cannot be used: "+why.Error()+".")
 }
 
 // register stores a client. The same metadata from the same address again

@@ -56,10 +56,10 @@ func scopeStrings(scopes []store.Scope) []string {
 
 // consentScopes puts what is offered in words, with the scopes in checked
 // ticked.
-func (f filling) consentScopes(checked []store.Scope) []ConsentScope {
-	list := make([]ConsentScope, len(f.scopes))
-	for i, s := range f.scopes {
-		list[i] = ConsentScope{Scope: s, Text: ScopeText(s), Checked: slices.Contains(checked, s), New: f.team != "" && !slices.Contains(f.held, s)}
+func (o offer) consentScopes(checked []store.Scope) []ConsentScope {
+	list := make([]ConsentScope, len(o.scopes))
+	for i, s := range o.scopes {
+		list[i] = ConsentScope{Scope: s, Text: ScopeText(s), Checked: slices.Contains(checked, s), New: o.team != "" && !slices.Contains(o.held, s)}
 	}
 	return list
 }

@@ -143,7 +143,7 @@ func (s *Server) addrKey(r *http.Request) string { return web.AddrKey(web.Client
 // limitVisits refuses an address that comes to the consent page too often.
 func (s *Server) limitVisits(r *http.Request) error {
 	if wait, ok := s.limits.visit.Allow(s.addrKey(r), s.now()); !ok {
-		return web.TooMany(wait, "authorization requests from this address")
+		return tooMany(wait, "authorization requests from this address")
 	}
 	return nil
 }
@@ -182,9 +182,9 @@ func (s *Server) endpoints() []endpoint {
 		{paths: wellKnown("oauth-protected-resource"), get: s.discovered("resource document", s.serveResourceMetadata), errors: writeError, head: true, cors: true},
 		{paths: wellKnown("oauth-authorization-server"), get: s.discovered("authorization server document", s.serveServerMetadata), errors: writeError, head: true, cors: true},
 		{paths: []string{"/api/oauth/register", "/register"}, post: s.traced(history.StepRegister, s.handleRegister), errors: writeError, cors: true},
-		{paths: []string{"/oauth/authorize", "/authorize"}, get: s.traced(history.StepAuthorize, s.serveAuthorize), post: s.handleDecision, errors: s.writePageError},
+		{paths: []string{"/oauth/authorize", "/authorize"}, get: s.traced(history.StepAuthorize, s.showingRefusals(s.serveAuthorize)), post: s.showingRefusals(s.handleDecision), errors: s.writePageError},
 		{paths: []string{"/api/oauth/token", "/token"}, post: s.traced(history.StepCode, s.handleToken), errors: writeError, cors: true},
-		{paths: []string{"/api/oauth/revoke"}, post: s.slowed(s.handleRevoke), errors: writeError, cors: true},
+		{paths: []string{"/api/oauth/revoke"}, post: s.failuresLimited(s.handleRevoke), errors: writeError, cors: true},
 	}
 }
 

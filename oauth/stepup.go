@@ -8,74 +8,73 @@ import (
 	"podgate/store"
 )
 
-// A filling is what the consent form says before a person changes it. A client
-// that lacks a scope comes back here and may ask for nothing but that scope
-// (MCP authorization, step-up), and the connection that comes of it takes the
-// place of the one it has. So what the same user granted the same client for a
-// team is offered along, with the limits it was granted under. Nobody is given
-// any of it who does not approve the form.
-type filling struct {
+// An offer is what the consent form says for one team before a person changes
+// it. A client that lacks a scope comes back to consent and may ask for nothing
+// but that scope (MCP authorization, step-up), and the connection that comes of
+// it takes the place of the one it has. So what the same user granted the same
+// client for a team is offered along, with the limits it was granted under.
+// Nobody is given any of it who does not approve the form.
+type offer struct {
 	team   store.TeamID  // whose connection it is taken from; empty: from the request alone
 	held   []store.Scope // what the client can do there already
 	scopes []store.Scope // what is offered, ticked; in the order of authz.Scopes
 	limits store.Limits
 }
 
-// fill makes the filling of a request for a team. live are the client's
-// connections with the user, the newest first: it is the newest whose limits
+// offer makes the offer for a team. It is the newest connection whose limits
 // count, as the latest word of that person about the client.
-func fill(asked []store.Scope, live []store.Grant, team store.TeamID) filling {
-	var f filling
-	for _, g := range live {
+func (v review) offer(team store.TeamID) offer {
+	var o offer
+	for _, g := range v.live {
 		if g.Team != team {
 			continue
 		}
-		if f.team == "" {
-			f.team, f.limits = team, g.Limits
+		if o.team == "" {
+			o.team, o.limits = team, g.Limits
 		}
-		f.held = append(f.held, g.Scopes...)
+		o.held = append(o.held, g.Scopes...)
 	}
-	f.scopes = slices.DeleteFunc(authz.Scopes(), func(s store.Scope) bool {
-		return !slices.Contains(asked, s) && !slices.Contains(f.held, s)
+	o.scopes = slices.DeleteFunc(authz.Scopes(), func(s store.Scope) bool {
+		return !slices.Contains(v.request.Scopes, s) && !slices.Contains(o.held, s)
 	})
-	return f
+	return o
 }
 
-// fillFirst is fill for the team that the newest connection is for: nothing has
-// been chosen yet.
-func fillFirst(asked []store.Scope, live []store.Grant) filling {
-	if len(live) == 0 {
-		return fill(asked, nil, "")
+// firstOffer is the offer for the team that the newest connection is for:
+// nothing has been chosen yet.
+func (v review) firstOffer() offer {
+	if len(v.live) == 0 {
+		return v.offer("")
 	}
-	return fill(asked, live, live[0].Team)
+	return v.offer(v.live[0].Team)
 }
 
-// same reports whether a form that was filled in with f can stand for g.
-func (f filling) same(g filling) bool {
-	return f.limits == g.limits && slices.Equal(f.scopes, g.scopes)
+// same reports whether a form that was filled in with o can stand for p.
+func (o offer) same(p offer) bool {
+	return o.limits == p.limits && slices.Equal(o.scopes, p.scopes)
 }
 
 // form is the consent form as it comes filled in.
-func (f filling) form(handle string, team store.TeamID) form {
-	return form{handle: handle, team: team, filled: f.team, scopes: f.scopes, fields: authz.FieldsOf(f.limits)}
+func (o offer) form(handle string, team store.TeamID) form {
+	return form{handle: handle, team: team, filled: o.team, scopes: o.scopes, fields: authz.FieldsOf(o.limits)}
 }
 
-// refill returns the form to show again, and why, when the person chose a team
-// for which it ought to have come filled in otherwise. Without that, a
+// otherTeam returns the form to show again, and why, when the person chose a
+// team for which it ought to have come filled in otherwise. Without that, a
 // connection's limits would be lost, or one team's rights be taken for
 // another's, by the choice of the other team.
-func refill(f form, asked []store.Scope, live []store.Grant, teams []store.Membership) (again form, why string, ok bool) {
-	i := slices.IndexFunc(teams, func(m store.Membership) bool { return m.Team.ID == f.team })
-	had, want := fill(asked, live, f.filled), fill(asked, live, f.team)
+func (v review) otherTeam(f form) (again form, why string) {
+	i := slices.IndexFunc(v.teams, func(m store.Membership) bool { return m.Team.ID == f.team })
+	had, want := v.offer(f.filled), v.offer(f.team)
 	if i < 0 || had.same(want) {
-		return form{}, "", false
+		return form{}, ""
 	}
-	name := teams[i].Team.Name
+	name := v.teams[i].Team.Name
 	why = fmt.Sprintf("For %s the form now says what the app asks for. Check it and approve again.", name)
 	if want.team != "" {
 		why = fmt.Sprintf("The app is connected to %s already, and the form now says with what. Check it and approve again.", name)
 	}
-	return want.form(f.handle, f.team), why, true
+	return want.form(f.handle, f.team), why
 }
 
 // faultyField names the field of the limits that the words are about, if they

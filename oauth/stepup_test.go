@@ -330,7 +330,7 @@ func FuzzDecision(f *testing.F) {
 // The audit list says what was approved, limits included.
 func TestLimitsAreAudited(t *testing.T) {
 	t.Parallel()
-	f := told(t)
+	f := withHistory(t)
 	handle := f.handle(f.authorize(request(f.register()), "bob"))
 	f.location(f.decide(with(approval(handle, "blue"), "scope=pods:read", "prefix=web-", "max_pods=3"), "bob"))
 	page, err := f.history.AuditList(store.AuditQuery{Limit: 1})

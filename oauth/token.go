@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"podgate/history"
 	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/store"
@@ -101,7 +102,7 @@ func parseToken(form url.Values, authorization []string, ours audience, grants [
 	}
 	if resource != "" {
 		if !ours.names(resource) {
-			return tokenRequest{}, badRequest(codeInvalidTarget, "Tokens of this server are for "+ours.resource+" only.")
+			return tokenRequest{}, refuse(codeInvalidTarget, history.FaultResource, "Tokens of this server are for "+ours.resource+" only.")
 		}
 		t.resource = ours.resource
 	}
@@ -121,7 +122,7 @@ func parseGrantType(form url.Values, grants []grantType) (grantType, error) {
 			return g, nil
 		}
 	}
-	return grantType{}, badRequest(codeUnsupportedGrantType, "This grant_type is not supported. The metadata names those that are.")
+	return grantType{}, refuse(codeUnsupportedGrantType, history.FaultGrantType, "This grant_type is not supported. The metadata names those that are.")
 }
 
 // parseCode reads what an authorization code needs. There is no way around the
@@ -137,7 +138,7 @@ func parseCode(form url.Values, t *tokenRequest) (err error) {
 		return err
 	}
 	if !isVerifier(t.verifier) {
-		return badRequest(codeInvalidRequest, "A code_verifier has 43 to 128 characters of A-Z, a-z, 0-9, -, ., _ and ~.")
+		return malformed("A code_verifier has 43 to 128 characters of A-Z, a-z, 0-9, -, ., _ and ~.")
 	}
 	return nil
 }
@@ -146,33 +147,33 @@ func parseCode(form url.Values, t *tokenRequest) (err error) {
 func (s *Server) handleToken(w http.ResponseWriter, r *http.Request) error {
 	answer, err := s.token(w, r)
 	if err != nil {
-		return s.slowDown(r, err)
+		return s.limitFailures(r, err)
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	web.WriteJSON(w, http.StatusOK, answer)
 	return nil
 }
 
-// slowDown returns err, or 429 in its place when the address has failed too
+// limitFailures returns err, or 429 in its place when the address has failed too
 // often. Requests that succeed never come here: the clients of many people
 // come from the few addresses of their makers' servers, and each success was
 // paid for with a person's approval.
-func (s *Server) slowDown(r *http.Request, err error) error {
+func (s *Server) limitFailures(r *http.Request, err error) error {
 	if web.AsError(err).Status >= http.StatusInternalServerError {
 		return err
 	}
 	wait, ok := s.limits.fail.Allow(s.addrKey(r), s.now())
 	if !ok {
-		return web.TooMany(wait, "failed token requests")
+		return tooMany(wait, "failed token requests")
 	}
 	return err
 }
 
-// slowed slows the failures of a handler down.
-func (s *Server) slowed(h web.Handler) web.Handler {
+// failuresLimited slows the failures of a handler down.
+func (s *Server) failuresLimited(h web.Handler) web.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := h(w, r); err != nil {
-			return s.slowDown(r, err)
+			return s.limitFailures(r, err)
 		}
 		return nil
 	}
@@ -191,10 +192,10 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if err != nil {
 		return tokenAnswer{}, err
 	}
-	trailOf(r).of(client, "")
-	trailOf(r).sent(t)
+	recordOf(r).of(client, "")
+	recordOf(r).sent(t)
 	answer, err := t.grant.redeem(s, t, client)
-	trailOf(r).connected(answer)
+	recordOf(r).connected(answer)
 	return answer, err
 }
 
@@ -215,19 +216,19 @@ func (s *Server) knownClient(id store.ClientID) (store.Client, error) {
 func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, error) {
 	// Only the host is wanted here. Whether it is the right URI is for the
 	// store to say, in the transaction that notices a second use as well.
-	goal, err := parseRedirect(t.redirectURI, s.schemes)
+	target, err := parseRedirect(t.redirectURI, s.schemes)
 	if err != nil {
-		return tokenAnswer{}, because(&store.MismatchError{Field: "redirect_uri"}, badRequest(codeInvalidGrant, wrongRedirect))
+		return tokenAnswer{}, wrongRedirect()
 	}
 	now, access := s.now(), accessPrefix+newSecret()
 	first, refresh := s.firstRefresh(now)
 	grant, err := s.db.RedeemCode(store.Redemption{
 		Code: store.HashSecret(t.code), Client: client.ID, RedirectURI: t.redirectURI, Challenge: challengeOf(t.verifier), Resource: t.resource,
-		ClientName: text.Line(client.Name, maxNameShown), RedirectHost: goal.host,
+		ClientName: text.Line(client.Name, maxNameShown), RedirectHost: target.host,
 		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(access), Expires: now.Add(s.accessTTL), Refresh: first,
 	}, now)
 	if err != nil {
-		return tokenAnswer{}, because(err, s.refuseCode(err, client.ID))
+		return tokenAnswer{}, s.refuseCode(err, client.ID)
 	}
 	s.log.Info("connection made", "connection", grant.ID, "client", client.ID, "user", grant.User, "team", grant.Team)
 	if grant.Refresh == nil {
@@ -236,22 +237,34 @@ func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, e
 	return newAnswer(access, s.accessTTL, refresh, grant.Scopes).about(grant), nil
 }
 
-const (
-	wrongRedirect = "The redirect_uri is not the one of the authorization request."
-	deadCode      = "The authorization code is unknown, expired, used or revoked. Start the authorization again."
-)
+// deadCode refuses a code that is worth nothing. The client does not hear why.
+func deadCode(fault string) *web.Error {
+	return refuse(codeInvalidGrant, fault, "The authorization code is unknown, expired, used or revoked. Start the authorization again.")
+}
+
+func wrongRedirect() *web.Error {
+	return refuse(codeInvalidGrant, history.FaultRedirect, "The redirect_uri is not the one of the authorization request.")
+}
+
+func wrongResource() *web.Error {
+	return refuse(codeInvalidTarget, history.FaultResource, "The resource is not the one of the authorization request.")
+}
 
 // refuseCode puts the store's reasons in the words of RFC 6749 section 5.2.
 func (s *Server) refuseCode(err error, client store.ClientID) error {
 	var mismatch *store.MismatchError
 	switch {
-	case errors.Is(err, store.ErrSpent):
-		s.log.Warn("authorization code used twice; its connection is revoked", "client", client)
-		return badRequest(codeInvalidGrant, deadCode)
 	case errors.As(err, &mismatch):
 		return refuseMismatch(mismatch)
-	case isGone(err), errors.Is(err, store.ErrNotMember):
-		return badRequest(codeInvalidGrant, deadCode)
+	case errors.Is(err, store.ErrSpent):
+		s.log.Warn("authorization code used twice; its connection is revoked", "client", client)
+		return deadCode(history.FaultSpentCode)
+	case errors.Is(err, store.ErrNotMember):
+		return deadCode(history.FaultNotMember)
+	case errors.Is(err, store.ErrExpired):
+		return deadCode(history.FaultExpiredCode)
+	case errors.Is(err, store.ErrNotFound):
+		return deadCode(history.FaultUnknownCode)
 	}
 	return fmt.Errorf("redeem code: %w", err)
 }
@@ -259,9 +272,9 @@ func (s *Server) refuseCode(err error, client store.ClientID) error {
 func refuseMismatch(m *store.MismatchError) error {
 	switch m.Field {
 	case "resource":
-		return badRequest(codeInvalidTarget, "The resource is not the one of the authorization request.")
+		return wrongResource()
 	case "redirect_uri":
-		return badRequest(codeInvalidGrant, wrongRedirect)
+		return wrongRedirect()
 	}
-	return badRequest(codeInvalidGrant, "The code_verifier does not match the code_challenge.")
+	return refuse(codeInvalidGrant, history.FaultVerifier, "The code_verifier does not match the code_challenge.")
 }

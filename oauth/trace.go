@@ -14,9 +14,9 @@ import (
 	"podgate/store"
 )
 
-// trail is what the timeline is to know of one request. Handlers fill in what
-// they learn; traced records it when they are done.
-type trail struct {
+// requestRecord is what the timeline is to know of one request. Handlers fill in
+// what they learn; traced records it when they are done.
+type requestRecord struct {
 	note history.Note
 	code store.Hash // of the authorization code that was sent
 	// refresh is the refresh token that was sent, in clear: it is gone with the
@@ -24,42 +24,42 @@ type trail struct {
 	refresh string
 }
 
-type trailKey struct{}
+type recordKey struct{}
 
-// trailOf returns the trail of a request. Outside traced it is one that nobody
-// reads.
-func trailOf(r *http.Request) *trail {
-	if t, ok := r.Context().Value(trailKey{}).(*trail); ok {
-		return t
+// recordOf returns the record of a request. Outside traced it is one that
+// nobody reads.
+func recordOf(r *http.Request) *requestRecord {
+	if rec, ok := r.Context().Value(recordKey{}).(*requestRecord); ok {
+		return rec
 	}
-	return &trail{}
+	return &requestRecord{}
 }
 
 // of says which client a request is from, which must be known here, and where
 // it wants its answer. The zero Client says nothing.
-func (t *trail) of(c store.Client, host string) {
-	t.note.Client, t.note.ClientName, t.note.Host = c.ID, text.Line(c.Name, maxNameShown), host
-	t.note.Public = isClientURL(c.ID)
+func (rec *requestRecord) of(c store.Client, host string) {
+	rec.note.Client, rec.note.ClientName, rec.note.Host = c.ID, text.Line(c.Name, maxNameShown), host
+	rec.note.Public = isClientURL(c.ID)
 }
 
 // sent says what a token request brought.
-func (t *trail) sent(req tokenRequest) {
+func (rec *requestRecord) sent(req tokenRequest) {
 	if req.code != "" {
-		t.code = store.HashSecret(req.code)
+		rec.code = store.HashSecret(req.code)
 	}
 	if req.grant.name == grantRefresh {
-		t.note.Kind, t.refresh = history.StepRefresh, req.refresh
+		rec.note.Kind, rec.refresh = history.StepRefresh, req.refresh
 	}
 }
 
 // connected says which connection a token request was about, if any, and which
 // token it gave out.
-func (t *trail) connected(a tokenAnswer) {
+func (rec *requestRecord) connected(a tokenAnswer) {
 	if g := a.connection; g != nil && g.ID != "" {
-		t.note = history.OfGrant(*g, t.note)
+		rec.note = history.OfGrant(*g, rec.note)
 	}
 	if a.AccessToken != "" {
-		t.note.Token = store.HashSecret(a.AccessToken)
+		rec.note.Token = store.HashSecret(a.AccessToken)
 	}
 }
 
@@ -67,35 +67,35 @@ func (t *trail) connected(a tokenAnswer) {
 // authorization endpoint answers with pages and records those itself.
 func (s *Server) traced(kind string, h web.Handler) web.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		t := &trail{note: history.Note{Kind: kind, From: s.history.Visitor(r)}}
-		err := h(w, r.WithContext(context.WithValue(r.Context(), trailKey{}, t)))
+		rec := &requestRecord{note: history.Note{Kind: kind, From: s.history.Visitor(r)}}
+		err := h(w, r.WithContext(context.WithValue(r.Context(), recordKey{}, rec)))
 		if err != nil {
-			t.note.Fault, t.note.Detail = faultOf(t.note.Kind, err), web.AsError(err).Message
+			rec.note.Fault, rec.note.Detail = faultOf(err), web.AsError(err).Message
 		}
 		if err != nil || kind != history.StepAuthorize {
-			s.finish(t)
+			s.finish(rec)
 		}
 		return err
 	}
 }
 
-// finish records a trail, in the attempt that its code was given out in or in
+// finish records a request, in the attempt that its code was given out in or in
 // its connection's, if that is known.
-func (s *Server) finish(t *trail) {
-	if t.note.Attempt == "" && t.refresh != "" {
-		if g, ok := s.connectionOf(t.refresh); ok && g.Client == t.note.Client {
-			t.connected(tokenAnswer{}.about(g))
+func (s *Server) finish(rec *requestRecord) {
+	if rec.note.Attempt == "" && rec.refresh != "" {
+		if g, ok := s.connectionOf(rec.refresh); ok && g.Client == rec.note.Client {
+			rec.connected(tokenAnswer{}.about(g))
 		}
 	}
-	if t.note.Attempt == "" && t.note.Client != "" && !t.code.IsZero() {
-		id, user, err := s.db.AttemptOfCode(t.code, t.note.Client)
+	if rec.note.Attempt == "" && rec.note.Client != "" && !rec.code.IsZero() {
+		id, user, err := s.db.AttemptOfCode(rec.code, rec.note.Client)
 		if err != nil {
 			s.log.Error("find the attempt of a code", "error", err)
 		}
-		t.note.Attempt, t.note.User = id, user
+		rec.note.Attempt, rec.note.User = id, user
 	}
-	s.history.Step(t.note)
-	s.auditToken(t.note)
+	s.history.Step(rec.note)
+	s.auditToken(rec.note)
 }
 
 // auditToken puts what became of a token request into the audit list. Refusals
@@ -118,78 +118,6 @@ func (s *Server) auditToken(n history.Note) {
 	s.history.Audit(n.From, e)
 }
 
-// because keeps the reason of a refusal for the log and the timeline.
-func because(cause, err error) error {
-	var e *web.Error
-	if !errors.As(err, &e) || e.Err != nil {
-		return err
-	}
-	told := *e
-	told.Err = cause
-	return &told
-}
-
-// faultOf is an error as one word of the timeline.
-func faultOf(kind string, err error) string {
-	public := web.AsError(err)
-	var mismatch *store.MismatchError
-	switch {
-	case public.Code == codeTooManyRequests:
-		return history.FaultRateLimited
-	case public.Status >= http.StatusInternalServerError:
-		return history.FaultServer
-	case errors.As(err, &mismatch):
-		return faultOfMismatch(mismatch)
-	}
-	if fault := faultOfCause(kind, err); fault != "" {
-		return fault
-	}
-	faults := map[string]string{
-		codeInvalidClient: history.FaultUnknownClient, codeInvalidTarget: history.FaultResource, codeInvalidRedirectURI: history.FaultRedirect,
-		codeInvalidClientMetadata: history.FaultMetadata, codeUnsupportedGrantType: history.FaultGrantType,
-		codeAccessDenied: history.FaultRegistrationOff, codeInvalidScope: history.FaultScope,
-	}
-	if fault, ok := faults[public.Code]; ok {
-		return fault
-	}
-	return history.FaultMalformed
-}
-
-func faultOfMismatch(m *store.MismatchError) string {
-	switch m.Field {
-	case "redirect_uri":
-		return history.FaultRedirect
-	case "resource":
-		return history.FaultResource
-	case "scope":
-		return history.FaultScope
-	}
-	return history.FaultVerifier
-}
-
-// faultOfCause tells apart what the client hears as one.
-func faultOfCause(kind string, err error) string {
-	words := [3]string{history.FaultUnknownCode, history.FaultExpiredCode, history.FaultSpentCode}
-	switch kind {
-	case history.StepCode:
-	case history.StepRefresh:
-		words = [3]string{history.FaultUnknownRefresh, history.FaultExpiredRefresh, history.FaultReusedRefresh}
-	default:
-		return ""
-	}
-	switch {
-	case errors.Is(err, store.ErrSpent):
-		return words[2]
-	case errors.Is(err, store.ErrNotMember):
-		return history.FaultNotMember
-	case errors.Is(err, store.ErrExpired):
-		return words[1]
-	case errors.Is(err, store.ErrNotFound):
-		return words[0]
-	}
-	return ""
-}
-
 // discovered records the reading of a discovery document.
 func (s *Server) discovered(document string, h web.Handler) web.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
@@ -204,17 +132,13 @@ func (s *Server) discovered(document string, h web.Handler) web.Handler {
 
 // refusedAt records that the authorization request of r goes no further. Who is
 // signed in may see it among their own.
-func (s *Server) refusedAt(r *http.Request, f *refusal) {
-	n := trailOf(r).note
-	n.Kind, n.Fault, n.Detail = history.StepAuthorize, f.fault, f.message
-	switch f.fault {
-	case "":
-		n.Fault = history.FaultUnknownClient
-	case history.FaultMetadata:
+func (s *Server) refusedAt(r *http.Request, refused *refusal) {
+	n := recordOf(r).note
+	n.Kind, n.Fault, n.From = history.StepAuthorize, refused.fault, s.history.Visitor(r)
+	if refused.fault == history.FaultMetadata {
 		n.Kind = history.StepMetadata
 	}
-	n.From = s.history.Visitor(r)
-	n.Detail = strings.TrimSuffix(strings.TrimSuffix(n.Detail, startOver), " ")
+	n.Detail = strings.TrimSuffix(strings.TrimSuffix(refused.message, startOver), " ")
 	if _, user, ok := s.sessions.Current(r); ok {
 		n.User = user.ID
 	}
@@ -224,7 +148,7 @@ func (s *Server) refusedAt(r *http.Request, f *refusal) {
 // atBrowser records a step of the person's browser on the way to a decision and
 // returns its attempt.
 func (s *Server) atBrowser(r *http.Request, kind string, user store.UserID) store.AttemptID {
-	n := trailOf(r).note
+	n := recordOf(r).note
 	n.Kind, n.User, n.From = kind, user, s.history.Visitor(r)
 	return s.history.Step(n)
 }
@@ -268,8 +192,8 @@ func (s *Server) decided(r *http.Request, req store.AuthRequest, user store.User
 		kind, action = history.StepDeny, history.AuditDeny
 	}
 	from, host := s.history.Visitor(r), ""
-	if goal, err := parseRedirect(req.RedirectURI, s.schemes); err == nil {
-		host = goal.host
+	if target, err := parseRedirect(req.RedirectURI, s.schemes); err == nil {
+		host = target.host
 	}
 	s.history.Step(history.Note{
 		Kind: kind, Detail: joinScopes(scopes), From: from, Attempt: req.Attempt, Client: req.Client, Public: isClientURL(req.Client), Host: host, User: user, Team: team,
@@ -278,26 +202,15 @@ func (s *Server) decided(r *http.Request, req store.AuthRequest, user store.User
 	s.history.Audit(from, store.AuditEntry{Action: action, Actor: user, Team: team, Client: host, Object: allowed})
 }
 
-// refusedToken records a call with a token that opens nothing, with the reason
-// that the client does not hear.
-func (s *Server) refusedToken(r *http.Request, token string) {
-	n := history.Note{Kind: history.StepCall, Fault: history.FaultUnknownToken, From: s.history.Visitor(r)}
+// refusedToken records a call with a token that opens nothing, in the attempt of
+// the connection that it is of or was of.
+func (s *Server) refusedToken(r *http.Request, token, fault string) {
+	n := history.Note{Kind: history.StepCall, Fault: fault, From: s.history.Visitor(r)}
 	if isAccessToken(token) {
-		t, g, err := s.db.TokenGrant(store.HashSecret(token))
-		switch {
-		case err != nil: // gone, or a fault that the bearer check has logged
-			if a, err := s.db.AttemptOfToken(store.HashSecret(token)); err == nil {
-				n.Attempt, n.Fault = a.ID, history.DeadToken(a)
-			}
-		case !s.now().Before(t.Expires):
+		if g, ok := s.connectionOf(token); ok {
 			n = history.OfGrant(g, n)
-			n.Fault = history.FaultExpiredToken
-		case g.Resource != s.resource:
-			n = history.OfGrant(g, n)
-			n.Fault = history.FaultResource
-		default:
-			n = history.OfGrant(g, n)
-			n.Fault = history.FaultNotMember
+		} else if a, err := s.db.AttemptOfToken(store.HashSecret(token)); err == nil {
+			n.Attempt, n.Fault = a.ID, history.DeadToken(a) // the token is gone, its attempt remembers
 		}
 	}
 	s.history.Step(n)
@@ -323,7 +236,7 @@ func (s *Server) revokedBy(r *http.Request, g store.Grant) {
 func describeRegistration(reg registration) string {
 	var hosts []string
 	for _, uri := range reg.redirectURIs {
-		hosts = append(hosts, placeOf(uri))
+		hosts = append(hosts, hostShown(uri))
 	}
 	text := "kept " + strings.Join(hosts, ", ")
 	if reg.dropped > 0 {
@@ -332,9 +245,9 @@ func describeRegistration(reg registration) string {
 	return text
 }
 
-// placeOf is the host of a redirect URI that was kept, with its port, or the
+// hostShown is the host of a redirect URI that was kept, with its port, or the
 // private-use scheme in its place. A query can hold secrets, so none is shown.
-func placeOf(uri string) string {
+func hostShown(uri string) string {
 	scheme, rest, _ := strings.Cut(uri, ":")
 	if scheme = strings.ToLower(scheme); scheme != "https" && scheme != "http" {
 		return scheme + ":"

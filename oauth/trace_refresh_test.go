@@ -14,7 +14,7 @@ import (
 // is refused, which the client does not hear.
 func TestTimelineOfRefreshing(t *testing.T) {
 	t.Parallel()
-	f := told(t)
+	f := withHistory(t)
 	client := f.register()
 	_, first := f.connectBoth(client, "alice", "red")
 	f.clock.advance(time.Second)
@@ -54,7 +54,7 @@ func TestTimelineOfRefreshing(t *testing.T) {
 
 func TestTimelineOfAnExpiredRefresh(t *testing.T) {
 	t.Parallel()
-	f := told(t)
+	f := withHistory(t)
 	client := f.register()
 	_, refresh := f.connectBoth(client, "alice", "red")
 	f.clock.advance(91 * 24 * time.Hour)
@@ -69,7 +69,7 @@ func TestTimelineOfAnExpiredRefresh(t *testing.T) {
 // A client that ends its connection with the refresh token ends its attempt.
 func TestTimelineOfARevokedRefresh(t *testing.T) {
 	t.Parallel()
-	f := told(t)
+	f := withHistory(t)
 	client := f.register()
 	_, refresh := f.connectBoth(client, "alice", "red")
 	f.post("/api/oauth/revoke", values("client_id="+string(f.register()), "token="+refresh))
@@ -85,7 +85,7 @@ func TestTimelineOfADocument(t *testing.T) {
 	t.Parallel()
 	n := newInternet(t)
 	n.publish(appURL, appDocument())
-	f := told(t, online(n))
+	f := withHistory(t, online(n))
 	q := "/oauth/authorize?" + asApp().Encode()
 	f.send("GET", q, "", "User-Agent: Firefox")
 	f.clock.advance(time.Second)
@@ -107,16 +107,16 @@ func TestTimelineOfRefusedDocuments(t *testing.T) {
 	t.Parallel()
 	n := newInternet(t)
 	n.answer(appURL, 404)
-	f := told(t, online(n))
+	f := withHistory(t, online(n))
 	f.authorize(asApp(), "alice")
 	f.wantAttempts("user=alice: metadata!client_metadata")
-	f = told(t, online(n), func(c *Config) { c.ClientDocuments = false })
+	f = withHistory(t, online(n), func(c *Config) { c.ClientDocuments = false })
 	f.authorize(asApp(), "alice")
 	f.wantAttempts("user=alice: authorize!unknown_client")
-	f = told(t, online(n), func(c *Config) { c.Registration = "known" })
+	f = withHistory(t, online(n), func(c *Config) { c.Registration = "known" })
 	f.authorize(asApp(), "alice")
 	f.wantAttempts("user=alice: authorize!registration_off")
-	f = told(t, online(n))
+	f = withHistory(t, online(n))
 	f.authorize(asApp("client_id=https://127.0.0.1/client.json"), "alice")
 	f.wantAttempts("user=alice: metadata!client_metadata")
 }

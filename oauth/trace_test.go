@@ -15,8 +15,8 @@ import (
 	"podgate/store"
 )
 
-// told is a fixture that keeps the timeline.
-func told(t testing.TB, change ...func(*Config)) *fixture {
+// withHistory is a fixture that keeps the timeline.
+func withHistory(t testing.TB, change ...func(*Config)) *fixture {
 	t.Helper()
 	return newFixture(t, append(change, func(c *Config) { c.History = history.New(history.Config{DB: c.DB, Now: c.Now}) })...)
 }
@@ -66,7 +66,7 @@ func (f *fixture) registerAs(agent string, redirects ...string) store.ClientID {
 // everything in order.
 func TestTimelineOfAConnection(t *testing.T) {
 	t.Parallel()
-	f := told(t)
+	f := withHistory(t)
 	tick := func() { f.clock.advance(time.Second) }
 	agent := "User-Agent: node"
 	f.send("POST", "/api/mcp", "{}", agent)
@@ -133,14 +133,19 @@ func TestTimelineOfRefusedRequests(t *testing.T) {
 		history.FaultPKCE: {"code_challenge_method=plain"}, history.FaultResource: {"resource=https://other.example/api/mcp"},
 		history.FaultResponseType: {"response_type=token"}, history.FaultMalformed: {"state=\xff"},
 	} {
-		f := told(t)
+		f := withHistory(t)
 		f.authorize(with(request(f.register()), change...), "alice")
 		f.wantAttempts("user=alice: authorize!" + fault)
 	}
-	f := told(t)
+	f := withHistory(t)
 	f.authorize(with(request(f.register()), "code_challenge=short"), "nobody")
 	f.wantAttempts("user=: authorize!" + history.FaultPKCE)
-	f = told(t)
+	f = withHistory(t)
+	handle := f.handle(f.authorize(request(f.register()), "alice"))
+	f.clock.advance(requestTTL)
+	f.decide(approval(handle, "red"), "alice")
+	f.wantAttempts("user=alice: authorize!"+history.FaultRequestOver, "user=alice: authorize consent")
+	f = withHistory(t)
 	client := f.register()
 	for range 40 {
 		f.authorize(request(client), "alice")
@@ -172,7 +177,7 @@ func TestTimelineOfRefusedTokens(t *testing.T) {
 			f.post("/token", exchange(c, code))
 		},
 	} {
-		f := told(t)
+		f := withHistory(t)
 		client := f.register()
 		code := f.code(client, "alice", "red")
 		spoil(f, client, code)
@@ -181,7 +186,7 @@ func TestTimelineOfRefusedTokens(t *testing.T) {
 			t.Errorf("%s is told as %q", fault, got)
 		}
 	}
-	f := told(t)
+	f := withHistory(t)
 	client := f.register()
 	code := f.code(client, "alice", "red")
 	f.post("/token", exchange(client, code))
@@ -207,7 +212,7 @@ func TestTimelineOfRefusedTokens(t *testing.T) {
 // client does not hear, in the connection's attempt as far as it is known.
 func TestTimelineOfRefusedCalls(t *testing.T) {
 	t.Parallel()
-	f := told(t)
+	f := withHistory(t)
 	client := f.register()
 	token := f.connect(client, "alice", "red")
 	f.clock.advance(time.Second)
@@ -223,7 +228,7 @@ func TestTimelineOfRefusedCalls(t *testing.T) {
 	if len(got) != 1 || got[0] != "user=alice: call!expired_token" { // the rest is older than 14 days
 		t.Errorf("alice's attempt is %q", got)
 	}
-	f = told(t)
+	f = withHistory(t)
 	token = f.connect(f.register(), "alice", "red")
 	access, err := f.db.Access(store.HashSecret(token), f.now())
 	f.must(err)
@@ -242,7 +247,7 @@ func TestTimelineOfDeadTokens(t *testing.T) {
 			f.post("/api/oauth/revoke", values("client_id="+string(client), "token="+token))
 		},
 	} {
-		f := told(t)
+		f := withHistory(t)
 		client := f.register()
 		token := f.connect(client, "alice", "red")
 		f.call(token)
@@ -264,7 +269,7 @@ func TestTimelineOfDeadTokens(t *testing.T) {
 // Denying is a step and an entry.
 func TestTimelineOfADenial(t *testing.T) {
 	t.Parallel()
-	f := told(t)
+	f := withHistory(t)
 	handle := f.handle(f.authorize(request(f.register()), "bob"))
 	f.decide(values("request="+handle, "decision=deny"), "bob")
 	f.wantAttempts("user=bob: authorize consent deny")
@@ -274,7 +279,7 @@ func TestTimelineOfADenial(t *testing.T) {
 // Registrations that are refused are told with the reason.
 func TestTimelineOfRefusedRegistrations(t *testing.T) {
 	t.Parallel()
-	f := told(t)
+	f := withHistory(t)
 	f.registerAs("node", "javascript:alert(1)")
 	f.send("POST", "/register", "[]", "Content-Type: application/json", "User-Agent: node")
 	for n := range 30 {
@@ -286,7 +291,7 @@ func TestTimelineOfRefusedRegistrations(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, got)
 		}
 	}
-	f = told(t, func(c *Config) { c.Registration = "off" })
+	f = withHistory(t, func(c *Config) { c.Registration = "off" })
 	f.registerAs("node", testRedirect)
 	f.wantAttempts("user=: register!registration_off")
 }
@@ -294,7 +299,7 @@ func TestTimelineOfRefusedRegistrations(t *testing.T) {
 // Nothing that opens anything is in what is kept, on disk or as it is shown.
 func TestTimelineHoldsNoSecrets(t *testing.T) {
 	t.Parallel()
-	f := told(t)
+	f := withHistory(t)
 	client := f.registerAs("node", testRedirect)
 	q := with(request(client), "state=the-state-of-the-client")
 	handle := f.handle(f.authorize(q, "alice"))
@@ -339,7 +344,7 @@ func TestTimelineHoldsNoSecrets(t *testing.T) {
 // A scanner from everywhere leaves a person's attempt alone.
 func TestTimelineUnderAFlood(t *testing.T) {
 	t.Parallel()
-	f := told(t)
+	f := withHistory(t)
 	f.connect(f.register(), "alice", "red")
 	for i := range 3000 {
 		f.send("GET", "/.well-known/oauth-protected-resource", "", fmt.Sprintf("User-Agent: scan %d", i))
@@ -357,13 +362,13 @@ func TestTimelineUnderAFlood(t *testing.T) {
 }
 
 // Of a redirect URI the timeline tells where it leads and no more.
-func TestPlaceOf(t *testing.T) {
+func TestHostShown(t *testing.T) {
 	t.Parallel()
 	for uri, want := range map[string]string{
 		"https://a.example/cb?key=1": "a.example", "https://a.example?key=1": "a.example", "http://localhost:4711/cb": "localhost:4711",
 		"http://[::1]:4711": "[::1]:4711", "cursor://anysphere?key=1": "cursor:", "com.example.app:/cb": "com.example.app:",
 	} {
-		if got := placeOf(uri); got != want {
+		if got := hostShown(uri); got != want {
 			t.Errorf("%s: %q, want %q", uri, got, want)
 		}
 	}
