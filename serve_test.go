@@ -32,7 +32,7 @@ func TestServeAnswers(t *testing.T) {
 		status     int
 		says       string
 	}{
-		{host, "/sign-in", http.StatusOK, "<form"},
+		{host, "/sign-in", http.StatusOK, "podgate setup-link"}, // nobody has an account
 		{host, "/absent", http.StatusNotFound, "<html"},
 		{host, "/.well-known/absent", http.StatusNotFound, `"error":"not_found"`},
 		{host, "/api/mcp", http.StatusUnauthorized, "unauthorized"},

@@ -17,12 +17,13 @@ type signInPage struct {
 	Next       string
 	Connecting bool // a client waits behind the sign-in
 	NeedsSetup bool
+	Accounts   bool // there is somebody who can sign in
 }
 
 func newSignInPage(next string) signInPage {
 	next = nextPath(next)
 	path, _, _ := strings.Cut(next, "?")
-	return signInPage{Next: next, Connecting: path == "/oauth/authorize" || path == "/authorize"}
+	return signInPage{Next: next, Accounts: true, Connecting: path == "/oauth/authorize" || path == "/authorize"}
 }
 
 // serveSignIn is GET /sign-in. The query parameter next says where to go after.
@@ -35,12 +36,8 @@ func (s *Server) serveSignIn(w http.ResponseWriter, r *http.Request) error {
 	if page.NeedsSetup, err = s.account.NeedsSetup(); err != nil {
 		return err
 	}
-	accounts, err := s.hasAccounts(page.NeedsSetup)
-	if err != nil {
+	if page.Accounts, err = s.hasAccounts(page.NeedsSetup); err != nil {
 		return err
-	}
-	if !accounts {
-		return s.redirect(w, "/setup")
 	}
 	return s.render(w, r, flowPage, http.StatusOK, "sign_in", frame{Title: "Sign in", Page: page})
 }
