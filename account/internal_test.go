@@ -85,9 +85,6 @@ func TestThrottleAddress(t *testing.T) {
 	if failures(g, "ada", ipv6, false, t0); fail(g, "ada", other, false, t0) {
 		t.Error("a second address of the same /64 has failures of its own")
 	}
-	if mapped := netip.MustParseAddr("::ffff:198.18.0.1"); addrKey(mapped) != addrKey(addr(1)) {
-		t.Error("an IPv4 address in IPv6 form is another address")
-	}
 }
 
 // Guessing from very many addresses makes the allowance of each smaller; it

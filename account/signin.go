@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"podgate/internal/ratelimit"
 	"podgate/internal/text"
 	"podgate/store"
 )
@@ -103,7 +104,7 @@ func (s *Service) knownAddress(user store.UserID, addr netip.Addr) (bool, error)
 	}
 	return slices.ContainsFunc(list, func(x store.Session) bool {
 		began, err := netip.ParseAddr(x.Addr)
-		return err == nil && addrKey(began) == addrKey(addr)
+		return err == nil && ratelimit.AddrKey(began) == ratelimit.AddrKey(addr)
 	}), nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"podgate/internal/ratelimit"
 )
 
 // allowance is how many failures are free at once and how long until one more is.
@@ -51,7 +53,7 @@ type attempt struct {
 	known   bool
 }
 
-func (a attempt) addressKey() string { return addrKey(a.addr) }
+func (a attempt) addressKey() string { return ratelimit.AddrKey(a.addr) }
 func (a attempt) pairKey() string    { return a.addressKey() + " " + a.account }
 
 // take lets the attempt go on and counts it as failed for now, or says how
@@ -142,16 +144,4 @@ func (b buckets) makeRoom(now time.Time) {
 		}
 		delete(b.level, key)
 	}
-}
-
-// addrKey is an IPv4 address, or the /64 of an IPv6 one, because one machine
-// has a whole /64 to itself.
-func addrKey(a netip.Addr) string {
-	a = a.Unmap().WithZone("")
-	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return a.String()
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"podgate/internal/ratelimit"
 	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/store"
@@ -79,7 +80,7 @@ func (r *Recorder) Visitor(req *http.Request) Visitor {
 	addr := web.ClientAddr(req, r.trusted)
 	v := Visitor{agent: text.Field(req.UserAgent(), maxAgent)}
 	if addr.IsValid() {
-		v.net, v.addr = web.AddrKey(addr), addr.Unmap().WithZone("").String()
+		v.net, v.addr = ratelimit.AddrKey(addr), addr.Unmap().WithZone("").String()
 	}
 	return v
 }

@@ -138,7 +138,9 @@ func (c Config) check() error {
 }
 
 // addrKey is the limiter key of the address that a request came from.
-func (s *Server) addrKey(r *http.Request) string { return web.AddrKey(web.ClientAddr(r, s.proxies)) }
+func (s *Server) addrKey(r *http.Request) string {
+	return ratelimit.AddrKey(web.ClientAddr(r, s.proxies))
+}
 
 // limitVisits refuses an address that comes to the consent page too often.
 func (s *Server) limitVisits(r *http.Request) error {

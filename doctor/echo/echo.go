@@ -73,7 +73,7 @@ func Routes(c Config) ([]web.Route, error) {
 }
 
 func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) error {
-	key := web.AddrKey(web.ClientAddr(r, e.proxies))
+	key := ratelimit.AddrKey(web.ClientAddr(r, e.proxies))
 	wait, ok := e.limit.Allow(key, e.now())
 	if !ok {
 		return web.TooMany(wait, "examinations")

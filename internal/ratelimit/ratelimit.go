@@ -52,16 +52,6 @@ func (l *Limiter) Allow(key string, now time.Time) (wait time.Duration, ok bool)
 	return 0, k == nil || k.AllowN(now, 1)
 }
 
-// Blocked reports whether key has nothing left, without taking anything.
-func (l *Limiter) Blocked(key string, now time.Time) (wait time.Duration, blocked bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if k := l.keys[key]; k != nil && k.TokensAt(now) < 1 {
-		return untilToken(k, now), true
-	}
-	return 0, false
-}
-
 func (l *Limiter) key(key string, now time.Time) *rate.Limiter {
 	k := l.keys[key]
 	if k != nil {
@@ -95,11 +85,4 @@ func (l *Limiter) forget(now time.Time) {
 func untilToken(l *rate.Limiter, now time.Time) time.Duration {
 	missing := 1 - l.TokensAt(now)
 	return time.Duration(math.Ceil(missing / float64(l.Limit()) * float64(time.Second)))
-}
-
-// Keys returns how many keys are remembered now.
-func (l *Limiter) Keys() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.keys)
 }

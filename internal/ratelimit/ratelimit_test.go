@@ -21,26 +21,11 @@ func TestKeysAreLimitedApart(t *testing.T) {
 	if ok || wait <= 0 || wait > time.Minute {
 		t.Errorf("beyond the burst: %v, %v", wait, ok)
 	}
-	if _, blocked := l.Blocked("a", t0); !blocked {
-		t.Error("Blocked does not see it")
-	}
 	if _, ok := l.Allow("b", t0); !ok {
 		t.Error("another key suffers")
 	}
 	if _, ok := l.Allow("a", t0.Add(wait)); !ok {
 		t.Error("refused after the wait that was promised")
-	}
-}
-
-func TestBlockedTakesNothing(t *testing.T) {
-	l := ratelimit.New(1, time.Minute, 1000, time.Millisecond)
-	for range 5 {
-		if _, blocked := l.Blocked("a", t0); blocked {
-			t.Fatal("blocked without an event")
-		}
-	}
-	if _, ok := l.Allow("a", t0); !ok {
-		t.Error("looking used the event up")
 	}
 }
 
