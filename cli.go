@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"podgate/internal/config"
 )
@@ -33,7 +35,7 @@ const (
 // run is the whole program: it gives one command and returns the exit code.
 // It ends early, in good order, when ctx does.
 func run(ctx context.Context, p process) int {
-	err := dispatch(ctx, p)
+	err := commands(p).ExecuteContext(ctx)
 	var usage *usageError
 	switch {
 	case err == nil:
@@ -56,163 +58,117 @@ type usageError struct{ message, hint string }
 
 func (e *usageError) Error() string { return e.message }
 
-// command is one command as data: the table in commands is all there is to
-// know about the command line.
-type command struct {
-	name    string // such as "team member add"
-	args    string // as the usage shows them, such as "SLUG EMAIL"
-	summary string
-	details string // more for its own help; may be empty
-	least   int    // positional arguments
-	most    int
-	setup   func(*invocation) func(context.Context) error
+// misuse returns the usageError of one command.
+func misuse(cmd *cobra.Command, format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...), strings.TrimSpace("«podgate help "+nameOf(cmd)) + "» explains it."}
 }
 
-// invocation is one use of a command: its flags while they are declared, then
-// its arguments.
-type invocation struct {
-	process
-	flags   *flag.FlagSet
-	args    []string
-	config  string            // --config
-	changed map[string]string // settings that flags change, by key
+// nameOf returns a command as it is typed, without the program: "team member
+// add". That of podgate itself is empty.
+func nameOf(cmd *cobra.Command) string {
+	_, name, _ := strings.Cut(cmd.CommandPath(), " ")
+	return name
 }
 
-func commands() []command {
-	list := []command{
-		{name: "serve", summary: "run the server (the default)", setup: setupServe,
-			details: "Without any configuration it listens on http://localhost:8080 and keeps everything in ./data."},
-		{name: "setup-link", summary: "make a fresh one-time link for the first administrator", setup: setupSetupLink,
-			details: "Earlier links no longer work. The link is good for 30 minutes."},
+// argumentsOf returns a command's positional arguments as its usage shows them.
+func argumentsOf(cmd *cobra.Command) string {
+	_, arguments, _ := strings.Cut(cmd.Use, " ")
+	return arguments
+}
+
+// countArguments holds the command line against the command's usage: a word in
+// brackets may be left out.
+func countArguments(cmd *cobra.Command, args []string) error {
+	words := strings.Fields(argumentsOf(cmd))
+	optional := func(word string) bool { return strings.HasPrefix(word, "[") }
+	switch {
+	case len(args) < len(slices.DeleteFunc(slices.Clone(words), optional)):
+		return misuse(cmd, "%s needs %s", nameOf(cmd), argumentsOf(cmd))
+	case len(args) > len(words):
+		return misuse(cmd, "%s does not take the argument %q", nameOf(cmd), args[len(words)])
 	}
-	list = append(list, userCommands()...)
-	list = append(list, teamCommands()...)
-	list = append(list, historyCommands()...)
-	list = append(list, configCommands()...)
-	return append(list,
-		command{name: "check", summary: "verify the database", setup: setupCheck,
-			details: "Verifies every record, index entry and reference, also while the server runs."},
-		doctorCommand(),
-		command{name: "version", summary: "print the version", setup: setupVersion},
-		command{name: "help", args: "[COMMAND]", summary: "explain podgate or one command", most: 3, setup: setupHelp},
-	)
+	return nil
 }
 
-// dispatch finds the command, reads its flags and runs it.
-func dispatch(ctx context.Context, p process) error {
-	c, inv, rest, err := p.command()
-	if err != nil {
-		return err
-	}
-	act := c.setup(inv)
-	switch err := inv.parse(rest); {
-	case errors.Is(err, flag.ErrHelp):
-		return printHelp(p.Stdout, c)
-	case err != nil:
-		return &usageError{strings.Replace(err.Error(), "flag provided but not defined: -", "there is no flag --", 1), helpHint(c.name)}
-	case len(inv.args) < c.least:
-		return &usageError{fmt.Sprintf("%s needs %s", c.name, c.args), helpHint(c.name)}
-	case len(inv.args) > c.most:
-		return &usageError{fmt.Sprintf("%s does not take the argument %q", c.name, inv.args[c.most]), helpHint(c.name)}
-	}
-	return act(ctx)
-}
-
-// command finds the command that the arguments name, perhaps behind flags that
-// every command has, and returns the arguments that are left. Flags alone, or
-// ones that only serve has, mean serve.
-func (p process) command() (command, *invocation, []string, error) {
-	inv := newInvocation(p)
-	switch err := inv.flags.Parse(p.Args); {
-	case errors.Is(err, flag.ErrHelp):
-		c, _, err := findCommand([]string{"help"})
-		return c, newInvocation(p), nil, err
-	case len(p.Args) > 0 && strings.TrimLeft(p.Args[0], "-") == "version":
-		c, _, err := findCommand([]string{"version"})
-		return c, newInvocation(p), p.Args[1:], err
-	case err != nil:
-		return commands()[0], newInvocation(p), p.Args, nil
-	}
-	c, rest, err := findCommand(inv.flags.Args())
-	return c, inv, rest, err
-}
-
-// newInvocation declares the flags that every command has.
-func newInvocation(p process) *invocation {
-	inv := &invocation{process: p, flags: flag.NewFlagSet("podgate", flag.ContinueOnError), changed: map[string]string{}}
-	inv.flags.SetOutput(io.Discard) // faults are printed by run, once
-	inv.flags.StringVar(&inv.config, "config", "", "read the configuration from `FILE`")
-	inv.setting("data", "data_dir", "keep everything in the folder `DIR`")
-	return inv
-}
-
-// setting declares a flag that changes a setting.
-func (inv *invocation) setting(name, key, usage string) {
-	inv.flags.Func(name, usage, func(value string) error { inv.changed[key] = value; return nil })
-}
-
-// parse reads flags before, between and after positional arguments. After --
-// everything is positional.
-func (inv *invocation) parse(args []string) error {
-	for {
-		if err := inv.flags.Parse(args); err != nil {
+// flagError says what is wrong with a flag. Words that are no command are the
+// first thing wrong.
+func flagError(cmd *cobra.Command, err error) error {
+	if cmd.HasSubCommands() {
+		if err := cmd.ValidateArgs(cmd.Flags().Args()); err != nil {
 			return err
 		}
-		rest := inv.flags.Args()
-		if done := len(args) - len(rest); done > 0 && args[done-1] == "--" {
-			inv.args = append(inv.args, rest...)
-			return nil
-		}
-		if len(rest) == 0 {
-			return nil
-		}
-		inv.args, args = append(inv.args, rest[0]), rest[1:]
 	}
+	var unknown *pflag.NotExistError
+	var invalid *pflag.InvalidValueError
+	switch {
+	case errors.As(err, &unknown) && len(unknown.GetSpecifiedShortnames()) > 1:
+		short := unknown.GetSpecifiedShortnames()
+		return misuse(cmd, "there is no flag -%s; write --%s", short, short)
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
+		return misuse(cmd, "there is no flag -%s", unknown.GetSpecifiedShortnames())
+	case errors.As(err, &unknown):
+		return misuse(cmd, "there is no flag --%s%s", unknown.GetSpecifiedName(), didYouMean("--", unknown.GetSpecifiedName(), flagsOf(cmd)))
+	case errors.As(err, &invalid):
+		return misuse(cmd, "--%s %q: %v", invalid.GetFlag().Name, invalid.GetValue(), invalid.Unwrap())
+	}
+	return misuse(cmd, "%v", err)
 }
 
-// load reads the configuration, with what the flags change.
-func (inv *invocation) load() (*config.Settings, error) {
-	return config.Load(inv.config, inv.Env, inv.changed)
+func flagsOf(cmd *cobra.Command) []string {
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
 }
 
-func helpHint(name string) string {
-	return strings.TrimSpace("«podgate help "+name) + "» explains it."
-}
-
-// findCommand takes the longest command name that the words begin with. No
-// words mean serve.
-func findCommand(words []string) (command, []string, error) {
-	all := commands()
-	if len(words) == 0 {
-		return all[0], nil, nil
+// didYouMean ends a sentence about a word that nobody knows; "" when nothing
+// is like it.
+func didYouMean(prefix, word string, candidates []string) string {
+	if near := config.Nearest(word, candidates); near != "" {
+		return "; did you mean " + prefix + near + "?"
 	}
-	for n := min(3, len(words)); n > 0; n-- {
-		name := strings.Join(words[:n], " ")
-		if i := slices.IndexFunc(all, func(c command) bool { return c.name == name }); i >= 0 {
-			return all[i], words[n:], nil
+	return ""
+}
+
+// unknownCommand says that there is no command below cmd that the words begin
+// with, and what there is.
+func unknownCommand(cmd *cobra.Command, words []string) error {
+	root := cmd.Root()
+	if cmd != root && cmd.HasSubCommands() {
+		first := cmd
+		for first.Parent() != root {
+			first = first.Parent()
 		}
-	}
-	return command{}, nil, unknownCommand(all, words)
-}
-
-func unknownCommand(all []command, words []string) error {
-	var names, below []string
-	for _, c := range all {
-		names = append(names, c.name, strings.Fields(c.name)[0])
-		if strings.HasPrefix(c.name, words[0]+" ") {
-			below = append(below, c.name)
+		var below []string
+		for _, c := range leaves(first) {
+			below = append(below, nameOf(c))
 		}
+		return misuse(root, "%s is not a command by itself; there are: %s", nameOf(cmd), strings.Join(below, ", "))
 	}
-	if len(below) > 0 {
-		return &usageError{fmt.Sprintf("%s is not a command by itself; there are: %s", words[0], strings.Join(below, ", ")), helpHint("")}
+	if root.ArgsLenAtDash() == 0 {
+		return misuse(root, "podgate takes no arguments by itself; write the command before the --")
 	}
-	message := fmt.Sprintf("there is no command %q", words[0])
-	near := config.Nearest(strings.Join(words[:min(2, len(words))], " "), names)
+	var names []string
+	for _, c := range leaves(root) {
+		names = append(names, nameOf(c), strings.Fields(nameOf(c))[0])
+	}
+	near := didYouMean("", strings.Join(words[:min(2, len(words))], " "), names)
 	if near == "" {
-		near = config.Nearest(words[0], names)
+		near = didYouMean("", words[0], names)
 	}
-	if near != "" {
-		message += fmt.Sprintf("; did you mean %s?", near)
+	return misuse(root, "there is no command %q%s", words[0], near)
+}
+
+// leaves returns the commands at and below cmd that do something, as help
+// lists them.
+func leaves(cmd *cobra.Command) []*cobra.Command {
+	if !cmd.HasSubCommands() {
+		return []*cobra.Command{cmd}
 	}
-	return &usageError{message, helpHint("")}
+	var list []*cobra.Command
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			list = append(list, leaves(c)...)
+		}
+	}
+	return list
 }

@@ -7,22 +7,23 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"podgate/certs"
 	"podgate/internal/config"
 )
 
-func configCommands() []command {
-	return []command{
-		{name: "config show", summary: "print every setting in force and where it came from", setup: setupConfigShow,
-			details: "What it prints is a configuration file with the same effect."},
-		{name: "config check", summary: "say what is wrong with the configuration", setup: setupConfigCheck,
-			details: "It looks at the values, at the files they name, and where the names lead. It changes nothing."},
-	}
+func (inv *invocation) configCommand() *cobra.Command {
+	return group("config", "show and check the configuration", inv.configShow(), inv.configCheck())
 }
 
-func setupConfigShow(inv *invocation) func(context.Context) error {
-	asJSON := inv.jsonFlag()
-	return func(context.Context) error {
+func (inv *invocation) configShow() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "show", Short: "print every setting in force and where it came from",
+		Long: "What it prints is a configuration file with the same effect.",
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
 		s, err := inv.load()
 		if err != nil {
 			return err
@@ -37,11 +38,17 @@ func setupConfigShow(inv *invocation) func(context.Context) error {
 		_, err = fmt.Fprint(inv.Stdout, text)
 		return err
 	}
+	return cmd
 }
 
-func setupConfigCheck(inv *invocation) func(context.Context) error {
-	asJSON := inv.jsonFlag()
-	return func(ctx context.Context) error {
+func (inv *invocation) configCheck() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "check", Short: "say what is wrong with the configuration",
+		Long: "It looks at the values, at the files they name, and where the names lead. It changes nothing.",
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
 		s, err := inv.load()
 		if err == nil {
 			err = inv.checkSurroundings(ctx, s)
@@ -60,6 +67,7 @@ func setupConfigCheck(inv *invocation) func(context.Context) error {
 		}
 		return inv.say("ok")
 	}
+	return cmd
 }
 
 // checkSurroundings looks at what only the machine can tell: files that cannot

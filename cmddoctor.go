@@ -4,25 +4,27 @@ import (
 	"context"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"podgate/control"
 	"podgate/doctor"
 	"podgate/internal/config"
 	"podgate/oauth"
 )
 
-func doctorCommand() command {
-	return command{name: "doctor", args: "[URL]", most: 1, summary: "see whether clients can connect, and what stops them", setup: setupDoctor,
-		details: `Takes the steps of a client from this machine, up to the sign-in: name, certificate, discovery, challenge, and what a
+func (inv *invocation) doctor() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "doctor [URL]", Short: "see whether clients can connect, and what stops them",
+		Long: `Takes the steps of a client from this machine, up to the sign-in: name, certificate, discovery, challenge, and what a
 proxy in front does to headers, bodies and streams. Each line is ok, a warning or a fault, with what to do. Without URL
-it looks at the running server, or at public_url of the configuration. The exit code is 1 when there is a fault.`}
-}
-
-func setupDoctor(inv *invocation) func(context.Context) error {
-	asJSON := inv.jsonFlag()
+it looks at the running server, or at public_url of the configuration. The exit code is 1 when there is a fault.`,
+	}
+	asJSON := jsonFlag(cmd)
 	local := false
-	inv.flags.BoolVar(&local, "local", false, "ask nobody but URL: leave out the documents of known clients")
-	return func(ctx context.Context) error {
-		options, err := inv.doctorOptions(ctx)
+	cmd.Flags().BoolVar(&local, "local", false, "ask nobody but URL: leave out the documents of known clients")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
+		options, err := inv.doctorOptions(cmd, args)
 		if err != nil {
 			return err
 		}
@@ -40,26 +42,27 @@ func setupDoctor(inv *invocation) func(context.Context) error {
 		}
 		return err
 	}
+	return cmd
 }
 
 // doctorOptions says what to look at: the address that was given, or the
 // server of the configuration. The domain of pods is known for that one only.
-func (inv *invocation) doctorOptions(ctx context.Context) (doctor.Options, error) {
+func (inv *invocation) doctorOptions(cmd *cobra.Command, args []string) (doctor.Options, error) {
 	options := doctor.Options{Now: time.Now, Documents: oauth.KnownDocuments()}
 	s, err := inv.load()
-	if err != nil && (len(inv.args) == 0 || inv.config != "") {
+	if err != nil && (len(args) == 0 || inv.config != "") {
 		return options, err
 	}
 	ours := ""
 	if err == nil {
-		ours = address(ctx, s)
+		ours = address(cmd.Context(), s)
 	}
 	typed := ours
-	if len(inv.args) > 0 {
-		typed = inv.args[0]
+	if len(args) > 0 {
+		typed = args[0]
 	}
 	if options.Target, err = doctor.ParseTarget(typed); err != nil {
-		return options, &usageError{err.Error(), helpHint("doctor")}
+		return options, misuse(cmd, "%v", err)
 	}
 	if ours != "" && options.Target.Origin == ours {
 		options.PodsDomain = s.Pods.Domain

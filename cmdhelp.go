@@ -1,92 +1,103 @@
 package main
 
 import (
-	"context"
-	"flag"
 	"fmt"
 	"io"
 	"runtime"
 	"runtime/debug"
 	"strings"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"podgate/store"
 )
 
-func setupHelp(inv *invocation) func(context.Context) error {
-	return func(context.Context) error {
-		if len(inv.args) == 0 {
-			return printOverview(inv.Stdout)
-		}
-		name := strings.Join(inv.args, " ")
-		for _, c := range commands() {
-			if c.name == name {
-				return printHelp(inv.Stdout, c)
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "explain podgate or one command", Args: cobra.ArbitraryArgs,
+		ValidArgsFunction: completeCommand,
+		RunE: func(cmd *cobra.Command, words []string) error {
+			c, rest, err := cmd.Root().Find(words)
+			if err == nil && len(rest) > 0 {
+				err = unknownCommand(c, words)
+			}
+			if err != nil {
+				return err
+			}
+			return c.Help()
+		},
+	}
+}
+
+// completeCommand offers the words that may follow those of a command.
+func completeCommand(cmd *cobra.Command, words []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var next []cobra.Completion
+	if c, rest, err := cmd.Root().Find(words); err == nil && len(rest) == 0 {
+		for _, below := range c.Commands() {
+			if !below.Hidden {
+				next = append(next, cobra.CompletionWithDesc(below.Name(), below.Short))
 			}
 		}
-		if below := commandsBelow(inv.args[0]); len(below) > 0 && len(inv.args) == 1 {
-			return printCommands(inv.Stdout, below)
-		}
-		return unknownCommand(commands(), inv.args)
 	}
+	return next, cobra.ShellCompDirectiveNoFileComp
 }
 
-func commandsBelow(word string) []command {
-	var list []command
-	for _, c := range commands() {
-		if strings.HasPrefix(c.name, word+" ") {
-			list = append(list, c)
-		}
+// printHelp explains podgate, the commands that begin with a word, or one.
+func printHelp(cmd *cobra.Command, _ []string) {
+	var b strings.Builder
+	switch {
+	case !cmd.HasParent():
+		writeOverview(&b, cmd)
+	case cmd.HasSubCommands():
+		writeCommands(&b, cmd)
+	default:
+		writeCommand(&b, cmd)
 	}
-	return list
+	_, _ = io.WriteString(cmd.OutOrStdout(), b.String()) // cobra takes no error here
 }
 
-func printOverview(w io.Writer) error {
-	const intro = `podgate lets AI assistants run small isolated apps, called pods, on this machine.
+func writeOverview(b *strings.Builder, root *cobra.Command) {
+	b.WriteString(`podgate lets AI assistants run small isolated apps, called pods, on this machine.
 
 Type «podgate» and open the link that it prints.
-
-`
-	if _, err := io.WriteString(w, intro); err != nil {
-		return err
-	}
-	if err := printCommands(w, commands()); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(w, "\nEvery command takes --config FILE and --data DIR. «podgate help COMMAND» explains one.\n")
-	return err
-}
-
-func printCommands(w io.Writer, list []command) error {
-	for _, c := range list {
-		if _, err := fmt.Fprintf(w, "  %-36s %s\n", strings.TrimSpace(c.name+" "+c.args), c.summary); err != nil {
-			return err
+`)
+	for _, g := range root.Groups() {
+		fmt.Fprintf(b, "\n%s\n", g.Title)
+		for _, c := range root.Commands() {
+			if c.GroupID == g.ID {
+				writeCommands(b, c)
+			}
 		}
 	}
-	return nil
+	b.WriteString("\nEvery command takes --config FILE and --data DIR. «podgate help COMMAND» explains one.\n")
 }
 
-func printHelp(w io.Writer, c command) error {
-	inv := newInvocation(process{})
-	c.setup(inv) // for the flags that it declares
-	var b strings.Builder
-	fmt.Fprintf(&b, "podgate %s\n\n%s.\n", strings.TrimSpace(c.name+" "+c.args+" [flags]"), capital(c.summary))
-	if c.details != "" {
-		fmt.Fprintf(&b, "%s\n", c.details)
+// writeCommands lists what is at and below cmd.
+func writeCommands(b *strings.Builder, cmd *cobra.Command) {
+	for _, c := range leaves(cmd) {
+		fmt.Fprintf(b, "  %-36s %s\n", strings.TrimSpace(nameOf(c)+" "+argumentsOf(c)), c.Short)
+	}
+}
+
+func writeCommand(b *strings.Builder, cmd *cobra.Command) {
+	fmt.Fprintf(b, "%s\n\n%s.\n", cmd.UseLine(), capital(cmd.Short))
+	if cmd.Long != "" {
+		fmt.Fprintf(b, "%s\n", cmd.Long)
 	}
 	b.WriteString("\n")
-	inv.flags.VisitAll(func(f *flag.Flag) {
-		arg, usage := flag.UnquoteUsage(f)
-		fmt.Fprintf(&b, "  %-22s %s\n", strings.TrimSpace("--"+f.Name+" "+arg), usage)
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		arg, usage := pflag.UnquoteUsage(f)
+		fmt.Fprintf(b, "  %-22s %s\n", strings.TrimSpace("--"+f.Name+" "+arg), usage)
 	})
-	_, err := io.WriteString(w, b.String())
-	return err
 }
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-func setupVersion(inv *invocation) func(context.Context) error {
-	asJSON := inv.jsonFlag()
-	return func(context.Context) error {
+func (inv *invocation) version() *cobra.Command {
+	cmd := &cobra.Command{Use: "version", Short: "print the version"}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
 		v := versionInfo{Version: version(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Format: store.Format}
 		if *asJSON {
 			return printJSON(inv.Stdout, v)
@@ -94,6 +105,7 @@ func setupVersion(inv *invocation) func(context.Context) error {
 		_, err := fmt.Fprintf(inv.Stdout, "podgate %s (%s, %s, database format %d)\n", v.Version, v.Go, v.System, v.Format)
 		return err
 	}
+	return cmd
 }
 
 type versionInfo struct {

@@ -1,11 +1,12 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"podgate/control"
 	"podgate/history"
@@ -14,20 +15,11 @@ import (
 	"podgate/store"
 )
 
-func historyCommands() []command {
-	return []command{
-		{name: "connections", summary: "list the live connections", setup: setupConnections},
-		{name: "timeline", args: "[CLIENT]", most: 1, summary: "show how clients fared on their way to a connection", setup: setupTimeline,
-			details: "The newest attempt comes first, each with what happened, what was expected next and what usually stops it there.\n" +
-				"CLIENT is a client id, or part of a client's name or host or of a person's address. Steps are kept for 14 days."},
-		{name: "audit", summary: "show who did what", setup: setupAudit,
-			details: "Sign-ins, consents, tokens, revocations, changes of users and teams, and tools that change something; no arguments. Kept for 90 days."},
-	}
-}
-
-func setupConnections(inv *invocation) func(context.Context) error {
-	asJSON := inv.jsonFlag()
-	return func(ctx context.Context) error {
+func (inv *invocation) connections() *cobra.Command {
+	cmd := &cobra.Command{Use: "connections", Short: "list the live connections"}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
 			list, err := c.Connections(ctx)
 			if err != nil {
@@ -39,6 +31,7 @@ func setupConnections(inv *invocation) func(context.Context) error {
 			return printTable(inv.Stdout, connectionRows(list))
 		})
 	}
+	return cmd
 }
 
 func connectionRows(list []control.Connection) [][]string {
@@ -59,13 +52,13 @@ func connectionRows(list []control.Connection) [][]string {
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
 // listFlags declares --since and --limit.
-func (inv *invocation) listFlags(limit int) *control.ListRequest {
+func listFlags(cmd *cobra.Command, limit int) *control.ListRequest {
 	r := &control.ListRequest{Limit: limit}
-	inv.flags.Func("since", "only from `TIME` on: 30m, 24h, 7d, or a date such as 2026-03-01", func(s string) (err error) {
+	cmd.Flags().Func("since", "only from `TIME` on: 30m, 24h, 7d, or a date such as 2026-03-01", func(s string) (err error) {
 		r.Since, err = parseSince(s, time.Now())
 		return err
 	})
-	inv.flags.Func("limit", fmt.Sprintf("at most `N` (default %d)", limit), func(s string) error {
+	cmd.Flags().Func("limit", fmt.Sprintf("at most `N` (default %d)", limit), func(s string) error {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 {
 			return fmt.Errorf("write a number from 1 on")
@@ -94,12 +87,18 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("write a time such as 30m, 24h or 7d, or a date such as 2026-03-01")
 }
 
-func setupTimeline(inv *invocation) func(context.Context) error {
-	asJSON := inv.jsonFlag()
-	request := inv.listFlags(10)
-	return func(ctx context.Context) error {
-		if len(inv.args) > 0 {
-			request.Client = inv.args[0]
+func (inv *invocation) timeline() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "timeline [CLIENT]", Short: "show how clients fared on their way to a connection",
+		Long: "The newest attempt comes first, each with what happened, what was expected next and what usually stops it there.\n" +
+			"CLIENT is a client id, or part of a client's name or host or of a person's address. Steps are kept for 14 days.",
+	}
+	asJSON := jsonFlag(cmd)
+	request := listFlags(cmd, 10)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
+		if len(args) > 0 {
+			request.Client = args[0]
 		}
 		return inv.withControl(ctx, false, func(c *control.Client) error {
 			list, err := c.Timeline(ctx, *request)
@@ -112,6 +111,7 @@ func setupTimeline(inv *invocation) func(context.Context) error {
 			return inv.printTimeline(list)
 		})
 	}
+	return cmd
 }
 
 func (inv *invocation) printTimeline(list []control.Attempt) error {
@@ -172,10 +172,15 @@ func stepRows(a control.Attempt) [][]string {
 	return rows
 }
 
-func setupAudit(inv *invocation) func(context.Context) error {
-	asJSON := inv.jsonFlag()
-	request := inv.listFlags(100)
-	return func(ctx context.Context) error {
+func (inv *invocation) audit() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "audit", Short: "show who did what",
+		Long: "Sign-ins, consents, tokens, revocations, changes of users and teams, and tools that change something; no arguments. Kept for 90 days.",
+	}
+	asJSON := jsonFlag(cmd)
+	request := listFlags(cmd, 100)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
 			list, err := c.Audit(ctx, *request)
 			if err != nil {
@@ -187,6 +192,7 @@ func setupAudit(inv *invocation) func(context.Context) error {
 			return printTable(inv.Stdout, auditRows(list))
 		})
 	}
+	return cmd
 }
 
 func auditRows(list []control.Entry) [][]string {

@@ -7,12 +7,14 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	"podgate/internal/text"
 )
 
 // jsonFlag declares --json.
-func (inv *invocation) jsonFlag() *bool {
-	return inv.flags.Bool("json", false, "print JSON for programs")
+func jsonFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool("json", false, "print JSON for programs")
 }
 
 // printJSON writes one indented JSON value.

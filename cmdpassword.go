@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
@@ -22,9 +23,9 @@ type newPassword struct {
 	made bool
 }
 
-func (inv *invocation) passwordFlags() *passwordSource {
+func passwordFlags(cmd *cobra.Command) *passwordSource {
 	var s passwordSource
-	inv.flags.BoolVar(&s.fromStdin, "password-stdin", false, "read the password from the first line of standard input")
+	cmd.Flags().BoolVar(&s.fromStdin, "password-stdin", false, "read the password from the first line of standard input")
 	return &s
 }
 

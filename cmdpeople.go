@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"podgate/control"
 )
 
@@ -32,9 +34,14 @@ func (inv *invocation) say(format string, args ...any) error {
 	return err
 }
 
-func setupSetupLink(inv *invocation) func(context.Context) error {
-	asJSON := inv.jsonFlag()
-	return func(ctx context.Context) error {
+func (inv *invocation) setupLink() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "setup-link", Short: "make a fresh one-time link for the first administrator",
+		Long: "Earlier links no longer work. The link is good for 30 minutes.",
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
 		return inv.withControl(ctx, true, func(c *control.Client) error {
 			link, err := c.SetupLink(ctx)
 			if err != nil {
@@ -51,33 +58,31 @@ func setupSetupLink(inv *invocation) func(context.Context) error {
 			return inv.say("%s", link.URL)
 		})
 	}
+	return cmd
 }
 
-func userCommands() []command {
-	return []command{
-		{name: "user add", args: "EMAIL", least: 1, most: 1, summary: "add a person", setup: setupUserAdd,
-			details: "Asks for a password on a terminal. Without one, a password is made and printed once."},
-		{name: "user list", summary: "list everybody", setup: setupUserList},
-		{name: "user passwd", args: "EMAIL", least: 1, most: 1, summary: "give somebody a new password", setup: setupUserPasswd,
-			details: "All sessions and connections of that person end."},
-		{name: "user remove", args: "EMAIL", least: 1, most: 1, summary: "remove somebody with all sessions and connections", setup: setupUserRemove,
-			details: "Teams and pods stay."},
+func (inv *invocation) user() *cobra.Command {
+	return group("user", "add, list and remove people", inv.userAdd(), inv.userList(), inv.userPasswd(), inv.userRemove())
+}
+
+func (inv *invocation) userAdd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "add EMAIL", Short: "add a person",
+		Long: "Asks for a password on a terminal. Without one, a password is made and printed once.",
 	}
-}
-
-func setupUserAdd(inv *invocation) func(context.Context) error {
 	var teams []string
-	admin := inv.flags.Bool("admin", false, "make the person an administrator")
-	name := inv.flags.String("name", "", "the person's `NAME` (default: the part of EMAIL before the @)")
-	inv.flags.Func("team", "put the person into the team `SLUG`; may be repeated", func(s string) error { teams = append(teams, s); return nil })
-	secret := inv.passwordFlags()
-	return func(ctx context.Context) error {
+	admin := cmd.Flags().Bool("admin", false, "make the person an administrator")
+	name := cmd.Flags().String("name", "", "the person's `NAME` (default: the part of EMAIL before the @)")
+	cmd.Flags().StringArrayVar(&teams, "team", nil, "put the person into the team `SLUG`; may be repeated")
+	secret := passwordFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
 		password, err := secret.get(ctx, inv)
 		if err != nil {
 			return err
 		}
 		return inv.withControl(ctx, true, func(c *control.Client) error {
-			u, err := c.AddUser(ctx, control.NewUser{Email: inv.args[0], Name: *name, Password: password.text, Admin: *admin, Teams: teams})
+			u, err := c.AddUser(ctx, control.NewUser{Email: args[0], Name: *name, Password: password.text, Admin: *admin, Teams: teams})
 			if err != nil {
 				return err
 			}
@@ -87,11 +92,14 @@ func setupUserAdd(inv *invocation) func(context.Context) error {
 			return password.reveal(inv)
 		})
 	}
+	return cmd
 }
 
-func setupUserList(inv *invocation) func(context.Context) error {
-	asJSON := inv.jsonFlag()
-	return func(ctx context.Context) error {
+func (inv *invocation) userList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "list everybody"}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
 			users, err := c.Users(ctx)
 			if err != nil {
@@ -103,6 +111,7 @@ func setupUserList(inv *invocation) func(context.Context) error {
 			return printTable(inv.Stdout, userRows(users))
 		})
 	}
+	return cmd
 }
 
 func userRows(users []control.User) [][]string {
@@ -131,63 +140,77 @@ func orDash(s string) string {
 	return s
 }
 
-func setupUserPasswd(inv *invocation) func(context.Context) error {
-	secret := inv.passwordFlags()
-	return func(ctx context.Context) error {
+func (inv *invocation) userPasswd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "passwd EMAIL", Short: "give somebody a new password",
+		Long: "All sessions and connections of that person end.",
+	}
+	secret := passwordFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
 		password, err := secret.get(ctx, inv)
 		if err != nil {
 			return err
 		}
 		return inv.withControl(ctx, false, func(c *control.Client) error {
-			if err := c.SetPassword(ctx, inv.args[0], password.text); err != nil {
+			if err := c.SetPassword(ctx, args[0], password.text); err != nil {
 				return err
 			}
-			if err := inv.say("%s has a new password. All their sessions and connections have ended.", inv.args[0]); err != nil {
+			if err := inv.say("%s has a new password. All their sessions and connections have ended.", args[0]); err != nil {
 				return err
 			}
 			return password.reveal(inv)
 		})
 	}
+	return cmd
 }
 
-func setupUserRemove(inv *invocation) func(context.Context) error {
-	return func(ctx context.Context) error {
+func (inv *invocation) userRemove() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "remove EMAIL", Short: "remove somebody with all sessions and connections",
+		Long: "Teams and pods stay.",
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
-			if err := c.RemoveUser(ctx, inv.args[0]); err != nil {
+			if err := c.RemoveUser(ctx, args[0]); err != nil {
 				return err
 			}
-			return inv.say("Removed %s.", inv.args[0])
+			return inv.say("Removed %s.", args[0])
 		})
 	}
+	return cmd
 }
 
-func teamCommands() []command {
-	return []command{
-		{name: "team add", args: "SLUG", least: 1, most: 1, summary: "add a team", setup: setupTeamAdd,
-			details: "SLUG is its short name: lower-case letters, digits and hyphens."},
-		{name: "team list", summary: "list the teams and their members", setup: setupTeamList},
-		{name: "team member add", args: "SLUG EMAIL", least: 2, most: 2, summary: "put somebody into a team, or change the role there", setup: setupMemberAdd},
-		{name: "team member remove", args: "SLUG EMAIL", least: 2, most: 2, summary: "take somebody out of a team", setup: setupMemberRemove,
-			details: "The connections that they made for the team end."},
+func (inv *invocation) team() *cobra.Command {
+	return group("team", "add and list teams, and say who is in them", inv.teamAdd(), inv.teamList(),
+		group("member", "say who is in a team", inv.memberAdd(), inv.memberRemove()))
+}
+
+func (inv *invocation) teamAdd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "add SLUG", Short: "add a team",
+		Long: "SLUG is its short name: lower-case letters, digits and hyphens.",
 	}
-}
-
-func setupTeamAdd(inv *invocation) func(context.Context) error {
-	name := inv.flags.String("name", "", "the `NAME` that people see (default: SLUG)")
-	return func(ctx context.Context) error {
+	name := cmd.Flags().String("name", "", "the `NAME` that people see (default: SLUG)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
 		return inv.withControl(ctx, true, func(c *control.Client) error {
-			t, err := c.AddTeam(ctx, inv.args[0], *name)
+			t, err := c.AddTeam(ctx, args[0], *name)
 			if err != nil {
 				return err
 			}
 			return inv.say("Added the team %s.", t.Slug)
 		})
 	}
+	return cmd
 }
 
-func setupTeamList(inv *invocation) func(context.Context) error {
-	asJSON := inv.jsonFlag()
-	return func(ctx context.Context) error {
+func (inv *invocation) teamList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "list the teams and their members"}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
 			teams, err := c.Teams(ctx)
 			if err != nil {
@@ -199,6 +222,7 @@ func setupTeamList(inv *invocation) func(context.Context) error {
 			return printTable(inv.Stdout, teamRows(teams))
 		})
 	}
+	return cmd
 }
 
 func teamRows(teams []control.Team) [][]string {
@@ -213,37 +237,51 @@ func teamRows(teams []control.Team) [][]string {
 	return rows
 }
 
-func setupMemberAdd(inv *invocation) func(context.Context) error {
-	owner := inv.flags.Bool("owner", false, "as an owner, who may change the team")
-	return func(ctx context.Context) error {
+func (inv *invocation) memberAdd() *cobra.Command {
+	cmd := &cobra.Command{Use: "add SLUG EMAIL", Short: "put somebody into a team, or change the role there"}
+	owner := cmd.Flags().Bool("owner", false, "as an owner, who may change the team")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
-			if err := c.AddMember(ctx, inv.args[0], inv.args[1], *owner); err != nil {
+			if err := c.AddMember(ctx, args[0], args[1], *owner); err != nil {
 				return err
 			}
 			role := "a member"
 			if *owner {
 				role = "an owner"
 			}
-			return inv.say("%s is %s of %s.", inv.args[1], role, inv.args[0])
+			return inv.say("%s is %s of %s.", args[1], role, args[0])
 		})
 	}
+	return cmd
 }
 
-func setupMemberRemove(inv *invocation) func(context.Context) error {
-	return func(ctx context.Context) error {
+func (inv *invocation) memberRemove() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "remove SLUG EMAIL", Short: "take somebody out of a team",
+		Long: "The connections that they made for the team end.",
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
-			revoked, err := c.RemoveMember(ctx, inv.args[0], inv.args[1])
+			revoked, err := c.RemoveMember(ctx, args[0], args[1])
 			if err != nil {
 				return err
 			}
-			return inv.say("%s is no longer in %s. Connections ended: %d.", inv.args[1], inv.args[0], revoked)
+			return inv.say("%s is no longer in %s. Connections ended: %d.", args[1], args[0], revoked)
 		})
 	}
+	return cmd
 }
 
-func setupCheck(inv *invocation) func(context.Context) error {
-	asJSON := inv.jsonFlag()
-	return func(ctx context.Context) error {
+func (inv *invocation) check() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "check", Short: "verify the database",
+		Long: "Verifies every record, index entry and reference, also while the server runs.",
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
 			report, err := c.Check(ctx)
 			if err != nil {
@@ -258,6 +296,7 @@ func setupCheck(inv *invocation) func(context.Context) error {
 			return nil
 		})
 	}
+	return cmd
 }
 
 func (inv *invocation) printReport(r control.Report, asJSON bool) error {

@@ -77,6 +77,8 @@ var bannedImports = map[string]string{
 var onlyInside = map[string]string{
 	"github.com/caddyserver/certmagic": "certs",
 	"go.uber.org/zap":                  "certs",
+	"github.com/spf13/cobra":           "",
+	"github.com/spf13/pflag":           "",
 }
 
 // bannedCalls are functions and variables that hide state or an effect. The

@@ -2,10 +2,10 @@
 // one's own: an OAuth 2.1 authorization server, an MCP server and a runtime
 // for pods in one program.
 //
-// Package main is wiring: commands (cli.go, cmd*.go), the server's parts and
-// their order of coming and going (serve.go), and which request goes to which
-// part (routes.go, host.go). It holds no rule of the domain. The program is a value: main and the tests call
-// the same [run].
+// Package main is wiring: commands (commands.go, cli.go, cmd*.go), the
+// server's parts and their order of coming and going (serve.go), and which
+// request goes to which part (routes.go, host.go). It holds no rule of the
+// domain. The program is a value: main and the tests call the same [run].
 package main
 
 import (

@@ -34,17 +34,6 @@ const (
 	upkeepEvery = time.Minute
 )
 
-func setupServe(inv *invocation) func(context.Context) error {
-	inv.setting("listen", "listen", "listen on `ADDRESS`, such as localhost:8080 or :8080")
-	return func(ctx context.Context) error {
-		s, err := inv.load()
-		if err != nil {
-			return err
-		}
-		return serve(ctx, s, inv.process)
-	}
-}
-
 // serve runs the server until ctx ends or it fails.
 func serve(ctx context.Context, s *config.Settings, p process) error {
 	log := holdLog(p.Stderr, longestHold)

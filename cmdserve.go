@@ -1,0 +1,25 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func (inv *invocation) serveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "serve", Short: "run the server (the default)", RunE: inv.serve,
+		Long: "Without any configuration it listens on http://localhost:8080 and keeps everything in ./data.",
+	}
+	inv.listenFlag(cmd)
+	return cmd
+}
+
+// listenFlag declares --listen, for serve and for podgate alone.
+func (inv *invocation) listenFlag(cmd *cobra.Command) {
+	inv.setting(cmd.Flags(), "listen", "listen", "listen on `ADDRESS`, such as localhost:8080 or :8080")
+}
+
+func (inv *invocation) serve(cmd *cobra.Command, _ []string) error {
+	s, err := inv.load()
+	if err != nil {
+		return err
+	}
+	return serve(cmd.Context(), s, inv.process)
+}
