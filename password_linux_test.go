@@ -122,7 +122,24 @@ func TestPasswordPromptInterrupted(t *testing.T) {
 	if !term.echoes(t) {
 		t.Error("the terminal was left without echo")
 	}
-	if _, err := io.WriteString(term.keyboard, "\n"); err != nil { // lets the abandoned read end
+	term.endRead(t)
+}
+
+// endRead lets an abandoned read end and waits until it has put the echo back,
+// which would else happen to whatever has the number of its descriptor then.
+func (term terminal) endRead(t *testing.T) {
+	t.Helper()
+	fd := int(term.tty.Fd())
+	state, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
 		t.Fatal(err)
 	}
+	state.Lflag &^= unix.ECHO
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, state); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(term.keyboard, "\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return term.echoes(t) })
 }
