@@ -403,37 +403,28 @@ func TestRunWritesOnceASecond(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { r.Run(ctx); close(done) }()
-		before := commits(t, db)
+		before := storetest.Commits(t, db)
 		for i := range 250 { // 5 seconds
 			r.Step(history.Note{Kind: history.StepDiscovery, Detail: fmt.Sprint(i % 10), From: r.Visitor(request("203.0.113.9", fmt.Sprint(i%50)))})
 			time.Sleep(20 * time.Millisecond)
 		}
 		synctest.Wait()
-		if n := commits(t, db) - before; n < 4 || n > 6 {
+		if n := storetest.Commits(t, db) - before; n < 4 || n > 6 {
 			t.Errorf("%d commits in five seconds", n)
 		}
-		before = commits(t, db)
+		before = storetest.Commits(t, db)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if n := commits(t, db) - before; n > 1 {
+		if n := storetest.Commits(t, db) - before; n > 1 {
 			t.Errorf("%d commits in a minute of silence", n)
 		}
 		r.Audit(history.Visitor{}, store.AuditEntry{Action: "last", ActorName: history.CommandLine})
 		cancel()
 		<-done
-		before = commits(t, db)
+		before = storetest.Commits(t, db)
 		page, err := db.Audit(store.AuditQuery{Limit: 1}, time.Now())
-		if err != nil || len(page.Entries) != 1 || commits(t, db) != before {
-			t.Errorf("after the end: %+v, %v, %d commits", page, err, commits(t, db)-before)
+		if err != nil || len(page.Entries) != 1 || storetest.Commits(t, db) != before {
+			t.Errorf("after the end: %+v, %v, %d commits", page, err, storetest.Commits(t, db)-before)
 		}
 	})
-}
-
-func commits(t *testing.T, db *store.DB) int {
-	t.Helper()
-	n, err := db.Writes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

@@ -91,16 +91,6 @@ func (a *Attempt) owner() []byte {
 	return join([]byte("visitor"), []byte(a.Visitor))
 }
 
-// Began returns when the first step that is left was taken.
-func (a *Attempt) Began() (began time.Time) {
-	for _, s := range a.Steps {
-		if began.IsZero() || s.At.Before(began) {
-			began = s.At
-		}
-	}
-	return began
-}
-
 // Last returns when the most recent step was taken.
 func (a *Attempt) Last() (last time.Time) {
 	for _, s := range a.Steps {
@@ -327,24 +317,6 @@ func (db *DB) Attempts(q AttemptQuery, now time.Time) (page AttemptPage, err err
 		return nil
 	})
 	return page, err
-}
-
-// Attempt returns one attempt with the steps that are not past their time.
-// ErrNotFound when there is none.
-func (db *DB) Attempt(id AttemptID, now time.Time) (a Attempt, err error) {
-	if err := db.FlushHistory(); err != nil {
-		return Attempt{}, err
-	}
-	err = db.view(func(tx *bolt.Tx) error {
-		if err := load(&a)(attempts.get(tx, []byte(id))); err != nil {
-			return err
-		}
-		if !a.trim(now) {
-			return ErrNotFound
-		}
-		return nil
-	})
-	return a, err
 }
 
 // AttemptOfCode returns the attempt in which a code was given out to that

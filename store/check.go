@@ -20,7 +20,7 @@ const maxDamage = 100
 func (db *DB) Check() error {
 	db.checkMu.Lock()
 	defer db.checkMu.Unlock()
-	snapshot, err := openSnapshot(db.bolt, db.bolt.Path()+".check")
+	snapshot, err := openSnapshot(db, db.bolt.Path()+".check")
 	if err != nil {
 		return fmt.Errorf("store: make the copy to check: %w", err)
 	}
@@ -49,8 +49,8 @@ func (db *DB) Check() error {
 
 // openSnapshot returns a copy of the database as it is now, for reading. Its
 // file has no name any more.
-func openSnapshot(b *bolt.DB, path string) (*bolt.DB, error) {
-	if err := writeCopy(b, path); err != nil {
+func openSnapshot(db *DB, path string) (*bolt.DB, error) {
+	if err := writeCopy(db, path); err != nil {
 		return nil, err
 	}
 	snapshot, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, FreelistType: bolt.FreelistMapType})
@@ -136,10 +136,4 @@ func (db *DB) Counts() (list []Count, err error) {
 		return nil
 	})
 	return list, err
-}
-
-// Writes returns how many commits the file has seen, for measurements.
-func (db *DB) Writes() (n int, err error) {
-	err = db.view(func(tx *bolt.Tx) error { n = tx.ID(); return nil })
-	return n, err
 }

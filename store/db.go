@@ -62,7 +62,7 @@ func open(path string, format int, steps []migration) (*DB, error) {
 		return nil, fmt.Errorf("store: open %s: %w", path, err)
 	}
 	db := &DB{bolt: b, usedGrants: map[GrantID]grantUse{}, usedSessions: map[Hash]time.Time{}, queue: historyQueue{bounds: auditBounds{maxAudit, maxAuditStrangers}}}
-	if db.migrated, err = prepare(b, path, format, steps); err != nil {
+	if db.migrated, err = prepare(db, format, steps); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return db, nil

@@ -1,6 +1,10 @@
 package store
 
-import bolt "go.etcd.io/bbolt"
+import (
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
 
 // NoteCommit makes the next Access read its records again, as after a commit
 // of somebody else.
@@ -28,4 +32,22 @@ func (db *DB) Lost() int {
 	db.queue.mu.Lock()
 	defer db.queue.mu.Unlock()
 	return db.queue.lost
+}
+
+// Attempt returns one attempt with the steps that are not past their time.
+// ErrNotFound when there is none.
+func (db *DB) Attempt(id AttemptID, now time.Time) (a Attempt, err error) {
+	if err := db.FlushHistory(); err != nil {
+		return Attempt{}, err
+	}
+	err = db.view(func(tx *bolt.Tx) error {
+		if err := load(&a)(attempts.get(tx, []byte(id))); err != nil {
+			return err
+		}
+		if !a.trim(now) {
+			return ErrNotFound
+		}
+		return nil
+	})
+	return a, err
 }

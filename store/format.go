@@ -31,17 +31,17 @@ type Migrated struct {
 	Copy     string // the path of the file as it was before
 }
 
-// prepare brings the file at path, which b has open, to the wanted format, or
-// refuses it unchanged.
-func prepare(b *bolt.DB, path string, format int, steps []migration) (*Migrated, error) {
-	found, err := readFormat(b)
+// prepare brings the file to the wanted format, or refuses it unchanged.
+func prepare(db *DB, format int, steps []migration) (*Migrated, error) {
+	path := db.bolt.Path()
+	found, err := db.readFormat()
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %s", err, path)
 	case found == 0:
-		return nil, b.Update(func(tx *bolt.Tx) error { return makeBuckets(tx, format) })
+		return nil, db.bolt.Update(func(tx *bolt.Tx) error { return makeBuckets(tx, format) })
 	case found == format:
-		if err := b.View(haveBuckets); err != nil {
+		if err := db.view(haveBuckets); err != nil {
 			return nil, fmt.Errorf("%w: %s", err, path)
 		}
 		return nil, nil
@@ -49,18 +49,18 @@ func prepare(b *bolt.DB, path string, format int, steps []migration) (*Migrated,
 		return nil, fmt.Errorf("%w: %s has format %d, this podgate reads up to %d; install the newer podgate again", ErrNewerStore, path, found, format)
 	}
 	m := &Migrated{From: found, To: format, Copy: fmt.Sprintf("%s.format%d", path, found)}
-	if err := copyAside(b, path, m.Copy); err != nil {
+	if err := copyAside(db, m.Copy); err != nil {
 		return nil, fmt.Errorf("store: copy %s to %s before it is migrated: %w", path, m.Copy, err)
 	}
-	if err := b.Update(func(tx *bolt.Tx) error { return migrate(tx, found, format, steps) }); err != nil {
+	if err := db.bolt.Update(func(tx *bolt.Tx) error { return migrate(tx, found, format, steps) }); err != nil {
 		return nil, fmt.Errorf("store: migrate %s from format %d to %d, it stays as it was: %w", path, found, format, err)
 	}
 	return m, nil
 }
 
 // readFormat returns the number that stands in the file; 0 for an empty file.
-func readFormat(b *bolt.DB) (format int, err error) {
-	err = b.View(func(tx *bolt.Tx) error {
+func (db *DB) readFormat() (format int, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		if meta == nil {
 			if k, _ := tx.Cursor().First(); k != nil {
@@ -119,17 +119,17 @@ func bucketNames() []string {
 	return names
 }
 
-// copyAside writes the file that b has open to another path, with the mode and
-// the owner that it has, and waits until the disk has it. A copy that is there
+// copyAside writes the database to another path, with the mode and the owner
+// that its file has, and waits until the disk has it. A copy that is there
 // already is replaced, at once and whole: a server that starts again and again
 // must not fill the disk with them.
-func copyAside(b *bolt.DB, from, to string) error {
-	info, err := os.Stat(from)
+func copyAside(db *DB, to string) error {
+	info, err := os.Stat(db.bolt.Path())
 	if err != nil {
 		return err
 	}
 	part := to + ".part"
-	if err := writeCopy(b, part); err != nil {
+	if err := writeCopy(db, part); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(part, os.O_RDWR, 0)
@@ -144,7 +144,7 @@ func copyAside(b *bolt.DB, from, to string) error {
 
 // writeCopy writes the database as it is now to a file of its own, in place of
 // one that an earlier try may have left.
-func writeCopy(b *bolt.DB, path string) error {
+func writeCopy(db *DB, path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -152,7 +152,7 @@ func writeCopy(b *bolt.DB, path string) error {
 	if err != nil {
 		return err
 	}
-	err = b.View(func(tx *bolt.Tx) error { _, err := tx.WriteTo(f); return err })
+	_, err = db.WriteTo(f)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, os.Remove(path))
 	}

@@ -4,11 +4,15 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 
 	"podgate/store"
 )
@@ -45,6 +49,20 @@ func Open(t testing.TB, path string) *store.DB {
 		t.Fatalf("open the store: %v", err)
 	}
 	return db
+}
+
+// Commits returns how many commits the database has seen.
+func Commits(t testing.TB, db *store.DB) (n int) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "copy.db")
+	file, err := os.Create(path)
+	must(t, err)
+	_, err = db.WriteTo(file)
+	must(t, errors.Join(err, file.Close()))
+	b, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true})
+	must(t, err)
+	must(t, errors.Join(b.View(func(tx *bolt.Tx) error { n = tx.ID(); return nil }), b.Close()))
+	return n
 }
 
 // World is a small population to test with.
