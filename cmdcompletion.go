@@ -9,7 +9,7 @@ import (
 func completion() *cobra.Command {
 	shells := []string{"bash", "zsh", "fish"}
 	return &cobra.Command{
-		Use: "completion SHELL", Short: "print what makes a shell complete podgate's commands", ValidArgs: shells,
+		Use: "completion SHELL", Short: "print what makes a shell complete podgate's commands", Example: "podgate completion bash", ValidArgs: shells,
 		Long: `SHELL is bash, zsh or fish. For the shell that runs: «source <(podgate completion bash)», likewise for zsh, and
 «podgate completion fish | source». For good, put that line into the shell's start-up file.`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -19,7 +19,7 @@ func (inv *invocation) configCommand() *cobra.Command {
 
 func (inv *invocation) configShow() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show", Short: "print every setting in force and where it came from",
+		Use: "show", Short: "print every setting in force and where it came from", Example: "podgate config show",
 		Long: "What it prints is a configuration file with the same effect.",
 	}
 	asJSON := jsonFlag(cmd)
@@ -43,7 +43,7 @@ func (inv *invocation) configShow() *cobra.Command {
 
 func (inv *invocation) configCheck() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "check", Short: "say what is wrong with the configuration",
+		Use: "check", Short: "say what is wrong with the configuration", Example: "podgate config check --config /etc/podgate.toml",
 		Long: "It looks at the values, at the files they name, and where the names lead. It changes nothing.",
 	}
 	asJSON := jsonFlag(cmd)

@@ -14,7 +14,7 @@ import (
 
 func (inv *invocation) doctor() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "doctor [URL]", Short: "see whether clients can connect, and what stops them",
+		Use: "doctor [URL]", Short: "see whether clients can connect, and what stops them", Example: "podgate doctor https://pods.example.com/api/mcp",
 		Long: `Takes the steps of a client from this machine, up to the sign-in: name, certificate, discovery, challenge, and what a
 proxy in front does to headers, bodies and streams. Each line is ok, a warning or a fault, with what to do. Without URL
 it looks at the running server, or at public_url of the configuration. The exit code is 1 when there is a fault.`,

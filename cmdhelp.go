@@ -8,14 +8,13 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"podgate/store"
 )
 
 func helpCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "help [COMMAND]", Short: "explain podgate or one command", Args: cobra.ArbitraryArgs,
+		Use: "help [COMMAND]", Short: "explain podgate or one command", Example: "podgate help user add", Args: cobra.ArbitraryArgs,
 		ValidArgsFunction: completeCommand,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			c, rest, err := cmd.Root().Find(words)
@@ -70,7 +69,7 @@ Type «podgate» and open the link that it prints.
 			}
 		}
 	}
-	b.WriteString("\nEvery command takes --config FILE and --data DIR. «podgate help COMMAND» explains one.\n")
+	b.WriteString("\nEvery command takes --config FILE and --data DIR. «podgate help COMMAND» explains one,\nand docs/commands.md all of them.\n")
 }
 
 // writeCommands lists what is at and below cmd.
@@ -86,16 +85,14 @@ func writeCommand(b *strings.Builder, cmd *cobra.Command) {
 		fmt.Fprintf(b, "%s\n", cmd.Long)
 	}
 	b.WriteString("\n")
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		arg, usage := pflag.UnquoteUsage(f)
-		fmt.Fprintf(b, "  %-22s %s\n", strings.TrimSpace("--"+f.Name+" "+arg), usage)
-	})
+	visitFlags(cmd, func(flag, usage string) { fmt.Fprintf(b, "  %-22s %s\n", flag, usage) })
+	fmt.Fprintf(b, "\nFor example: %s\n", cmd.Example)
 }
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 func (inv *invocation) version() *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "print the version"}
+	cmd := &cobra.Command{Use: "version", Short: "print the version", Example: "podgate version"}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		v := versionInfo{Version: version(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Format: store.Format}

@@ -16,7 +16,7 @@ import (
 )
 
 func (inv *invocation) connections() *cobra.Command {
-	cmd := &cobra.Command{Use: "connections", Short: "list the live connections"}
+	cmd := &cobra.Command{Use: "connections", Short: "list the live connections", Example: "podgate connections"}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
@@ -89,7 +89,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 
 func (inv *invocation) timeline() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "timeline [CLIENT]", Short: "show how clients fared on their way to a connection",
+		Use: "timeline [CLIENT]", Short: "show how clients fared on their way to a connection", Example: "podgate timeline claude --since 1h",
 		Long: "The newest attempt comes first, each with what happened, what was expected next and what usually stops it there.\n" +
 			"CLIENT is a client id, or part of a client's name or host or of a person's address. Steps are kept for 14 days.",
 	}
@@ -174,7 +174,7 @@ func stepRows(a control.Attempt) [][]string {
 
 func (inv *invocation) audit() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "audit", Short: "show who did what",
+		Use: "audit", Short: "show who did what", Example: "podgate audit --since 24h",
 		Long: "Sign-ins, consents, tokens, revocations, changes of users and teams, and tools that change something; no arguments. Kept for 90 days.",
 	}
 	asJSON := jsonFlag(cmd)

@@ -36,7 +36,7 @@ func (inv *invocation) say(format string, args ...any) error {
 
 func (inv *invocation) setupLink() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "setup-link", Short: "make a fresh one-time link for the first administrator",
+		Use: "setup-link", Short: "make a fresh one-time link for the first administrator", Example: "podgate setup-link",
 		Long: "Earlier links no longer work. The link is good for 30 minutes.",
 	}
 	asJSON := jsonFlag(cmd)
@@ -67,7 +67,7 @@ func (inv *invocation) user() *cobra.Command {
 
 func (inv *invocation) userAdd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "add EMAIL", Short: "add a person",
+		Use: "add EMAIL", Short: "add a person", Example: "podgate user add ada@example.com --admin --team makers",
 		Long: "Asks for a password on a terminal. Without one, a password is made and printed once.",
 	}
 	var teams []string
@@ -96,7 +96,7 @@ func (inv *invocation) userAdd() *cobra.Command {
 }
 
 func (inv *invocation) userList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "list everybody"}
+	cmd := &cobra.Command{Use: "list", Short: "list everybody", Example: "podgate user list"}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
@@ -142,7 +142,7 @@ func orDash(s string) string {
 
 func (inv *invocation) userPasswd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "passwd EMAIL", Short: "give somebody a new password",
+		Use: "passwd EMAIL", Short: "give somebody a new password", Example: "podgate user passwd ada@example.com",
 		Long: "All sessions and connections of that person end.",
 	}
 	secret := passwordFlags(cmd)
@@ -167,7 +167,7 @@ func (inv *invocation) userPasswd() *cobra.Command {
 
 func (inv *invocation) userRemove() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "remove EMAIL", Short: "remove somebody with all sessions and connections",
+		Use: "remove EMAIL", Short: "remove somebody with all sessions and connections", Example: "podgate user remove ada@example.com",
 		Long: "Teams and pods stay.",
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -189,7 +189,7 @@ func (inv *invocation) team() *cobra.Command {
 
 func (inv *invocation) teamAdd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "add SLUG", Short: "add a team",
+		Use: "add SLUG", Short: "add a team", Example: "podgate team add makers --name Makers",
 		Long: "SLUG is its short name: lower-case letters, digits and hyphens.",
 	}
 	name := cmd.Flags().String("name", "", "the `NAME` that people see (default: SLUG)")
@@ -207,7 +207,7 @@ func (inv *invocation) teamAdd() *cobra.Command {
 }
 
 func (inv *invocation) teamList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "list the teams and their members"}
+	cmd := &cobra.Command{Use: "list", Short: "list the teams and their members", Example: "podgate team list"}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
@@ -238,7 +238,7 @@ func teamRows(teams []control.Team) [][]string {
 }
 
 func (inv *invocation) memberAdd() *cobra.Command {
-	cmd := &cobra.Command{Use: "add SLUG EMAIL", Short: "put somebody into a team, or change the role there"}
+	cmd := &cobra.Command{Use: "add SLUG EMAIL", Short: "put somebody into a team, or change the role there", Example: "podgate team member add makers ada@example.com --owner"}
 	owner := cmd.Flags().Bool("owner", false, "as an owner, who may change the team")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
@@ -258,7 +258,7 @@ func (inv *invocation) memberAdd() *cobra.Command {
 
 func (inv *invocation) memberRemove() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "remove SLUG EMAIL", Short: "take somebody out of a team",
+		Use: "remove SLUG EMAIL", Short: "take somebody out of a team", Example: "podgate team member remove makers ada@example.com",
 		Long: "The connections that they made for the team end.",
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -276,7 +276,7 @@ func (inv *invocation) memberRemove() *cobra.Command {
 
 func (inv *invocation) check() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "check", Short: "verify the database",
+		Use: "check", Short: "verify the database", Example: "podgate check",
 		Long: "Verifies every record, index entry and reference, also while the server runs.",
 	}
 	asJSON := jsonFlag(cmd)

@@ -4,7 +4,7 @@ import "github.com/spf13/cobra"
 
 func (inv *invocation) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "serve", Short: "run the server (the default)", RunE: inv.serve,
+		Use: "serve", Short: "run the server (the default)", Example: "podgate serve --listen :8080", RunE: inv.serve,
 		Long: "Without any configuration it listens on http://localhost:8080 and keeps everything in ./data.",
 	}
 	inv.listenFlag(cmd)

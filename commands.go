@@ -21,7 +21,9 @@ func commands(p process) *cobra.Command {
 	inv := &invocation{process: p, changed: map[string]string{}}
 	root := &cobra.Command{
 		Use: "podgate", Args: noCommand, RunE: inv.serve,
-		Short:         "let AI assistants run small isolated apps on this machine",
+		Short: "let AI assistants run small isolated apps, called pods, on this machine",
+		Long: "Without a command it is the server: it prints an address, and at first a link that makes the first account.\n" +
+			"Settings come from the flags, from the environment (PODGATE_LISTEN and so on) and from the configuration file.",
 		SilenceErrors: true, SilenceUsage: true, // run prints errors, once
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
@@ -58,7 +60,7 @@ func (inv *invocation) addCommands(root *cobra.Command) {
 	add("People and teams", inv.team(), inv.user())
 	add("Connections", inv.audit(), inv.connections(), inv.timeline())
 	add("Upkeep", inv.check(), inv.configCommand(), inv.doctor())
-	add("This program", completion(), help, inv.version())
+	add("This program", completion(), help, inv.man(), inv.version())
 }
 
 // group is a word that commands begin with, and no command itself.
