@@ -121,7 +121,7 @@ type createPodInput struct {
 
 type managePodInput struct {
 	Name    string `json:"name" jsonschema:"the pod's name"`
-	Action  string `json:"action" jsonschema:"start, stop, restart (the app only), reload (install, find the start command, restart) or delete"`
+	Action  string `json:"action" jsonschema:"start, stop, restart (end everything in the pod, then start the app), reload (install, find the start command, restart) or delete"`
 	Confirm string `json:"confirm,omitempty" jsonschema:"only for delete: the pod's name once more"`
 }
 

@@ -70,6 +70,7 @@ var faultWords = map[string]error{
 	wire.FaultNotListening: ErrNotAnswering,
 	wire.FaultNotRunning:   ErrNotAnswering,
 	wire.FaultBusy:         ErrBusy,
+	wire.FaultEnded:        ErrInterrupted,
 }
 
 // fromAgent words an error of the agent's client.
@@ -116,7 +117,8 @@ type ExecResult struct {
 }
 
 // Exec runs a command in a running pod. When ctx ends or the time is up,
-// everything the command started is killed.
+// everything the command started is killed. A restart or reload of the pod
+// meanwhile ends it too, with ErrInterrupted.
 func (s *Service) Exec(ctx context.Context, a authz.Actor, name string, r ExecRequest, p Progress) (ExecResult, error) {
 	if err := a.Allow(authz.Exec, a.Team.ID); err != nil {
 		return ExecResult{}, err

@@ -31,7 +31,7 @@ var (
 	ErrAppFailed     = errors.New("the app failed")           // the pod goes on
 	ErrNotAnswering  = errors.New("pod does not answer")      // its agent, or the port of its app
 	ErrBusy          = errors.New("pod is busy")              // another operation goes on
-	ErrInterrupted   = errors.New("interrupted")              // by a stop or delete of the same pod
+	ErrInterrupted   = errors.New("interrupted")              // by a change of the same pod: stop, delete, restart, reload
 )
 
 // fault is one of the words above with what to do about it. The cause is for

@@ -286,13 +286,14 @@ func (s *Service) Start(ctx context.Context, a authz.Actor, name string, p Progr
 	return s.manage(ctx, a, name, "starting", turnWait, s.appAction("start", startWait, p))
 }
 
-// Restart starts the app again without an install. A stopped pod is started.
+// Restart ends everything that runs in the pod and starts the app again, without
+// an install. A stopped pod is started.
 func (s *Service) Restart(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
 	return s.manage(ctx, a, name, "starting", turnWait, s.appAction("restart", startWait, p))
 }
 
 // Reload installs what the app needs, finds its start command and starts it
-// again. A stopped pod is started.
+// again, as Restart does. A stopped pod is started.
 func (s *Service) Reload(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
 	return s.manage(ctx, a, name, "starting", turnWait, s.appAction("reload", reloadWait, p))
 }

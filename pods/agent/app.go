@@ -46,6 +46,8 @@ type launcher interface {
 	Launch(spec wire.AppSpec) (c child, command string, err error)
 	// Answers reports whether something accepts on the port.
 	Answers(port int) bool
+	// EndAll ends everything else in the pod but the agent.
+	EndAll()
 	Remark(format string, args ...any)
 	Tail(lines int) []wire.LogLine
 }
@@ -102,18 +104,21 @@ func (s *supervisor) Start(spec wire.AppSpec) {
 	s.replaceLocked(spec)
 }
 
-// Restart begins anew with spec, whatever was.
+// Restart begins anew with spec, whatever was: everything in the pod ends first.
 func (s *supervisor) Restart(spec wire.AppSpec) {
 	s.act.Lock()
 	defer s.act.Unlock()
+	s.stopLocked()
+	s.l.EndAll()
 	s.replaceLocked(spec)
 }
 
-// Stop ends the app. Nothing of it runs on return.
+// Stop ends the app, then everything else in the pod but the agent.
 func (s *supervisor) Stop() {
 	s.act.Lock()
 	defer s.act.Unlock()
 	s.stopLocked()
+	s.l.EndAll()
 }
 
 // Close is Stop for good.
@@ -335,8 +340,10 @@ func (a *agent) serveApp(w http.ResponseWriter, r *http.Request) error {
 
 // act carries out req. Output of an install goes to tap as well.
 func (a *agent) act(ctx context.Context, req wire.AppRequest, tap func([]byte)) (wire.State, error) {
-	if req.Action == actionStop {
+	if req.Action == actionStop || req.Action == actionRestart {
 		a.installs.cancel()
+	}
+	if req.Action == actionStop {
 		a.app.Stop()
 		return a.app.State(), nil
 	}

@@ -36,6 +36,7 @@ type fakeLauncher struct {
 	err      error
 	answers  bool
 	launched int
+	endings  int
 	running  int
 }
 
@@ -66,6 +67,7 @@ func (l *fakeLauncher) counts() (launched, running int) {
 	return l.launched, l.running
 }
 
+func (l *fakeLauncher) EndAll()                 { l.endings++ }
 func (l *fakeLauncher) Answers(int) bool        { return l.answers }
 func (l *fakeLauncher) Remark(string, ...any)   {}
 func (l *fakeLauncher) Tail(int) []wire.LogLine { return []wire.LogLine{{Text: "last words"}} }
@@ -174,7 +176,7 @@ func TestSupervisorActions(t *testing.T) {
 		}
 		s.Restart(testSpec)
 		synctest.Wait()
-		if launched, running := l.counts(); launched != 2 || running != 1 || s.State().Restarts != 0 {
+		if launched, running := l.counts(); launched != 2 || running != 1 || s.State().Restarts != 0 || l.endings != 1 {
 			t.Errorf("restart: %d launched, %d running", launched, running)
 		}
 		var wg sync.WaitGroup

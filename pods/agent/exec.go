@@ -49,8 +49,12 @@ func (a *agent) serveExec(w http.ResponseWriter, r *http.Request) error {
 		cmd: command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", req.Command}, dir: dir.real(), env: a.commandEnv(req.Env)},
 	}
 	exit, err := x.run(ctx, req.Stdin)
-	if err != nil {
+	if err != nil && !out.started() {
 		return err
+	}
+	if err != nil {
+		out.send(wire.Event{Fault: asFault(err)})
+		return nil
 	}
 	out.send(wire.Event{Exit: exit})
 	return nil
@@ -79,7 +83,8 @@ type execution struct {
 
 // run starts the command and returns when its shell has ended and its output
 // is sent. When ctx ends first, nothing of what it started is left on return;
-// otherwise what it left in the background lives on.
+// otherwise what it left in the background lives on, until everything in the
+// pod ends. A command that ended that way is an error.
 func (x *execution) run(ctx context.Context, stdin []byte) (*wire.Exit, error) {
 	began := time.Now()
 	p, pipes, err := x.start(stdin)
@@ -88,9 +93,10 @@ func (x *execution) run(ctx context.Context, stdin []byte) (*wire.Exit, error) {
 	}
 	stdout := x.follow("stdout", pipes.out)
 	stderr := x.follow("stderr", pipes.err)
-	timedOut := false
+	timedOut, ended := false, false
 	select {
 	case <-p.done:
+		ended = p.mustEnd()
 	case <-ctx.Done():
 		timedOut = errors.Is(ctx.Err(), context.DeadlineExceeded)
 		if err := p.killTree(); err != nil {
@@ -99,6 +105,9 @@ func (x *execution) run(ctx context.Context, stdin []byte) (*wire.Exit, error) {
 	}
 	pipes.stopInput()
 	x.settle(pipes)
+	if ended {
+		return nil, errEnded
+	}
 	exit := &wire.Exit{
 		TimedOut:      timedOut,
 		DroppedStdout: stdout.dropped, DroppedStderr: stderr.dropped,
@@ -107,6 +116,8 @@ func (x *execution) run(ctx context.Context, stdin []byte) (*wire.Exit, error) {
 	exit.Code, exit.Signal = exitCode(p.status)
 	return exit, nil
 }
+
+var errEnded = faultf(wire.FaultEnded, "the app was stopped, restarted or reloaded meanwhile, which ends everything that runs in the pod")
 
 // settle waits for the readers. A pipe that a background process keeps open is
 // drained elsewhere from then on: closing it would kill that process at its

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -254,5 +255,83 @@ func BenchmarkExec(b *testing.B) {
 		if _, err := a.tryExec(context.Background(), wire.ExecRequest{Command: "true", TimeoutMillis: 20000}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// hidden is a command that leaves a process behind which is hard to find and
+// does not end when it is asked to. id shows in its arguments.
+func hidden(id string) string {
+	return fmt.Sprintf(`(env -i setsid /bin/sh -c 'trap "" HUP TERM INT; (sleep %s &); while true; do sleep %s; done' >/dev/null 2>&1 &)`, id, id)
+}
+
+// background begins a command; began is closed with its first output.
+func (a *testAgent) background(command string) (began chan struct{}, result chan error) {
+	began, result = make(chan struct{}), make(chan error, 1)
+	body, _ := json.Marshal(wire.ExecRequest{Command: command, TimeoutMillis: 60000, MaxOutput: 1000})
+	go func() {
+		var first sync.Once
+		resp, err := a.http.Post("http://agent"+wire.PathExec, "application/json", bytes.NewReader(body))
+		if err != nil {
+			result <- err
+			return
+		}
+		defer resp.Body.Close()
+		var last error
+		err = readEvents(resp.Body, func(e wire.Event) {
+			first.Do(func() { close(began) })
+			if e.Fault != nil {
+				last = e.Fault
+			}
+		})
+		result <- errors.Join(last, err)
+	}()
+	return began, result
+}
+
+func isFault(err error, code string) bool {
+	var f *wire.Fault
+	return errors.As(err, &f) && f.Code == code
+}
+
+// Restart, reload and stop end also what commands left behind and those that
+// run; a start ends nothing.
+func TestActionsEndEverything(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t, func(c *Config) { c.GraceStop = 200 * time.Millisecond })
+	a.put("Procfile", "release: true\nweb: exec sleep 1000")
+	spec := a.spec(t, "command")
+	a.app(wire.AppRequest{Action: actionStart, Spec: spec})
+	for _, action := range []string{actionRestart, actionReload, actionStop} {
+		id := fmt.Sprintf("5002.%d", time.Now().UnixNano()%1e9)
+		a.run(hidden(id))
+		eventually(t, "it runs", func() bool { return alive(id) })
+		began, result := a.background("echo on; sleep 1000")
+		<-began
+		a.app(wire.AppRequest{Action: actionStart, Spec: spec})
+		if !alive(id) {
+			t.Errorf("before %s: a start ended what runs", action)
+		}
+		a.app(wire.AppRequest{Action: action, Spec: spec})
+		if alive(id) {
+			t.Errorf("%s left something", action)
+		}
+		if err := <-result; !isFault(err, wire.FaultEnded) {
+			t.Errorf("%s: the command that ran got %v", action, err)
+		}
+		if got := a.run("echo on"); got.stdout != "on\n" {
+			t.Errorf("a command after %s: %+v", action, got)
+		}
+	}
+}
+
+// What is asked to end has the time to do it well.
+func TestEverythingIsAskedFirst(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	a.run("(sh -c 'trap \"echo bye > bye; exit\" TERM; echo > up; while true; do sleep 0.01; done' >/dev/null 2>&1 &)")
+	eventually(t, "it runs", func() bool { return a.run("cat up").Code == 0 })
+	a.app(wire.AppRequest{Action: actionRestart, Spec: a.spec(t, "static")})
+	if got := a.run("cat bye"); got.stdout != "bye\n" {
+		t.Errorf("%+v", got)
 	}
 }

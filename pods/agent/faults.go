@@ -29,6 +29,7 @@ var faultStatus = map[string]int{
 	wire.FaultNotListening: http.StatusBadGateway,
 	wire.FaultNotRunning:   http.StatusConflict,
 	wire.FaultBusy:         http.StatusTooManyRequests,
+	wire.FaultEnded:        http.StatusConflict,
 	wire.FaultFailed:       http.StatusInternalServerError,
 }
 

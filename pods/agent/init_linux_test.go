@@ -9,15 +9,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"podgate/pods/wire"
 )
 
-const initRole = "PODGATE_TEST_INIT_HOME"
+const (
+	initRole      = "PODGATE_TEST_INIT_HOME"
+	initProcesses = "PODGATE_TEST_INIT_PROCESSES" // RLIMIT_NPROC
+)
 
 // runInitRole makes this binary PID 1 of a pod: it serves on descriptor 3,
 // a listening unix socket, until a line (or the end) comes on descriptor 4.
@@ -27,6 +33,13 @@ func runInitRole() {
 		return
 	}
 	os.Unsetenv(initRole)
+	if n, err := strconv.ParseUint(os.Getenv(initProcesses), 10, 64); err == nil {
+		os.Unsetenv(initProcesses)
+		if err := syscall.Setrlimit(unix.RLIMIT_NPROC, &syscall.Rlimit{Cur: n, Max: n}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+	}
 	syscall.Mount("proc", "/proc", "proc", 0, "")
 	l, err := net.FileListener(os.NewFile(3, "listener"))
 	if err != nil {
@@ -38,7 +51,7 @@ func runInitRole() {
 		os.NewFile(4, "lifeline").Read(make([]byte, 1))
 		cancel()
 	}()
-	cfg := Config{Home: home, Tmp: home + "-tmp", Init: true, ErrorLog: os.Stderr}
+	cfg := Config{Home: home, Tmp: home + "-tmp", Init: true, GraceStop: 300 * time.Millisecond, ErrorLog: os.Stderr}
 	if err := Serve(ctx, cfg, l); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -55,14 +68,25 @@ func sandboxMissing(t *testing.T, why string) {
 	t.Skip(why)
 }
 
-// startInit runs an agent as PID 1 of a new pid namespace.
-func startInit(t *testing.T) *testAgent {
+// nobody is a user of the machine that no limit excepts, unlike root.
+const nobody = 65534
+
+// startInit runs an agent as PID 1 of a new pid namespace, in which there may be
+// so many processes and threads; 0: as many as the tests' user may have.
+func startInit(t *testing.T, processes int) *testAgent {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "pg")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	uid, gid := os.Getuid(), os.Getgid()
+	if uid == 0 {
+		uid, gid = nobody, nobody
+		if err := os.Chown(dir, uid, gid); err != nil {
+			t.Fatal(err)
+		}
+	}
 	sock := filepath.Join(dir, "s")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: sock, Net: "unix"})
 	if err != nil {
@@ -83,14 +107,20 @@ func startInit(t *testing.T) *testAgent {
 	home := filepath.Join(dir, "home")
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), initRole+"="+home)
+	if processes > 0 {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", initProcesses, processes))
+	}
 	cmd.ExtraFiles = []*os.File{lf, r}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}},
 		Pdeathsig:   syscall.SIGKILL,
+	}
+	if os.Getuid() == 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{NoSetGroups: true}
 	}
 	if err := cmd.Start(); err != nil {
 		w.Close()
@@ -133,7 +163,7 @@ func startInit(t *testing.T) *testAgent {
 
 func TestInitMode(t *testing.T) {
 	t.Parallel()
-	a := startInit(t)
+	a := startInit(t, 0)
 	if got := a.run("echo hello; exit 7"); got.Code != 7 || got.stdout != "hello\n" {
 		t.Fatalf("%+v", got)
 	}
@@ -201,3 +231,62 @@ func TestInitMode(t *testing.T) {
 		}
 	})
 }
+
+// bomb leaves copies of itself behind that make more of themselves, for ever and
+// whenever there is room, and that do not end when they are asked to.
+const bomb = `python3 -c '
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    try:
+        os.fork()
+    except OSError:
+        time.sleep(0.01)
+' >/dev/null 2>&1 &`
+
+// After a bomb that has used up the processes of the pod, restart and reload end
+// all of it, with what hid in sessions of its own and ignores signals.
+func TestInitEndsEverything(t *testing.T) {
+	t.Parallel()
+	const limit = 120
+	a := startInit(t, limit)
+	a.put("Procfile", "release: echo installed\nweb: exec sleep 1000")
+	spec := &wire.AppSpec{Preset: "command", Port: freePort(t), Name: "blue-fox"}
+	before := a.app(wire.AppRequest{Action: actionStart, Spec: spec})
+	if a.run(unbounded).stdout != "" {
+		sandboxMissing(t, "the limit of processes does not hold here, so a bomb would harm the machine")
+	}
+	processes := func() int { return ask[wire.Usage](a, "GET", wire.PathUsage, nil).Processes }
+	eventually(t, "there is room again", func() bool { return processes() == 2 })
+	for _, action := range []string{actionRestart, actionReload} {
+		id := fmt.Sprintf("7343.%d", time.Now().UnixNano()%1e9)
+		a.run(hidden(id))
+		eventually(t, "the hidden one runs", func() bool { return alive(id) })
+		began, result := a.background("echo on; exec sleep 1000")
+		<-began
+		a.run(bomb)
+		eventually(t, "the bomb has used up the processes", func() bool { return processes() > limit/3 })
+		st := a.app(wire.AppRequest{Action: action, Spec: spec})
+		eventually(t, "the app runs anew", func() bool {
+			st = ask[wire.State](a, "GET", wire.PathState, nil)
+			return st.PID != 0 && st.PID != before.PID
+		})
+		if st.Restarts != 0 {
+			t.Errorf("%s: the app needed more than one start: %+v", action, st)
+		}
+		before = st
+		if alive(id) {
+			t.Errorf("%s: the hidden one is left", action)
+		}
+		if n := processes(); n != 2 {
+			t.Errorf("%s: %d processes are left, and not the agent and the app: %s", action, n, a.run("ps -ef || cat /proc/[0-9]*/stat").stdout)
+		}
+		if err := <-result; !isFault(err, wire.FaultEnded) {
+			t.Errorf("%s: the command that ran got %v", action, err)
+		}
+	}
+}
+
+// unbounded says so when the limit of processes does not hold. Nothing that it
+// starts lives longer than two seconds.
+const unbounded = "n=0; while [ $n -lt 150 ]; do n=$((n+1)); sleep 2 & done; echo unbounded"

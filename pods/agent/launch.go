@@ -67,7 +67,7 @@ func (a *agent) Launch(spec wire.AppSpec) (child, string, error) {
 	if err != nil {
 		return nil, "", faultf(wire.FaultFailed, "%v", err)
 	}
-	c := command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", start.Shell}, dir: a.appDir(), env: env}
+	c := command{app: true, path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", start.Shell}, dir: a.appDir(), env: env}
 	if start.Static {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(spec.Port))
 		c.path, c.shell, c.argv = a.cfg.Self, false, []string{roleStatic, a.appDir(), addr}
@@ -87,6 +87,15 @@ func (a *agent) Answers(port int) bool {
 	}
 	conn.Close()
 	return true
+}
+
+// EndAll implements launcher.
+func (a *agent) EndAll() { a.endAll(false) }
+
+func (a *agent) endAll(spareApp bool) {
+	if err := a.procs.endAll(a.cfg.GraceStop, spareApp); err != nil {
+		a.log.Printf("end everything: %v", err)
+	}
 }
 
 // Remark implements launcher.
@@ -174,7 +183,8 @@ func (l *logged) finish() {
 }
 
 // install runs the preset's install step, if the app has one. The app goes on
-// as it was meanwhile, and also when the install fails.
+// as it was meanwhile, and also when the install fails; everything else in the
+// pod ends first, since it may have used up what the install needs.
 func (a *agent) install(ctx context.Context, spec wire.AppSpec, tap func([]byte)) error {
 	p := presetOf(spec)
 	shell, err := p.Install(preset.App{Dir: a.appDir()})
@@ -183,6 +193,7 @@ func (a *agent) install(ctx context.Context, spec wire.AppSpec, tap func([]byte)
 	}
 	ctx, end := a.installs.begin(ctx)
 	defer end()
+	a.endAll(true)
 	done := a.app.Preparing()
 	err = a.runInstall(ctx, spec, shell, tap)
 	done(err)

@@ -165,6 +165,8 @@ func TestFailedInstall(t *testing.T) {
 	if st := a.app(wire.AppRequest{Action: actionStart, Spec: spec, WaitMillis: 20000}); st.App != wire.AppRunning {
 		t.Fatalf("%+v", st)
 	}
+	id := fmt.Sprintf("6002.%d", time.Now().UnixNano()%1e9)
+	a.run(hidden(id))
 	a.put("Procfile", "release: echo why; exit 5\nweb: false")
 	body, _ := json.Marshal(wire.AppRequest{Action: actionReload, Spec: spec, WaitMillis: 20000})
 	if f := a.refused(wire.FaultFailed, "POST", wire.PathApp, body); !strings.Contains(f.Message, "code 5") {
@@ -172,6 +174,9 @@ func TestFailedInstall(t *testing.T) {
 	}
 	if _, body := get(t, spec.Port, "/"); body != "still here" {
 		t.Errorf("after a failed install the app says %q", body)
+	}
+	if alive(id) {
+		t.Error("what a command left behind outlived a reload")
 	}
 	a.app(wire.AppRequest{Action: actionStop})
 	a.refused(wire.FaultFailed, "POST", wire.PathApp, body)

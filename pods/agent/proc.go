@@ -37,9 +37,13 @@ type procs struct {
 	base  mark
 	born  chan struct{} // holds one token when a child may exist
 
+	starts sync.RWMutex // shared by starts; endAll has it alone
+
 	mu     sync.Mutex // held over fork, so that a child is known before it is collected
 	trees  uint64
 	live   map[int]*proc
+	app    *proc         // the latest start of the app
+	ending chan struct{} // closed and replaced when endAll begins
 	used   time.Duration // CPU of collected children
 	closed bool
 }
@@ -50,6 +54,7 @@ type proc struct {
 	pid     int
 	mark    mark
 	started time.Time
+	ending  <-chan struct{} // closed when it was to end with everything else
 	done    chan struct{}
 	status  syscall.WaitStatus // valid once done is closed
 }
@@ -59,7 +64,7 @@ func newProcs(init bool, score *os.File) *procs {
 	rand.Read(b[:])
 	// 62 bits: a resource limit can carry it too, and all ones mean no limit.
 	base := mark(binary.LittleEndian.Uint64(b[:])>>2) >> treeBits << treeBits
-	ps := &procs{init: init, score: score, base: base, born: make(chan struct{}, 1), live: map[int]*proc{}}
+	ps := &procs{init: init, score: score, base: base, born: make(chan struct{}, 1), live: map[int]*proc{}, ending: make(chan struct{})}
 	if init {
 		go ps.collectAll()
 	}
@@ -70,6 +75,7 @@ func newProcs(init bool, score *os.File) *procs {
 type command struct {
 	path  string
 	shell bool // path is a shell
+	app   bool // it is the app
 	argv  []string
 	dir   string
 	env   []string
@@ -78,6 +84,8 @@ type command struct {
 
 // start runs c as a new tree. The caller still owns the files.
 func (ps *procs) start(c command) (*proc, error) {
+	ps.starts.RLock()
+	defer ps.starts.RUnlock()
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.closed {
@@ -95,8 +103,11 @@ func (ps *procs) start(c command) (*proc, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proc{owner: ps, pid: pid, mark: m, started: time.Now(), done: make(chan struct{})}
+	p := &proc{owner: ps, pid: pid, mark: m, started: time.Now(), ending: ps.ending, done: make(chan struct{})}
 	ps.live[pid] = p
+	if c.app {
+		ps.app = p
+	}
 	if ps.init {
 		ps.announce()
 	} else {
@@ -219,12 +230,58 @@ func (p *proc) exited() bool {
 	}
 }
 
+// mustEnd reports whether p was there when everything was to end.
+func (p *proc) mustEnd() bool {
+	select {
+	case <-p.ending:
+		return true
+	default:
+		return false
+	}
+}
+
 // killTree ends p and everything it started and returns when that is gone.
 func (p *proc) killTree() error {
 	p.signalGroup(syscall.SIGKILL)
-	err := killMarked(func(m mark) bool { return m == p.mark }, p)
+	err := killAll(p.tree)
 	<-p.done
 	return err
+}
+
+// endAll ends everything in the pod but the agent, in init mode whoever started
+// it, and on request but the app. What has not ended when it was asked to and
+// grace is over is killed. Nothing is started meanwhile.
+func (ps *procs) endAll(grace time.Duration, spareApp bool) error {
+	ps.starts.Lock()
+	defer ps.starts.Unlock()
+	ps.mu.Lock()
+	close(ps.ending)
+	ps.ending = make(chan struct{})
+	var spared *proc
+	if spareApp {
+		spared = ps.app
+	}
+	ps.mu.Unlock()
+	find := func() ([]entryOf, error) { return ps.others(spared) }
+	if err := askAll(find, grace); err != nil {
+		return err
+	}
+	ps.killGroups(spared)
+	return killAll(find)
+}
+
+// killGroups ends the groups of all children but spared, and returns those.
+func (ps *procs) killGroups(spared *proc) []*proc {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	var killed []*proc
+	for pid, p := range ps.live {
+		if p != spared {
+			syscall.Kill(-pid, syscall.SIGKILL)
+			killed = append(killed, p)
+		}
+	}
+	return killed
 }
 
 // close ends everything this agent started, and in init mode all else in the
@@ -236,17 +293,13 @@ func (ps *procs) close() error {
 		return nil
 	}
 	ps.closed = true
-	var left []*proc
-	for pid, p := range ps.live {
-		syscall.Kill(-pid, syscall.SIGKILL)
-		left = append(left, p)
-	}
 	ps.mu.Unlock()
+	left := ps.killGroups(nil)
 	if ps.init {
 		// Everything but ourselves: a pid namespace has no one else.
 		syscall.Kill(-1, syscall.SIGKILL)
 	}
-	err := killMarked(ps.base.sameAgent, nil)
+	err := killAll(ps.started)
 	for _, p := range left {
 		<-p.done
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,7 +17,8 @@ import (
 
 const (
 	killPatience = 10 * time.Second // until a tree that will not die is reported
-	oomScore     = 500              // the kernel should take an app before the agent
+	killLook     = 20 * time.Millisecond
+	oomScore     = 500 // the kernel should take an app before the agent
 
 	// reservedThreads is how many of the pod's processes and threads are the
 	// agent's alone: a Go program that cannot start a thread dies, and with it
@@ -227,13 +229,69 @@ func members(match func(mark) bool, leader *proc) ([]entryOf, error) {
 	return out, nil
 }
 
-// killMarked ends all members and returns when none is left. They are stopped
-// first, so that a tree that forks faster than we look cannot win.
-func killMarked(match func(mark) bool, leader *proc) error {
+// tree lists what p became.
+func (p *proc) tree() ([]entryOf, error) {
+	return members(func(m mark) bool { return m == p.mark }, p)
+}
+
+// started lists all that this agent's starts became.
+func (ps *procs) started() ([]entryOf, error) { return members(ps.base.sameAgent, nil) }
+
+// others lists what runs beside the agent, in init mode in the whole pod, and
+// beside what spared became, if that is not nil. In init mode it lists also what
+// is dead and not collected yet, as that counts for the limit of processes.
+func (ps *procs) others(spared *proc) ([]entryOf, error) {
+	all, err := ps.started()
+	if ps.init {
+		all, err = listProcesses()
+	}
+	if err != nil {
+		return nil, err
+	}
+	except := map[int]bool{os.Getpid(): true}
+	if spared != nil {
+		tree, err := spared.tree()
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range tree {
+			except[e.pid] = true
+		}
+	}
+	return slices.DeleteFunc(all, func(e entryOf) bool {
+		// The dead of the spared tree are for it to collect.
+		return except[e.pid] || e.dead() && spared != nil
+	}), nil
+}
+
+// askAll asks what find finds to end, and returns when it has or when grace is
+// over.
+func askAll(find func() ([]entryOf, error), grace time.Duration) error {
+	deadline := time.Now().Add(grace)
+	asked := false
+	for pause := time.Millisecond; ; pause = min(2*pause, killLook) {
+		found, err := find()
+		if err != nil || len(found) == 0 || time.Now().After(deadline) {
+			return err
+		}
+		if !asked {
+			for _, e := range found {
+				signalProcess(e, syscall.SIGTERM)
+			}
+			asked = true
+		}
+		time.Sleep(pause)
+	}
+}
+
+// killAll ends what find finds and returns when it finds nothing any more. All
+// of it is stopped first, so that a tree that forks faster than we look cannot
+// win.
+func killAll(find func() ([]entryOf, error)) error {
 	deadline := time.Now().Add(killPatience)
 	pause := time.Millisecond
 	for {
-		found, err := members(match, leader)
+		found, err := find()
 		if err != nil {
 			return err
 		}
@@ -243,7 +301,7 @@ func killMarked(match func(mark) bool, leader *proc) error {
 		for _, e := range found {
 			signalProcess(e, syscall.SIGSTOP)
 		}
-		if more, err := members(match, leader); err == nil {
+		if more, err := find(); err == nil {
 			found = more
 		}
 		for _, e := range found {
@@ -253,7 +311,7 @@ func killMarked(match func(mark) bool, leader *proc) error {
 			return errors.New("processes are left that cannot be killed")
 		}
 		time.Sleep(pause)
-		pause = min(2*pause, 20*time.Millisecond)
+		pause = min(2*pause, killLook)
 	}
 }
 

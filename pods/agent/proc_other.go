@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"time"
 )
 
 // awaitChild cannot look without collecting here: the caller's wait does both.
@@ -22,9 +23,15 @@ func reserveThreads(int) {}
 
 func markSelf(mark, *os.File) func() { return func() {} }
 
-// killMarked has no way here to find what left its group; the group itself has
-// been signalled by the caller.
-func killMarked(func(mark) bool, *proc) error { return nil }
+// entryOf is nothing here: there is no way to find what left its group. The
+// group itself is signalled by who would look for the rest.
+type entryOf struct{}
+
+func (p *proc) tree() ([]entryOf, error)                    { return nil, nil }
+func (ps *procs) started() ([]entryOf, error)               { return nil, nil }
+func (ps *procs) others(*proc) ([]entryOf, error)           { return nil, nil }
+func askAll(func() ([]entryOf, error), time.Duration) error { return nil }
+func killAll(func() ([]entryOf, error)) error               { return nil }
 
 func guardInit() (*os.File, func(), error) {
 	return nil, nil, errors.New("only Linux can run an agent as PID 1 of a pod")

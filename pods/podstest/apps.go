@@ -2,14 +2,17 @@ package podstest
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"podgate/internal/authz"
 	"podgate/pods"
 )
 
@@ -172,5 +175,32 @@ func testPlan(t *testing.T, r pods.Runtime) {
 	p, err := b.Get(t.Context(), b.actor, "shop")
 	if err != nil || p.Limits.Disk != tiny.Disk || p.Disk == 0 || p.Processes == 0 || p.Memory == 0 {
 		t.Errorf("usage %+v %v", p, err)
+	}
+}
+
+// testEndsAll looks whether restart and reload end what commands left behind in
+// the pod, and those that run.
+func testEndsAll(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	b.create("shop", "static", nil)
+	for name, change := range map[string]func(context.Context, authz.Actor, string, pods.Progress) (pods.Pod, error){"restart": b.Restart, "reload": b.Reload} {
+		b.prints("shop", beating(name))
+		b.until("the heart beats", func() bool { return b.run("shop", "test -s beat."+name).Code == 0 })
+		begun, ended := make(chan struct{}), make(chan error, 1)
+		go func() {
+			var once sync.Once
+			_, err := b.Exec(t.Context(), b.actor, "shop", pods.ExecRequest{Command: "echo on; sleep 1000"}, func(string, []byte) { once.Do(func() { close(begun) }) })
+			ended <- err
+		}()
+		<-begun
+		if p, err := change(t.Context(), b.actor, "shop", nil); err != nil || p.Status != "running" {
+			t.Fatalf("%s: %+v %v", name, p, err)
+		}
+		if err := <-ended; !errors.Is(err, pods.ErrInterrupted) {
+			t.Errorf("a command that ran at %s: %v", name, err)
+		}
+		if b.beats("shop", name) {
+			t.Errorf("a process outlived %s", name)
+		}
 	}
 }

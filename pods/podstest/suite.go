@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime) {
 		"Static":    testStatic,
 		"Logs":      testLogs,
 		"App":       testApp,
+		"EndsAll":   testEndsAll,
 		"Plan":      testPlan,
 	} {
 		t.Run(name, func(t *testing.T) {

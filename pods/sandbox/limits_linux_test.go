@@ -9,10 +9,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"podgate/internal/authz"
 	"podgate/pods"
+	"podgate/pods/podstest"
+	"podgate/store"
+	"podgate/store/storetest"
 )
 
 // small are limits for the tests that break them. Under the race detector the
@@ -72,6 +77,31 @@ func TestPodForkBomb(t *testing.T) {
 	start(t, r, "b", small)
 	if got := command(t, r, "b", "echo well"); got.stdout != "well\n" {
 		t.Errorf("the pod beside it: %+v", got)
+	}
+}
+
+// A restart ends a bomb that makes more of itself whenever there is room.
+func TestPodRestartEndsAForkBomb(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	db := storetest.New(t)
+	w := storetest.Populate(t, db, "ann", time.Now())
+	ann := authz.Person(w.User.ID, store.Membership{Team: w.Team, Role: store.RoleOwner})
+	s := podstest.ServiceOver(t, db, r, func(c *pods.Config) { c.Plans = []pods.Plan{{Name: "small", Limits: small}} })
+	p, err := s.Create(t.Context(), ann, pods.CreateRequest{Name: "shop", Preset: "static"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bomb := pods.ExecRequest{Command: `export b='trap "" TERM; while sleep 0.01; do (sh -c "$b" &); done'; sh -c "$b" >/dev/null 2>&1 &`}
+	if _, err := s.Exec(t.Context(), ann, "shop", bomb, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the bomb has used up the processes", func() bool {
+		now, err := s.Get(t.Context(), ann, "shop")
+		return err == nil && now.Processes > small.Processes/2
+	})
+	if p, err = s.Restart(t.Context(), ann, "shop", nil); err != nil || p.Status != "running" || p.Restarts != 0 || p.Processes != 2 {
+		t.Errorf("after the restart: %+v %v", p, err)
 	}
 }
 

@@ -61,6 +61,7 @@ const (
 	FaultNotListening = "not_listening" // nothing accepts on that port
 	FaultNotRunning   = "app_not_running"
 	FaultBusy         = "busy"   // too many at once; try again later
+	FaultEnded        = "ended"  // what runs in the pod was ended meanwhile
 	FaultFailed       = "failed" // anything else; Message says what
 )
 
@@ -74,7 +75,8 @@ type AppSpec struct {
 	URL    string            `json:"url,omitempty"` // for the welcome page and $PODGATE_URL
 }
 
-// AppRequest changes what the app does.
+// AppRequest changes what the app does. Stop, restart and reload end everything
+// that runs in the pod but the agent, so also what commands left behind.
 type AppRequest struct {
 	Action string   `json:"action"`         // start, stop, restart, reload
 	Spec   *AppSpec `json:"spec,omitempty"` // wanted with start, restart and reload
