@@ -47,7 +47,7 @@ func (srv *server) announce(ctx context.Context, p process) error {
 		fmt.Fprintf(&b, "\nThat is the address on this machine. To use it from your own, keep this running there:\n\n  %s\n", line)
 	}
 	fmt.Fprintf(&b, "\n%s\n\n  %s/api/mcp\n\n", next, srv.issuer)
-	for _, r := range srv.regions {
+	for _, r := range srv.pods.RegionStates() {
 		if r.Err != nil {
 			fmt.Fprintf(&b, "Pods cannot run in the region %s yet. %s\n\n", r.Name, r.Err)
 		}

@@ -68,7 +68,6 @@ type server struct {
 	accounts  *account.Service
 	db        *store.DB
 	history   *history.Recorder
-	regions   []pods.Region
 	pods      *pods.Service
 	failed    chan error // something that must not end has ended
 	undo      []func() error

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -37,44 +35,54 @@ func (srv *server) podURL() func(name string) string {
 	return func(name string) string { return scheme + "://" + name + "." + domain }
 }
 
-// openPods makes the service that keeps pods, over the configured regions. A
-// region that cannot run pods here is kept with the reason: people can sign in
-// and read it.
+// runtimes are the engines that a region can name, and how each is opened.
+var runtimes = map[string]func(context.Context, *server, config.Region) (pods.Runtime, error){
+	"sandbox": openSandbox,
+}
+
+// openPods makes the service that keeps pods, over the configured regions. One
+// that cannot run pods here is tried again later: people can sign in and read
+// why.
 func (srv *server) openPods(ctx context.Context) error {
 	conf := srv.settings
-	for _, r := range conf.Regions {
-		region := srv.openRegion(ctx, r)
-		if region.Name == conf.Pods.DefaultRegion { // the first is the default
-			srv.regions = slices.Insert(srv.regions, 0, region)
-		} else {
-			srv.regions = append(srv.regions, region)
-		}
-	}
 	service, err := pods.New(pods.Config{
-		DB: srv.db, Regions: srv.regions, Plans: plans(conf.Plans), Quota: pods.Quota{Pods: conf.Pods.QuotaPods, Memory: int64(conf.Pods.QuotaMemory)},
+		DB: srv.db, Regions: srv.regions(), Plans: plans(conf.Plans), Quota: pods.Quota{Pods: conf.Pods.QuotaPods, Memory: int64(conf.Pods.QuotaMemory)},
 		URL: srv.podURL(), Log: srv.log, Now: time.Now,
 	})
 	if err != nil {
-		return errors.Join(err, closeRegions(srv.regions))
+		return err
 	}
 	srv.pods = service
 	srv.onStop(service.Close)
-	srv.background(func(ctx context.Context) {
-		if err := service.Run(ctx); err != nil {
-			srv.failed <- fmt.Errorf("keep pods as they should be: %w", err)
-		}
-	})
+	service.Open(ctx)
+	srv.background(service.Run)
 	return nil
 }
 
-// closeRegions closes what no service will close.
-func closeRegions(regions []pods.Region) (all error) {
-	for _, r := range regions {
-		if r.Runtime != nil {
-			all = errors.Join(all, r.Runtime.Close())
+// regions are the configured ones, the default first.
+func (srv *server) regions() []pods.Region {
+	var all []pods.Region
+	for _, c := range srv.settings.Regions {
+		r := pods.Region{Name: c.Name, Kind: c.Runtime, Open: func(ctx context.Context) (pods.Runtime, error) {
+			return runtimes[c.Runtime](ctx, srv, c)
+		}}
+		if c.Name == srv.settings.Pods.DefaultRegion {
+			all = slices.Insert(all, 0, r)
+		} else {
+			all = append(all, r)
 		}
 	}
 	return all
+}
+
+// openSandbox opens the runtime of this machine, of which the configuration
+// allows one.
+func openSandbox(ctx context.Context, srv *server, c config.Region) (pods.Runtime, error) {
+	dir, err := filepath.Abs(filepath.Join(srv.settings.DataDir, "pods"))
+	if err != nil {
+		return nil, err
+	}
+	return sandbox.Open(ctx, sandbox.Config{Dir: dir, Log: srv.log, Binds: c.Binds, LimitsMode: c.Limits})
 }
 
 func plans(list []config.Plan) []pods.Plan {
@@ -83,25 +91,6 @@ func plans(list []config.Plan) []pods.Plan {
 		all = append(all, pods.Plan{Name: p.Name, Limits: pods.Limits{Memory: int64(p.Memory), CPUs: p.CPUs, Disk: int64(p.Disk), Processes: p.Processes}})
 	}
 	return all
-}
-
-// openRegion opens the runtime of one region. The sandbox is the only kind
-// that the configuration knows, and it allows one region of a kind.
-func (srv *server) openRegion(ctx context.Context, c config.Region) pods.Region {
-	region := pods.Region{Name: c.Name, Kind: c.Runtime}
-	dir, err := filepath.Abs(filepath.Join(srv.settings.DataDir, "pods"))
-	if err != nil {
-		region.Err = err
-		return region
-	}
-	runtime, err := sandbox.Open(ctx, sandbox.Config{Dir: dir, Log: srv.log, Binds: c.Binds, LimitsMode: c.Limits})
-	if err != nil {
-		srv.log.Warn("pods cannot run here", "region", c.Name, "error", err)
-		region.Err = err
-		return region
-	}
-	region.Runtime = runtime
-	return region
 }
 
 // handler wires the packages together.

@@ -44,7 +44,7 @@ func (s *Service) call(ctx context.Context, a authz.Actor, action authz.Action, 
 	if err != nil {
 		return err
 	}
-	if _, err := s.region(rec.Region); err != nil {
+	if _, err := s.runtime(rec.Region); err != nil {
 		return err
 	}
 	if rec.Want != store.WantRunning {

@@ -1,7 +1,6 @@
 package pods
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -76,32 +75,6 @@ func (s *Service) plan(name string) (Plan, error) {
 	return s.cfg.Plans[i], nil
 }
 
-// region returns the region of that name, the first when name is empty. A
-// region whose runtime cannot run pods is an ErrUnavailable.
-func (s *Service) region(name string) (Region, error) {
-	if name == "" {
-		name = s.cfg.Regions[0].Name
-	}
-	i := slices.IndexFunc(s.cfg.Regions, func(r Region) bool { return r.Name == name })
-	if i < 0 {
-		return Region{}, refuse(ErrUnknownRegion, "%q; choose one of %s", text.Short(name, maxSnippet), names(s.cfg.Regions, func(r Region) string { return r.Name }))
-	}
-	if r := s.cfg.Regions[i]; r.Err != nil {
-		return Region{}, unavailable(r.Err)
-	}
-	return s.cfg.Regions[i], nil
-}
-
-// unavailable is what a region that cannot run pods answers. Only an
-// *UnavailableError is written for people; other causes go to the log.
-func unavailable(cause error) error {
-	var u *UnavailableError
-	if errors.As(cause, &u) {
-		return &fault{ErrUnavailable, u.Error(), cause}
-	}
-	return &fault{ErrUnavailable, "the log of the server says why; the person who runs it can look there", cause}
-}
-
 func names[T any](list []T, name func(T) string) string {
 	var all []string
 	for _, v := range list {
@@ -157,21 +130,4 @@ func (s *Service) Plans(a authz.Actor) ([]Plan, error) {
 		return nil, err
 	}
 	return slices.Clone(s.cfg.Plans), nil
-}
-
-// Regions says where pods can run; the first is the default. Err of one that
-// is not there is an ErrUnavailable fit to be shown. The runtimes themselves
-// are not handed out.
-func (s *Service) Regions(a authz.Actor) ([]Region, error) {
-	if err := a.Allow(authz.SeeCatalogue, a.Team.ID); err != nil {
-		return nil, err
-	}
-	list := slices.Clone(s.cfg.Regions)
-	for i := range list {
-		list[i].Runtime = nil
-		if list[i].Err != nil {
-			list[i].Err = unavailable(list[i].Err)
-		}
-	}
-	return list, nil
 }

@@ -24,16 +24,16 @@ func (s *Service) DialApp(ctx context.Context, name string) (net.Conn, Pod, erro
 		return nil, Pod{}, err
 	}
 	if rec.Want != store.WantRunning {
-		return nil, s.describe(ctx, rec, false), errStopped
+		return nil, s.glance(ctx, rec), errStopped
 	}
 	conn, err := s.dialApp(ctx, rec)
 	if err == nil {
 		return conn, Pod{ID: rec.ID, Name: rec.Name, Team: rec.Team, Status: "running", URL: s.cfg.URL(rec.Name), Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created}, nil
 	}
 	if errors.Is(err, ErrNotRunning) {
-		s.wake()
+		s.wake(rec.Region)
 	}
-	return nil, s.describe(ctx, rec, false), s.fromAgent(ctx, rec, err)
+	return nil, s.glance(ctx, rec), s.fromAgent(ctx, rec, err)
 }
 
 // visited returns the pod of that name, for callers without an actor.

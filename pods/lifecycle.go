@@ -17,7 +17,6 @@ import (
 const Reserved = 7 * 24 * time.Hour
 
 const (
-	startTimeout  = time.Minute       // of an environment
 	appTimeout    = 40 * time.Second  // of an app action without install
 	reloadTimeout = 280 * time.Second // of one with install
 	startWait     = 15 * time.Second  // for the port of a started app to answer
@@ -75,7 +74,7 @@ func (s *Service) Create(ctx context.Context, a authz.Actor, r CreateRequest, p 
 	err = s.create(op, a, rec, plan, p)
 	op.end()
 	if now, gone := s.current(rec.ID); gone == nil {
-		return s.describe(context.WithoutCancel(ctx), now, true), err
+		return s.describe(context.WithoutCancel(ctx), now), err
 	}
 	return Pod{}, err
 }
@@ -102,6 +101,9 @@ func (s *Service) draft(a authz.Actor, r CreateRequest) (store.Pod, Plan, error)
 	region, err := s.region(r.Region)
 	if err != nil {
 		return store.Pod{}, Plan{}, err
+	}
+	if _, err := region.get(); err != nil {
+		return store.Pod{}, Plan{}, unavailable(err)
 	}
 	return store.Pod{
 		ID: store.PodID(store.NewID()), Name: r.Name, Team: a.Team.ID, Preset: preset.Name, Plan: plan.Name, Region: region.Name,
@@ -175,7 +177,7 @@ func (s *Service) direct(op *operation, rec store.Pod, r wire.AppRequest, p Prog
 
 // startEnvironment makes the environment run, and notes and words why not.
 func (s *Service) startEnvironment(op *operation, rec store.Pod, p Progress) error {
-	region, err := s.region(rec.Region)
+	runtime, err := s.runtime(rec.Region)
 	if err != nil {
 		return s.notStarted(op, rec, err)
 	}
@@ -183,15 +185,32 @@ func (s *Service) startEnvironment(op *operation, rec store.Pod, p Progress) err
 	if err != nil {
 		return s.notStarted(op, rec, err)
 	}
-	ctx, cancel := context.WithTimeout(op.ctx, startTimeout)
-	defer cancel()
 	if !op.snapshot().up {
 		p.status("starting the environment")
 	}
-	if err := region.Runtime.Start(ctx, rec, plan.Limits); err != nil {
+	if err := startIn(op.ctx, runtime, Spec{ID: rec.ID, Name: rec.Name, Limits: plan.Limits}, p); err != nil {
 		return s.notStarted(op, rec, err)
 	}
 	return nil
+}
+
+var errSilent = fmt.Errorf("the runtime said nothing for %s", StartSilence)
+
+// startIn has a runtime start a pod. How long that may take is the runtime's to
+// know, as long as it says what it does.
+func startIn(ctx context.Context, runtime Runtime, spec Spec, p Progress) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(StartSilence, func() { cancel(errSilent) })
+	defer silence.Stop()
+	err := runtime.Start(ctx, spec, func(line string) {
+		silence.Reset(StartSilence)
+		p.status(line)
+	})
+	if err != nil && errors.Is(context.Cause(ctx), errSilent) {
+		return errSilent
+	}
+	return err
 }
 
 // notStarted notes why the environment did not start and words it.
@@ -206,8 +225,8 @@ func (s *Service) notStarted(op *operation, rec store.Pod, err error) error {
 	case errors.As(err, &f):
 	case errors.As(err, &u):
 		err = unavailable(u)
-	case errors.Is(err, context.DeadlineExceeded):
-		err = &fault{ErrNotStarted, fmt.Sprintf("its environment took longer than %s; use manage_pod with action start to try again", startTimeout), err}
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errSilent):
+		err = &fault{ErrNotStarted, "its environment took too long; use manage_pod with action start to try again", err}
 	default:
 		err = &fault{ErrNotStarted, "its environment failed, the log of the server says why; use manage_pod with action start to try again, or delete", err}
 	}
@@ -240,7 +259,7 @@ func (s *Service) manage(ctx context.Context, a authz.Actor, name, phase string,
 	if err != nil {
 		return Pod{}, err
 	}
-	if _, err := s.region(rec.Region); err != nil {
+	if _, err := s.runtime(rec.Region); err != nil {
 		return Pod{}, err
 	}
 	err = s.operate(ctx, rec, phase, how, do)
@@ -250,7 +269,7 @@ func (s *Service) manage(ctx context.Context, a authz.Actor, name, phase string,
 	if rec, err = s.current(rec.ID); err != nil {
 		return Pod{}, err
 	}
-	return s.describe(ctx, rec, true), nil
+	return s.describe(ctx, rec), nil
 }
 
 // operate runs do as the only operation on the pod, with its record as it is
@@ -335,11 +354,13 @@ func (s *Service) Stop(ctx context.Context, a authz.Actor, name string, p Progre
 
 // stopEnvironment stops the environment.
 func (s *Service) stopEnvironment(op *operation, rec store.Pod) error {
-	region, err := s.region(rec.Region)
+	runtime, err := s.runtime(rec.Region)
 	if err != nil {
 		return err
 	}
-	if err := region.Runtime.Stop(op.ctx, rec.ID); err != nil {
+	ctx, cancel := context.WithTimeout(op.ctx, changeTimeout)
+	defer cancel()
+	if err := runtime.Stop(ctx, rec.ID); err != nil {
 		s.cfg.Log.Error("pod did not stop", "pod", rec.ID, "error", err)
 		return &fault{ErrNotAnswering, "it has not stopped yet; podgate goes on trying, look again with get_pod", err}
 	}
@@ -358,7 +379,7 @@ func (s *Service) Delete(ctx context.Context, a authz.Actor, name, confirm strin
 	if confirm != rec.Name {
 		return refuse(ErrBadInput, "confirm must be the name of the pod, %s; nothing was deleted", rec.Name)
 	}
-	if _, err := s.region(rec.Region); err != nil {
+	if _, err := s.runtime(rec.Region); err != nil {
 		return err
 	}
 	return s.operate(ctx, rec, "stopping", turnPreempt, func(op *operation, rec store.Pod) error {
@@ -375,11 +396,13 @@ func (s *Service) Delete(ctx context.Context, a authz.Actor, name, confirm strin
 // remove takes away the environment, then the record of a pod that is wanted
 // gone. A crash in between is mended by doing it again.
 func (s *Service) remove(ctx context.Context, l *live, rec store.Pod) error {
-	region, err := s.region(rec.Region)
+	runtime, err := s.runtime(rec.Region)
 	if err != nil {
 		return err
 	}
-	if err := region.Runtime.Remove(ctx, rec.ID); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	if err := runtime.Remove(ctx, rec.ID); err != nil {
 		return err
 	}
 	if err := s.cfg.DB.ForgetPod(rec.ID, s.cfg.Now().Add(Reserved)); err != nil {

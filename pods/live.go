@@ -15,6 +15,7 @@ import (
 // lost: Reconcile finds out again.
 type live struct {
 	id     store.PodID
+	region string
 	slot   chan struct{} // holds a token while an operation goes on
 	client *client
 
@@ -35,7 +36,7 @@ func (s *Service) of(rec store.Pod) *live {
 	defer s.mu.Unlock()
 	l := s.pods[rec.ID]
 	if l == nil {
-		l = &live{id: rec.ID, slot: make(chan struct{}, 1)}
+		l = &live{id: rec.ID, region: rec.Region, slot: make(chan struct{}, 1)}
 		l.client = newClient(func(ctx context.Context) (net.Conn, error) { return s.dial(ctx, rec.Region, rec.ID) })
 		s.pods[rec.ID] = l
 	}
@@ -43,11 +44,13 @@ func (s *Service) of(rec store.Pod) *live {
 }
 
 func (s *Service) dial(ctx context.Context, region string, id store.PodID) (net.Conn, error) {
-	r, err := s.region(region)
+	runtime, err := s.runtime(region)
 	if err != nil {
 		return nil, err
 	}
-	return r.Runtime.Dial(ctx, id)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return runtime.Dial(ctx, id)
 }
 
 // drop forgets a pod that is gone.
@@ -88,13 +91,10 @@ func (s *Service) begin(ctx context.Context, l *live, phase string, how turn) (*
 	if err := s.takeTurn(ctx, l, how); err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	if !s.beginWork() {
 		<-l.slot
 		return nil, refuse(ErrUnavailable, "the server is stopping; try again in a minute")
 	}
-	s.work.Add(1)
 	return s.newOperation(ctx, l, phase, how), nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,74 +20,94 @@ const (
 	reconcileWidth = 4           // pods started or stopped at a time
 )
 
-// Run reconciles at once and then on a timer, when a runtime says that a pod
-// ended, and when a failed pod is due, until ctx ends. It returns nil then.
-func (s *Service) Run(ctx context.Context) error {
+// Run reconciles every region at once and then on a timer, when its runtime
+// says that a pod ended, and when a failed pod is due, until ctx ends. Regions do
+// not wait for each other.
+func (s *Service) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
-	var watchers errgroup.Group
-	for _, r := range s.cfg.Regions {
-		if w, ok := r.Runtime.(Watcher); ok {
-			watchers.Go(func() error { s.watch(ctx, w); return nil })
-		}
+	var loops sync.WaitGroup
+	for _, r := range s.regions {
+		loops.Go(func() { s.keep(ctx, r) })
+		loops.Go(func() { s.watch(ctx, r) })
 	}
+	loops.Wait()
+}
+
+// keep is Run of one region.
+func (s *Service) keep(ctx context.Context, r *region) {
 	for ctx.Err() == nil {
-		if err := s.Reconcile(ctx); err != nil && ctx.Err() == nil {
-			s.cfg.Log.Error("reconcile", "error", err)
+		if err := s.round(ctx, r); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("reconcile", "region", r.Name, "error", err)
 		}
-		s.rest(ctx)
-	}
-	return watchers.Wait()
-}
-
-func (s *Service) watch(ctx context.Context, w Watcher) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case _, open := <-w.Ended():
-			if !open {
-				return
-			}
-			s.wake()
-		}
+		s.rest(ctx, r)
 	}
 }
 
-// wake asks Run for a round soon.
-func (s *Service) wake() {
-	select {
-	case s.wakeup <- struct{}{}:
-	default:
-	}
-}
-
-// rest waits until the next round is due.
-func (s *Service) rest(ctx context.Context) {
-	pause := time.NewTimer(reconcilePause)
-	defer pause.Stop()
+// watch has a round begin when a pod of the region ends by itself.
+func (s *Service) watch(ctx context.Context, r *region) {
 	select {
 	case <-ctx.Done():
 		return
-	case <-pause.C:
+	case <-r.opened:
 	}
-	timer := time.NewTimer(s.untilRetry())
+	for {
+		runtime, _ := r.get() // open: see above
+		death, err := runtime.Ended(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.cfg.Log.Error("the deaths of pods are not heard of; they are looked for every half minute", "region", r.Name, "error", err)
+			sleep(ctx, reconcileEvery)
+		default:
+			s.cfg.Log.Warn("a pod ended by itself", "pod", death.ID, "region", r.Name, "reason", death.Reason)
+			r.wake()
+		}
+	}
+}
+
+// wake asks Run for a round in a region soon.
+func (s *Service) wake(name string) {
+	if r, err := s.region(name); err == nil {
+		r.wake()
+	}
+}
+
+// rest waits until the next round in the region is due.
+func (s *Service) rest(ctx context.Context, r *region) {
+	sleep(ctx, reconcilePause)
+	timer := time.NewTimer(s.untilRetry(r))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-s.wakeup:
+	case <-r.wakeup:
 	case <-timer.C:
 	}
 }
 
-// untilRetry is how long until a failed pod is due, at most reconcileEvery.
-func (s *Service) untilRetry() time.Duration {
-	now, wait := s.cfg.Now(), reconcileEvery
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// untilRetry is how long until the region, or a failed pod in it, is due, at
+// most reconcileEvery.
+func (s *Service) untilRetry(r *region) time.Duration {
+	now := s.cfg.Now()
+	if wait, closed := r.untilRetry(now); closed {
+		return wait
+	}
+	wait := reconcileEvery
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.pods {
-		if due := l.snapshot().retry; due.After(now) {
+		if due := l.snapshot().retry; l.region == r.Name && due.After(now) {
 			wait = min(wait, due.Sub(now))
 		}
 	}
@@ -97,21 +118,29 @@ func (s *Service) untilRetry() time.Duration {
 // starts and stops, and finishes deletions that were cut short. It deletes
 // nothing that the store does not name as to be deleted: a lost record must not
 // cost anybody their files. A pod with an operation of its own is left to it.
+// Regions are done side by side, and those that are not open are opened when
+// that is due.
 func (s *Service) Reconcile(ctx context.Context) error {
-	var errs []error
-	for _, r := range s.cfg.Regions {
-		if r.Err == nil {
-			errs = append(errs, s.reconcileRegion(ctx, r))
-		}
+	errs := make([]error, len(s.regions))
+	var all sync.WaitGroup
+	for i, r := range s.regions {
+		all.Go(func() { errs[i] = s.round(ctx, r) })
 	}
+	all.Wait()
 	return errors.Join(errs...)
 }
 
-func (s *Service) reconcileRegion(ctx context.Context, r Region) error {
+// round is Reconcile of one region.
+func (s *Service) round(ctx context.Context, r *region) error {
+	s.openRegion(ctx, r)
+	runtime, err := r.get()
+	if err != nil {
+		return nil // it was said when it failed to open
+	}
 	// What runs is read before what should run: a pod is recorded before it
 	// starts and forgotten after it is removed, so in this order no pod seems
 	// unknown that is only new or just deleted.
-	found, err := r.Runtime.List(ctx)
+	found, err := list(ctx, runtime)
 	if err != nil {
 		return fmt.Errorf("pods: list what runs in region %s: %w", r.Name, err)
 	}
@@ -133,9 +162,15 @@ func (s *Service) reconcileRegion(ctx context.Context, r Region) error {
 		}
 	}
 	for id, st := range is {
-		todo.Go(func() error { return s.stopOrphan(ctx, r, id, st) })
+		todo.Go(func() error { return s.stopOrphan(ctx, r.Name, runtime, id, st) })
 	}
 	return todo.Wait()
+}
+
+func list(ctx context.Context, runtime Runtime) ([]Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return runtime.List(ctx)
 }
 
 // differs reports whether something may have to be done about a pod now. What
@@ -211,15 +246,15 @@ func (s *Service) resume(op *operation, rec store.Pod) error {
 
 // stopOrphan stops a pod that the store does not know, and keeps its files: it may
 // be the record that was lost.
-func (s *Service) stopOrphan(ctx context.Context, r Region, id store.PodID, st Status) error {
+func (s *Service) stopOrphan(ctx context.Context, region string, runtime Runtime, id store.PodID, st Status) error {
 	if !st.Running {
-		s.cfg.Log.Debug("files of a pod that the store does not know; they are kept", "pod", id, "region", r.Name)
+		s.cfg.Log.Debug("files of a pod that the store does not know; they are kept", "pod", id, "region", region)
 		return nil
 	}
-	s.cfg.Log.Warn("stopping a pod that the store does not know; its files are kept", "pod", id, "region", r.Name)
-	ctx, cancel := context.WithTimeout(ctx, detachedTimeout)
+	s.cfg.Log.Warn("stopping a pod that the store does not know; its files are kept", "pod", id, "region", region)
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	if err := r.Runtime.Stop(ctx, id); err != nil {
+	if err := runtime.Stop(ctx, id); err != nil {
 		return fmt.Errorf("pods: stop unknown pod %s: %w", id, err)
 	}
 	return nil
@@ -236,8 +271,8 @@ func (s *Service) due(l *live) error {
 // whyEnded asks the runtime why a pod ended by itself.
 func (s *Service) whyEnded(ctx context.Context, rec store.Pod) string {
 	const bare = "the pod's environment ended by itself"
-	st, err := s.statusIn(ctx, rec)
-	if err != nil || st.Exit == "" {
+	st := s.seen(ctx, rec)
+	if st.Exit == "" {
 		return bare
 	}
 	return bare + ": " + text.Line(st.Exit, maxReason)

@@ -103,8 +103,8 @@ func changes(f *podstest.Fake) (list []string) {
 func TestReconcileStopsWhatTheStoreDoesNotKnowAndKeepsItsFiles(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	orphan := store.Pod{ID: store.PodID(store.NewID())}
-	if err := h.fake.Start(t.Context(), orphan, pods.Limits{}); err != nil {
+	orphan := pods.Spec{ID: store.PodID(store.NewID())}
+	if err := h.fake.Start(t.Context(), orphan, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	h.reconcile(t)
@@ -222,11 +222,11 @@ func TestRunHearsOfDeaths(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- h.Run(ctx) }()
+	done := make(chan struct{})
+	go func() { h.Run(ctx); close(done) }()
 	id := h.create(t, "shop").ID
 	back := make(chan struct{}, 1)
-	h.fake.OnStart(func(context.Context, store.Pod) error {
+	h.fake.OnStart(func(context.Context, pods.Spec, func(string)) error {
 		select {
 		case back <- struct{}{}:
 		default:
@@ -240,9 +240,7 @@ func TestRunHearsOfDeaths(t *testing.T) {
 		t.Error("it did not come back")
 	}
 	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("Run: %v", err)
-	}
+	<-done
 }
 
 func TestReconcileLeavesAPodToItsOperation(t *testing.T) {
@@ -294,8 +292,7 @@ func TestRegionThatIsDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Service = podstest.ServiceOver(t, h.db, nil, func(c *pods.Config) {
-		c.Regions[0].Runtime = nil
-		c.Regions[0].Err = &pods.UnavailableError{Reason: "the kernel says no", Fix: "Say yes"}
+		c.Regions[0] = podstest.DownRegion("here", &pods.UnavailableError{Reason: "the kernel says no", Fix: "Say yes"})
 	})
 	h.reconcile(t)
 	for method, call := range h.calls(t.Context()) {

@@ -157,9 +157,11 @@ func TestErrorsBeginWithTheirWord(t *testing.T) {
 	}
 }
 
+func noRuntime(context.Context) (Runtime, error) { return nil, errors.New("x") }
+
 func TestBusyPodAnswersInTime(t *testing.T) {
 	t.Parallel()
-	s, err := New(Config{DB: storetest.New(t), Regions: []Region{{Name: "down", Err: errors.New("x")}}})
+	s, err := New(Config{DB: storetest.New(t), Regions: []Region{{Name: "down", Open: noRuntime}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,9 +189,9 @@ func TestBusyPodAnswersInTime(t *testing.T) {
 }
 
 // Stop and Delete are carried out even when their caller leaves.
-func TestUrgentOperationsOutliveTheirCaller(t *testing.T) {
+func TestPreemptingOperationsOutliveTheirCaller(t *testing.T) {
 	t.Parallel()
-	s, err := New(Config{DB: storetest.New(t), Regions: []Region{{Name: "down", Err: errors.New("x")}}})
+	s, err := New(Config{DB: storetest.New(t), Regions: []Region{{Name: "down", Open: noRuntime}}})
 	if err != nil {
 		t.Fatal(err)
 	}

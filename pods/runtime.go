@@ -3,6 +3,7 @@ package pods
 import (
 	"context"
 	"net"
+	"sync"
 	"time"
 
 	"podgate/store"
@@ -13,12 +14,22 @@ import (
 // beyond that is the agent's work (see pods/agent). Implementations are safe
 // for concurrent use, also on the same pod. podstest.Run is the contract as
 // tests.
+//
+// A call ends soon after its ctx does, whatever the engine does meanwhile. The
+// service gives every call a deadline but Start, whose time is the engine's to
+// know: Start gives up by itself.
+//
+// There is no call for a pod's home: it is read and written through the agent,
+// inside the pod's isolation and in the same way everywhere. The home of a
+// stopped pod is reached by starting it, since Start starts no app.
 type Runtime interface {
-	// Start makes the pod's environment run with the agent inside and returns
-	// when the agent answers. It is idempotent: a running pod is left alone.
-	// The home survives Stop, Start and restarts of the server. A failed Start
-	// leaves nothing running.
-	Start(ctx context.Context, pod store.Pod, limits Limits) error
+	// Start makes the pod's environment run with the agent inside, which has
+	// started nothing yet, and returns when the agent answers. It is idempotent:
+	// a running pod is left alone. The home survives Stop, Start and restarts of
+	// the server. A failed Start leaves nothing running. say hears what takes
+	// long, line by line, from one goroutine at a time and only before Start
+	// returns; who says nothing for StartSilence is taken for stuck.
+	Start(ctx context.Context, spec Spec, say func(line string)) error
 	// Dial opens a stream to the pod's agent. ErrNotRunning when it does not
 	// run.
 	Dial(ctx context.Context, id store.PodID) (net.Conn, error)
@@ -27,10 +38,31 @@ type Runtime interface {
 	// Remove stops the pod and deletes all it kept. nil when already gone.
 	Remove(ctx context.Context, id store.PodID) error
 	// List says what really runs, for reconcile. Pods whose files exist but do
-	// not run are listed with Running false.
+	// not run are listed with Running false. Usage is left out.
 	List(ctx context.Context) ([]Status, error)
-	// Close ends every pod and frees what the runtime holds; homes stay.
-	Close() error
+	// Status is one pod with its Usage; one that is not known has only its ID.
+	Status(ctx context.Context, id store.PodID) (Status, error)
+	// Ended waits for the next pod that ends without Stop, Remove, Detach or
+	// Close, and tells each such death once. It returns an error when ctx ends
+	// or the runtime is closed.
+	Ended(ctx context.Context) (Death, error)
+	// Detach lets go of the runtime and leaves its pods running, for the next
+	// one that is opened on the same place to find. A runtime whose pods cannot
+	// outlive it changes nothing and returns errors.ErrUnsupported.
+	Detach(ctx context.Context) error
+	// Close ends every pod and frees what the runtime holds; homes stay. nil
+	// when it is closed or detached already.
+	Close(ctx context.Context) error
+}
+
+// StartSilence is how long a Start may say nothing before it is given up.
+const StartSilence = 2 * time.Minute
+
+// Spec is what a runtime must know of a pod to start it.
+type Spec struct {
+	ID     store.PodID
+	Name   string // a DNS label: the host name inside
+	Limits Limits
 }
 
 // Limits is what a plan allows a pod.
@@ -48,6 +80,21 @@ type Status struct {
 	Started  time.Time
 	Exit     string   // why it ended, when it ended by itself
 	Enforced []string // the limits that hold for it: memory, cpus, disk, processes, each with how, as "memory (cgroup v2)"
+	Usage    Usage    // of a running pod
+}
+
+// Usage is what a pod uses, counted from outside. What is not known is 0.
+type Usage struct {
+	Memory    int64   // bytes
+	CPU       float64 // seconds since it was started
+	Processes int
+	Disk      int64 // bytes of the home; may be some seconds old
+}
+
+// Death is the end of a pod that nobody asked for.
+type Death struct {
+	ID     store.PodID
+	Reason string // for a person
 }
 
 // UnavailableError says why a runtime cannot run pods on this machine, in
@@ -62,10 +109,65 @@ func (e *UnavailableError) Error() string { return e.Reason + ". " + e.Fix }
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
-// Watcher is a Runtime that can tell when pods end by themselves, so that the
-// service need not wait for its timer.
-type Watcher interface {
-	// Ended delivers a value some time after pods ended without Stop, Remove
-	// or Close. One value may stand for several pods, so senders never block.
-	Ended() <-chan struct{}
+// Deaths is Runtime.Ended for implementations that learn of deaths one by one.
+// It holds the newest of each pod until somebody asks. Make one with NewDeaths.
+type Deaths struct {
+	more chan struct{} // holds a value while some wait
+
+	mu      sync.Mutex
+	waiting []Death
+}
+
+// NewDeaths returns an empty Deaths.
+func NewDeaths() *Deaths {
+	return &Deaths{more: make(chan struct{}, 1)}
+}
+
+// Add never blocks.
+func (d *Deaths) Add(death Death) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range d.waiting {
+		if d.waiting[i].ID == death.ID {
+			d.waiting[i] = death
+			return
+		}
+	}
+	d.waiting = append(d.waiting, death)
+	d.tell()
+}
+
+func (d *Deaths) tell() {
+	select {
+	case d.more <- struct{}{}:
+	default:
+	}
+}
+
+// Next is Runtime.Ended but for the closing of the runtime.
+func (d *Deaths) Next(ctx context.Context) (Death, error) {
+	for {
+		if death, ok := d.take(); ok {
+			return death, nil
+		}
+		select {
+		case <-ctx.Done():
+			return Death{}, ctx.Err()
+		case <-d.more:
+		}
+	}
+}
+
+func (d *Deaths) take() (Death, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.waiting) == 0 {
+		return Death{}, false
+	}
+	next := d.waiting[0]
+	d.waiting = d.waiting[1:]
+	if len(d.waiting) > 0 {
+		d.tell()
+	}
+	return next, true
 }

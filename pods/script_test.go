@@ -29,6 +29,7 @@ type script struct {
 	usage wire.Usage
 	fault *wire.Fault // of app actions
 	asked []wire.AppRequest
+	looks int           // how often the state was asked for
 	hold  chan struct{} // when set, app actions wait until it is closed or the caller leaves
 	held  chan struct{} // receives when an app action waits
 	exec  func(http.ResponseWriter, *http.Request, wire.ExecRequest)
@@ -55,7 +56,7 @@ func (s *script) actions() []string {
 // serve is a podstest.AgentFunc.
 func (s *script) serve(ctx context.Context, _ string, l net.Listener) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+wire.PathState, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return s.state }) })
+	mux.HandleFunc("GET "+wire.PathState, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { s.looks++; return s.state }) })
 	mux.HandleFunc("GET "+wire.PathUsage, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return s.usage }) })
 	mux.HandleFunc("GET "+wire.PathLogs, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return []wire.LogLine{} }) })
 	mux.HandleFunc("GET "+wire.PathDir, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return wire.Listing{} }) })

@@ -30,15 +30,6 @@ type Config struct {
 	HasTool func(name string) bool
 }
 
-// Region is a place where pods run: one configured runtime, or the reason why
-// it is not there.
-type Region struct {
-	Name    string
-	Kind    string // sandbox, …
-	Runtime Runtime
-	Err     error // set instead of Runtime; usually an *UnavailableError
-}
-
 // Plan is a named set of limits.
 type Plan struct {
 	Name   string
@@ -73,18 +64,14 @@ type Pod struct {
 	Plan    string
 	Region  string
 	Created time.Time
-	// The rest is known only of a running pod and only to Get and the methods
-	// that change a pod; List leaves it zero.
-	Started   time.Time // of the app
-	Restarts  int
-	Command   string
-	Port      int
-	Memory    int64   // bytes used
-	CPU       float64 // seconds used
-	Disk      int64   // bytes used
-	Processes int
-	Limits    Limits
-	Enforced  []string
+	Port    int
+	Limits  Limits
+	// The rest is known only of a pod that runs and answers.
+	Started  time.Time // of the app
+	Restarts int
+	Command  string
+	Usage
+	Enforced []string
 }
 
 // Progress hears what a long call is doing, as it happens: a line of text (the
@@ -108,7 +95,7 @@ type Service struct {
 	busyWait time.Duration      // for another operation on the same pod
 	ctx      context.Context    // ends with Close
 	cancel   context.CancelFunc // ends ctx
-	wakeup   chan struct{}      // asks Run to reconcile now
+	regions  []*region
 
 	mu     sync.Mutex
 	closed bool
@@ -119,14 +106,18 @@ type Service struct {
 var _ io.Closer = (*Service)(nil)
 
 // New returns a service, or says what is wrong with the configuration. Call
-// Run to keep pods as they should be.
+// Open to open its regions, and Run to keep pods as they should be.
 func New(cfg Config) (*Service, error) {
 	cfg = withDefaults(cfg)
 	if err := checkConfig(cfg); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Service{cfg: cfg, busyWait: 20 * time.Second, ctx: ctx, cancel: cancel, wakeup: make(chan struct{}, 1), pods: map[store.PodID]*live{}}, nil
+	s := &Service{cfg: cfg, busyWait: 20 * time.Second, ctx: ctx, cancel: cancel, pods: map[store.PodID]*live{}}
+	for _, r := range cfg.Regions {
+		s.regions = append(s.regions, newRegion(r))
+	}
+	return s, nil
 }
 
 func withDefaults(cfg Config) Config {
@@ -165,8 +156,8 @@ func checkConfig(cfg Config) error {
 		if !wire.Label(r.Name) || seen[r.Name] {
 			faults = append(faults, fmt.Errorf("pods: region %q: names are DNS labels and differ", r.Name))
 		}
-		if (r.Runtime == nil) == (r.Err == nil) {
-			faults = append(faults, fmt.Errorf("pods: region %q needs a runtime or the reason why it has none", r.Name))
+		if r.Open == nil {
+			faults = append(faults, fmt.Errorf("pods: region %q cannot be opened", r.Name))
 		}
 		seen[r.Name] = true
 	}
@@ -187,8 +178,9 @@ func checkConfig(cfg Config) error {
 	return errors.Join(faults...)
 }
 
-// Close ends the operations that go on, waits for them, and closes the
-// runtimes, which ends every pod. What pods should be stays in the store.
+// Close ends the operations that go on, waits for them, and lets go of the
+// runtimes: pods that can live without this server do, all others end. What
+// pods should be stays in the store.
 func (s *Service) Close() error {
 	s.mu.Lock()
 	first := !s.closed
@@ -206,11 +198,5 @@ func (s *Service) Close() error {
 	for _, l := range all {
 		l.client.close()
 	}
-	var errs []error
-	for _, r := range s.cfg.Regions {
-		if r.Runtime != nil {
-			errs = append(errs, r.Runtime.Close())
-		}
-	}
-	return errors.Join(errs...)
+	return s.closeRegions()
 }

@@ -12,6 +12,7 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/pods"
+	"podgate/pods/podstest"
 	"podgate/pods/wire"
 	"podgate/store"
 )
@@ -43,7 +44,7 @@ func TestCreateRefusesBadInputAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(c *pods.Config) {
 		c.HasTool = func(tool string) bool { return tool != "php" }
-		c.Regions = append(c.Regions, pods.Region{Name: "down", Kind: "sandbox", Err: &pods.UnavailableError{Reason: "the kernel says no", Fix: "Say yes"}})
+		c.Regions = append(c.Regions, podstest.DownRegion("down", &pods.UnavailableError{Reason: "the kernel says no", Fix: "Say yes"}))
 	})
 	h.create(t, "mine")
 	for name, c := range map[string]struct {
@@ -93,7 +94,7 @@ func TestCreateThatMakesNoSenseToKeepIsUndone(t *testing.T) {
 	wants(t, err, pods.ErrUnavailable, "no namespaces. Set the switch")
 
 	ctx, cancel := context.WithCancel(t.Context())
-	h.fake.OnStart(func(ctx context.Context, _ store.Pod) error { cancel(); <-ctx.Done(); return ctx.Err() })
+	h.fake.OnStart(func(ctx context.Context, _ pods.Spec, _ func(string)) error { cancel(); <-ctx.Done(); return ctx.Err() })
 	_, err = h.Create(ctx, h.ann, pods.CreateRequest{Name: "shop", Preset: "static"}, nil)
 	wants(t, err, context.Canceled)
 	if list, err := h.db.Pods(); err != nil || len(list) != 0 {
@@ -493,11 +494,42 @@ func TestWritesStayWithinThePlan(t *testing.T) {
 	}
 }
 
+// A list says all that there is to say, and costs each pod one question.
+func TestListIsWhole(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.script.set(func(s *script) {
+		s.usage = wire.Usage{Memory: 5 << 20, CPU: 1.5, Processes: 3, Disk: 7 << 20}
+		s.state.Started, s.state.Restarts = day, 2
+	})
+	h.create(t, "shop")
+	h.script.set(func(s *script) { s.looks = 0 })
+	list, err := h.List(t.Context(), h.ann)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%+v %v", list, err)
+	}
+	p := list[0]
+	if want := (pods.Usage{Memory: 5 << 20, CPU: 1.5, Processes: 3, Disk: 7 << 20}); p.Usage != want || p.Limits.Memory != 256<<20 || p.Restarts != 2 || !p.Started.Equal(day) {
+		t.Errorf("listed %+v", p)
+	}
+	h.script.set(func(s *script) {
+		if s.looks != 1 {
+			t.Errorf("the agent was asked %d times", s.looks)
+		}
+	})
+	if _, err := h.Stop(t.Context(), h.ann, "shop", nil); err != nil {
+		t.Fatal(err)
+	}
+	if p := h.status(t, "shop"); p.Usage != (pods.Usage{}) || !p.Started.IsZero() || p.Limits.Memory == 0 {
+		t.Errorf("stopped: %+v", p)
+	}
+}
+
 func TestCatalogue(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(c *pods.Config) {
 		c.HasTool = func(tool string) bool { return tool == "node" }
-		c.Regions = append(c.Regions, pods.Region{Name: "down", Kind: "sandbox", Err: errors.New("open /root/key: denied")})
+		c.Regions = append(c.Regions, podstest.DownRegion("down", errors.New("open /root/key: denied")))
 	})
 	presets, err := h.Presets(h.ann)
 	if err != nil || len(presets) != 5 {
@@ -514,7 +546,7 @@ func TestCatalogue(t *testing.T) {
 		t.Errorf("%v %v", plans, err)
 	}
 	regions, err := h.Regions(h.ann)
-	if err != nil || len(regions) != 2 || regions[0].Runtime != nil || regions[0].Err != nil {
+	if err != nil || len(regions) != 2 || regions[0].Name != "here" || regions[0].Err != nil {
 		t.Fatalf("%v %v", regions, err)
 	}
 	wants(t, regions[1].Err, pods.ErrUnavailable)
@@ -526,10 +558,10 @@ func TestCatalogue(t *testing.T) {
 func TestNewReportsEveryFaultOfTheConfiguration(t *testing.T) {
 	t.Parallel()
 	_, err := pods.New(pods.Config{
-		Regions: []pods.Region{{Name: "UP"}, {Name: "a", Err: errors.New("x")}, {Name: "a", Err: errors.New("x")}},
+		Regions: []pods.Region{{Name: "UP"}, podstest.DownRegion("a", nil), podstest.DownRegion("a", nil)},
 		Plans:   []pods.Plan{{Name: "free"}}, Quota: pods.Quota{Pods: -1},
 	})
-	for _, want := range []string{"no store", `"UP": names`, `"UP" needs`, `"a": names`, `"free"`, "quota"} {
+	for _, want := range []string{"no store", `"UP": names`, `"UP" cannot be opened`, `"a": names`, `"free"`, "quota"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\ndoes not say %s", err, want)
 		}

@@ -38,7 +38,7 @@ func (s *Service) List(ctx context.Context, a authz.Actor) ([]Pod, error) {
 	var asked errgroup.Group
 	asked.SetLimit(listWidth)
 	for i, rec := range records {
-		asked.Go(func() error { list[i] = s.describe(ctx, rec, false); return nil })
+		asked.Go(func() error { list[i] = s.describe(ctx, rec); return nil })
 	}
 	return list, asked.Wait()
 }
@@ -49,23 +49,33 @@ func (s *Service) Get(ctx context.Context, a authz.Actor, name string) (Pod, err
 	if err != nil {
 		return Pod{}, err
 	}
-	return s.describe(ctx, rec, true), nil
+	return s.describe(ctx, rec), nil
 }
 
-// describe makes what people see of a pod. With deep it asks for everything.
-func (s *Service) describe(ctx context.Context, rec store.Pod, deep bool) Pod {
+// describe makes what people see of a pod: how its app is, and what its runtime
+// counts.
+func (s *Service) describe(ctx context.Context, rec store.Pod) Pod {
+	pod := s.glance(ctx, rec)
+	if rec.Want != store.WantRunning {
+		return pod
+	}
+	if st := s.seen(ctx, rec); st.Running {
+		pod.Usage, pod.Enforced = st.Usage, slices.Clone(st.Enforced)
+	}
+	return pod
+}
+
+// glance is describe without what the runtime counts.
+func (s *Service) glance(ctx context.Context, rec store.Pod) Pod {
 	pod := Pod{
 		ID: rec.ID, Name: rec.Name, Team: rec.Team, URL: s.cfg.URL(rec.Name),
-		Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created,
+		Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created, Port: portOf(rec.Preset),
 	}
-	if deep {
-		pod.Port = portOf(rec.Preset)
-		if plan, err := s.plan(rec.Plan); err == nil {
-			pod.Limits = plan.Limits
-		}
+	if plan, err := s.plan(rec.Plan); err == nil {
+		pod.Limits = plan.Limits
 	}
 	l := s.of(rec)
-	_, err := s.region(rec.Region)
+	_, err := s.runtime(rec.Region)
 	switch phase := l.snapshot().phase; {
 	case phase != "":
 		pod.Status = phase
@@ -74,18 +84,13 @@ func (s *Service) describe(ctx context.Context, rec store.Pod, deep bool) Pod {
 	case err != nil:
 		pod.Status, pod.Reason = "failed", err.Error()
 	default:
-		s.ask(ctx, l, &pod, deep)
-	}
-	if deep && err == nil {
-		if st, err := s.statusIn(ctx, rec); err == nil && st.Running {
-			pod.Enforced = slices.Clone(st.Enforced)
-		}
+		s.ask(ctx, l, &pod)
 	}
 	return pod
 }
 
 // ask fills in what the agent knows.
-func (s *Service) ask(ctx context.Context, l *live, pod *Pod, deep bool) {
+func (s *Service) ask(ctx context.Context, l *live, pod *Pod) {
 	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
 	defer cancel()
 	state, err := l.client.state(ctx)
@@ -95,20 +100,14 @@ func (s *Service) ask(ctx context.Context, l *live, pod *Pod, deep bool) {
 		if s.cfg.Now().Before(l.snapshot().retry) {
 			pod.Status = "failed"
 		}
-		s.wake()
+		s.wake(l.region)
 		return
 	case err != nil:
 		pod.Status, pod.Reason = "failed", "the pod's agent does not answer; use manage_pod with action stop, then start"
 		return
 	}
 	pod.Status, pod.Reason, pod.Tail = statusOf(state), state.Reason, state.Tail
-	if !deep {
-		return
-	}
 	pod.Started, pod.Restarts, pod.Command = state.Started, state.Restarts, state.Command
-	if usage, err := l.client.usage(ctx); err == nil {
-		pod.Memory, pod.CPU, pod.Processes, pod.Disk = usage.Memory, usage.CPU, usage.Processes, usage.Disk
-	}
 }
 
 // statusOf gives the pod's status from the app's. An app that died and will be
@@ -123,23 +122,19 @@ func statusOf(s wire.State) string {
 	return "starting"
 }
 
-// statusIn is the pod as its runtime sees it; the zero Status when it knows
-// nothing of it.
-func (s *Service) statusIn(ctx context.Context, rec store.Pod) (Status, error) {
-	region, err := s.region(rec.Region)
+// seen is the pod as its runtime sees it; the zero Status when that is not to
+// be had.
+func (s *Service) seen(ctx context.Context, rec store.Pod) Status {
+	runtime, err := s.runtime(rec.Region)
 	if err != nil {
-		return Status{}, err
+		return Status{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
 	defer cancel()
-	found, err := region.Runtime.List(ctx)
+	st, err := runtime.Status(ctx, rec.ID)
 	if err != nil {
-		s.cfg.Log.Warn("list what runs", "region", region.Name, "error", err)
-		return Status{}, err
+		s.cfg.Log.Warn("ask how a pod is", "region", rec.Region, "pod", rec.ID, "error", err)
+		return Status{}
 	}
-	i := slices.IndexFunc(found, func(st Status) bool { return st.ID == rec.ID })
-	if i < 0 {
-		return Status{}, nil
-	}
-	return found[i], nil
+	return st
 }

@@ -369,10 +369,10 @@ const hostileName = "<script>alert(1)</script> \u202egnp.exe \"'&amp; 𝕬 very 
 func preview(s *site, u store.User, team store.Team) {
 	now := s.clock.now()
 	list := []pods.Pod{
-		{Name: "blog", Status: "running", Preset: "static", URL: "http://blog.localhost:8080", Created: now.Add(-70 * 24 * time.Hour), Started: now.Add(-26 * time.Hour), Memory: 12 << 20, Limits: pods.Limits{Memory: 256 << 20}},
+		{Name: "blog", Status: "running", Preset: "static", URL: "http://blog.localhost:8080", Created: now.Add(-70 * 24 * time.Hour), Started: now.Add(-26 * time.Hour), Usage: pods.Usage{Memory: 12 << 20}, Limits: pods.Limits{Memory: 256 << 20}},
 		{Name: "shop-api", Status: "stopped", Preset: "nodejs", URL: "http://shop-api.localhost:8080", Created: now.Add(-5 * 24 * time.Hour), Limits: pods.Limits{Memory: 512 << 20}},
 		{Name: "a-name-of-sixty-three-characters-is-the-longest-a-pod-can-havex", Status: "failed", Preset: "python", URL: "http://a-name-of-sixty-three-characters-is-the-longest-a-pod-can-havex.localhost:8080", Reason: "The app ended 10 times in a row; the last time with «ModuleNotFoundError: No module named 'flask'».", Created: now.Add(-time.Hour), Limits: pods.Limits{Memory: 2 << 30}},
-		{Name: "wiki", Status: "running", Preset: "nodejs", URL: "http://wiki.localhost:8080", Reason: "The last reload failed and what ran before goes on: npm ci: lock file out of date.", Created: now.Add(-time.Hour), Started: now.Add(-time.Hour), Memory: 80 << 20, Limits: pods.Limits{Memory: 256 << 20}},
+		{Name: "wiki", Status: "running", Preset: "nodejs", URL: "http://wiki.localhost:8080", Reason: "The last reload failed and what ran before goes on: npm ci: lock file out of date.", Created: now.Add(-time.Hour), Started: now.Add(-time.Hour), Usage: pods.Usage{Memory: 80 << 20}, Limits: pods.Limits{Memory: 256 << 20}},
 		{Name: "new", Status: "creating", Preset: "command", Created: now},
 	}
 	s.preview = map[string]func(http.ResponseWriter, *http.Request) error{

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"podgate/internal/authz"
 	"podgate/internal/text"
 	"podgate/pods"
@@ -128,7 +126,6 @@ func (s *Server) team(ctx context.Context, user store.UserID, m store.Membership
 		v.Fault = podsFault(err)
 		return v
 	}
-	s.measure(ctx, actor, list)
 	v.Pods = viewPods(list)
 	return v
 }
@@ -162,21 +159,6 @@ func podsFault(err error) string {
 		return "Pods cannot be listed: they took too long to answer. Load the page again."
 	}
 	return "Pods cannot be listed at this moment. The server's log says why."
-}
-
-// measure fills in what List leaves out: limits, and what running pods use.
-func (s *Server) measure(ctx context.Context, actor authz.Actor, list []pods.Pod) {
-	var g errgroup.Group
-	g.SetLimit(8)
-	for i := range list {
-		g.Go(func() error {
-			if p, err := s.pods.Get(ctx, actor, list[i].Name); err == nil {
-				list[i] = p
-			}
-			return nil // a pod that does not answer is shown without figures
-		})
-	}
-	_ = g.Wait() // never an error: see above
 }
 
 func viewPod(p pods.Pod) podView {

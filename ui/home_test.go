@@ -115,9 +115,9 @@ func TestHomeSaysWherePodsCannotRun(t *testing.T) {
 	s := newSite(t)
 	s.addUser("ada@example.com", true, "red")
 	broken := podstest.ServiceOver(t, s.db, s.fake, func(c *pods.Config) {
-		c.Regions = []pods.Region{{Name: "here", Kind: "sandbox", Err: &pods.UnavailableError{
+		c.Regions = []pods.Region{podstest.DownRegion("here", &pods.UnavailableError{
 			Reason: "The kernel does not let podgate make <namespaces>", Fix: "Set user.max_user_namespaces above 0.", Err: errors.New("private cause"),
-		}}}
+		})}
 	})
 	secret, _, err := s.account.SignIn(t.Context(), "ada@example.com", password, here, "")
 	if err != nil {

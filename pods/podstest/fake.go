@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"podgate/pods"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -24,50 +23,42 @@ type AgentFunc func(ctx context.Context, dir string, l net.Listener) error
 // Fake is a pods.Runtime without isolation. Its switches make it fail the way
 // real ones do. Create one with NewFake.
 type Fake struct {
-	dir   string
-	ended chan struct{}
+	engine   *Engine
+	outlived bool // by its pods, when it is detached
+	life     context.Context
+	endLife  context.CancelFunc
 
 	mu      sync.Mutex
-	closed  bool
 	agent   AgentFunc
-	start   func(context.Context, store.Pod) error
+	start   func(context.Context, pods.Spec, func(string)) error
 	dialErr error
 	stopErr error
 	rmErr   error
+	hung    map[string]bool
 	calls   []string
-	pods    map[store.PodID]*env
 }
 
-// env is one environment that was started; it may have ended.
-type env struct {
-	listener *listener
-	cancel   context.CancelFunc
-	done     chan struct{} // closed when the agent has returned
-	started  time.Time
-	exit     string
-}
-
-var (
-	_ pods.Runtime = (*Fake)(nil)
-	_ pods.Watcher = (*Fake)(nil)
-)
+var _ pods.Runtime = (*Fake)(nil)
 
 // NewFake returns a runtime whose pods end, at the latest, with the test.
 func NewFake(t testing.TB) *Fake {
 	t.Helper()
 	f := OpenFake(t.TempDir())
 	t.Cleanup(func() {
-		if err := f.Close(); err != nil {
+		if err := f.Close(context.Background()); err != nil {
 			t.Errorf("close the fake runtime: %v", err)
 		}
 	})
 	return f
 }
 
-// OpenFake returns a runtime that keeps its pods under dir. The caller closes
-// it; another one on the same folder then finds the homes again.
+// OpenFake returns a runtime that keeps its pods under dir and that they do not
+// outlive. The caller closes it; another one on the same folder then finds the
+// homes again.
 func OpenFake(dir string) *Fake {
-	return &Fake{dir: dir, ended: make(chan struct{}, 1), agent: realAgent, pods: map[store.PodID]*env{}}
+	f := NewEngine(dir).Open()
+	f.outlived = false
+	return f
 }
 
 // SetAgent replaces the agent of pods that are started from now on.
@@ -75,11 +66,13 @@ func (f *Fake) SetAgent(a AgentFunc) { f.set(func() { f.agent = a }) }
 
 // OnStart runs hook in every Start that would start something; its error fails
 // the Start. nil takes it away.
-func (f *Fake) OnStart(hook func(context.Context, store.Pod) error) { f.set(func() { f.start = hook }) }
+func (f *Fake) OnStart(hook func(ctx context.Context, spec pods.Spec, say func(line string)) error) {
+	f.set(func() { f.start = hook })
+}
 
 // FailStart makes Start fail with err until it is called with nil.
 func (f *Fake) FailStart(err error) {
-	f.OnStart(func(context.Context, store.Pod) error { return err })
+	f.OnStart(func(context.Context, pods.Spec, func(string)) error { return err })
 }
 
 // RefuseDial, FailStop and FailRemove make these calls fail with err until
@@ -87,6 +80,17 @@ func (f *Fake) FailStart(err error) {
 func (f *Fake) RefuseDial(err error) { f.set(func() { f.dialErr = err }) }
 func (f *Fake) FailStop(err error)   { f.set(func() { f.stopErr = err }) }
 func (f *Fake) FailRemove(err error) { f.set(func() { f.rmErr = err }) }
+
+// Hang makes these methods (start, dial, stop, remove, list, status, ended,
+// detach, close) wait until their context ends, until it is called with others.
+func (f *Fake) Hang(methods ...string) {
+	f.set(func() {
+		clear(f.hung)
+		for _, m := range methods {
+			f.hung[m] = true
+		}
+	})
+}
 
 func (f *Fake) set(do func()) {
 	f.mu.Lock()
@@ -112,168 +116,161 @@ func (f *Fake) Count(kind string) (n int) {
 }
 
 // Dir returns the folder of a pod: home, tmp and logs are in it.
-func (f *Fake) Dir(id store.PodID) string { return filepath.Join(f.dir, string(id)) }
+func (f *Fake) Dir(id store.PodID) string { return f.engine.folder(id) }
 
 // Kill ends a pod as if it had ended by itself.
 func (f *Fake) Kill(id store.PodID, exit string) {
-	f.end(id, exit)
-	select {
-	case f.ended <- struct{}{}:
-	default:
-	}
+	f.engine.end(id, exit)
+	f.engine.deaths.Add(pods.Death{ID: id, Reason: exit})
 }
 
-// Ended implements pods.Watcher.
-func (f *Fake) Ended() <-chan struct{} { return f.ended }
-
-func (f *Fake) note(format string, args ...any) {
-	f.calls = append(f.calls, fmt.Sprintf(format, args...))
+// enter begins every call: it notes it, and waits for ctx when the method hangs.
+func (f *Fake) enter(ctx context.Context, method string, id store.PodID) error {
+	f.mu.Lock()
+	f.calls = append(f.calls, strings.TrimSpace(method+" "+string(id)))
+	hung := f.hung[method]
+	f.mu.Unlock()
+	if hung {
+		<-ctx.Done()
+	}
+	return ctx.Err()
 }
 
 // Start implements pods.Runtime.
-func (f *Fake) Start(ctx context.Context, pod store.Pod, _ pods.Limits) error {
+func (f *Fake) Start(ctx context.Context, spec pods.Spec, say func(string)) error {
+	if err := f.enter(ctx, "start", spec.ID); err != nil {
+		return err
+	}
 	f.mu.Lock()
-	f.note("start %s", pod.ID)
-	e, hook, closed := f.pods[pod.ID], f.start, f.closed
+	hook, agent := f.start, f.agent
 	f.mu.Unlock()
 	switch {
-	case closed:
+	case f.life.Err() != nil:
 		return errors.New("the fake runtime is closed")
-	case e != nil && e.running():
+	case f.engine.running(spec.ID) != nil:
 		return nil
 	case hook != nil:
-		if err := hook(ctx, pod); err != nil {
+		if err := hook(ctx, spec, say); err != nil {
 			return err
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	for _, part := range []string{"home", "tmp", "logs"} {
-		if err := os.MkdirAll(filepath.Join(f.Dir(pod.ID), part), 0o700); err != nil {
-			return err
-		}
-	}
-	f.launch(pod.ID)
-	return nil
-}
-
-func (f *Fake) launch(id store.PodID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if e := f.pods[id]; e != nil && e.running() {
-		return // another Start won
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	e := &env{listener: newListener(), cancel: cancel, done: make(chan struct{}), started: time.Now()}
-	serve := f.agent
-	f.pods[id] = e
-	go func() {
-		defer close(e.done)
-		if err := serve(ctx, f.Dir(id), e.listener); err != nil && ctx.Err() == nil {
-			f.set(func() { e.exit = err.Error() })
-		}
-		e.listener.shut()
-	}()
-}
-
-func (e *env) running() bool {
-	select {
-	case <-e.done:
-		return false
-	default:
-		return true
-	}
+	return f.engine.launch(spec.ID, agent)
 }
 
 // Dial implements pods.Runtime.
 func (f *Fake) Dial(ctx context.Context, id store.PodID) (net.Conn, error) {
+	if err := f.enter(ctx, "dial", id); err != nil {
+		return nil, err
+	}
 	f.mu.Lock()
-	f.note("dial %s", id)
-	e, err := f.pods[id], f.dialErr
+	err := f.dialErr
 	f.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	if e == nil || !e.running() {
+	run := f.engine.running(id)
+	if run == nil || f.life.Err() != nil {
 		return nil, fmt.Errorf("fake: %w", pods.ErrNotRunning)
 	}
-	return e.listener.dial(ctx)
+	return run.listener.dial(ctx)
 }
 
 // Stop implements pods.Runtime.
-func (f *Fake) Stop(_ context.Context, id store.PodID) error {
-	f.mu.Lock()
-	f.note("stop %s", id)
-	err := f.stopErr
-	f.mu.Unlock()
-	if err != nil {
+func (f *Fake) Stop(ctx context.Context, id store.PodID) error {
+	if err := f.enter(ctx, "stop", id); err != nil {
 		return err
 	}
-	f.end(id, "")
-	return nil
-}
-
-// end ends an environment and waits until nothing of it runs.
-func (f *Fake) end(id store.PodID, exit string) {
 	f.mu.Lock()
-	e := f.pods[id]
-	if e != nil {
-		e.exit = exit
-	}
+	err := f.stopErr
 	f.mu.Unlock()
-	if e == nil {
-		return
+	if err == nil {
+		f.engine.end(id, "")
 	}
-	e.cancel()
-	e.listener.shut()
-	<-e.done
+	return err
 }
 
 // Remove implements pods.Runtime.
-func (f *Fake) Remove(_ context.Context, id store.PodID) error {
+func (f *Fake) Remove(ctx context.Context, id store.PodID) error {
+	if err := f.enter(ctx, "remove", id); err != nil {
+		return err
+	}
 	f.mu.Lock()
-	f.note("remove %s", id)
 	err := f.rmErr
 	f.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	f.end(id, "")
-	f.set(func() { delete(f.pods, id) })
+	f.engine.end(id, "")
+	f.engine.mu.Lock()
+	delete(f.engine.pods, id)
+	f.engine.mu.Unlock()
 	return os.RemoveAll(f.Dir(id))
 }
 
 // List implements pods.Runtime.
-func (f *Fake) List(context.Context) ([]pods.Status, error) {
-	entries, err := os.ReadDir(f.dir)
-	if err != nil {
+func (f *Fake) List(ctx context.Context) ([]pods.Status, error) {
+	if err := f.enter(ctx, "list", ""); err != nil {
 		return nil, err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	entries, err := os.ReadDir(f.engine.dir)
 	var list []pods.Status
 	for _, entry := range entries {
-		st := pods.Status{ID: store.PodID(entry.Name())}
-		if e := f.pods[st.ID]; e != nil {
-			st.Running, st.Started, st.Exit = e.running(), e.started, e.exit
-		}
-		list = append(list, st)
+		list = append(list, f.engine.status(store.PodID(entry.Name())))
 	}
-	return list, nil
+	return list, err
+}
+
+// Status implements pods.Runtime. There is no kernel here that counts, so it
+// asks the agent.
+func (f *Fake) Status(ctx context.Context, id store.PodID) (pods.Status, error) {
+	if err := f.enter(ctx, "status", id); err != nil {
+		return pods.Status{}, err
+	}
+	st := f.engine.status(id)
+	if run := f.engine.running(id); run != nil {
+		var u wire.Usage
+		if err := ask(ctx, run.listener.dial, wire.PathUsage, &u); err != nil {
+			return st, nil // it ends just now
+		}
+		st.Usage = pods.Usage{Memory: u.Memory, CPU: u.CPU, Processes: u.Processes, Disk: u.Disk}
+	}
+	return st, nil
+}
+
+// Ended implements pods.Runtime.
+func (f *Fake) Ended(ctx context.Context) (pods.Death, error) {
+	if err := f.enter(ctx, "ended", ""); err != nil {
+		return pods.Death{}, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(f.life, cancel)()
+	return f.engine.deaths.Next(ctx)
+}
+
+// Detach implements pods.Runtime.
+func (f *Fake) Detach(ctx context.Context) error {
+	if err := f.enter(ctx, "detach", ""); err != nil {
+		return err
+	}
+	if !f.outlived {
+		return errors.ErrUnsupported
+	}
+	f.endLife()
+	return nil
 }
 
 // Close implements pods.Runtime.
-func (f *Fake) Close() error {
-	f.mu.Lock()
-	f.closed = true
-	var ids []store.PodID
-	for id := range f.pods {
-		ids = append(ids, id)
+func (f *Fake) Close(ctx context.Context) error {
+	if err := f.enter(ctx, "close", ""); err != nil {
+		return err
 	}
-	f.mu.Unlock()
-	for _, id := range ids {
-		f.end(id, "")
+	if f.life.Err() == nil {
+		f.endLife()
+		f.engine.End()
 	}
 	return nil
 }

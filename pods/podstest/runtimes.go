@@ -3,93 +3,184 @@ package podstest
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"podgate/pods"
+	"podgate/pods/wire"
 )
 
 func testLifecycle(t *testing.T, r pods.Runtime) {
-	pod, ctx := bare(), t.Context()
+	spec, ctx := bare(), t.Context()
 	dial := func() error {
-		conn, err := r.Dial(ctx, pod.ID)
+		conn, err := r.Dial(ctx, spec.ID)
 		if err != nil {
 			return err
 		}
 		return conn.Close()
 	}
-	must(t, "start", r.Start(ctx, pod, limits()))
+	must(t, "start", r.Start(ctx, spec, quiet))
 	must(t, "dial", dial())
-	must(t, "start again", r.Start(ctx, pod, limits()))
-	if st, ok := status(t, r, pod.ID); !ok || !st.Running || st.Started.IsZero() {
+	must(t, "start again", r.Start(ctx, spec, quiet))
+	if st, ok := status(t, r, spec.ID); !ok || !st.Running || st.Started.IsZero() || st.Exit != "" {
 		t.Errorf("a running pod is listed as %+v", st)
 	}
-	must(t, "stop", r.Stop(ctx, pod.ID))
-	must(t, "stop again", r.Stop(ctx, pod.ID))
+	if st := look(t, r, spec.ID); !st.Running || st.Started.IsZero() || st.Exit != "" {
+		t.Errorf("a running pod is %+v", st)
+	}
+	must(t, "stop", r.Stop(ctx, spec.ID))
+	must(t, "stop again", r.Stop(ctx, spec.ID))
 	if err := dial(); !errors.Is(err, pods.ErrNotRunning) {
 		t.Errorf("dial a stopped pod: %v", err)
 	}
-	if st, ok := status(t, r, pod.ID); ok && st.Running {
+	if st, ok := status(t, r, spec.ID); ok && (st.Running || st.Exit != "") {
 		t.Errorf("a stopped pod is listed as %+v", st)
 	}
-	must(t, "start after stop", r.Start(ctx, pod, limits()))
+	if st := look(t, r, spec.ID); st.Running || st.Exit != "" || st.Usage != (pods.Usage{}) {
+		t.Errorf("a stopped pod is %+v", st)
+	}
+	must(t, "start after stop", r.Start(ctx, spec, quiet))
 	must(t, "dial after the second start", dial())
-	must(t, "remove", r.Remove(ctx, pod.ID))
-	must(t, "remove again", r.Remove(ctx, pod.ID))
+	must(t, "remove", r.Remove(ctx, spec.ID))
+	must(t, "remove again", r.Remove(ctx, spec.ID))
 	if err := dial(); !errors.Is(err, pods.ErrNotRunning) {
 		t.Errorf("dial a removed pod: %v", err)
 	}
-	if st, ok := status(t, r, pod.ID); ok {
+	if st, ok := status(t, r, spec.ID); ok {
 		t.Errorf("a removed pod is listed as %+v", st)
 	}
 }
 
 func testUnknown(t *testing.T, r pods.Runtime) {
-	pod := bare()
-	if _, err := r.Dial(t.Context(), pod.ID); !errors.Is(err, pods.ErrNotRunning) {
+	spec := bare()
+	if _, err := r.Dial(t.Context(), spec.ID); !errors.Is(err, pods.ErrNotRunning) {
 		t.Errorf("dial: %v", err)
 	}
-	must(t, "stop", r.Stop(t.Context(), pod.ID))
-	must(t, "remove", r.Remove(t.Context(), pod.ID))
-	if _, ok := status(t, r, pod.ID); ok {
+	must(t, "stop", r.Stop(t.Context(), spec.ID))
+	must(t, "remove", r.Remove(t.Context(), spec.ID))
+	if _, ok := status(t, r, spec.ID); ok {
 		t.Error("it is listed")
 	}
+	if st := look(t, r, spec.ID); st.Running || st.Exit != "" || !st.Started.IsZero() {
+		t.Errorf("it is %+v", st)
+	}
+}
+
+// testCancelled calls everything for nobody.
+func testCancelled(t *testing.T, r pods.Runtime) {
+	spec := bare()
+	must(t, "start", r.Start(t.Context(), spec, quiet))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	began := time.Now()
+	if _, err := r.Ended(ctx); err == nil {
+		t.Error("it was told of a death")
+	}
+	// The others may do what they are there for or give up.
+	_, _ = r.List(ctx)
+	_, _ = r.Status(ctx, spec.ID)
+	if conn, err := r.Dial(ctx, spec.ID); err == nil {
+		_ = conn.Close()
+	}
+	_ = r.Stop(ctx, spec.ID)
+	if took := time.Since(began); took > patience/2 {
+		t.Errorf("cancelled calls took %s", took)
+	}
+	must(t, "stop", r.Stop(t.Context(), spec.ID))
+	if st := look(t, r, spec.ID); st.Running {
+		t.Error("it still runs")
+	}
+	must(t, "remove", r.Remove(t.Context(), spec.ID))
+}
+
+// testEnded ends pods on purpose and not.
+func testEnded(t *testing.T, r pods.Runtime, kill Kill) {
+	stopped, removed, killed := bare(), bare(), bare()
+	for _, spec := range []pods.Spec{stopped, removed, killed} {
+		must(t, "start", r.Start(t.Context(), spec, quiet))
+	}
+	must(t, "stop", r.Stop(t.Context(), stopped.ID))
+	must(t, "remove", r.Remove(t.Context(), removed.ID))
+	kill(t, r, killed.ID)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	death, err := r.Ended(ctx)
+	if err != nil || death.ID != killed.ID || death.Reason == "" {
+		t.Errorf("told of %+v, %v; want %s", death, err, killed.ID)
+	}
+	for _, st := range []pods.Status{look(t, r, killed.ID), listed(t, r, killed.ID)} {
+		if st.Running || st.Exit != death.Reason || st.Usage != (pods.Usage{}) {
+			t.Errorf("the dead pod is %+v, and was said to have ended by %q", st, death.Reason)
+		}
+	}
+	if _, err := r.Dial(t.Context(), killed.ID); !errors.Is(err, pods.ErrNotRunning) {
+		t.Errorf("dial: %v", err)
+	}
+	must(t, "start again", r.Start(t.Context(), killed, quiet))
+	if st := look(t, r, killed.ID); !st.Running || st.Exit != "" {
+		t.Errorf("after the new start: %+v", st)
+	}
+	must(t, "stop", r.Stop(t.Context(), killed.ID))
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if death, err := r.Ended(soon); err == nil {
+		t.Errorf("told of %+v as well", death)
+	}
+	for _, spec := range []pods.Spec{stopped, killed} {
+		must(t, "remove", r.Remove(t.Context(), spec.ID))
+	}
+}
+
+// testIdle proves that a started pod has done nothing yet: its home can be read
+// and changed before there is an app.
+func testIdle(t *testing.T, r pods.Runtime) {
+	spec := bare()
+	must(t, "start", r.Start(t.Context(), spec, quiet))
+	dial := func(ctx context.Context) (net.Conn, error) { return r.Dial(ctx, spec.ID) }
+	var state wire.State
+	must(t, "ask", ask(t.Context(), dial, wire.PathState, &state))
+	if state.App != wire.AppStopped || state.PID != 0 {
+		t.Errorf("the app of a pod that was only started: %+v", state)
+	}
+	must(t, "remove", r.Remove(t.Context(), spec.ID))
 }
 
 func testCancelledStart(t *testing.T, r pods.Runtime) {
-	pod := bare()
+	spec := bare()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := r.Start(ctx, pod, limits()); err == nil {
+	if err := r.Start(ctx, spec, quiet); err == nil {
 		t.Error("a cancelled start worked")
 	}
-	if _, err := r.Dial(t.Context(), pod.ID); !errors.Is(err, pods.ErrNotRunning) {
+	if _, err := r.Dial(t.Context(), spec.ID); !errors.Is(err, pods.ErrNotRunning) {
 		t.Errorf("dial: %v", err)
 	}
-	must(t, "start", r.Start(t.Context(), pod, limits()))
-	must(t, "remove", r.Remove(t.Context(), pod.ID))
+	must(t, "start", r.Start(t.Context(), spec, quiet))
+	must(t, "remove", r.Remove(t.Context(), spec.ID))
 }
 
 func testParallelStart(t *testing.T, r pods.Runtime) {
-	pod := bare()
+	spec := bare()
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if err := r.Start(t.Context(), pod, limits()); err != nil {
+			if err := r.Start(t.Context(), spec, quiet); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
-	if st, ok := status(t, r, pod.ID); !ok || !st.Running {
+	if st, ok := status(t, r, spec.ID); !ok || !st.Running {
 		t.Errorf("listed as %+v", st)
 	}
-	must(t, "stop", r.Stop(t.Context(), pod.ID))
-	if st, _ := status(t, r, pod.ID); st.Running {
+	must(t, "stop", r.Stop(t.Context(), spec.ID))
+	if st, _ := status(t, r, spec.ID); st.Running {
 		t.Error("one start outlived the stop")
 	}
-	must(t, "remove", r.Remove(t.Context(), pod.ID))
+	must(t, "remove", r.Remove(t.Context(), spec.ID))
 }
 
 func testPodsApart(t *testing.T, r pods.Runtime) {
@@ -129,15 +220,53 @@ func testClose(t *testing.T, r pods.Runtime) {
 		ended <- err
 	}()
 	<-begun
-	must(t, "close", r.Close())
+	must(t, "close", r.Close(t.Context()))
 	if err := <-ended; err == nil {
 		t.Error("a command outlived Close")
 	}
 	if conn, err := r.Dial(t.Context(), id); err == nil {
 		t.Errorf("dialled %v after Close", conn.RemoteAddr())
 	}
-	if err := r.Start(t.Context(), bare(), limits()); err == nil {
+	if err := r.Start(t.Context(), bare(), quiet); err == nil {
 		t.Error("a start worked after Close")
+	}
+}
+
+// testDetach lets go of a running pod. What that leads to is the runtime's to
+// say, but it must be true.
+func testDetach(t *testing.T, open func() pods.Runtime) {
+	first := open()
+	b := newBench(t, first)
+	id := b.create("shop", "static", nil).ID
+	b.prints("shop", beating("on"))
+	b.until("the heart beats", func() bool { return b.run("shop", "test -s beat.on").Code == 0 })
+	before := look(t, first, id)
+	err := first.Detach(t.Context())
+	if errors.Is(err, errors.ErrUnsupported) {
+		if now := look(t, first, id); !now.Running || now.Started != before.Started || !b.beats("shop", "on") {
+			t.Errorf("nothing was to change, but the pod was %+v and is %+v", before, now)
+		}
+		must(t, "close", first.Close(t.Context()))
+		if st := look(t, open(), id); st.Running {
+			t.Errorf("it was to end: %+v", st)
+		}
+		return
+	}
+	must(t, "detach", err)
+	must(t, "close what is detached", first.Close(t.Context()))
+	must(t, "close", b.Close())
+	second := open()
+	if now := look(t, second, id); !now.Running || !now.Started.Equal(before.Started) {
+		t.Errorf("the pod was %+v and is %+v", before, now)
+	}
+	b.Service = ServiceOver(t, b.db, second)
+	must(t, "reconcile", b.Reconcile(t.Context()))
+	if !b.beats("shop", "on") {
+		t.Error("its processes did not live on")
+	}
+	must(t, "close at last", second.Close(t.Context()))
+	if st := look(t, open(), id); st.Running {
+		t.Errorf("it outlived Close: %+v", st)
 	}
 }
 
@@ -174,7 +303,8 @@ func testReconcile(t *testing.T, open func() pods.Runtime) {
 // testNothingRemains leaves processes behind that try to outlive their pod and
 // write to its home, then looks whether they still do.
 func testNothingRemains(t *testing.T, open func() pods.Runtime) {
-	b := newBench(t, open())
+	first := open()
+	b := newBench(t, first)
 	b.create("shop", "static", nil)
 	b.prints("shop", beating("stopped"))
 	b.until("the first heart beats", func() bool { return b.run("shop", "test -s beat.stopped").Code == 0 })
@@ -189,6 +319,7 @@ func testNothingRemains(t *testing.T, open func() pods.Runtime) {
 	}
 	b.prints("shop", beating("closed"))
 	b.until("the second heart beats", func() bool { return b.run("shop", "test -s beat.closed").Code == 0 })
+	must(t, "close the runtime", first.Close(t.Context()))
 	must(t, "close", b.Close())
 	b.Service = ServiceOver(t, b.db, open())
 	must(t, "reconcile", b.Reconcile(t.Context()))

@@ -1,6 +1,7 @@
 package podstest
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -29,7 +30,7 @@ func ServiceOver(t testing.TB, db *store.DB, r pods.Runtime, change ...func(*pod
 	t.Helper()
 	cfg := pods.Config{
 		DB:      db,
-		Regions: []pods.Region{{Name: "here", Kind: "fake", Runtime: r}},
+		Regions: []pods.Region{Region("here", r)},
 		URL:     func(name string) string { return fmt.Sprintf("http://%s.localhost:8080", name) },
 		HasTool: func(string) bool { return true },
 	}
@@ -40,10 +41,21 @@ func ServiceOver(t testing.TB, db *store.DB, r pods.Runtime, change ...func(*pod
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Open(t.Context())
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Errorf("close the service: %v", err)
 		}
 	})
 	return s
+}
+
+// Region is a region that is opened at once.
+func Region(name string, r pods.Runtime) pods.Region {
+	return pods.Region{Name: name, Kind: "fake", Open: func(context.Context) (pods.Runtime, error) { return r, nil }}
+}
+
+// DownRegion is a region that cannot be opened.
+func DownRegion(name string, err error) pods.Region {
+	return pods.Region{Name: name, Kind: "fake", Open: func(context.Context) (pods.Runtime, error) { return nil, err }}
 }

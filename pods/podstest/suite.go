@@ -13,12 +13,14 @@ import (
 
 // Run proves that the runtimes which open returns keep the contract. Each
 // subtest opens its own; whoever opens sees to it that it is closed with t,
-// also when the test closed it already.
-func Run(t *testing.T, open func(t testing.TB) pods.Runtime) {
+// also when the test closed it already. kill ends a pod from outside.
+func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 	for name, test := range map[string]func(*testing.T, pods.Runtime){
 		"Lifecycle": testLifecycle,
 		"Unknown":   testUnknown,
 		"Cancel":    testCancelledStart,
+		"Cancelled": testCancelled,
+		"Idle":      testIdle,
 		"Parallel":  testParallelStart,
 		"Apart":     testPodsApart,
 		"Close":     testClose,
@@ -35,6 +37,7 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime) {
 		"App":       testApp,
 		"EndsAll":   testEndsAll,
 		"Plan":      testPlan,
+		"Ended":     func(t *testing.T, r pods.Runtime) { testEnded(t, r, kill) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -43,11 +46,16 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime) {
 	}
 }
 
+// Kill ends a pod as its engine or kernel may, without a word to the runtime.
+type Kill func(t testing.TB, r pods.Runtime, id store.PodID)
+
 // RunReopened proves what a restart of the server must not lose. open returns
 // a runtime that keeps its pods under dir, and is called again with the same
-// folder once the first is closed.
+// folder once the first is closed or detached. Whoever opens sees to it that all
+// pods end with t.
 func RunReopened(t *testing.T, open func(t testing.TB, dir string) pods.Runtime) {
 	for name, test := range map[string]func(*testing.T, func() pods.Runtime){
+		"Detach":    testDetach,
 		"Reconcile": testReconcile,
 		"Remains":   testNothingRemains,
 	} {
@@ -142,12 +150,35 @@ func (b *bench) until(what string, holds func() bool) {
 	}
 }
 
-// bare is a pod for calls to the runtime itself.
-func bare() store.Pod {
-	return store.Pod{ID: store.PodID(store.NewID()), Name: "bare", Preset: "static", Plan: "small", Want: store.WantRunning, Created: time.Now()}
+// bare is a new pod for calls to the runtime itself.
+func bare() pods.Spec {
+	return pods.Spec{ID: store.PodID(store.NewID()), Name: "bare", Limits: limits()}
 }
 
 func limits() pods.Limits { return pods.DefaultPlans()[0].Limits }
+
+// quiet is a Start that nobody listens to.
+func quiet(string) {}
+
+// look asks the runtime for one pod.
+func look(t *testing.T, r pods.Runtime, id store.PodID) pods.Status {
+	t.Helper()
+	st, err := r.Status(t.Context(), id)
+	if err != nil || st.ID != id {
+		t.Fatalf("status of %s: %+v, %v", id, st, err)
+	}
+	return st
+}
+
+// listed is a pod that must be in what the runtime lists.
+func listed(t *testing.T, r pods.Runtime, id store.PodID) pods.Status {
+	t.Helper()
+	st, ok := status(t, r, id)
+	if !ok {
+		t.Errorf("%s is not listed", id)
+	}
+	return st
+}
 
 // status finds a pod in what the runtime lists.
 func status(t *testing.T, r pods.Runtime, id store.PodID) (pods.Status, bool) {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"podgate/pods"
-	"podgate/store"
 )
 
 // BenchmarkStart is from the call until the agent has answered. cpu-ms/op is
@@ -21,7 +20,7 @@ func BenchmarkStart(b *testing.B) {
 	var resident int64
 	before := processorTime(b)
 	for b.Loop() {
-		if err := r.Start(b.Context(), store.Pod{ID: "a", Name: "a"}, pods.Limits{Memory: 256 << 20, CPUs: 1, Processes: 64}); err != nil {
+		if err := r.Start(b.Context(), pods.Spec{ID: "a", Name: "a", Limits: pods.Limits{Memory: 256 << 20, CPUs: 1, Processes: 64}}, quiet); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()

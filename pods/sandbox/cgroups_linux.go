@@ -367,16 +367,7 @@ func (g *group) outOfMemory() bool {
 	if g.h.version == 2 {
 		file = "memory.events"
 	}
-	text, err := g.h.fs.read(filepath.Join(g.h.bases["memory"], g.name, file))
-	if err != nil || !g.h.has("memory") {
-		return false
-	}
-	for line := range strings.Lines(text) {
-		if n, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok {
-			return n != "0"
-		}
-	}
-	return false
+	return valueOf(g.read(file, "memory"), "oom_kill") > 0
 }
 
 // remove kills what is left in the group and takes its folders away.

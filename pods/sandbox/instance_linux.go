@@ -34,13 +34,15 @@ type instance struct {
 	limits   pods.Limits
 	enforced []string
 	started  time.Time
+	home     *homeMeter
 	output   *output
 	log      *slog.Logger
-	ended    func() // is told when the pod ends by itself
+	ended    func(reason string) // is told when the pod ends by itself
 	watched  watched
 
 	mu     sync.Mutex
-	wanted bool   // Stop was called: ending is no news
+	up     bool   // Start has succeeded, so that ending is news
+	wanted bool   // Stop was called, so that it is none
 	blame  string // why the watcher killed it
 	exit   string // set before done is closed
 	done   chan struct{}
@@ -88,12 +90,24 @@ func (in *instance) reap() {
 	defer in.mu.Unlock()
 	if !in.wanted {
 		in.exit = in.reason(state, err, oom)
-		in.log.Warn("a pod ended by itself", "reason", in.exit)
 	}
-	alone := !in.wanted
 	close(in.done)
-	if alone {
-		in.ended()
+	in.tellLocked()
+}
+
+// isUp is called once, when Start succeeds.
+func (in *instance) isUp() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.up = true
+	in.tellLocked()
+}
+
+// tellLocked tells of a death that nobody asked for, when both it and the
+// success of Start have happened.
+func (in *instance) tellLocked() {
+	if in.up && in.exit != "" {
+		in.ended(in.exit)
 	}
 }
 

@@ -170,14 +170,14 @@ func TestMeasureTree(t *testing.T) {
 
 func TestParseStat(t *testing.T) {
 	t.Parallel()
-	tail := " S 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 12345 0 0"
+	tail := " S 7 1 1 0 -1 0 0 0 0 0 4 3 2 1 20 0 1 0 12345 0 0"
 	for _, c := range []struct {
 		stat string
 		want process
 		ok   bool
 	}{
-		{"9 (sh)" + tail, process{9, 7, 12345}, true},
-		{"9 (a) S 1 (b)" + tail, process{9, 7, 12345}, true},
+		{"9 (sh)" + tail, process{9, 7, 12345, 10}, true},
+		{"9 (a) S 1 (b)" + tail, process{9, 7, 12345, 10}, true},
 		{"9 (sh) S 7", process{}, false},
 		{"", process{}, false},
 		{"9 (sh)" + strings.Replace(tail, "7", "x", 1), process{}, false},

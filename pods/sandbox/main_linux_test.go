@@ -105,7 +105,7 @@ func open(t testing.TB, cfg Config) *Runtime {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
+		if err := r.Close(context.Background()); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
@@ -115,9 +115,12 @@ func open(t testing.TB, cfg Config) *Runtime {
 // limits are wide enough for a test binary with the race detector.
 var limits = pods.Limits{Memory: 512 << 20, CPUs: 1, Disk: 1 << 30, Processes: 100}
 
+// quiet is a Start that nobody listens to.
+func quiet(string) {}
+
 func start(t testing.TB, r *Runtime, id store.PodID, l pods.Limits) {
 	t.Helper()
-	if err := r.Start(t.Context(), store.Pod{ID: id, Name: strings.ToLower(string(id))}, l); err != nil {
+	if err := r.Start(t.Context(), pods.Spec{ID: id, Name: strings.ToLower(string(id)), Limits: l}, quiet); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -88,7 +88,7 @@ func TestPodBadID(t *testing.T) {
 	t.Parallel()
 	r := open(t, Config{})
 	for _, id := range []store.PodID{"", ".", "..", ".probe", "a/b", "../a", "a\x00b", "-a", store.PodID(strings.Repeat("a", 65))} {
-		err := r.Start(t.Context(), store.Pod{ID: id}, limits)
+		err := r.Start(t.Context(), pods.Spec{ID: id, Limits: limits}, quiet)
 		if !errors.Is(err, pods.ErrBadInput) {
 			t.Errorf("start of %q: %v", id, err)
 		}
@@ -107,13 +107,14 @@ func TestPodDiesAlone(t *testing.T) {
 	if err := in.process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-r.Ended():
-	case <-time.After(10 * time.Second):
-		t.Fatal("nobody was told")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	death, err := r.Ended(ctx)
+	if err != nil || death.ID != "a" {
+		t.Fatalf("told of %+v, %v", death, err)
 	}
-	if s := statusOf(t, r, "a"); !strings.Contains(s.Exit, "killed") {
-		t.Errorf("status: %+v", s)
+	if s := statusOf(t, r, "a"); !strings.Contains(s.Exit, "killed") || s.Exit != death.Reason {
+		t.Errorf("status: %+v, told of %+v", s, death)
 	}
 	if _, err := r.Dial(t.Context(), "a"); !errors.Is(err, pods.ErrNotRunning) {
 		t.Errorf("dial: %v", err)
@@ -197,7 +198,7 @@ func TestPodClose(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if err := r.Close(); err != nil {
+		if err := r.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -206,7 +207,7 @@ func TestPodClose(t *testing.T) {
 			t.Errorf("cgroup after close: %s, %v", f, err)
 		}
 	}
-	if err := r.Start(t.Context(), store.Pod{ID: "a"}, limits); err == nil {
+	if err := r.Start(t.Context(), pods.Spec{ID: "a", Limits: limits}, quiet); err == nil {
 		t.Error("started after close")
 	}
 	if _, err := r.List(t.Context()); err == nil {
@@ -225,7 +226,7 @@ func TestPodDirInUse(t *testing.T) {
 	t.Parallel()
 	r := open(t, Config{})
 	if second, err := Open(t.Context(), Config{Dir: r.cfg.Dir}); err == nil {
-		second.Close()
+		second.Close(t.Context())
 		t.Error("two runtimes have the same folder")
 	} else if !strings.Contains(err.Error(), "another podgate") {
 		t.Error(err)
@@ -245,7 +246,7 @@ func TestPodServerKilled(t *testing.T) {
 		select {} // until it is killed
 	}
 	r := open(t, Config{})
-	if err := r.Close(); err != nil {
+	if err := r.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	mark := "32" + strconv.Itoa(os.Getpid())
@@ -277,7 +278,7 @@ func TestPodServerKilled(t *testing.T) {
 		again, err = Open(t.Context(), Config{Dir: r.cfg.Dir})
 		return err == nil
 	})
-	defer again.Close()
+	defer again.Close(context.Background())
 	if s := statusOf(t, again, "a"); s.ID != "a" || s.Running {
 		t.Errorf("status: %+v", s)
 	}
@@ -325,7 +326,7 @@ func TestPodCrowd(t *testing.T) {
 			var err error
 			switch i % 6 {
 			case 0, 1:
-				err = r.Start(t.Context(), store.Pod{ID: "a", Name: "a"}, limits)
+				err = r.Start(t.Context(), pods.Spec{ID: "a", Name: "a", Limits: limits}, quiet)
 			case 2:
 				err = r.Stop(t.Context(), "a")
 			case 3:
@@ -356,7 +357,7 @@ func TestPodMany(t *testing.T) {
 	for i := range n {
 		wg.Go(func() {
 			id := store.PodID(fmt.Sprint("p", i))
-			if err := r.Start(t.Context(), store.Pod{ID: id, Name: string(id)}, limits); err != nil {
+			if err := r.Start(t.Context(), pods.Spec{ID: id, Name: string(id), Limits: limits}, quiet); err != nil {
 				t.Error(err)
 				return
 			}
@@ -393,7 +394,7 @@ func TestPodCancelled(t *testing.T) {
 	r := open(t, Config{})
 	for wait := time.Duration(0); wait < 12*time.Millisecond; wait += time.Millisecond {
 		ctx, cancel := context.WithTimeout(t.Context(), wait)
-		err := r.Start(ctx, store.Pod{ID: "a", Name: "a"}, limits)
+		err := r.Start(ctx, pods.Spec{ID: "a", Name: "a", Limits: limits}, quiet)
 		cancel()
 		if err == nil {
 			break // this machine is quick

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,19 +30,18 @@ type Runtime struct {
 	groups *hierarchy // nil without cgroups
 	uids   *uidPool   // nil unless root
 	spawn  *spawner
-	stop   context.CancelFunc // ends the watcher
-	watch  sync.WaitGroup
-	ended  chan struct{} // holds one value when a pod has ended by itself
+	deaths *pods.Deaths
+	life   context.Context // ends with Close
+	end    context.CancelFunc
+	work   sync.WaitGroup // what ends with life
+	recent recentTable
 
 	mu     sync.Mutex
 	pods   map[store.PodID]*pod
 	closed bool
 }
 
-var (
-	_ pods.Runtime = (*Runtime)(nil)
-	_ pods.Watcher = (*Runtime)(nil)
-)
+var _ pods.Runtime = (*Runtime)(nil)
 
 // pod is what the runtime knows of one pod. It is kept until Remove.
 type pod struct {
@@ -64,9 +62,10 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	r := &Runtime{cfg: cfg, log: cfg.Log, root: os.Geteuid() == 0, pods: map[store.PodID]*pod{}, ended: make(chan struct{}, 1)}
+	r := &Runtime{cfg: cfg, log: cfg.Log, root: os.Geteuid() == 0, pods: map[store.PodID]*pod{}, deaths: pods.NewDeaths()}
+	r.life, r.end = context.WithCancel(context.Background())
 	if err := r.open(ctx); err != nil {
-		return nil, errors.Join(r.explain(err), r.Close())
+		return nil, errors.Join(r.explain(err), r.Close(context.WithoutCancel(ctx)))
 	}
 	return r, nil
 }
@@ -110,9 +109,7 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.spawn = newSpawner()
-	watching, stop := context.WithCancel(context.Background())
-	r.stop = stop
-	r.watch.Go(func() { r.watchPods(watching) })
+	r.work.Go(func() { r.watchPods(r.life) })
 	return r.probe(ctx)
 }
 
@@ -186,7 +183,7 @@ func (r *Runtime) probe(ctx context.Context) error {
 		return err
 	}
 	p := r.pod(probeID)
-	_, err := r.start(ctx, p, store.Pod{ID: probeID, Name: "probe"}, pods.Limits{Memory: 256 << 20, CPUs: 1, Processes: 64})
+	err := r.start(ctx, p, pods.Spec{ID: probeID, Name: "probe", Limits: pods.Limits{Memory: 256 << 20, CPUs: 1, Processes: 64}})
 	return errors.Join(err, r.remove(ctx, probeID, p))
 }
 
@@ -242,8 +239,8 @@ func (r *Runtime) take(ctx context.Context, id store.PodID) (*pod, func(), error
 	}
 }
 
-// Start implements pods.Runtime.
-func (r *Runtime) Start(ctx context.Context, sp store.Pod, limits pods.Limits) error {
+// Start implements pods.Runtime. It takes milliseconds, and says nothing.
+func (r *Runtime) Start(ctx context.Context, sp pods.Spec, _ func(string)) error {
 	p, release, err := r.take(ctx, sp.ID)
 	if err != nil {
 		return err
@@ -252,8 +249,7 @@ func (r *Runtime) Start(ctx context.Context, sp store.Pod, limits pods.Limits) e
 	if r.running(sp.ID) != nil {
 		return nil
 	}
-	_, err = r.start(ctx, p, sp, limits)
-	return err
+	return r.start(ctx, p, sp)
 }
 
 // Dial implements pods.Runtime.
@@ -273,11 +269,11 @@ func (r *Runtime) Stop(ctx context.Context, id store.PodID) error {
 		return err
 	}
 	defer release()
-	return r.end(ctx, id)
+	return r.stop(ctx, id)
 }
 
-// end stops what runs of id. The caller has the turn.
-func (r *Runtime) end(ctx context.Context, id store.PodID) error {
+// stop ends what runs of id. The caller has the turn.
+func (r *Runtime) stop(ctx context.Context, id store.PodID) error {
 	if in := r.running(id); in != nil {
 		return in.end(ctx)
 	}
@@ -297,7 +293,7 @@ func (r *Runtime) Remove(ctx context.Context, id store.PodID) error {
 // remove ends the pod and deletes its folder and record. The caller has the
 // turn.
 func (r *Runtime) remove(ctx context.Context, id store.PodID, p *pod) error {
-	if err := r.end(ctx, id); err != nil {
+	if err := r.stop(ctx, id); err != nil {
 		return err
 	}
 	if err := removeTree(r.folder(id)); err != nil {
@@ -334,6 +330,20 @@ func (r *Runtime) List(context.Context) ([]pods.Status, error) {
 	return all, nil
 }
 
+// Status implements pods.Runtime.
+func (r *Runtime) Status(ctx context.Context, id store.PodID) (pods.Status, error) {
+	r.mu.Lock()
+	st, closed := r.statusLocked(id), r.closed
+	r.mu.Unlock()
+	if closed {
+		return pods.Status{}, errClosed
+	}
+	if in := r.running(id); in != nil {
+		st.Usage = r.usage(ctx, in)
+	}
+	return st, nil
+}
+
 func (r *Runtime) statusLocked(id store.PodID) pods.Status {
 	p := r.pods[id]
 	if p == nil || p.run == nil {
@@ -342,18 +352,20 @@ func (r *Runtime) statusLocked(id store.PodID) pods.Status {
 	return p.run.status(id)
 }
 
-// Ended implements pods.Watcher.
-func (r *Runtime) Ended() <-chan struct{} { return r.ended }
-
-func (r *Runtime) tellEnded() {
-	select {
-	case r.ended <- struct{}{}:
-	default: // one value stands for several pods
-	}
+// Ended implements pods.Runtime.
+func (r *Runtime) Ended(ctx context.Context) (pods.Death, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.life, cancel)()
+	return r.deaths.Next(ctx)
 }
 
+// Detach implements pods.Runtime: a pod ends with the server's end of its
+// control socket.
+func (r *Runtime) Detach(context.Context) error { return errors.ErrUnsupported }
+
 // Close implements pods.Runtime. It ends all pods at once and waits for them.
-func (r *Runtime) Close() error {
+func (r *Runtime) Close(ctx context.Context) error {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
@@ -365,11 +377,9 @@ func (r *Runtime) Close() error {
 		all[id] = p
 	}
 	r.mu.Unlock()
-	faults := r.endAll(all)
-	if r.stop != nil {
-		r.stop()
-	}
-	r.watch.Wait()
+	r.end() // starts that go on, too
+	faults := r.stopAll(ctx, all)
+	r.work.Wait()
 	if r.spawn != nil {
 		r.spawn.close()
 	}
@@ -385,7 +395,7 @@ func (r *Runtime) Close() error {
 	return errors.Join(faults...)
 }
 
-func (r *Runtime) endAll(all map[store.PodID]*pod) []error {
+func (r *Runtime) stopAll(ctx context.Context, all map[store.PodID]*pod) []error {
 	var (
 		wg     sync.WaitGroup
 		mu     sync.Mutex
@@ -395,9 +405,7 @@ func (r *Runtime) endAll(all map[store.PodID]*pod) []error {
 		wg.Go(func() {
 			p.turn <- struct{}{} // whoever has it ends in bounded time
 			defer func() { <-p.turn }()
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			if err := r.end(ctx, id); err != nil {
+			if err := r.stop(ctx, id); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				faults = append(faults, err)

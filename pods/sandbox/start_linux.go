@@ -31,41 +31,44 @@ func (u undo) run() {
 
 // start makes the pod run. The caller has the pod's turn. When it fails,
 // nothing of the attempt is left but the pod's folder.
-func (r *Runtime) start(ctx context.Context, p *pod, sp store.Pod, limits pods.Limits) (*instance, error) {
+func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	defer context.AfterFunc(r.life, cancel)()
 	if r.cfg.LimitsMode == LimitsOff {
-		limits = pods.Limits{}
+		sp.Limits = pods.Limits{}
 	}
 	hostID, err := r.prepareFolder(sp.ID)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	in, status, err := r.launch(sp, limits, hostID)
+	in, status, err := r.launch(sp, hostID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer status.Close()
 	if err := in.comesUp(ctx, status); err != nil {
-		return nil, errors.Join(err, in.abandon())
+		return errors.Join(err, in.abandon())
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.run = in
-	return in, nil
+	in.isUp()
+	r.work.Go(func() { _, _ = in.home.measure() }) // the watcher reports what is wrong with it
+	return nil
 }
 
 // launch starts stage 1 and sends it its specification. What it reports comes
 // out of the returned file.
-func (r *Runtime) launch(sp store.Pod, limits pods.Limits, hostID int) (_ *instance, _ *os.File, err error) {
+func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *os.File, err error) {
 	var undo undo
 	defer func() {
 		if err != nil {
 			undo.run()
 		}
 	}()
-	in := &instance{limits: limits, done: make(chan struct{}), log: r.log.With("pod", sp.ID), started: time.Now(), ended: r.tellEnded}
-	if in.group, err = r.newGroup(sp.ID, limits); err != nil {
+	in := r.newInstance(sp)
+	if in.group, err = r.newGroup(sp.ID, sp.Limits); err != nil {
 		return nil, nil, err
 	}
 	if in.group != nil {
@@ -78,8 +81,7 @@ func (r *Runtime) launch(sp store.Pod, limits pods.Limits, hostID int) (_ *insta
 	defer h.closeTheirs()
 	undo.add(h.closeOurs)
 	in.control = h.control
-	in.enforced = r.enforced(limits)
-	s := r.specification(sp, limits)
+	s := r.specification(sp)
 	trees, err := r.homeMounts(&s, sp.ID)
 	defer closeAll(trees)
 	if err != nil {
@@ -96,6 +98,13 @@ func (r *Runtime) launch(sp store.Pod, limits pods.Limits, hostID int) (_ *insta
 		return nil, nil, errors.Join(err, in.abandon())
 	}
 	return in, h.status, nil
+}
+
+func (r *Runtime) newInstance(sp pods.Spec) *instance {
+	return &instance{
+		limits: sp.Limits, enforced: r.enforced(sp.Limits), home: newHomeMeter(filepath.Join(r.folder(sp.ID), "home")), started: time.Now(),
+		done: make(chan struct{}), log: r.log.With("pod", sp.ID), ended: func(reason string) { r.deaths.Add(pods.Death{ID: sp.ID, Reason: reason}) },
+	}
 }
 
 func (r *Runtime) newGroup(id store.PodID, limits pods.Limits) (*group, error) {
@@ -231,7 +240,8 @@ func (r *Runtime) spawnStage1(h *handover, trees []*os.File, hostID int) (*os.Pr
 }
 
 // specification is what stage 1 does for this pod, but for its home.
-func (r *Runtime) specification(sp store.Pod, limits pods.Limits) spec {
+func (r *Runtime) specification(sp pods.Spec) spec {
+	limits := sp.Limits
 	s := spec{Hostname: hostname(sp), Rlimits: rlimits(limits), Scratch: limits.Memory / 2}
 	if limits.Memory > 0 && !r.groups.has("memory") {
 		s.Agent.Data = uint64(max(2*limits.Memory, limits.Memory+256<<20))
@@ -242,7 +252,7 @@ func (r *Runtime) specification(sp store.Pod, limits pods.Limits) spec {
 	return s
 }
 
-func hostname(sp store.Pod) string {
+func hostname(sp pods.Spec) string {
 	if sp.Name == "" {
 		return "pod"
 	}

@@ -7,12 +7,18 @@ import (
 
 	"podgate/pods"
 	"podgate/pods/podstest"
+	"podgate/store"
 )
 
 // TestPodSuite is the contract of all runtimes.
 func TestPodSuite(t *testing.T) {
 	t.Parallel()
-	podstest.Run(t, func(t testing.TB) pods.Runtime { return open(t, Config{}) })
+	kill := func(t testing.TB, r pods.Runtime, id store.PodID) {
+		if err := r.(*Runtime).running(id).process.Kill(); err != nil {
+			t.Error(err)
+		}
+	}
+	podstest.Run(t, func(t testing.TB) pods.Runtime { return open(t, Config{}) }, kill)
 }
 
 func TestPodSuiteReopened(t *testing.T) {

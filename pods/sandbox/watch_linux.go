@@ -6,14 +6,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"podgate/store"
 )
 
 // This file is the limits that no cgroup holds: the memory of a pod is summed
@@ -55,8 +52,8 @@ func (r *Runtime) watchPods(ctx context.Context) {
 // when a pod needs it.
 func (r *Runtime) watchOnce(now time.Time) {
 	var table processTable
-	for id, in := range r.runningAll() {
-		r.measureHome(id, in, now)
+	for _, in := range r.runningAll() {
+		in.measureHome(now)
 		sumMemory := in.limits.Memory > 0 && !r.groups.has("memory")
 		if !sumMemory && !in.watched.over {
 			continue
@@ -74,13 +71,13 @@ func (r *Runtime) watchOnce(now time.Time) {
 	}
 }
 
-func (r *Runtime) runningAll() map[store.PodID]*instance {
+func (r *Runtime) runningAll() []*instance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := map[store.PodID]*instance{}
-	for id, p := range r.pods {
+	var all []*instance
+	for _, p := range r.pods {
 		if p.run.alive() {
-			all[id] = p.run
+			all = append(all, p.run)
 		}
 	}
 	return all
@@ -92,6 +89,7 @@ type process struct {
 	pid    int
 	parent int
 	start  uint64
+	ticks  uint64 // of CPU time, its own and that of the children it has waited for
 }
 
 // processTable is all processes by their parent.
@@ -136,8 +134,13 @@ func parseStat(pid int, stat string) (process, error) {
 	if err != nil {
 		return process{}, err
 	}
+	var ticks uint64
+	for _, field := range fields[11:15] {
+		n, _ := strconv.ParseUint(field, 10, 64) // the kernel writes numbers
+		ticks += n
+	}
 	start, err := strconv.ParseUint(fields[19], 10, 64)
-	return process{pid, parent, start}, err
+	return process{pid, parent, start, ticks}, err
 }
 
 // below is all descendants of a pod's first process. In a process namespace
@@ -167,9 +170,18 @@ func (p process) kill() {
 }
 
 // residentMemory is what a process has in memory that is not backed by a file,
-// in bytes.
+// in bytes. What it shares with others is counted for each.
 func residentMemory(pid int) int64 {
 	return sumFields(fmt.Sprintf("/proc/%d/status", pid), "RssAnon:", "RssShmem:") << 10
+}
+
+// proportionalMemory is residentMemory with what is shared divided among those
+// that share it. The kernel walks all of the process's pages for it.
+func proportionalMemory(pid int) int64 {
+	if n := sumFields(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss_Anon:", "Pss_Shmem:") << 10; n > 0 {
+		return n
+	}
+	return residentMemory(pid) // kernels before 5.9
 }
 
 // sumFields adds the numbers behind names in a file of /proc. 0 when it cannot
@@ -195,11 +207,9 @@ func sumFields(path string, names ...string) int64 {
 // holdMemory kills the largest processes until the pod is below its limit. The
 // agent is the last: with it goes what is left, also in /tmp.
 func (in *instance) holdMemory(processes []process) {
-	sizes := make([]int64, len(processes))
-	total := residentMemory(in.process.Pid) + scratchUsed(in.process.Pid)
-	for i, p := range processes {
-		sizes[i] = residentMemory(p.pid)
-		total += sizes[i]
+	sizes, total := in.memory(processes, residentMemory)
+	if total > in.limits.Memory {
+		sizes, total = in.memory(processes, proportionalMemory)
 	}
 	for total > in.limits.Memory {
 		largest := -1
@@ -217,6 +227,17 @@ func (in *instance) holdMemory(processes []process) {
 		total -= sizes[largest]
 		sizes[largest] = 0
 	}
+}
+
+// memory is what the processes beside the first have each, and the pod in all.
+func (in *instance) memory(processes []process, of func(pid int) int64) (sizes []int64, total int64) {
+	total = of(in.process.Pid) + scratchUsed(in.process.Pid)
+	for _, p := range processes {
+		size := of(p.pid)
+		sizes = append(sizes, size)
+		total += size
+	}
+	return sizes, total
 }
 
 // scratchUsed is what lies in the file systems in memory of the pod with this
@@ -242,15 +263,15 @@ func (in *instance) killFor(reason string) {
 
 // measureHome looks whether the pod's home is over its limit, when it is time
 // to. Homes that take long are measured less often.
-func (r *Runtime) measureHome(id store.PodID, in *instance, now time.Time) {
+func (in *instance) measureHome(now time.Time) {
 	w := &in.watched
-	if in.limits.Disk <= 0 || now.Before(w.nextMeasure) {
+	if now.Before(w.nextMeasure) {
 		return
 	}
 	begin := time.Now()
-	used, err := measureTree(filepath.Join(r.folder(id), "home"))
+	used, err := in.home.measure()
 	w.nextMeasure = now.Add(max(measurePeriod, 20*time.Since(begin)))
-	over := err != nil || used > in.limits.Disk
+	over := in.limits.Disk > 0 && (err != nil || used > in.limits.Disk)
 	if over {
 		w.nextMeasure = now.Add(max(watchPeriod, 4*time.Since(begin)))
 	}
