@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,8 +19,12 @@ import (
 )
 
 func (inv *invocation) connections() *cobra.Command {
-	cmd := &cobra.Command{Use: "connections", Short: "list the live connections", Example: "podgate connections"}
+	cmd := &cobra.Command{
+		Use: "connections", Short: "list the live connections", Example: "podgate connections --wide",
+		Long: "Long names are cut so that a line fits 100 columns.",
+	}
 	asJSON := jsonFlag(cmd)
+	wide := cmd.Flags().Bool("wide", false, "show everything in full, however wide")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
@@ -28,24 +35,53 @@ func (inv *invocation) connections() *cobra.Command {
 			if *asJSON {
 				return printJSON(inv.Stdout, list)
 			}
-			return printTable(inv.Stdout, connectionRows(list))
+			if *wide {
+				return printTable(inv.Stdout, connectionRows(list))
+			}
+			rows := shortConnectionRows(list)
+			fit(rows, 100, 0, 1, 2, 4)
+			return printTable(inv.Stdout, rows)
 		})
 	}
 	return cmd
 }
 
 func connectionRows(list []control.Connection) [][]string {
-	rows := [][]string{{"USER", "CLIENT", "NAME", "TEAM", "SCOPES", "LIMITS", "LAST USED", "UNTIL", "STATE"}}
+	rows := [][]string{{"ID", "USER", "CLIENT", "NAME", "TEAM", "SCOPES", "LIMITS", "LAST USED", "UNTIL", "STATE"}}
 	for _, c := range list {
-		var scopes []string
-		for _, s := range c.Scopes {
-			scopes = append(scopes, string(s))
-		}
 		rows = append(rows, []string{
-			c.User, c.Client, orDash(c.Name), c.Team, orDash(strings.Join(scopes, " ")), orDash(strings.Join(authz.LimitWords(c.Limits), ", ")), moment(c.LastUsed), c.Expires.Format(time.DateOnly), string(c.State.State),
+			string(c.ID), c.User, c.Client, orDash(c.Name), c.Team, scopesOf(c), limitsOf(c), moment(c.LastUsed), c.Expires.Format(time.DateOnly), string(c.State.State),
 		})
 	}
 	return rows
+}
+
+// shortConnectionRows has the name that a client claims behind the host that its
+// code went to, and scopes without what all have in common.
+func shortConnectionRows(list []control.Connection) [][]string {
+	rows := [][]string{{"USER", "CLIENT", "TEAM", "SCOPES", "LIMITS", "LAST USED", "STATE"}}
+	for _, c := range list {
+		client := c.Client
+		if c.Name != "" {
+			client += fmt.Sprintf(" (%s)", c.Name)
+		}
+		rows = append(rows, []string{
+			c.User, client, c.Team, strings.ReplaceAll(scopesOf(c), "pods:", ""), limitsOf(c), c.LastUsed.UTC().Format("2006-01-02 15:04Z"), string(c.State.State),
+		})
+	}
+	return rows
+}
+
+func scopesOf(c control.Connection) string {
+	var scopes []string
+	for _, s := range c.Scopes {
+		scopes = append(scopes, string(s))
+	}
+	return orDash(strings.Join(scopes, " "))
+}
+
+func limitsOf(c control.Connection) string {
+	return orDash(strings.Join(authz.LimitWords(c.Limits), ", "))
 }
 
 // moment is a time for a terminal.
@@ -108,6 +144,9 @@ func (inv *invocation) timeline() *cobra.Command {
 			if *asJSON {
 				return printJSON(inv.Stdout, list)
 			}
+			if len(list) == 0 {
+				return inv.sayNoAttempts(ctx, c, *request)
+			}
 			return inv.printTimeline(list)
 		})
 	}
@@ -115,9 +154,6 @@ func (inv *invocation) timeline() *cobra.Command {
 }
 
 func (inv *invocation) printTimeline(list []control.Attempt) error {
-	if len(list) == 0 {
-		return inv.say("No attempts. Give a client the address of this server, and its steps appear here.")
-	}
 	for i, a := range list {
 		if i > 0 {
 			if err := inv.say(""); err != nil {
@@ -134,13 +170,37 @@ func (inv *invocation) printTimeline(list []control.Attempt) error {
 	return nil
 }
 
+// sayNoAttempts says why a timeline is empty, and whose attempts there are.
+func (inv *invocation) sayNoAttempts(ctx context.Context, c *control.Client, r control.ListRequest) error {
+	none := "No attempts"
+	if !r.Since.IsZero() {
+		none += " since " + moment(r.Since)
+	}
+	others, err := c.Timeline(ctx, control.ListRequest{Since: r.Since, Limit: maxNamed})
+	switch {
+	case err != nil:
+		return err
+	case len(others) == 0:
+		return inv.say("%s. Give a client the address of this server, and its steps appear here.", none)
+	}
+	var names []string
+	for _, a := range others {
+		if name := text.Visible(clientOf(a)); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return inv.say("%s of %q. The latest are of: %s.", none, r.Client, strings.Join(names, ", "))
+}
+
+// maxNamed is how many attempts are looked at to say whose there are.
+const maxNamed = 20
+
+// clientOf is the client as far as it is known.
+func clientOf(a control.Attempt) string { return cmp.Or(a.Host, string(a.Client), "unknown client") }
+
 // attemptHead is the client as far as it is known, and how it fared.
 func attemptHead(a control.Attempt) string {
-	client := a.Host
-	if client == "" {
-		client = string(a.Client)
-	}
-	parts := []string{strings.ToUpper(string(a.Diagnosis.State)), orElse(client, "unknown client")}
+	parts := []string{strings.ToUpper(string(a.Diagnosis.State)), clientOf(a)}
 	if a.Name != "" {
 		parts = append(parts, fmt.Sprintf("calls itself %q", text.Visible(a.Name)))
 	}
@@ -151,13 +211,6 @@ func attemptHead(a control.Attempt) string {
 		parts = append(parts, "team "+a.Team)
 	}
 	return text.Visible(strings.Join(parts, " · ")) + "\n  " + text.Visible(a.Diagnosis.Text())
-}
-
-func orElse(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 func stepRows(a control.Attempt) [][]string {

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -25,10 +27,39 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// gap is how far columns of a table are apart.
+const gap = 2
+
+// fit cuts what stands in the widest of some columns until a line of the table
+// is at most width characters long, or each of them has hardly room for more.
+func fit(rows [][]string, width int, columns ...int) {
+	widths := make([]int, len(rows[0]))
+	total := -gap
+	for i := range widths {
+		for _, row := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+		}
+		total += widths[i] + gap
+	}
+	const least = 6
+	for ; total > width; total-- {
+		widest := slices.MaxFunc(columns, func(a, b int) int { return widths[a] - widths[b] })
+		if widths[widest] <= least {
+			break
+		}
+		widths[widest]--
+	}
+	for _, row := range rows {
+		for _, i := range columns {
+			row[i] = text.Short(row[i], widths[i])
+		}
+	}
+}
+
 // printTable writes rows in columns, the first row being the heads. Names come
 // from people, so what could steer a terminal is not printed as it is.
 func printTable(w io.Writer, rows [][]string) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	tw := tabwriter.NewWriter(w, 0, 0, gap, ' ', 0)
 	for _, row := range rows {
 		for i := range row {
 			row[i] = text.Visible(row[i])

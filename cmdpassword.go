@@ -35,11 +35,42 @@ func (s *passwordSource) get(ctx context.Context, inv *invocation) (newPassword,
 	if s.fromStdin {
 		return passwordLine(inv.Stdin)
 	}
-	if f, ok := inv.Stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return askPassword(ctx, f, inv.Stderr)
+	if tty := inv.terminal(); tty != nil {
+		return askPassword(ctx, tty, inv.Stderr)
 	}
 	return makePassword(), nil
 }
+
+// terminal returns standard input if somebody can be asked there, else nil.
+func (inv *invocation) terminal() *os.File {
+	if f, ok := inv.Stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
+}
+
+// confirm asks somebody at a terminal; anything but yes is errDeclined.
+func confirm(ctx context.Context, tty io.Reader, prompt io.Writer, question string) error {
+	if _, err := io.WriteString(prompt, question+" [y/N] "); err != nil {
+		return err
+	}
+	read := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(tty).ReadString('\n') // an end without a line is no yes
+		read <- line
+	}()
+	select {
+	case line := <-read:
+		if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
+			return errDeclined
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errDeclined = errors.New("nothing was changed")
 
 // maxPasswordLine bounds what is read, in bytes; package account has the rule.
 const maxPasswordLine = 4 << 10

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"podgate/control"
+	"podgate/internal/text"
 )
 
 // withControl opens the way to the running server or to the database, calls
@@ -168,11 +169,21 @@ func (inv *invocation) userPasswd() *cobra.Command {
 func (inv *invocation) userRemove() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "remove EMAIL", Short: "remove somebody with all sessions and connections", Example: "podgate user remove ada@example.com",
-		Long: "Teams and pods stay.",
+		Long: "Teams and pods stay. Asks first on a terminal.",
 	}
+	yes := cmd.Flags().Bool("yes", false, "do not ask")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
+			if tty := inv.terminal(); tty != nil && !*yes {
+				u, err := c.User(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if err := confirm(ctx, tty, inv.Stderr, removalQuestion(u)); err != nil {
+					return err
+				}
+			}
 			if err := c.RemoveUser(ctx, args[0]); err != nil {
 				return err
 			}
@@ -180,6 +191,18 @@ func (inv *invocation) userRemove() *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// removalQuestion names a person and what ends with them.
+func removalQuestion(u control.UserDetail) string {
+	who := u.Email
+	if u.Name != "" {
+		who += fmt.Sprintf(" (%s)", u.Name)
+	}
+	if u.Admin {
+		who += ", an administrator"
+	}
+	return fmt.Sprintf("Remove %s? Sessions that end: %d, connections: %d. Teams and pods stay.", text.Visible(who), u.Sessions, u.Connections)
 }
 
 func (inv *invocation) team() *cobra.Command {

@@ -13,7 +13,7 @@ import (
 
 // A connection made with the official SDK is one attempt that works, for the
 // person, the administrator and the commands, while the server runs and after.
-func TestStoryOfAConnection(t *testing.T) {
+func TestAttemptOfAConnection(t *testing.T) {
 	t.Parallel()
 	srv := startServer(t)
 	ada := setUp(t, srv)
@@ -45,6 +45,9 @@ func TestStoryOfAConnection(t *testing.T) {
 	}
 	if page := ada.Open(srv.Issuer + "/activity").Text(); !strings.Contains(page, "It works.") || !strings.Contains(page, "End to end") {
 		t.Errorf("the activity page: %s", page)
+	}
+	if _, out, _ := srv.command("timeline", "no-such-client"); !strings.Contains(out, `No attempts of "no-such-client". The latest are of: `) || !strings.Contains(out, a.Host) {
+		t.Errorf("a name that matches nothing: %s", out)
 	}
 	if _, out, _ := srv.command("connections"); !strings.Contains(out, "End to end") || !strings.Contains(out, "works") {
 		t.Errorf("connections: %s", out)

@@ -47,8 +47,9 @@ func (term terminal) echoes(t *testing.T) bool {
 	return state.Lflag&unix.ECHO != 0
 }
 
-// typing runs a command at a terminal, types each answer when the terminal no
-// longer echoes after its prompt, and returns code and output.
+// typing runs a command at a terminal, types each answer after its prompt, when
+// the terminal no longer echoes if it is for a password, and returns code and
+// output.
 func (term terminal) typing(t *testing.T, args []string, prompts, answers []string) (int, string, string) {
 	t.Helper()
 	var out bytes.Buffer
@@ -58,13 +59,14 @@ func (term terminal) typing(t *testing.T, args []string, prompts, answers []stri
 		done <- run(context.Background(), process{Args: args, Stdin: term.tty, Stdout: &out, Stderr: errs})
 	}()
 	for i, prompt := range prompts {
+		hidden := !strings.HasSuffix(prompt, "[y/N] ")
 		eventually(t, func() bool {
 			select {
 			case code := <-done:
 				t.Fatalf("ended with %d before the prompt %q: %s%s", code, prompt, out.String(), errs)
 			default:
 			}
-			return strings.HasSuffix(errs.String(), prompt) && !term.echoes(t)
+			return strings.HasSuffix(errs.String(), prompt) && term.echoes(t) != hidden
 		})
 		if _, err := io.WriteString(term.keyboard, answers[i]+"\n"); err != nil {
 			t.Fatal(err)
@@ -101,6 +103,40 @@ func TestPasswordPrompt(t *testing.T) {
 	code, out, errs = term.typing(t, passwd, []string{firstPrompt}, []string{""})
 	if code != exitDone || !strings.Contains(out, "shown only now: ") {
 		t.Errorf("%d %s%s", code, out, errs)
+	}
+}
+
+// Who removes somebody at a terminal is told who goes and what ends, and asked.
+func TestRemovalIsConfirmed(t *testing.T) {
+	t.Parallel()
+	term, dir := newTerminal(t), t.TempDir()
+	ok := func(args ...string) {
+		t.Helper()
+		if code, out, errs := runCommand(append(args, "--data", dir)...); code != exitDone {
+			t.Fatalf("%v: %d %s%s", args, code, out, errs)
+		}
+	}
+	ok("user", "add", "ada@example.com", "--admin")
+	ok("user", "add", "bob@example.com", "--name", "Bob")
+	ok("user", "add", "eve@example.com")
+	remove := func(email string, flags ...string) []string {
+		return append([]string{"user", "remove", email, "--data", dir}, flags...)
+	}
+	const question = "Remove bob@example.com (Bob)? Sessions that end: 0, connections: 0. Teams and pods stay. [y/N] "
+	for _, answer := range []string{"", "no", "yes please"} {
+		code, out, errs := term.typing(t, remove("Bob@Example.com"), []string{question}, []string{answer})
+		if code != exitFailed || out != "" || !strings.Contains(errs, "nothing was changed") {
+			t.Errorf("%q: %d %s%s", answer, code, out, errs)
+		}
+	}
+	if code, _, errs := term.typing(t, remove("nobody@example.com"), nil, nil); code != exitFailed || !strings.Contains(errs, "There is no account") {
+		t.Errorf("somebody who is not there: %d %s", code, errs)
+	}
+	if code, out, errs := term.typing(t, remove("bob@example.com"), []string{question}, []string{"Y"}); code != exitDone || out != "Removed bob@example.com.\n" {
+		t.Errorf("after a yes: %d %s%s", code, out, errs)
+	}
+	if code, out, errs := term.typing(t, remove("eve@example.com", "--yes"), nil, nil); code != exitDone || errs != "" {
+		t.Errorf("with --yes: %d %s%s", code, out, errs)
 	}
 }
 

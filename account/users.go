@@ -95,6 +95,13 @@ func (s *Service) Users() ([]store.User, error) {
 	return list, nil
 }
 
+// UserByEmail returns the account with an address as somebody typed it.
+// store.ErrNotFound with words.
+func (s *Service) UserByEmail(email string) (store.User, error) {
+	u, err := s.userByEmail(email)
+	return public(u), err
+}
+
 // userByEmail returns the user; store.ErrNotFound with words.
 func (s *Service) userByEmail(email string) (store.User, error) {
 	normal, err := NormalizeEmail(email)

@@ -169,6 +169,11 @@ func (c *Client) Users(ctx context.Context) ([]User, error) {
 	return ask[[]User](ctx, c, pathUserList, empty{})
 }
 
+// User shows a person with what would end with the account.
+func (c *Client) User(ctx context.Context, email string) (UserDetail, error) {
+	return ask[UserDetail](ctx, c, pathUserShow, emailRequest{email})
+}
+
 // SetPassword gives somebody a new password and ends their sessions and
 // connections.
 func (c *Client) SetPassword(ctx context.Context, email, password string) error {

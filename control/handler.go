@@ -39,6 +39,7 @@ func NewHandler(c Config) http.Handler {
 	for path, serve := range map[string]web.Handler{
 		pathSetupLink:    audited(h, history.AuditSetupLink, ofNothing, h.setupLink),
 		pathUserAdd:      audited(h, history.AuditUserAdd, ofUser, h.addUser),
+		pathUserShow:     command(h.userDetail),
 		pathUserList:     command(h.users),
 		pathUserPassword: audited(h, history.AuditUserPassword, ofPassword, h.setPassword),
 		pathUserRemove:   audited(h, history.AuditUserRemove, ofEmail, h.removeUser),
@@ -159,6 +160,23 @@ func (h *handler) user(u store.User) (User, error) {
 		shown.Teams = append(shown.Teams, UserTeam{m.Team.Slug, m.Role})
 	}
 	return shown, nil
+}
+
+func (h *handler) userDetail(_ context.Context, r emailRequest) (UserDetail, error) {
+	u, err := h.Accounts.UserByEmail(r.Email)
+	if err != nil {
+		return UserDetail{}, err
+	}
+	sessions, err := h.Accounts.Sessions(u.ID)
+	if err != nil {
+		return UserDetail{}, err
+	}
+	connections, err := h.Accounts.Connections(u.ID)
+	if err != nil {
+		return UserDetail{}, err
+	}
+	shown, err := h.user(u)
+	return UserDetail{shown, len(sessions), len(connections)}, err
 }
 
 func (h *handler) users(context.Context, empty) ([]User, error) {

@@ -139,6 +139,9 @@ func TestTimelineAndConnections(t *testing.T) {
 	if list, err := c.Timeline(ctx, ListRequest{Since: t0.Add(2 * time.Hour), Limit: 10}); err != nil || len(list) != 0 {
 		t.Errorf("since later: %v, %v", list, err)
 	}
+	if u, err := c.User(ctx, "Ada@Example.com"); err != nil || u.Email != "ada@example.com" || u.Sessions != 1 || u.Connections != 1 {
+		t.Errorf("what ends with her account: %+v, %v", u, err)
+	}
 	limits := store.Limits{ReadOnly: true, Prefix: "web-"}
 	if _, err := db.LimitGrant(g.ID, w.User.ID, g.Scopes, limits, t0); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 const (
 	pathSetupLink    = "/v1/setup-link"
 	pathUserAdd      = "/v1/user/add"
+	pathUserShow     = "/v1/user/show"
 	pathUserList     = "/v1/user/list"
 	pathUserPassword = "/v1/user/password"
 	pathUserRemove   = "/v1/user/remove"
@@ -41,6 +42,13 @@ type User struct {
 	Admin   bool         `json:"admin"`
 	Created time.Time    `json:"created"`
 	Teams   []UserTeam   `json:"teams"`
+}
+
+// UserDetail is a person with what would end with the account.
+type UserDetail struct {
+	User
+	Sessions    int `json:"sessions"`
+	Connections int `json:"connections"`
 }
 
 // UserTeam is a team that a user is in.
