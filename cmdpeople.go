@@ -327,7 +327,7 @@ func (inv *invocation) printReport(r control.Report, asJSON bool) error {
 		return printJSON(inv.Stdout, r)
 	}
 	if !r.OK {
-		return inv.say("The database is damaged:\n  %s", strings.Join(r.Faults, "\n  "))
+		return inv.say("The database is damaged:\n  %s", strings.Join(r.Damage, "\n  "))
 	}
 	var counts []string
 	for _, c := range r.Counts {

@@ -123,7 +123,7 @@ func TestPeopleAndTeams(t *testing.T) {
 			t.Errorf("%+v, %v", users, err)
 		}
 		report, err := c.Check(ctx)
-		if err != nil || !report.OK || len(report.Faults) != 0 || report.Counts[0] != (store.Count{Kind: "users", N: 1}) {
+		if err != nil || !report.OK || len(report.Damage) != 0 || report.Counts[0] != (store.Count{Kind: "users", N: 1}) {
 			t.Errorf("%+v, %v", report, err)
 		}
 	})

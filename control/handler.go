@@ -239,11 +239,11 @@ func (h *handler) removeMember(ctx context.Context, r memberRequest) (removedMem
 
 func (h *handler) check(context.Context, empty) (Report, error) {
 	if err := h.DB.Check(); err != nil {
-		return Report{Counts: []store.Count{}, Faults: strings.Split(err.Error(), "\n")}, nil
+		return Report{Counts: []store.Count{}, Damage: strings.Split(err.Error(), "\n")}, nil
 	}
 	counts, err := h.DB.Counts()
 	if err != nil {
 		return Report{}, fmt.Errorf("count the records: %w", err)
 	}
-	return Report{OK: true, Counts: counts, Faults: []string{}}, nil
+	return Report{OK: true, Counts: counts, Damage: []string{}}, nil
 }

@@ -82,7 +82,7 @@ type SetupLink struct {
 type Report struct {
 	OK     bool          `json:"ok"`
 	Counts []store.Count `json:"counts"`
-	Faults []string      `json:"faults"`
+	Damage []string      `json:"damage"`
 }
 
 type emailRequest struct {
