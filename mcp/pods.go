@@ -27,7 +27,7 @@ type podSummary struct {
 // podDetail is all that is known of a pod.
 type podDetail struct {
 	podSummary
-	Reason      string    `json:"reason,omitempty" jsonschema:"why the pod failed or does not answer yet"`
+	Reason      string    `json:"reason,omitempty" jsonschema:"why the pod failed or does not answer yet, or why it runs on unchanged after a reload"`
 	LastLines   []string  `json:"last_lines,omitempty" jsonschema:"what the app printed last, when it failed"`
 	Created     time.Time `json:"created"`
 	Started     time.Time `json:"started,omitzero" jsonschema:"when the app was started"`

@@ -35,7 +35,8 @@ type activityPage struct {
 }
 
 type attemptView struct {
-	Title   string // the client as far as it is known
+	Title   string // the client's host, as far as it is known
+	Here    bool   // that is a person's own computer, which says nothing of the client
 	Name    string // what it calls itself
 	Person  string // whose it is, for administrators
 	Team    string
@@ -76,7 +77,8 @@ func (s *Server) serveActivity(w http.ResponseWriter, r *http.Request, p who) er
 		page.Attempts = append(page.Attempts, s.viewAttempt(a, names))
 	}
 	if q.Get("connection") != "" && len(list.Attempts) > 0 {
-		page.Connection = text.Line(orUnknown(list.Attempts[0].Host), 255)
+		first := s.viewAttempt(list.Attempts[0], names)
+		page.Connection = clientLabel(first.Name, first.Title)
 	}
 	page.pages(r, list.Next)
 	return s.render(w, r, plainPage, http.StatusOK, "activity", frame{Title: page.title("Activity"), Here: "activity", Page: page})
@@ -180,7 +182,7 @@ func (s *Server) viewAttempt(a history.Attempt, names namesByID) attemptView {
 	if a.User != "" && v.Person == "" && len(names.users) > 0 {
 		v.Person = "a removed account"
 	}
-	v.Count = a.Dropped
+	v.Here, v.Count = isLocal(hostAlone(v.Title)), a.Dropped
 	for i, step := range a.Steps {
 		view := viewStep(step)
 		view.SameDay = i > 0 && sameDay(a.Steps[i-1].At, step.At)
@@ -239,6 +241,12 @@ func agentName(userAgent string) string {
 // auditPage is the content of audit.html.
 type auditPage struct {
 	listPage
+	Days []dayView
+}
+
+// dayView is what happened on one day, the latest first.
+type dayView struct {
+	Date    time.Time
 	Entries []entryView
 }
 
@@ -269,7 +277,11 @@ func (s *Server) serveAudit(w http.ResponseWriter, r *http.Request, p who) error
 		return oldPage(err)
 	}
 	for _, e := range list.Entries {
-		page.Entries = append(page.Entries, viewEntry(e, p.user.ID, page.All))
+		if n := len(page.Days); n == 0 || !sameDay(page.Days[n-1].Date, e.Last) {
+			page.Days = append(page.Days, dayView{Date: e.Last})
+		}
+		day := &page.Days[len(page.Days)-1]
+		day.Entries = append(day.Entries, viewEntry(e, p.user.ID, page.All))
 	}
 	page.pages(r, list.Next)
 	return s.render(w, r, plainPage, http.StatusOK, "audit", frame{Title: page.title("Audit list"), Here: "activity", Page: page})

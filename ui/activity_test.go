@@ -83,7 +83,7 @@ func TestActivity(t *testing.T) {
 	own := a.get("/activity").text()
 	for _, want := range []string{
 		"claude.ai works", "It works.", "Read the resource document (path form)", "Registered itself: kept claude.ai", "2 times",
-		"127.0.0.1:43112 stuck", "never came for its token", "no longer knows. Remove the connector in the assistant and add it again.", "refused", "chatgpt.com waiting",
+		"Codex stuck a program on the person's computer (127.0.0.1:43112)", "never came for its token", "no longer knows. Remove the connector in the assistant and add it again.", "refused", "chatgpt.com waiting",
 		"team red", "Firefox on Linux",
 	} {
 		if !strings.Contains(own, want) {
@@ -126,6 +126,29 @@ func firstGrant(t *testing.T, s *site, u store.User) store.GrantID {
 		t.Fatal(list, err)
 	}
 	return list[0].ID
+}
+
+// The audit list says a day once, above what happened on it.
+func TestAuditListGoesByDay(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u := s.addUser("ada@example.com", false, "red")
+	b := s.browser()
+	b.signIn("ada@example.com")
+	s.clock.advance(11*time.Hour + 59*time.Minute)
+	b.post("/sign-out", nil)
+	s.clock.advance(2 * time.Minute) // past midnight
+	b.signIn(u.Email)
+	b.post("/account/password", url.Values{"old": {"wrong"}, "password": {"another long password"}, "again": {"another long password"}})
+	a := b.get("/audit")
+	var days []string
+	for _, section := range a.all("section") {
+		days = append(days, fmt.Sprintf("%s, labelled %s", text(section), attr(section, "aria-labelledby")))
+	}
+	if len(days) != 2 || !strings.HasPrefix(days[0], "2 March 2026 You ") || !strings.HasPrefix(days[1], "1 March 2026 You signed out 23:59:00 ") ||
+		!strings.Contains(days[1], "You signed in 12:00:00") || !strings.HasSuffix(days[0], "labelled day-2026-03-02") {
+		t.Errorf("%d days:\n%s", len(days), strings.Join(days, "\n"))
+	}
 }
 
 // The connection's entry on the home page leads to its activity.

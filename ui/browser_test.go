@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"podgate/internal/authz"
+	"podgate/internal/errorpage"
 	"podgate/internal/webtest"
 	"podgate/oauth"
 	"podgate/pods"
@@ -337,7 +338,7 @@ func otherPages(t *testing.T, s *site, c *chrome) {
 	}
 	s.connect(u, "compilers", hostileName, strings.Repeat("long-host-name.", 12)+"example", authz.Scopes()...)
 	preview(s, u, team)
-	for _, name := range []string{"pods", "fault", "authorize-error", "authorize-error-return"} {
+	for _, name := range []string{"pods", "fault", "authorize-error", "authorize-error-return", "error-elsewhere"} {
 		c.open("/preview/" + name)
 		c.inspect("preview-" + name)
 	}
@@ -381,6 +382,10 @@ func preview(s *site, u store.User, team store.Team) {
 		},
 		"fault": func(w http.ResponseWriter, r *http.Request) error {
 			return s.ui.HomeWith(w, r, u, store.Membership{Team: team, Role: store.RoleMember}, nil, "Pods cannot be listed: The kernel does not let unprivileged users make namespaces. Set kernel.unprivileged_userns_clone=1.")
+		},
+		"error-elsewhere": func(w http.ResponseWriter, r *http.Request) error {
+			errorpage.Page{Status: 421, Title: "Not this address", Text: "This server does not answer under that name. It is at https://pods.example.com. If the name is meant to lead here, set public_url or pods.domain in podgate's configuration."}.Write(w, r)
+			return nil
 		},
 		"authorize-error": func(w http.ResponseWriter, r *http.Request) error {
 			return s.ui.AuthorizeError(w, r, oauth.AuthorizeError{Status: 400, Title: "Missing required OAuth parameters", Message: "The request lacks client_id and redirect_uri. Remove the connector in your assistant and add it again."})

@@ -60,13 +60,17 @@ func hostAlone(host string) string {
 	return host
 }
 
-// Label tells a connection from others in a few words. What a name says is only
-// a claim; but all programs of one computer share its address.
-func (c connectionView) Label() string {
-	if c.Here && c.Name != "" {
-		return "“" + c.Name + "” at " + c.Host
+// Label tells a connection from others in a few words.
+func (c connectionView) Label() string { return clientLabel(c.Name, c.Host) }
+
+// clientLabel is the host of a client, with its name where the host tells
+// nothing: that is only a claim, but all programs of one computer share its
+// address.
+func clientLabel(name, host string) string {
+	if isLocal(hostAlone(host)) && name != "" {
+		return "“" + name + "” at " + host
 	}
-	return c.Host
+	return host
 }
 
 // Claim is what the client says of itself, as part of a sentence.

@@ -1,6 +1,6 @@
 package web
 
-// Route is one endpoint of a room: package main puts all of them on one router.
+// Route is one endpoint of a package: main puts all of them on one router.
 type Route struct {
 	Method  string
 	Path    string // in httprouter's syntax
