@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"pods/preset":        {},
 	"pods/wire":          {},
 	"pods/agent":         {"pods/preset", "pods/wire"},
-	"pods/sandbox":       {"pods", "pods/agent", "pods/wire", "store"},
+	"pods/sandbox":       {"pods", "pods/agent", "pods/preset", "pods/wire", "store"},
 	"pods/ingress":       {"pods", "internal/errorpage"},
 	"certs":              {"pods/wire"},
 	"control":            {"account", "history", "store", "internal/web"},
@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 	"internal/conformance": {},
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
-	"pods/podstest":        {"pods", "pods/agent", "pods/wire", "store", "store/storetest", "internal/authz"},
+	"pods/podstest":        {"pods", "pods/agent", "pods/preset", "pods/wire", "store", "store/storetest", "internal/authz"},
 }
 
 // testOnly are packages that no program code imports.

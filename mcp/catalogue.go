@@ -19,6 +19,14 @@ type presetOutput struct {
 	Port        int    `json:"port" jsonschema:"what PORT is in such a pod"`
 	Available   bool   `json:"available"`
 	Reason      string `json:"reason,omitempty" jsonschema:"why it is not available here and what to install"`
+
+	Regions []presetRegionOutput `json:"regions,omitempty" jsonschema:"whether it is available in each region, where there are several"`
+}
+
+type presetRegionOutput struct {
+	Region    string `json:"region"`
+	Available bool   `json:"available"`
+	Reason    string `json:"reason,omitempty"`
 }
 
 type presetsOutput struct {
@@ -73,11 +81,18 @@ func (e *endpoint) listPresets(_ context.Context, r request, _ noInput) (answer[
 	out := presetsOutput{Presets: make([]presetOutput, 0, len(list))}
 	var b strings.Builder
 	for _, p := range list {
-		out.Presets = append(out.Presets, presetOutput{Name: p.Name, Description: p.Description, Port: p.Port, Available: p.Available, Reason: p.Reason})
+		o := presetOutput{Name: p.Name, Description: p.Description, Port: p.Port, Available: p.Available, Reason: p.Reason}
 		fmt.Fprintf(&b, "- %s: %s", p.Name, p.Description)
 		if !p.Available {
 			fmt.Fprintf(&b, " Not available here: %s", p.Reason)
 		}
+		for _, here := range p.Regions {
+			o.Regions = append(o.Regions, presetRegionOutput{here.Region, here.Reason == "", here.Reason})
+			if p.Available && here.Reason != "" {
+				fmt.Fprintf(&b, " Not available in %s: %s.", here.Region, here.Reason)
+			}
+		}
+		out.Presets = append(out.Presets, o)
 		b.WriteByte('\n')
 	}
 	return answer[presetsOutput]{text: b.String(), data: out}, nil

@@ -9,6 +9,9 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"podgate/pods"
+	"podgate/pods/podstest"
 )
 
 // toolNames is the fixed order of the tools.
@@ -46,6 +49,25 @@ func walkCatalogue(t *testing.T, c *client) {
 	regions := c.call("list_regions", nil)["regions"].([]any)
 	if len(regions) != 1 || regions[0].(args)["name"] != "here" || regions[0].(args)["available"] != true {
 		t.Errorf("list_regions: %v", regions)
+	}
+}
+
+// Where there are several regions, a preset may be missing in one.
+func TestPresetsByRegion(t *testing.T) {
+	t.Parallel()
+	far := podstest.NewFake(t)
+	far.Lack("php")
+	b := newBench(t, func(c *pods.Config) { c.Regions = append(c.Regions, podstest.Region("far", far)) })
+	presets := b.connect("ann", eras[0]).call("list_presets", nil)["presets"].([]any)
+	for _, p := range presets {
+		p := p.(args)
+		want := "map[available:true region:here] map[available:true region:far]"
+		if p["name"] == "php" {
+			want = "map[available:true region:here] map[available:false reason:the fake has no php; to get it, install"
+		}
+		if got := fmt.Sprint(p["regions"]); p["available"] != true || !strings.HasPrefix(got, "["+want) {
+			t.Errorf("%s: %v", p["name"], got)
+		}
 	}
 }
 

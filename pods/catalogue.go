@@ -1,9 +1,7 @@
 package pods
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
+	"errors"
 	"slices"
 	"strings"
 
@@ -13,42 +11,50 @@ import (
 	"podgate/store"
 )
 
-// hasTool reports whether a program is in one of the folders that pods see.
-// Those that only the server's own PATH knows are of no use to a pod.
-func hasTool(name string) bool {
-	for _, dir := range []string{"/usr/local/bin", "/usr/bin", "/bin"} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// catalogue returns the presets as they stand on this machine now.
+// catalogue returns the presets as they stand now.
 func (s *Service) catalogue() []Preset {
 	var list []Preset
 	for _, known := range preset.All() {
-		p := Preset{Name: known.Name, Description: known.Description, Port: known.Port, Available: true}
-		if tool := known.Needs.Tool; tool != "" && !s.cfg.HasTool(tool) {
-			p.Available = false
-			p.Reason = fmt.Sprintf("%s is not installed on this server; the person who runs it has to %s", tool, known.Needs.Get)
+		p := Preset{Name: known.Name, Description: known.Description, Port: known.Port}
+		var reasons []string
+		for _, r := range s.regions {
+			here := PresetHere{Region: r.Name}
+			var why *fault
+			if errors.As(r.provides(known.Needs), &why) {
+				here.Reason = why.text
+				reasons = append(reasons, here.Reason)
+			}
+			p.Regions = append(p.Regions, here)
+		}
+		if p.Available = len(reasons) < len(s.regions); !p.Available {
+			p.Reason = strings.Join(slices.Compact(reasons), "; ")
+		}
+		if len(s.regions) == 1 {
+			p.Regions = nil
 		}
 		list = append(list, p)
 	}
 	return list
 }
 
-func (s *Service) preset(name string) (Preset, error) {
-	list := s.catalogue()
-	i := slices.IndexFunc(list, func(p Preset) bool { return p.Name == name })
-	switch {
-	case i < 0:
-		return Preset{}, refuse(ErrUnknownPreset, "%q; choose one of %s", text.Short(name, maxSnippet), names(list, func(p Preset) string { return p.Name }))
-	case !list[i].Available:
-		return Preset{}, refuse(ErrPresetMissing, "%s", list[i].Reason)
+// provides returns nil when pods with these needs can run in the region, and
+// otherwise an ErrPresetMissing or ErrUnavailable in the region's own words.
+func (r *region) provides(needs preset.Needs) error {
+	runtime, err := r.get()
+	if err != nil {
+		return unavailable(err)
 	}
-	return list[i], nil
+	if err := runtime.Provides(needs); err != nil {
+		return &fault{ErrPresetMissing, text.Line(err.Error(), maxReason), err}
+	}
+	return nil
+}
+
+func findPreset(name string) (preset.Preset, error) {
+	if p, ok := preset.Find(name); ok {
+		return p, nil
+	}
+	return preset.Preset{}, refuse(ErrUnknownPreset, "%q; choose one of %s", text.Short(name, maxSnippet), strings.Join(preset.Names(), ", "))
 }
 
 // DefaultPlans are the plans of a server whose configuration names none.

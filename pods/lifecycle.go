@@ -9,6 +9,7 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/internal/text"
+	"podgate/pods/preset"
 	"podgate/pods/wire"
 	"podgate/store"
 )
@@ -87,7 +88,7 @@ func (s *Service) draft(a authz.Actor, r CreateRequest) (store.Pod, Plan, error)
 	if err := a.AllowPod(authz.CreatePod, a.Team.ID, r.Name); err != nil {
 		return store.Pod{}, Plan{}, errDenied(a, err)
 	}
-	preset, err := s.preset(r.Preset)
+	kind, err := findPreset(r.Preset)
 	if err != nil {
 		return store.Pod{}, Plan{}, err
 	}
@@ -102,11 +103,11 @@ func (s *Service) draft(a authz.Actor, r CreateRequest) (store.Pod, Plan, error)
 	if err != nil {
 		return store.Pod{}, Plan{}, err
 	}
-	if _, err := region.get(); err != nil {
-		return store.Pod{}, Plan{}, unavailable(err)
+	if err := region.provides(kind.Needs); err != nil {
+		return store.Pod{}, Plan{}, err
 	}
 	return store.Pod{
-		ID: store.PodID(store.NewID()), Name: r.Name, Team: a.Team.ID, Preset: preset.Name, Plan: plan.Name, Region: region.Name,
+		ID: store.PodID(store.NewID()), Name: r.Name, Team: a.Team.ID, Preset: kind.Name, Plan: plan.Name, Region: region.Name,
 		Env: maps.Clone(r.Env), Want: store.WantRunning, CreatedBy: a.User, Created: s.cfg.Now(),
 	}, plan, nil
 }
@@ -188,7 +189,8 @@ func (s *Service) startEnvironment(op *operation, rec store.Pod, p Progress) err
 	if !op.snapshot().up {
 		p.status("starting the environment")
 	}
-	if err := startIn(op.ctx, runtime, Spec{ID: rec.ID, Name: rec.Name, Limits: plan.Limits}, p); err != nil {
+	kind, _ := preset.Find(rec.Preset) // one that podgate has no more needs nothing
+	if err := startIn(op.ctx, runtime, Spec{ID: rec.ID, Name: rec.Name, Needs: kind.Needs, Limits: plan.Limits}, p); err != nil {
 		return s.notStarted(op, rec, err)
 	}
 	return nil

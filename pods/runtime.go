@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"podgate/pods/preset"
 	"podgate/store"
 )
 
@@ -30,6 +31,10 @@ type Runtime interface {
 	// long, line by line, from one goroutine at a time and only before Start
 	// returns; who says nothing for StartSilence is taken for stuck.
 	Start(ctx context.Context, spec Spec, say func(line string)) error
+	// Provides returns nil when pods with these needs can run here, and otherwise
+	// an error whose text tells a person why not and what to do about it. It
+	// answers at once, from what the runtime knows.
+	Provides(needs preset.Needs) error
 	// Dial opens a stream to the pod's agent. ErrNotRunning when it does not
 	// run.
 	Dial(ctx context.Context, id store.PodID) (net.Conn, error)
@@ -62,6 +67,7 @@ const StartSilence = 2 * time.Minute
 type Spec struct {
 	ID     store.PodID
 	Name   string // a DNS label: the host name inside
+	Needs  preset.Needs
 	Limits Limits
 }
 

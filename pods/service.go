@@ -25,9 +25,6 @@ type Config struct {
 	URL func(name string) string
 	Log *slog.Logger
 	Now func() time.Time
-	// HasTool reports whether pods can use a program of that name, for the
-	// presets that need one. nil looks where the sandbox's pods look.
-	HasTool func(name string) bool
 }
 
 // Plan is a named set of limits.
@@ -42,13 +39,20 @@ type Quota struct {
 	Memory int64 // sum of the plans' memory, bytes
 }
 
-// Preset is a kind of app environment.
+// Preset is a kind of app environment, and whether it is to be had here.
 type Preset struct {
 	Name        string
 	Description string
 	Port        int
-	Available   bool
-	Reason      string // why it is not available here and what to install
+	Available   bool         // in one region at least
+	Reason      string       // why it is available in none and what to do about it
+	Regions     []PresetHere // in each region, where there are several
+}
+
+// PresetHere is a preset in one region.
+type PresetHere struct {
+	Region string
+	Reason string // why it is not available there; empty when it is
 }
 
 // Pod is a pod as people and tools see it.
@@ -135,9 +139,6 @@ func withDefaults(cfg Config) Config {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
-	}
-	if cfg.HasTool == nil {
-		cfg.HasTool = hasTool
 	}
 	return cfg
 }

@@ -43,9 +43,9 @@ func TestCreate(t *testing.T) {
 func TestCreateRefusesBadInputAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(c *pods.Config) {
-		c.HasTool = func(tool string) bool { return tool != "php" }
 		c.Regions = append(c.Regions, podstest.DownRegion("down", &pods.UnavailableError{Reason: "the kernel says no", Fix: "Say yes"}))
 	})
+	h.fake.Lack("php")
 	h.create(t, "mine")
 	for name, c := range map[string]struct {
 		r    pods.CreateRequest
@@ -494,6 +494,56 @@ func TestWritesStayWithinThePlan(t *testing.T) {
 	}
 }
 
+// Presets differ by region, and each region says in its own words what it lacks.
+func TestPresetsByRegion(t *testing.T) {
+	t.Parallel()
+	far := podstest.NewFake(t)
+	h := newHouse(t, func(c *pods.Config) {
+		c.Regions = append(c.Regions, podstest.Region("far", far), podstest.DownRegion("down", &pods.UnavailableError{Reason: "the kernel says no", Fix: "Say yes"}))
+	})
+	far.SetAgent(h.script.serve)
+	h.fake.Lack("python3", "php")
+	far.Lack("php")
+	presets, err := h.Presets(h.ann)
+	if err != nil || len(presets) != 5 {
+		t.Fatalf("%v %v", presets, err)
+	}
+	for _, p := range presets {
+		lacking := map[string][2]bool{"python": {true, false}, "php": {true, true}}[p.Name]
+		if len(p.Regions) != 3 || (p.Regions[0].Reason != "") != lacking[0] || (p.Regions[1].Reason != "") != lacking[1] || p.Regions[2].Reason != "the kernel says no. Say yes" {
+			t.Errorf("%+v", p)
+		}
+		if p.Available == lacking[1] || (p.Reason != "") != lacking[1] || p.Port == 0 || p.Description == "" {
+			t.Errorf("%+v", p)
+		}
+	}
+	create := func(region string) error {
+		_, err := h.Create(t.Context(), h.ann, pods.CreateRequest{Name: "snake", Preset: "python", Region: region}, nil)
+		return err
+	}
+	wants(t, create(""), pods.ErrPresetMissing, "the fake has no python3")
+	wants(t, create("down"), pods.ErrUnavailable, "Say yes")
+	if err := create("far"); err != nil {
+		t.Error(err)
+	}
+}
+
+// With one region there is nothing to tell apart.
+func TestPresetsOfOneRegion(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.fake.Lack("php")
+	presets, err := h.Presets(h.ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range presets {
+		if missing := p.Name == "php"; p.Available == missing || strings.HasPrefix(p.Reason, "the fake has no php; to get it, install") != missing || p.Regions != nil {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
 // A list says all that there is to say, and costs each pod one question.
 func TestListIsWhole(t *testing.T) {
 	t.Parallel()
@@ -528,19 +578,8 @@ func TestListIsWhole(t *testing.T) {
 func TestCatalogue(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(c *pods.Config) {
-		c.HasTool = func(tool string) bool { return tool == "node" }
 		c.Regions = append(c.Regions, podstest.DownRegion("down", errors.New("open /root/key: denied")))
 	})
-	presets, err := h.Presets(h.ann)
-	if err != nil || len(presets) != 5 {
-		t.Fatalf("%v %v", presets, err)
-	}
-	for _, p := range presets {
-		missing := p.Name == "python" || p.Name == "php"
-		if p.Available == missing || (p.Reason != "") != missing || p.Port == 0 || p.Description == "" {
-			t.Errorf("%+v", p)
-		}
-	}
 	plans, err := h.Plans(h.ann)
 	if err != nil || len(plans) != 3 || plans[0].Name != "small" || plans[0].Limits.Memory != 256<<20 {
 		t.Errorf("%v %v", plans, err)

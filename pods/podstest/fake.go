@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"podgate/pods"
+	"podgate/pods/preset"
 	"podgate/pods/wire"
 	"podgate/store"
 )
@@ -34,6 +35,7 @@ type Fake struct {
 	dialErr error
 	stopErr error
 	rmErr   error
+	lacks   []string
 	hung    map[string]bool
 	calls   []string
 }
@@ -80,6 +82,9 @@ func (f *Fake) FailStart(err error) {
 func (f *Fake) RefuseDial(err error) { f.set(func() { f.dialErr = err }) }
 func (f *Fake) FailStop(err error)   { f.set(func() { f.stopErr = err }) }
 func (f *Fake) FailRemove(err error) { f.set(func() { f.rmErr = err }) }
+
+// Lack takes these programs away from pods, and gives back those taken before.
+func (f *Fake) Lack(tools ...string) { f.set(func() { f.lacks = tools }) }
 
 // Hang makes these methods (start, dial, stop, remove, list, status, ended,
 // detach, close) wait until their context ends, until it is called with others.
@@ -158,6 +163,16 @@ func (f *Fake) Start(ctx context.Context, spec pods.Spec, say func(string)) erro
 		return err
 	}
 	return f.engine.launch(spec.ID, agent)
+}
+
+// Provides implements pods.Runtime.
+func (f *Fake) Provides(needs preset.Needs) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.Contains(f.lacks, needs.Tool) {
+		return fmt.Errorf("the fake has no %s; to get it, %s", needs.Tool, needs.Get)
+	}
+	return nil
 }
 
 // Dial implements pods.Runtime.

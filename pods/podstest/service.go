@@ -32,7 +32,6 @@ func ServiceOver(t testing.TB, db *store.DB, r pods.Runtime, change ...func(*pod
 		DB:      db,
 		Regions: []pods.Region{Region("here", r)},
 		URL:     func(name string) string { return fmt.Sprintf("http://%s.localhost:8080", name) },
-		HasTool: func(string) bool { return true },
 	}
 	for _, c := range change {
 		c(&cfg)
