@@ -13,76 +13,9 @@ import (
 
 	"podgate/control"
 	"podgate/history"
-	"podgate/internal/authz"
 	"podgate/internal/text"
 	"podgate/store"
 )
-
-func (inv *invocation) connections() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "connections", Short: "list the live connections", Example: "podgate connections --wide",
-		Long: "Long names are cut so that a line fits 100 columns.",
-	}
-	asJSON := jsonFlag(cmd)
-	wide := cmd.Flags().Bool("wide", false, "show everything in full, however wide")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		ctx := cmd.Context()
-		return inv.withControl(ctx, false, func(c *control.Client) error {
-			list, err := c.Connections(ctx)
-			if err != nil {
-				return err
-			}
-			if *asJSON {
-				return printJSON(inv.Stdout, list)
-			}
-			if *wide {
-				return printTable(inv.Stdout, connectionRows(list))
-			}
-			rows := shortConnectionRows(list)
-			fit(rows, 100, 0, 1, 2, 4)
-			return printTable(inv.Stdout, rows)
-		})
-	}
-	return cmd
-}
-
-func connectionRows(list []control.Connection) [][]string {
-	rows := [][]string{{"ID", "USER", "CLIENT", "NAME", "TEAM", "SCOPES", "LIMITS", "LAST USED", "UNTIL", "STATE"}}
-	for _, c := range list {
-		rows = append(rows, []string{
-			string(c.ID), c.User, c.Client, orDash(c.Name), c.Team, scopesOf(c), limitsOf(c), moment(c.LastUsed), c.Expires.Format(time.DateOnly), string(c.State.State),
-		})
-	}
-	return rows
-}
-
-// shortConnectionRows has the name that a client claims behind the host that its
-// code went to, and scopes without what all have in common.
-func shortConnectionRows(list []control.Connection) [][]string {
-	rows := [][]string{{"USER", "CLIENT", "TEAM", "SCOPES", "LIMITS", "LAST USED", "STATE"}}
-	for _, c := range list {
-		client := c.Client
-		if c.Name != "" {
-			client += fmt.Sprintf(" (%s)", c.Name)
-		}
-		rows = append(rows, []string{
-			c.User, client, c.Team, strings.ReplaceAll(scopesOf(c), "pods:", ""), limitsOf(c), c.LastUsed.UTC().Format("2006-01-02 15:04Z"), string(c.State.State),
-		})
-	}
-	return rows
-}
-
-func scopesOf(c control.Connection) string {
-	var scopes []string
-	for _, s := range c.Scopes {
-		scopes = append(scopes, string(s))
-	}
-	return orDash(strings.Join(scopes, " "))
-}
-
-func limitsOf(c control.Connection) string {
-	return orDash(strings.Join(authz.LimitWords(c.Limits), ", "))
-}
 
 // moment is a time for a terminal.
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
@@ -185,7 +118,11 @@ func (inv *invocation) sayNoAttempts(ctx context.Context, c *control.Client, r c
 	}
 	var names []string
 	for _, a := range others {
-		if name := text.Visible(clientOf(a)); !slices.Contains(names, name) {
+		name := clientOf(a)
+		if a.Name != "" {
+			name = text.Line(a.Name, 40) + " (" + name + ")"
+		}
+		if name = text.Visible(name); !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

@@ -30,9 +30,15 @@ func printJSON(w io.Writer, v any) error {
 // gap is how far columns of a table are apart.
 const gap = 2
 
+// column is one of a table that may be cut, and how.
+type column struct {
+	at  int
+	cut func(text string, max int) string
+}
+
 // fit cuts what stands in the widest of some columns until a line of the table
 // is at most width characters long, or each of them has hardly room for more.
-func fit(rows [][]string, width int, columns ...int) {
+func fit(rows [][]string, width int, columns ...column) {
 	widths := make([]int, len(rows[0]))
 	total := -gap
 	for i := range widths {
@@ -43,15 +49,15 @@ func fit(rows [][]string, width int, columns ...int) {
 	}
 	const least = 6
 	for ; total > width; total-- {
-		widest := slices.MaxFunc(columns, func(a, b int) int { return widths[a] - widths[b] })
+		widest := slices.MaxFunc(columns, func(a, b column) int { return widths[a.at] - widths[b.at] }).at
 		if widths[widest] <= least {
 			break
 		}
 		widths[widest]--
 	}
 	for _, row := range rows {
-		for _, i := range columns {
-			row[i] = text.Short(row[i], widths[i])
+		for _, c := range columns {
+			row[c.at] = c.cut(row[c.at], widths[c.at])
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-var update = flag.Bool("update", false, "write docs/commands.md from the commands")
+var update = flag.Bool("update", false, "write docs/commands.md and the files that scripts compare from what the program says")
 
 // docs/commands.md is what the commands say of themselves.
 func TestCommandsDocument(t *testing.T) {
@@ -101,6 +101,10 @@ func TestExamples(t *testing.T) {
 		switch words := strings.Fields(line); words[1] {
 		case "serve", "doctor", "config":
 			runDocumented(t, "the example", "./"+line, "")
+		case "connection":
+			if code, _, errs := runCommand(append(words[1:], "--data", data)...); code != exitFailed || !strings.Contains(errs, "No live connection") {
+				t.Errorf("%s: %d %s", line, code, errs)
+			}
 		default:
 			if code, out, errs := runCommand(append(words[1:], "--data", data)...); code != exitDone {
 				t.Errorf("%s: %d %s%s", line, code, out, errs)

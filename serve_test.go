@@ -12,10 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"podgate/control"
-	"podgate/history"
 	"podgate/store"
 )
 
@@ -272,45 +270,6 @@ func TestTablesAreHarmless(t *testing.T) {
 	}
 	if got := out.String(); got != "NAME\na\uFFFD[2Jb\uFFFDc\uFFFDd\n" {
 		t.Errorf("%q", got)
-	}
-}
-
-// Whatever people and clients are called, a line of the connections fits a
-// terminal. Usual names are not cut.
-func TestConnectionsFit(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("long", 60)
-	usual := control.Connection{
-		User: "ada@example.com", Client: "localhost", Name: "Assistant", Team: "lab", Scopes: []store.Scope{"pods:read", "pods:write", "pods:exec"},
-		State: history.Diagnosis{State: history.Refused},
-	}
-	extreme := control.Connection{
-		User: long + "@example.com", Client: "c" + long, Name: long, Team: long, Scopes: usual.Scopes, State: usual.State,
-		Limits: store.Limits{ReadOnly: true, Prefix: long, MaxPods: 12345},
-	}
-	for _, c := range []struct {
-		list []control.Connection
-		want []string
-	}{
-		{[]control.Connection{usual}, []string{"ada@example.com  localhost (Assistant)  lab   read write exec  -       0001-01-01 00:00Z  refused"}},
-		{[]control.Connection{usual, extreme}, []string{"lab  ", "clonglong", "…", "read write exec", "refused"}},
-	} {
-		rows := shortConnectionRows(c.list)
-		fit(rows, 100, 0, 1, 2, 4)
-		var out strings.Builder
-		if err := printTable(&out, rows); err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(out.String()) {
-			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 100 {
-				t.Errorf("%d columns: %s", n, line)
-			}
-		}
-		for _, part := range c.want {
-			if !strings.Contains(out.String(), part) {
-				t.Errorf("%q is missing:\n%s", part, &out)
-			}
-		}
 	}
 }
 

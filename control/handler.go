@@ -50,6 +50,7 @@ func NewHandler(c Config) http.Handler {
 		pathCheck:        command(h.check),
 		pathAddress:      command(h.address),
 		pathConnections:  command(h.connections),
+		pathRevoke:       command(h.revoke), // writes its own entry, as all do that end connections
 		pathTimeline:     command(h.timeline),
 		pathAudit:        command(h.auditList),
 	} {

@@ -14,6 +14,7 @@ import (
 
 const (
 	pathConnections = "/v1/connections"
+	pathRevoke      = "/v1/connection/revoke"
 	pathTimeline    = "/v1/timeline"
 	pathAudit       = "/v1/audit"
 
@@ -88,11 +89,21 @@ type ListRequest struct {
 	Limit  int       `json:"limit"`
 }
 
+type connectionRequest struct {
+	ID string `json:"id"` // or its beginning
+}
+
 func (l ListRequest) limit() int { return min(max(l.Limit, 1), maxListed) }
 
 // Connections lists every live connection, by person.
 func (c *Client) Connections(ctx context.Context) ([]Connection, error) {
 	return ask[[]Connection](ctx, c, pathConnections, empty{})
+}
+
+// RevokeConnection ends the live connection whose id begins with prefix, and
+// returns what it was.
+func (c *Client) RevokeConnection(ctx context.Context, prefix string) (Connection, error) {
+	return ask[Connection](ctx, c, pathRevoke, connectionRequest{prefix})
 }
 
 // Timeline lists attempts of clients to connect, the newest first.
@@ -106,30 +117,40 @@ func (c *Client) Audit(ctx context.Context, r ListRequest) ([]Entry, error) {
 }
 
 func (h *handler) connections(context.Context, empty) ([]Connection, error) {
-	users, err := h.Accounts.Users()
+	all, err := h.Accounts.AllConnections()
 	if err != nil {
 		return nil, err
 	}
-	list := []Connection{}
-	for _, u := range users {
-		found, err := h.Accounts.Connections(u.ID)
+	list := make([]Connection, 0, len(all))
+	for _, c := range all {
+		shown, err := h.showConnection(c)
 		if err != nil {
 			return nil, err
 		}
-		for _, c := range found {
-			shown, err := h.showConnection(u, c)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, shown)
-		}
+		list = append(list, shown)
 	}
 	return list, nil
 }
 
-func (h *handler) showConnection(u store.User, c account.Connection) (Connection, error) {
+// revoke ends a connection and returns what it was.
+func (h *handler) revoke(_ context.Context, r connectionRequest) (Connection, error) {
+	c, err := h.Accounts.FindConnection(r.ID)
+	if err != nil {
+		return Connection{}, err
+	}
+	shown, err := h.showConnection(c)
+	if err == nil {
+		err = h.Accounts.Revoke(c.User.ID, c.ID)
+	}
+	if err == nil {
+		h.auditEnded([]account.Connection{c.Connection}, c.User.ID)
+	}
+	return shown, err
+}
+
+func (h *handler) showConnection(c account.PersonConnection) (Connection, error) {
 	shown := Connection{
-		ID: c.ID, User: u.Email, Client: c.RedirectHost, Name: c.ClientName, Team: c.Team.Slug, Scopes: c.Scopes, Limits: c.Limits,
+		ID: c.ID, User: c.User.Email, Client: c.RedirectHost, Name: c.ClientName, Team: c.Team.Slug, Scopes: c.Scopes, Limits: c.Limits,
 		Created: c.Created.UTC(), LastUsed: c.LastUsed.UTC(), Expires: c.Expires.UTC(),
 		State: history.Diagnosis{State: history.Works, What: "Nothing is known of its way here."},
 	}

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -108,6 +109,41 @@ func TestEndedConnectionsAreAudited(t *testing.T) {
 		list, err := c.Audit(t.Context(), ListRequest{Limit: 10})
 		if err != nil || len(list) != 2 || list[0].Action != history.AuditRevoke || list[0].Client != "ada.example" || list[0].Team != "ada" {
 			t.Errorf("%s: %+v, %v", name, list, err)
+		}
+	}
+}
+
+// A connection is revoked by the beginning of its id, which is told once in the
+// list and in its attempt, and another person's stays.
+func TestRevokeConnection(t *testing.T) {
+	t.Parallel()
+	c, db, r := recording(t)
+	ada, bob := storetest.Populate(t, db, "ada", t0), storetest.Populate(t, db, "bob", t0)
+	g, access := ada.Connect(t, db, "pods:read")
+	_, others := bob.Connect(t, db, "pods:read")
+	r.Step(history.OfGrant(g, history.Note{Kind: history.StepCall}))
+	was, err := c.RevokeConnection(t.Context(), string(g.ID[:8]))
+	if err != nil || was.ID != g.ID || was.User != "ada@example.com" || was.Client != "ada.example" || was.Team != "ada" {
+		t.Fatalf("%+v, %v", was, err)
+	}
+	if _, err := db.Access(access, t0); err == nil {
+		t.Error("its token is good")
+	}
+	if _, err := db.Access(others, t0); err != nil {
+		t.Errorf("another connection ended: %v", err)
+	}
+	list, err := c.Audit(t.Context(), ListRequest{Limit: 10})
+	if err != nil || len(list) != 1 || list[0].Action != history.AuditRevoke || list[0].Actor != history.CommandLine || list[0].Grant != g.ID {
+		t.Errorf("%+v, %v", list, err)
+	}
+	attempt, err := r.Attempts(store.AttemptQuery{Grant: g.ID, Limit: 1})
+	if err != nil || len(attempt.Attempts) != 1 || attempt.Attempts[0].Diagnosis.What != "The connection was revoked by the command line." {
+		t.Errorf("%+v, %v", attempt, err)
+	}
+	for prefix, status := range map[string]int{string(g.ID): http.StatusNotFound, "short": http.StatusBadRequest} {
+		var refusal *Error
+		if _, err := c.RevokeConnection(t.Context(), prefix); !errors.As(err, &refusal) || refusal.Status != status {
+			t.Errorf("%q: %v", prefix, err)
 		}
 	}
 }
