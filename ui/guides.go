@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
-	"slices"
 )
 
 // guide says how one client is connected.
@@ -31,12 +30,15 @@ const serverName = "podgate"
 // guides returns the instructions for the endpoint, first for the clients that
 // can reach it.
 func (s *Server) guides(endpoint string) []guide {
-	list := guides(endpoint)
-	if s.local {
-		reach := map[bool]int{false: 0, true: 1} // by Hosted
-		slices.SortStableFunc(list, func(a, b guide) int { return reach[a.Hosted] - reach[b.Hosted] })
+	var near, far []guide
+	for _, g := range guides(endpoint) {
+		if s.local && g.Hosted {
+			far = append(far, g)
+		} else {
+			near = append(near, g)
+		}
 	}
-	return list
+	return append(near, far...)
 }
 
 // guides returns the instructions for the endpoint, checked against each
