@@ -33,13 +33,13 @@ type attached struct {
 
 // buildRoot makes everything that the pod sees as files and makes it the root
 // of this process. The working directory is the new root afterwards.
-func buildRoot(s spec) error {
+func buildRoot(s spec, files donated) error {
 	unix.Umask(0o022)
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fail(stepRoot, err)
 	}
 	system, links := systemBinds()
-	mounts, err := takeAll(append(system, s.Binds...))
+	mounts, err := takeAll(append(system, s.Binds...), files)
 	if err != nil {
 		return err
 	}
@@ -66,10 +66,10 @@ func buildRoot(s spec) error {
 }
 
 // takeAll makes a detached copy of every source that is there.
-func takeAll(binds []bind) ([]attached, error) {
+func takeAll(binds []bind, files donated) ([]attached, error) {
 	var mounts []attached
 	for _, b := range binds {
-		m, err := take(b)
+		m, err := take(b, files)
 		if errors.Is(err, unix.ENOENT) && b.Optional {
 			continue
 		}
@@ -81,13 +81,10 @@ func takeAll(binds []bind) ([]attached, error) {
 	return mounts, nil
 }
 
-func take(b bind) (attached, error) {
-	fd := b.Tree
-	if fd == 0 {
-		var err error
-		if fd, err = cloneTree(b.Source); err != nil {
-			return attached{}, fail(stepSource, fmt.Errorf("%s: %w", b.Source, err))
-		}
+func take(b bind, files donated) (attached, error) {
+	fd, err := b.tree(files)
+	if err != nil {
+		return attached{}, fail(stepSource, fmt.Errorf("%s: %w", b.Target, err))
 	}
 	if err := setAttr(fd, "", b.attr()); err != nil {
 		return attached{}, fail(stepAttr, fmt.Errorf("%s: %w", b.Target, err))
@@ -97,6 +94,14 @@ func take(b bind) (attached, error) {
 		return attached{}, fail(stepSource, err)
 	}
 	return attached{fd, strings.TrimPrefix(b.Target, "/"), st.Mode&unix.S_IFMT == unix.S_IFDIR}, nil
+}
+
+// tree is the detached mount of b.
+func (b bind) tree(files donated) (int, error) {
+	if b.Source == "" {
+		return files.number(b.Target), nil
+	}
+	return cloneTree(b.Source)
 }
 
 func (b bind) attr() uint64 {

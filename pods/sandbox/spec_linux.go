@@ -17,16 +17,6 @@ const (
 	stage2Name = "podgate-agent"
 )
 
-// Descriptors that stage 1 gets beside the standard ones. Detached mounts, as
-// many as the specification names, follow from fdTrees.
-const (
-	fdSpec    = 3 // read: the specification
-	fdStatus  = 4 // write: a failure; end of file means that stage 2 runs
-	fdControl = 5 // the control socket, for stage 2
-	fdSelf    = 6 // our binary
-	fdTrees   = 7
-)
-
 const maxSpec = 1 << 20 // bytes; far more than any specification has
 
 // spec is all that stage 1 knows about its pod.
@@ -40,6 +30,7 @@ type spec struct {
 
 // agentSpec is what of it goes on to stage 2.
 type agentSpec struct {
+	Control int `json:"control"` // descriptor of the control socket
 	// Data is RLIMIT_DATA of the agent and all it starts; 0 for none. Stage 2
 	// sets it, so that its own start is not measured with it.
 	Data uint64 `json:"data,omitempty"`
@@ -47,8 +38,7 @@ type agentSpec struct {
 
 // bind is one part of the host's files in the pod.
 type bind struct {
-	Source   string `json:"source,omitempty"` // path on the host, unless Tree
-	Tree     int    `json:"tree,omitempty"`   // descriptor of a detached mount
+	Source   string `json:"source,omitempty"` // path on the host; empty: a detached mount with the name of Target is handed over
 	Target   string `json:"target"`           // absolute, in the pod
 	Writable bool   `json:"writable,omitempty"`
 	NoExec   bool   `json:"noexec,omitempty"`

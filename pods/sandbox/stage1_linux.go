@@ -35,22 +35,25 @@ var capabilities = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_SE
 // a thread, and execution keeps only those of the thread that calls it.
 func runStage1() {
 	runtime.LockOSThread()
-	status := os.NewFile(fdStatus, "status")
-	err := stage1()
-	writeStatus(status, err)
+	files, err := readDonated(os.Args)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "pod:", err)
+		os.Exit(1)
+	}
+	writeStatus(files.file(donatedStatus), stage1(files))
 	os.Exit(1)
 }
 
-func stage1() error {
+func stage1(files donated) error {
 	// The belt beside the lifeline. The server starts pods from a thread that
 	// lives as long as it does.
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fail(stepDrop, err)
 	}
-	if err := unix.CloseRange(fdSpec, ^uint(0)>>1&0x7fffffff, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	if err := unix.CloseRange(firstDonated, ^uint(0)>>1&0x7fffffff, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fail(stepSpec, err)
 	}
-	s, err := readSpec(os.NewFile(fdSpec, "specification"))
+	s, err := readSpec(files.file(donatedSpec))
 	if err != nil {
 		return fail(stepSpec, err)
 	}
@@ -59,13 +62,13 @@ func stage1() error {
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return fail(stepClone, err)
 	}
-	if err := buildRoot(s); err != nil {
+	if err := buildRoot(s, files); err != nil {
 		return err
 	}
 	if err := settle(s); err != nil {
 		return err
 	}
-	return execAgent(s)
+	return execAgent(s, files)
 }
 
 // settle sets what is not a file: host name, loopback, rlimits.
@@ -110,7 +113,8 @@ func setRlimit(l rlimit) error {
 }
 
 // execAgent gives up every privilege and becomes stage 2.
-func execAgent(s spec) error {
+func execAgent(s spec, files donated) error {
+	s.Agent.Control = files.number(donatedControl)
 	argument, err := json.Marshal(s.Agent)
 	if err != nil {
 		return fail(stepExec, err)
@@ -119,7 +123,7 @@ func execAgent(s spec) error {
 	if err != nil {
 		return fail(stepSeccomp, err)
 	}
-	if _, err := unix.FcntlInt(fdControl, unix.F_SETFD, 0); err != nil {
+	if _, err := unix.FcntlInt(uintptr(s.Agent.Control), unix.F_SETFD, 0); err != nil {
 		return fail(stepExec, err)
 	}
 	if err := dropPrivileges(); err != nil {
@@ -131,7 +135,7 @@ func execAgent(s spec) error {
 	// The agent's heap is small; it must stay out of the way of the app, whose
 	// memory limit it shares.
 	environ := []string{"GOMAXPROCS=2", "GOMEMLIMIT=24MiB"}
-	path := fmt.Sprintf("/proc/self/fd/%d", fdSelf)
+	path := fmt.Sprintf("/proc/self/fd/%d", files.number(donatedSelf))
 	return fail(stepExec, syscall.Exec(path, []string{stage2Name, string(argument)}, environ))
 }
 

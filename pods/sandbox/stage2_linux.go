@@ -33,7 +33,6 @@ func stage2() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return err
 	}
-	unix.CloseOnExec(fdControl)
 	if len(os.Args) != 2 {
 		return errors.New("this is started by podgate itself, not by hand")
 	}
@@ -41,6 +40,7 @@ func stage2() error {
 	if err := json.Unmarshal([]byte(os.Args[1]), &s); err != nil {
 		return fmt.Errorf("what the pod was started with: %w", err)
 	}
+	unix.CloseOnExec(s.Control)
 	if s.Data > 0 {
 		if err := setRlimit(rlimit{unix.RLIMIT_DATA, s.Data}); err != nil {
 			return err
@@ -48,7 +48,7 @@ func stage2() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	l, err := newListener(os.NewFile(fdControl, "control"), cancel)
+	l, err := newListener(os.NewFile(uintptr(s.Control), "control"), cancel)
 	if err != nil {
 		return err
 	}

@@ -82,12 +82,10 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *os.File, err
 	undo.add(h.closeOurs)
 	in.control = h.control
 	s := r.specification(sp)
-	trees, err := r.homeMounts(&s, sp.ID)
-	defer closeAll(trees)
-	if err != nil {
+	if err = r.homeMounts(&s, h, sp.ID); err != nil {
 		return nil, nil, err
 	}
-	if in.process, err = r.spawnStage1(h, trees, hostID); err != nil {
+	if in.process, err = r.spawnStage1(h, hostID); err != nil {
 		return nil, nil, err
 	}
 	in.output = newOutput(h.stderr, in.log)
@@ -166,14 +164,12 @@ func (in *instance) giveUp() {
 
 // handover is the descriptors between the server and a new pod.
 type handover struct {
-	control      *control
-	spec         *os.File // ours: write
-	status       *os.File // ours: read
-	stderr       *os.File // ours: read
-	childStderr  *os.File
-	childControl *os.File
-	childSpec    *os.File
-	childStatus  *os.File
+	control     *control
+	spec        *os.File // ours: write
+	status      *os.File // ours: read
+	stderr      *os.File // ours: read
+	childStderr *os.File
+	theirs      donation // what is given away, and closed here then
 }
 
 func newHandover() (h *handover, err error) {
@@ -184,21 +180,25 @@ func newHandover() (h *handover, err error) {
 			h.closeOurs()
 		}
 	}()
-	if h.control, h.childControl, err = newControl(); err != nil {
+	var theirs *os.File
+	if h.control, theirs, err = newControl(); err != nil {
 		return h, err
 	}
-	if h.childSpec, h.spec, err = os.Pipe(); err != nil {
+	h.theirs.add(donatedControl, theirs)
+	if theirs, h.spec, err = os.Pipe(); err != nil {
 		return h, err
 	}
-	if h.status, h.childStatus, err = os.Pipe(); err != nil {
+	h.theirs.add(donatedSpec, theirs)
+	if h.status, theirs, err = os.Pipe(); err != nil {
 		return h, err
 	}
+	h.theirs.add(donatedStatus, theirs)
 	h.stderr, h.childStderr, err = os.Pipe()
 	return h, err
 }
 
 func (h *handover) closeTheirs() {
-	closeAll([]*os.File{h.childControl, h.childSpec, h.childStatus, h.childStderr})
+	closeAll(append(slices.Clip(h.theirs.files), h.childStderr))
 }
 
 func (h *handover) closeOurs() {
@@ -222,20 +222,20 @@ func (h *handover) send(s spec) error {
 	return fail(stepSpec, errors.Join(err, h.spec.Close()))
 }
 
-func (r *Runtime) spawnStage1(h *handover, trees []*os.File, hostID int) (*os.Process, error) {
+func (r *Runtime) spawnStage1(h *handover, hostID int) (*os.Process, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
-	files := []*os.File{null, h.childStderr, h.childStderr, h.childSpec, h.childStatus, h.childControl, r.self}
+	given := h.theirs.with(donatedSelf, r.self)
 	attr := &os.ProcAttr{
 		Dir:   "/",
 		Env:   []string{"GOMAXPROCS=1", "GOGC=off"}, // it lives for milliseconds
-		Files: append(files, trees...),
+		Files: append([]*os.File{null, h.childStderr, h.childStderr}, given.files...),
 		Sys:   isolation(hostID, r.root),
 	}
-	process, err := r.spawn.start(fmt.Sprintf("/proc/self/fd/%d", r.self.Fd()), []string{stage1Name}, attr)
+	process, err := r.spawn.start(fmt.Sprintf("/proc/self/fd/%d", r.self.Fd()), []string{stage1Name, given.argument()}, attr)
 	return process, fail(stepClone, err)
 }
 
@@ -299,14 +299,14 @@ func (r *Runtime) enforced(l pods.Limits) []string {
 
 // homeMounts adds home and logs to s. As root they go as detached mounts,
 // because the pod's uid may not pass the folders above them.
-func (r *Runtime) homeMounts(s *spec, id store.PodID) (trees []*os.File, err error) {
+func (r *Runtime) homeMounts(s *spec, h *handover, id store.PodID) error {
 	own := []bind{
 		{Source: filepath.Join(r.folder(id), "home"), Target: home, Writable: true},
 		{Source: filepath.Join(r.folder(id), "logs"), Target: logDir, Writable: true, NoExec: true},
 	}
 	s.Binds = append(own, s.Binds...)
 	if !r.root {
-		return nil, nil
+		return nil
 	}
 	kept := s.Binds[:0]
 	for _, b := range s.Binds {
@@ -315,13 +315,12 @@ func (r *Runtime) homeMounts(s *spec, id store.PodID) (trees []*os.File, err err
 			continue
 		}
 		if err != nil {
-			return trees, fail(stepTree, fmt.Errorf("%s: %w", b.Source, err))
+			return fail(stepTree, fmt.Errorf("%s: %w", b.Source, err))
 		}
-		b.Tree = fdTrees + len(trees)
-		trees = append(trees, os.NewFile(uintptr(fd), b.Source))
+		h.theirs.add(b.Target, os.NewFile(uintptr(fd), b.Source))
 		b.Source = ""
 		kept = append(kept, b)
 	}
 	s.Binds = kept
-	return trees, nil
+	return nil
 }
