@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"store":              {},
 	"internal/authz":     {"store"},
 	"internal/config":    {"oauth", "pods", "pods/sandbox"},
+	"internal/connlimit": {"internal/ratelimit"},
 	"internal/errorpage": {},
 	"internal/netfilter": {},
 	"internal/ratelimit": {},
@@ -35,7 +36,7 @@ var mayImport = map[string][]string{
 	"pods/wire":          {},
 	"pods/agent":         {"pods/preset", "pods/wire"},
 	"pods/sandbox":       {"pods", "pods/agent", "pods/preset", "pods/wire", "store"},
-	"pods/ingress":       {"pods", "internal/errorpage"},
+	"pods/ingress":       {"pods", "internal/connlimit", "internal/errorpage"},
 	"certs":              {"pods/wire"},
 	"control":            {"account", "history", "store", "internal/web"},
 	"mcp":                {"history", "pods", "internal/authz", "internal/text", "internal/web", "store"},
@@ -43,7 +44,7 @@ var mayImport = map[string][]string{
 	"doctor/echo":        {"internal/ratelimit", "internal/web"},
 	"ui":                 {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/errorpage", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},
@@ -98,7 +99,7 @@ var bannedCalls = map[string]map[string]string{
 		"": "wiring", "ui": "default of Config.Now", "account": "default of Config.Now", "pods": "default of Config.Now",
 		"control": "how long a command waits", "mcp": "pace of progress; a span before now in get_logs",
 		"pods/agent": "deadlines of processes and streams", "pods/sandbox": "when a pod was started",
-		"internal/acmetest": "test", "internal/webtest": "test", "pods/podstest": "test",
+		"internal/connlimit": "deadlines of connections", "internal/acmetest": "test", "internal/webtest": "test", "pods/podstest": "test",
 	},
 }
 

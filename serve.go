@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +22,7 @@ import (
 	"podgate/control"
 	"podgate/history"
 	"podgate/internal/config"
+	"podgate/internal/connlimit"
 	"podgate/pods"
 	"podgate/store"
 )
@@ -215,30 +218,39 @@ func (srv *server) serveHTTP(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := srv.httpServer(handler)
-	srv.serveOn(s, srv.listeners, s.Serve)
+	s, bounds := srv.httpServer(handler), connectionBounds(srv.settings.TrustedProxies)
+	srv.serveOn(s, bounds, srv.listeners, s.Serve)
 	if srv.certs != nil {
 		secure, plain := srv.httpServer(handler), srv.httpServer(srv.servePlain())
 		secure.TLSConfig = srv.certs.TLSConfig()
-		srv.serveOn(secure, srv.secure, func(ln net.Listener) error { return secure.ServeTLS(ln, "", "") })
-		srv.serveOn(plain, srv.plain, plain.Serve)
+		srv.serveOn(secure, bounds, srv.secure, func(ln net.Listener) error { return secure.ServeTLS(ln, "", "") })
+		srv.serveOn(plain, bounds, srv.plain, plain.Serve)
 	}
 	return nil
 }
 
 func (srv *server) httpServer(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: connlimit.Deadlines(handler), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 100}, // of one connection, as browsers expect
 		ErrorLog: slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
 	}
 }
 
+// connectionBounds are for all ports together. This machine and trusted proxies
+// bring the connections of many people, so only the whole bounds them.
+func connectionBounds(proxies []netip.Prefix) *connlimit.Bounds {
+	return &connlimit.Bounds{All: 2048, Each: 128, Shared: func(a netip.Addr) bool {
+		return a.IsLoopback() || slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(a) })
+	}}
+}
+
 // serveOn answers on the listeners until stop, which lets requests end.
-func (srv *server) serveOn(s *http.Server, listeners []net.Listener, serve func(net.Listener) error) {
+func (srv *server) serveOn(s *http.Server, bounds *connlimit.Bounds, listeners []net.Listener, serve func(net.Listener) error) {
 	var group sync.WaitGroup
 	for _, ln := range listeners {
 		group.Go(func() {
-			if err := serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			if err := serve(bounds.Listener(ln)); !errors.Is(err, http.ErrServerClosed) {
 				srv.failed <- fmt.Errorf("serve on %s: %w", ln.Addr(), err)
 			}
 		})

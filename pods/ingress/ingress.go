@@ -11,10 +11,12 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"net/textproto"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
+	"podgate/internal/connlimit"
 	"podgate/internal/errorpage"
 	"podgate/pods"
 )
@@ -39,7 +41,8 @@ type Config struct {
 	// Scheme is how visitors reach this server, http (the default) or https.
 	Scheme string
 	// AnswerTimeout is how long an app may take from the end of a request to
-	// the head of its answer; 0: two minutes.
+	// the head of its answer, and to take the next part of what a visitor sends;
+	// 0: two minutes.
 	AnswerTimeout time.Duration
 	Log           *slog.Logger
 }
@@ -119,12 +122,33 @@ func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request, name string) {
 		return
 	}
 	defer in.leave(name)
-	// An app may answer while the visitor still sends. A connection that
-	// cannot do that ends the request body at the answer, which is all it can.
-	_ = http.NewResponseController(w).EnableFullDuplex()
 	ctx := context.WithValue(r.Context(), nameKey{}, name)
-	in.proxy.ServeHTTP(finalOnly{w}, r.WithContext(httptrace.WithClientTrace(ctx, limit1xx())))
-	endBody(r)
+	r = r.WithContext(httptrace.WithClientTrace(ctx, limit1xx()))
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = upload{r.Body}
+	}
+	out := &appAnswer{ResponseWriter: w}
+	in.proxy.ServeHTTP(out, r)
+	if out.begun {
+		endBody(r)
+	}
+}
+
+// upload is the body that a visitor sends. Its failures are the visitor's, and
+// not the app's.
+type upload struct{ io.ReadCloser }
+
+type uploadFault struct{ error }
+
+func (f uploadFault) Unwrap() error { return f.error }
+
+// Read implements io.Reader.
+func (u upload) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = uploadFault{err}
+	}
+	return n, err
 }
 
 // endBody takes what the app has left of the request body, up to what net/http
@@ -179,20 +203,30 @@ func limit1xx() *httptrace.ClientTrace {
 	}}
 }
 
-// finalOnly keeps an app's informational answers (RFC 9110 section 15.2) from
+// appAnswer keeps an app's informational answers (RFC 9110 section 15.2) from
 // the visitor: what 103 Early Hints brings along would be headers that
 // cleanAnswer never saw. Leave to go on (100) is given by the server itself when
 // the app's side of the connection begins to read the body, and 101 does not come
 // this way.
-type finalOnly struct{ http.ResponseWriter }
-
-func (f finalOnly) WriteHeader(status int) {
-	if status >= 200 {
-		f.ResponseWriter.WriteHeader(status)
-	}
+type appAnswer struct {
+	http.ResponseWriter
+	begun bool // the head of the app's answer was passed on
 }
 
-func (f finalOnly) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+// WriteHeader implements http.ResponseWriter.
+func (a *appAnswer) WriteHeader(status int) {
+	if status < 200 {
+		return
+	}
+	a.begun = true
+	// An app may answer while the visitor still sends. A connection that
+	// cannot do that ends the request body at the answer, which is all it can.
+	_ = http.NewResponseController(a.ResponseWriter).EnableFullDuplex()
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *appAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // rewrite makes the request that the app gets. Its address is the pod's name, so
 // that idle streams are kept by pod.
@@ -224,7 +258,7 @@ func (in *Ingress) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, &dialFault{pageFor(err, pod.Status), err}
 	}
-	return conn, nil
+	return connlimit.Timed(conn, in.cfg.AnswerTimeout), nil
 }
 
 // answers is the transport with what an answer must not bring along taken off.
@@ -253,14 +287,21 @@ func (in *Ingress) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var dial *dialFault
 	var timeout net.Error
 	var tooBig *http.MaxBytesError
+	var uploading uploadFault
+	if out, ok := w.(*appAnswer); ok {
+		w = out.ResponseWriter // this answer is ours
+	}
 	switch {
-	case r.Context().Err() != nil:
+	case errors.As(err, &tooBig):
+		answer(w, r, pageTooLarge)
+		return
+	case errors.As(err, &uploading) && errors.Is(err, os.ErrDeadlineExceeded):
+		answer(w, r, pageStalled)
+		return
+	case r.Context().Err() != nil, errors.As(err, &uploading):
 		panic(http.ErrAbortHandler) // the visitor is gone
 	case errors.As(err, &dial):
 		answer(w, r, dial.page)
-		return
-	case errors.As(err, &tooBig):
-		answer(w, r, pageTooLarge)
 		return
 	case errors.As(err, &timeout) && timeout.Timeout():
 		answer(w, r, pageSilent)

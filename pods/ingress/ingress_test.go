@@ -21,6 +21,7 @@ import (
 	"github.com/coder/websocket"
 
 	"podgate/internal/authz"
+	"podgate/internal/connlimit"
 	"podgate/pods"
 	"podgate/pods/ingress"
 	"podgate/pods/podstest"
@@ -33,6 +34,7 @@ import (
 // is a function over the bare connection.
 type site struct {
 	*httptest.Server
+	in    *ingress.Ingress
 	pods  *pods.Service
 	fake  *podstest.Fake
 	actor authz.Actor
@@ -56,9 +58,10 @@ func newSite(t *testing.T, app func(net.Conn), change ...func(*ingress.Config)) 
 	for _, c := range change {
 		c(&cfg)
 	}
-	in := ingress.New(cfg)
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { in.Serve(w, r, "shop") }))
-	t.Cleanup(func() { s.Close(); in.Close() })
+	s.in = ingress.New(cfg)
+	shop := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.in.Serve(w, r, "shop") })
+	s.Server = httptest.NewServer(connlimit.Deadlines(shop))
+	t.Cleanup(func() { s.Close(); s.in.Close() })
 	return s
 }
 

@@ -1,0 +1,85 @@
+package ingress_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"podgate/pods/ingress"
+)
+
+// Whoever announces a body, and does not send it, is answered at once when there
+// is no app to read it, and the connection ends.
+func TestRefusedUploadsAreAnswered(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	for _, body := range []string{"Content-Length: 50\r\n\r\nhel", "Content-Length: 5000000\r\n\r\nhel", "Transfer-Encoding: chunked\r\n\r\n5\r\nhel"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(4 * time.Second)); err != nil { // less than the server lingers
+			t.Fatal(err)
+		}
+		fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: shop\r\n"+body)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Errorf("%q: %v", body, err)
+			continue
+		}
+		page, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != http.StatusBadGateway || !res.Close || !strings.HasSuffix(strings.TrimSpace(string(page)), "</html>") {
+			t.Errorf("%q: %d, closes %v, %v\n%s", body, res.StatusCode, res.Close, err, page)
+		}
+		_ = res.Body.Close()
+	}
+}
+
+// A visitor whose upload pauses is told so; it is not the app that was slow.
+func TestStalledUploads(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, handled(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		s.in.Serve(w, r, "shop")
+	}))
+	defer server.Close()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 50\r\n\r\nhel")
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if page, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(page), "Send it again") {
+		t.Errorf("%d %v\n%s", res.StatusCode, err, page)
+	}
+}
+
+// An app that takes nothing of what a visitor sends does not hold him.
+func TestAppsThatReadNothing(t *testing.T) {
+	t.Parallel()
+	deaf := func(c net.Conn) {
+		defer c.Close()
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+			t.Error(err)
+		}
+		<-t.Context().Done()
+	}
+	s := newSite(t, deaf, func(c *ingress.Config) { c.AnswerTimeout = 200 * time.Millisecond })
+	res, body := s.ask(t, "POST", "/", strings.NewReader(strings.Repeat("x", 1<<20)))
+	if res.StatusCode != http.StatusGatewayTimeout || !strings.Contains(body, "took too long") {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+}
