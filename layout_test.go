@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"pods/wire":          {},
 	"pods/agent":         {"pods/preset", "pods/wire"},
 	"pods/sandbox":       {"pods", "pods/agent", "pods/preset", "pods/wire", "store"},
-	"pods/ingress":       {"pods", "internal/connlimit", "internal/errorpage"},
+	"pods/ingress":       {"pods", "internal/connlimit", "internal/errorpage", "internal/ratelimit"},
 	"certs":              {"pods/wire"},
 	"control":            {"account", "history", "store", "internal/web"},
 	"mcp":                {"history", "pods", "internal/authz", "internal/text", "internal/web", "store"},

@@ -18,6 +18,7 @@ import (
 
 	"podgate/internal/connlimit"
 	"podgate/internal/errorpage"
+	"podgate/internal/ratelimit"
 	"podgate/pods"
 )
 
@@ -55,7 +56,13 @@ type Ingress struct {
 	transport *http.Transport
 
 	mu   sync.Mutex
-	open map[string]int // requests by pod
+	open map[string]*requests // by pod
+}
+
+// requests are those that a pod has open.
+type requests struct {
+	all  int
+	each map[string]int // by the visitor's address
 }
 
 // New returns an Ingress. Close it to let go of its idle streams.
@@ -72,7 +79,7 @@ func New(cfg Config) *Ingress {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	in := &Ingress{cfg: cfg, open: map[string]int{}}
+	in := &Ingress{cfg: cfg, open: map[string]*requests{}}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	in.transport = &http.Transport{
@@ -117,11 +124,12 @@ func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request, name string) {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
-	if !in.enter(name) {
-		answer(w, r, pageBusy)
+	visitor := ratelimit.AddrKey(in.cfg.ClientAddr(r))
+	if refusal := in.enter(name, visitor); refusal != nil {
+		answer(w, r, *refusal)
 		return
 	}
-	defer in.leave(name)
+	defer in.leave(name, visitor)
 	ctx := context.WithValue(r.Context(), nameKey{}, name)
 	r = r.WithContext(httptrace.WithClientTrace(ctx, limit1xx()))
 	if r.Body != nil && r.Body != http.NoBody {
@@ -170,21 +178,37 @@ func podName(ctx context.Context) string {
 	return name
 }
 
-// enter counts a request; false when the pod has too many open.
-func (in *Ingress) enter(name string) bool {
+// enter counts a request. It returns the page for one that is too many: the pod
+// has as many as it can have, or the visitor's address has as many as are left
+// for all others. So whatever one does, another one gets in, and it takes many
+// addresses to fill a pod.
+func (in *Ingress) enter(name, visitor string) (refusal *errorpage.Page) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.open[name] >= maxOpen {
-		return false
+	pod := in.open[name]
+	if pod == nil {
+		pod = &requests{each: map[string]int{}}
+		in.open[name] = pod
 	}
-	in.open[name]++
-	return true
+	switch left := maxOpen - pod.all; {
+	case left <= 0:
+		return &pageBusy
+	case pod.each[visitor] >= left:
+		return &pageShare
+	}
+	pod.all++
+	pod.each[visitor]++
+	return nil
 }
 
-func (in *Ingress) leave(name string) {
+func (in *Ingress) leave(name, visitor string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.open[name]--; in.open[name] == 0 {
+	pod := in.open[name]
+	if pod.each[visitor]--; pod.each[visitor] == 0 {
+		delete(pod.each, visitor)
+	}
+	if pod.all--; pod.all == 0 {
 		delete(in.open, name)
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -584,30 +583,6 @@ func TestNoTunnels(t *testing.T) {
 	fmt.Fprint(conn, "CONNECT shop:80 HTTP/1.1\r\nHost: shop:80\r\n\r\n")
 	if line, _ := bufio.NewReader(conn).ReadString('\n'); !strings.Contains(line, "405") {
 		t.Errorf("%q", line)
-	}
-}
-
-func TestOnePodCannotHoldAllRequests(t *testing.T) {
-	t.Parallel()
-	var once sync.Once
-	full, free := make(chan struct{}, 1000), make(chan struct{})
-	defer once.Do(func() { close(free) })
-	s := newSite(t, handled(t, func(w http.ResponseWriter, r *http.Request) { full <- struct{}{}; <-free }))
-	var wg sync.WaitGroup
-	for range 256 {
-		wg.Go(func() { s.ask(t, "GET", "/", nil) })
-	}
-	for range 256 {
-		<-full
-	}
-	res, _ := s.ask(t, "GET", "/", nil)
-	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
-		t.Errorf("%d %v", res.StatusCode, res.Header)
-	}
-	once.Do(func() { close(free) })
-	wg.Wait()
-	if res, _ := s.ask(t, "GET", "/", nil); res.StatusCode != 200 {
-		t.Errorf("afterwards %d", res.StatusCode)
 	}
 }
 

@@ -7,12 +7,83 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"podgate/pods/ingress"
 )
+
+// byHeader takes the visitor's address from the header From.
+func byHeader(c *ingress.Config) {
+	c.ClientAddr = func(r *http.Request) netip.Addr { return netip.MustParseAddr(r.Header.Get("From")) }
+}
+
+// crowd opens requests that do not end until leave.
+type crowd struct {
+	*site
+	held chan struct{} // one for each request that has reached the app
+	free chan struct{}
+	wg   sync.WaitGroup
+	once sync.Once
+}
+
+func newCrowd(t *testing.T) *crowd {
+	c := &crowd{held: make(chan struct{}, 1000), free: make(chan struct{})}
+	c.site = newSite(t, handled(t, func(http.ResponseWriter, *http.Request) { c.held <- struct{}{}; <-c.free }), byHeader)
+	t.Cleanup(c.leave)
+	return c
+}
+
+func (c *crowd) leave() { c.once.Do(func() { close(c.free) }); c.wg.Wait() }
+
+// open opens a request from an address and waits until the app has it.
+func (c *crowd) open(t *testing.T, from string) {
+	c.wg.Go(func() {
+		if res, _ := c.ask(t, "GET", "/", nil, "From", from); res.StatusCode != 200 {
+			t.Errorf("%s: %d", from, res.StatusCode)
+		}
+	})
+	<-c.held
+}
+
+func TestOnePodCannotHoldAllRequests(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	for i := range 256 {
+		c.open(t, fmt.Sprintf("198.51.%d.1", i))
+	}
+	res, _ := c.ask(t, "GET", "/", nil, "From", "203.0.113.1")
+	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	c.leave()
+	if res, _ := c.ask(t, "GET", "/", nil, "From", "203.0.113.1"); res.StatusCode != 200 {
+		t.Errorf("afterwards %d", res.StatusCode)
+	}
+}
+
+// Whatever one address opens, another one gets in.
+func TestOneVisitorCannotHoldAPod(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	for i, share := range []int{128, 64, 32, 16} { // half of what is left, each
+		for n := range share {
+			c.open(t, fmt.Sprintf("2001:db8:0:%d::%d", i, n+1)) // of one /64
+		}
+		res, body := c.ask(t, "GET", "/", nil, "From", fmt.Sprintf("2001:db8:0:%d::ffff", i))
+		if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" || !strings.Contains(body, "Close other windows") {
+			t.Errorf("more of one address: %d %s", res.StatusCode, body)
+		}
+	}
+	c.open(t, "198.51.100.1")
+	c.leave()
+	if res, _ := c.ask(t, "GET", "/", nil, "From", "2001:db8::1"); res.StatusCode != 200 {
+		t.Errorf("afterwards %d", res.StatusCode)
+	}
+}
 
 // Whoever announces a body, and does not send it, is answered at once when there
 // is no app to read it, and the connection ends.
