@@ -23,6 +23,9 @@ func (inv *invocation) withControl(ctx context.Context, create bool, act func(*c
 	if err != nil {
 		return dataDirWords(err, s)
 	}
+	if m := c.Migrated; m != nil {
+		fmt.Fprintf(inv.Stderr, "The database was migrated from format %d to %d. As it was it is %s.\n", m.From, m.To, m.Copy)
+	}
 	err = act(c)
 	if closed := c.Close(); err == nil {
 		err = closed

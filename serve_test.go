@@ -281,9 +281,9 @@ func TestJSONLog(t *testing.T) {
 	}
 }
 
-// A server of today over a data folder of a version whose format is older.
-func TestOlderDatabaseIsMigratedAtStart(t *testing.T) {
-	t.Parallel()
+// olderFolder is a data folder of a version whose format was 1.
+func olderFolder(t *testing.T) (dir string) {
+	t.Helper()
 	packed, err := os.Open("store/testdata/format1.db.gz")
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +293,7 @@ func TestOlderDatabaseIsMigratedAtStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir = t.TempDir()
 	file, err := os.OpenFile(control.DatabasePath(dir), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -302,14 +302,28 @@ func TestOlderDatabaseIsMigratedAtStart(t *testing.T) {
 	if err := errors.Join(err, file.Close()); err != nil {
 		t.Fatal(err)
 	}
-	srv := startServerIn(t, dir)
+	return dir
+}
+
+// A server of today over an older data folder, and a command that finds none
+// running.
+func TestOlderDatabaseIsMigrated(t *testing.T) {
+	t.Parallel()
+	srv := startServerIn(t, olderFolder(t))
 	if log := srv.Log.String(); !strings.Contains(log, "the database was migrated") || !strings.Contains(log, "podgate.db.format1") {
 		t.Errorf("the log does not say it:\n%s", log)
 	}
 	if srv.SetupURL != "" {
 		t.Error("a server with an administrator offers a setup link")
 	}
-	if code, out, errs := runCommand("check", "--data", dir); code != exitDone || errs != "" {
+	if code, out, errs := runCommand("check", "--data", srv.DataDir); code != exitDone || errs != "" {
 		t.Errorf("check: %d\n%s%s", code, out, errs)
+	}
+	dir := olderFolder(t)
+	for _, want := range []string{"The database was migrated from format 1 to ", ""} {
+		code, out, errs := runCommand("user", "list", "--data", dir)
+		if code != exitDone || !strings.Contains(out, "ada@example.com") || !strings.HasPrefix(errs, want) || want == "" && errs != "" {
+			t.Errorf("user list: %d\n%s%s", code, out, errs)
+		}
 	}
 }

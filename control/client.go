@@ -51,6 +51,8 @@ type Client struct {
 	close     func() error
 	// Running says that a server answers, and not the file itself.
 	Running bool
+	// Migrated is what opening the file did to one of an older format, else nil.
+	Migrated *store.Migrated
 }
 
 // Open returns a client for the data folder dir: of the server that runs
@@ -96,7 +98,7 @@ func (o opener) openDatabase() (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{roundTrip: inProcess{o.local(db)}, close: db.Close}, nil
+	return &Client{roundTrip: inProcess{o.local(db)}, close: db.Close, Migrated: db.Migrated()}, nil
 }
 
 // dial returns nil, nil when no server listens.
