@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -103,6 +104,42 @@ func TestCheckBesideWriters(t *testing.T) {
 	}
 	if beside, err := os.ReadDir(filepath.Dir(db.bolt.Path())); err != nil || len(beside) != 1 {
 		t.Errorf("beside the file are %v, %v", beside, err)
+	}
+}
+
+// steppedBack is a reading of a clock that was set back by whole seconds after
+// the one that t is of: its monotonic part goes on.
+func steppedBack(t time.Time, seconds uint64) time.Time {
+	later := t.Add(time.Second)
+	*(*uint64)(unsafe.Pointer(&later)) -= seconds << 30 // package time has nanoseconds in the 30 bits below
+	return later
+}
+
+// What happens after the clock was set back stands in the indexes where it will
+// be looked for.
+func TestClockStepsBack(t *testing.T) {
+	t.Parallel()
+	db, err := Open(filepath.Join(t.TempDir(), "podgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	now := time.Now()
+	before := steppedBack(now, 10)
+	if d := before.Sub(now); d != time.Second || before.Round(0).Sub(now.Round(0)) != -9*time.Second {
+		t.Fatalf("the clock went on by %v", d)
+	}
+	s := fixtureSession("u")
+	if err := errors.Join(db.CreateUser(User{ID: "u", Email: "a@example.com"}), db.CreateSession(s)); err != nil {
+		t.Fatal(err)
+	}
+	for i, at := range []time.Time{now, before} {
+		db.NoteStep(StepNote{Attempt: "a", User: "u", Step: Step{Kind: fmt.Sprint(i), At: at}})
+		db.NoteAudit(AuditEntry{Action: AuditLost, Outcome: AuditOK, At: at})
+		db.NoteSessionUse(s.Hash, at)
+	}
+	if err := errors.Join(db.FlushHistory(), db.Flush(), db.Check()); err != nil {
+		t.Error(err)
 	}
 }
 

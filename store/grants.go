@@ -332,7 +332,7 @@ type grantUse struct {
 // NoteGrantUse remembers that the access was used at now. It costs no
 // transaction; Flush writes it.
 func (db *DB) NoteGrantUse(a *Access, now time.Time) {
-	use := grantUse{at: now}
+	use := grantUse{at: wall(now)}
 	if f := a.Grant.Refresh; f != nil && f.Access == a.Token.Hash {
 		use.access = f.Access
 	}

@@ -38,8 +38,14 @@ type historyQueue struct {
 	flushMu sync.Mutex // one flush at a time, so that order is kept
 }
 
+// wall is a time as the file keeps it, without the reading of the monotonic
+// clock. Where the clock was set back, times with that reading come in another
+// order than without, so an index written with it would be wrong once read.
+func wall(t time.Time) time.Time { return t.Round(0) }
+
 // NoteStep queues a step for FlushHistory. n.Step.At is when it happened.
 func (db *DB) NoteStep(n StepNote) {
+	n.Step.At = wall(n.Step.At)
 	n.Step.Last, n.Step.Count = n.Step.At, 1
 	q := &db.queue
 	q.mu.Lock()
@@ -72,6 +78,7 @@ func (n StepNote) same(o StepNote) bool {
 
 // NoteAudit queues an entry for FlushHistory. e.At is when it happened.
 func (db *DB) NoteAudit(e AuditEntry) {
+	e.At = wall(e.At)
 	e.Last, e.Count = e.At, 1
 	q := &db.queue
 	q.mu.Lock()

@@ -140,7 +140,7 @@ func endEverything(tx *bolt.Tx, user UserID) (ended, revoked int, err error) {
 // transaction; Flush writes it.
 func (db *DB) NoteSessionUse(hash Hash, now time.Time) {
 	db.usedMu.Lock()
-	db.usedSessions[hash] = now
+	db.usedSessions[hash] = wall(now)
 	db.usedMu.Unlock()
 }
 
