@@ -306,14 +306,19 @@ func (inv *invocation) check() *cobra.Command {
 		Long: "Verifies every record, index entry and reference, also while the server runs.",
 	}
 	asJSON := jsonFlag(cmd)
+	repair := cmd.Flags().Bool("repair", false, "first make indexes and deadlines anew from the records")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
-			report, err := c.Check(ctx)
+			look := c.Check
+			if *repair {
+				look = c.Repair
+			}
+			report, err := look(ctx)
 			if err != nil {
 				return err
 			}
-			if err := inv.printReport(report, *asJSON); err != nil {
+			if err := inv.printReport(report, *asJSON, *repair); err != nil {
 				return err
 			}
 			if !report.OK {
@@ -325,12 +330,16 @@ func (inv *invocation) check() *cobra.Command {
 	return cmd
 }
 
-func (inv *invocation) printReport(r control.Report, asJSON bool) error {
+func (inv *invocation) printReport(r control.Report, asJSON, repaired bool) error {
 	if asJSON {
 		return printJSON(inv.Stdout, r)
 	}
 	if !r.OK {
-		return inv.say("The database is damaged:\n  %s", strings.Join(r.Damage, "\n  "))
+		next := "«podgate check --repair» mends what can be made from the records."
+		if repaired {
+			next = "This cannot be made from the records; a copy of podgate.db from before may have it."
+		}
+		return inv.say("The database is damaged:\n  %s\n%s", strings.Join(r.Damage, "\n  "), next)
 	}
 	var counts []string
 	for _, c := range r.Counts {

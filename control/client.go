@@ -214,6 +214,11 @@ func (c *Client) Check(ctx context.Context) (Report, error) {
 	return ask[Report](ctx, c, pathCheck, empty{})
 }
 
+// Repair makes the indexes of the database anew and then verifies it.
+func (c *Client) Repair(ctx context.Context) (Report, error) {
+	return ask[Report](ctx, c, pathRepair, empty{})
+}
+
 // inProcess answers requests with a handler, without a connection.
 type inProcess struct{ handler http.Handler }
 

@@ -48,6 +48,7 @@ func NewHandler(c Config) http.Handler {
 		pathMemberAdd:    audited(h, history.AuditMemberAdd, ofMember, h.addMember),
 		pathMemberRemove: audited(h, history.AuditMemberRemove, ofMember, h.removeMember),
 		pathCheck:        command(h.check),
+		pathRepair:       command(h.repair),
 		pathAddress:      command(h.address),
 		pathConnections:  command(h.connections),
 		pathRevoke:       command(h.revoke), // writes its own entry, as all do that end connections
@@ -247,4 +248,11 @@ func (h *handler) check(context.Context, empty) (Report, error) {
 		return Report{}, fmt.Errorf("count the records: %w", err)
 	}
 	return Report{OK: true, Counts: counts, Damage: []string{}}, nil
+}
+
+func (h *handler) repair(ctx context.Context, _ empty) (Report, error) {
+	if err := h.DB.Repair(); err != nil {
+		return Report{}, fmt.Errorf("make the indexes anew: %w", err)
+	}
+	return h.check(ctx, empty{})
 }

@@ -19,6 +19,7 @@ const (
 	pathMemberAdd    = "/v1/team/member/add"
 	pathMemberRemove = "/v1/team/member/remove"
 	pathCheck        = "/v1/check"
+	pathRepair       = "/v1/repair"
 	pathAddress      = "/v1/address"
 )
 

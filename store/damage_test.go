@@ -16,33 +16,35 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Every kind of damage that Check looks for is one that it finds.
+// Every kind of damage that Check looks for is one that it finds, and Repair
+// mends what can be made from the records.
 func TestCheckFindsDamage(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		damage func(*bolt.Tx) error
 		want   string
+		mended bool
 	}{
-		"index entry lost":   {func(tx *bolt.Tx) error { return tx.Bucket([]byte("users_by_email")).Delete([]byte("a@example.com")) }, "missing from index email"},
-		"index to nothing":   {func(tx *bolt.Tx) error { return tx.Bucket([]byte("users_by_email")).Put([]byte("x"), []byte("absent")) }, "not found"},
-		"index misplaced":    {func(tx *bolt.Tx) error { return tx.Bucket([]byte("users_by_email")).Put([]byte("x"), []byte("u")) }, "belongs at"},
-		"record undecodable": {func(tx *bolt.Tx) error { return tx.Bucket([]byte("teams")).Put([]byte("t"), []byte("{")) }, "damaged record"},
+		"index entry lost":   {func(tx *bolt.Tx) error { return tx.Bucket([]byte("users_by_email")).Delete([]byte("a@example.com")) }, "missing from index email", true},
+		"index to nothing":   {func(tx *bolt.Tx) error { return tx.Bucket([]byte("users_by_email")).Put([]byte("x"), []byte("absent")) }, "not found", true},
+		"index misplaced":    {func(tx *bolt.Tx) error { return tx.Bucket([]byte("users_by_email")).Put([]byte("x"), []byte("u")) }, "belongs at", true},
+		"record undecodable": {func(tx *bolt.Tx) error { return tx.Bucket([]byte("teams")).Put([]byte("t"), []byte("{")) }, "damaged record", false},
 		"record under alias": {func(tx *bolt.Tx) error {
 			return tx.Bucket([]byte("teams")).Put([]byte("t2"), tx.Bucket([]byte("teams")).Get([]byte("t")))
-		}, "names another key"},
-		"reference dangling": {func(tx *bolt.Tx) error { return users.delete(tx, []byte("u")) }, "refers to absent users"},
+		}, "names another key", false},
+		"reference dangling": {func(tx *bolt.Tx) error { return users.delete(tx, []byte("u")) }, "refers to absent users", false},
 		"expiry entry lost": {func(tx *bolt.Tx) error {
 			k, _ := tx.Bucket(bucketExpiry).Cursor().First()
 			return tx.Bucket(bucketExpiry).Delete(k)
-		}, "missing from expiry"},
+		}, "missing from expiry", true},
 		"expiry without": {func(tx *bolt.Tx) error {
 			return tx.Bucket(bucketExpiry).Put(append(binary.BigEndian.AppendUint64(nil, 1), sessions.kind, 'x'), nil)
-		}, "no record with that deadline"},
+		}, "no record with that deadline", true},
 		"expiry unknown kind": {func(tx *bolt.Tx) error {
 			return tx.Bucket(bucketExpiry).Put(append(binary.BigEndian.AppendUint64(nil, 1), 200, 'x'), nil)
-		}, "no record with that deadline"},
-		"expiry too short": {func(tx *bolt.Tx) error { return tx.Bucket(bucketExpiry).Put([]byte("short"), nil) }, "too short"},
-		"bucket lost":      {func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("pods_by_team")) }, "bucket pods_by_team is missing"},
+		}, "no record with that deadline", true},
+		"expiry too short": {func(tx *bolt.Tx) error { return tx.Bucket(bucketExpiry).Put([]byte("short"), nil) }, "too short", true},
+		"bucket lost":      {func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("pods_by_team")) }, "bucket pods_by_team is missing", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -65,6 +67,12 @@ func TestCheckFindsDamage(t *testing.T) {
 			}
 			if err := db.Check(); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("Check = %v, want it to say %q", err, c.want)
+			}
+			if err := db.Repair(); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Check(); (err == nil) != c.mended {
+				t.Errorf("Check after Repair = %v", err)
 			}
 		})
 	}
@@ -210,6 +218,9 @@ func TestUnknownRecordsNeverPanic(t *testing.T) {
 			if err := db.Check(); err == nil || !strings.Contains(err.Error(), strings.SplitN(bucket, "_by_", 2)[0]) {
 				t.Errorf("Check = %v", err)
 			}
+			if err := db.Repair(); err != nil {
+				t.Errorf("Repair = %v", err)
+			}
 			useEverything(t, db)
 		})
 	}
@@ -257,6 +268,7 @@ func useEverything(t *testing.T, db *DB) {
 		func() error { return db.ForgetPod("pod", now) },
 		func() error { _, err := db.RemoveMember("lab", "ada"); return err },
 		func() error { return db.DeleteUser("ada") },
+		db.Repair,
 		func() error { _, err := db.Sweep(t0.Add(time.Hour)); return err },
 		func() error { _, err := db.Sweep(t0.Add(15 * 24 * time.Hour)); return err },
 		func() error { _, err := db.Sweep(t0.Add(200 * 24 * time.Hour)); return err },

@@ -264,6 +264,7 @@ type anyTable interface {
 	delete(tx *bolt.Tx, key []byte) error
 	check(tx *bolt.Tx, report func(string, ...any))
 	ownsExpiry(tx *bolt.Tx, entry, key []byte) bool
+	reindex(tx *bolt.Tx) error
 }
 
 // tables lists every kind of record there is.
