@@ -435,15 +435,24 @@ func TestDoctorCommand(t *testing.T) {
 // is all that is wrong.
 func TestDoctorUnderAnotherName(t *testing.T) {
 	t.Parallel()
-	srv := startServer(t)
+	srv := startServer(t, `public_url = "http://localhost:9"`)
 	code, out, _ := srv.command("doctor", "--local", "--json", srv.URL)
 	var r doctor.Report
 	if err := json.Unmarshal([]byte(out), &r); err != nil || code != exitFailed || r.OK || r.Count(doctor.Fault) != 1 {
 		t.Fatalf("%d %v\n%s", code, err, out)
 	}
 	for _, f := range r.Findings {
-		if f.Check == "resource" && (f.Level != doctor.Fault || !strings.Contains(f.Text, "says to be "+srv.Issuer+"/api/mcp") || !strings.Contains(f.Advice, srv.URL)) {
+		if f.Check == "resource" && (f.Level != doctor.Fault || !strings.Contains(f.Text, "says to be "+srv.Issuer+"/api/mcp") || !strings.Contains(f.Advice, "Give clients "+srv.Issuer+"/api/mcp,") || !strings.Contains(f.Advice, srv.URL)) {
 			t.Errorf("%+v", f)
 		}
+	}
+}
+
+// Without a public URL the names of loopback are as good as each other.
+func TestDoctorUnderALoopbackName(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t)
+	if code, out, _ := srv.command("doctor", "--local", srv.URL); code != exitDone || !strings.Contains(out, "Clients can connect.") {
+		t.Errorf("%d %s", code, out)
 	}
 }

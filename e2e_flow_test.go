@@ -453,3 +453,48 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 		}
 	}
 }
+
+// Whoever types another name of loopback than the server's own connects as well:
+// it is one server, and a token that was got under one name holds under each.
+func TestConnectUnderEachLoopbackName(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t, `listen = "localhost:0"`)
+	ada := setUp(t, srv)
+	_, port, _ := strings.Cut(srv.Issuer, "://localhost:")
+	names := []string{srv.Issuer, "http://127.0.0.1:" + port, "http://[::1]:" + port}
+	if strings.Count(srv.Log.String(), "msg=listening") < 2 {
+		names = names[:2] // a machine without IPv6
+	}
+	for _, name := range names {
+		c := connect(t, srv, ada, connectOptions{origin: name})
+		if !strings.HasPrefix(c.authorize[0], name+"/oauth/authorize?") || c.results[0].Iss != name {
+			t.Errorf("given %s, the client went to %s and heard from %s", name, c.authorize[0], c.results[0].Iss)
+		}
+		for _, other := range names {
+			resp, body := srv.exchangeHTTP("POST", "/api/mcp", `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, http.Header{
+				"Host": {strings.TrimPrefix(other, "http://")}, "Authorization": {"Bearer " + c.wire.token()},
+				"Content-Type": {"application/json"}, "Accept": {"application/json, text/event-stream"},
+			})
+			if resp.StatusCode != http.StatusOK || !strings.Contains(body, "create_pod") {
+				t.Errorf("a token from %s at %s: %d %s", name, other, resp.StatusCode, body)
+			}
+		}
+	}
+}
+
+// With a public URL there is one name, and the timeline says what to type.
+func TestConnectUnderAnotherNameThanThePublic(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t, `public_url = "http://localhost:9"`)
+	ada := newPerson(t, srv, "ada@example.com")
+	if _, err := tryConnect(t, srv, ada, connectOptions{origin: srv.URL}); err == nil {
+		t.Fatal("a client connected under a name that is not the server's")
+	}
+	eventually(t, func() bool {
+		code, out, errs := srv.command("timeline")
+		if code != exitDone {
+			t.Fatalf("%d %s", code, errs)
+		}
+		return strings.Contains(out, "asked for "+strings.TrimPrefix(srv.URL, "http://")) && strings.Contains(out, "type that in the client")
+	})
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -117,6 +118,7 @@ type connection struct {
 
 // connectOptions vary a connection; the zero value is the usual one.
 type connectOptions struct {
+	origin   string   // that the client was given; empty: the server's own
 	team     string   // its name on the consent page; empty: the one team is chosen already
 	scopes   []string // left ticked; nil: all
 	protocol string   // handshake version; empty: the newest
@@ -173,7 +175,7 @@ func tryConnect(t testing.TB, srv *testServer, p *person, o connectOptions) (*co
 		},
 	})
 	c.ClientSession, err = mcpClient.Connect(t.Context(), &sdk.StreamableClientTransport{
-		Endpoint: srv.Issuer + "/api/mcp", HTTPClient: client, OAuthHandler: handler, DisableStandaloneSSE: true, MaxRetries: -1,
+		Endpoint: cmp.Or(o.origin, srv.Issuer) + "/api/mcp", HTTPClient: client, OAuthHandler: handler, DisableStandaloneSSE: true, MaxRetries: -1,
 	}, &sdk.ClientSessionOptions{ProtocolVersion: o.protocol})
 	if err != nil {
 		return nil, err

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -62,6 +65,23 @@ func listenOn(ctx context.Context, addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	return ln, nil
+}
+
+// loopbackOrigins are the origins of loopback addresses at which the listeners
+// answer: what people type in place of localhost.
+func loopbackOrigins(listeners []net.Listener) []string {
+	var list []string
+	for _, name := range []string{"127.0.0.1", "::1"} {
+		address := netip.MustParseAddr(name)
+		answers := func(ln net.Listener) bool {
+			a := addressOf(ln.Addr())
+			return a == address || a.IsUnspecified()
+		}
+		if slices.ContainsFunc(listeners, answers) {
+			list = append(list, "http://"+strings.TrimSuffix(net.JoinHostPort(name, strconv.Itoa(portOf(listeners[0]))), ":80"))
+		}
+	}
+	return list
 }
 
 func isInUse(err error) bool  { return errors.Is(err, syscall.EADDRINUSE) }

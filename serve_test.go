@@ -327,3 +327,20 @@ func TestOlderDatabaseIsMigrated(t *testing.T) {
 		}
 	}
 }
+
+// The further names of a server on loopback are addresses at which it listens.
+func TestLoopbackOrigins(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ listeners, want string }{
+		{"127.0.0.1:8080 [::1]:8080", "http://127.0.0.1:8080 http://[::1]:8080"}, {"127.0.0.1:8080", "http://127.0.0.1:8080"}, {"[::1]:8080", "http://[::1]:8080"},
+		{"[::]:8080", "http://127.0.0.1:8080 http://[::1]:8080"}, {"127.0.0.1:80 [::1]:80", "http://127.0.0.1 http://[::1]"}, {"192.168.1.7:8080", ""},
+	} {
+		var listeners []net.Listener
+		for _, at := range strings.Fields(c.listeners) {
+			listeners = append(listeners, fixedListener{at: at})
+		}
+		if got := strings.Join(loopbackOrigins(listeners), " "); got != c.want {
+			t.Errorf("listening on %s it is %s, want %s", c.listeners, got, c.want)
+		}
+	}
+}

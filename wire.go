@@ -112,7 +112,7 @@ func (srv *server) handler() (http.Handler, error) {
 		ClientAddr: func(r *http.Request) netip.Addr { return web.ClientAddr(r, trusted) },
 	})
 	srv.onStop(func() error { front.Close(); return nil })
-	examined, err := echo.Routes(echo.Config{Issuer: srv.issuer.String(), Proxies: trusted, Now: time.Now})
+	examined, err := echo.Routes(echo.Config{Issuers: append([]string{srv.issuer.String()}, srv.aliases()...), Proxies: trusted, Now: time.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +125,15 @@ func (srv *server) handler() (http.Handler, error) {
 	}, nil
 }
 
+// aliases are further origins at which clients find this server, from a list
+// that is closed: on loopback, where nothing else says what it is called.
+func (srv *server) aliases() []string {
+	if srv.settings.PublicURL != "" {
+		return nil
+	}
+	return loopbackOrigins(srv.listeners)
+}
+
 // openPages makes the pages and the authorization server that needs them.
 func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 	issuer, conf := srv.issuer.String(), srv.settings
@@ -135,7 +144,7 @@ func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 		return nil, nil, err
 	}
 	auth, err := oauth.New(oauth.Config{
-		Issuer: issuer, DB: srv.db, Pages: pages, Sessions: pages,
+		Issuer: issuer, Aliases: srv.aliases(), DB: srv.db, Pages: pages, Sessions: pages,
 		AccessTTL: time.Duration(conf.OAuth.AccessTokenTTL), RefreshTTL: time.Duration(conf.OAuth.RefreshTokenTTL), CodeTTL: time.Duration(conf.OAuth.CodeTTL),
 		Registration: conf.OAuth.Registration, ClientDocuments: conf.OAuth.ClientMetadataDocuments, RedirectSchemes: conf.OAuth.RedirectSchemes,
 		TrustedProxies: conf.TrustedProxies, Docs: issuer + "/", History: srv.history, Log: srv.log, Now: time.Now,

@@ -94,7 +94,7 @@ func checkResource(_ context.Context, p *probe) outcome {
 	switch {
 	case p.resource.Resource != want:
 		return fault(fmt.Sprintf("the server says to be %s, but the address is %s; clients stop here", p.resource.Resource, want),
-			fmt.Sprintf("Set public_url = %q in podgate's configuration, or give clients the address that the server names.", p.Target.Origin))
+			fmt.Sprintf("Give clients %s, or, if people are to type this one, set public_url = %q in podgate's configuration.", clean(p.resource.Resource), p.Target.Origin))
 	case len(p.resource.Servers) == 0 || p.resource.Servers[0] != p.Target.Origin:
 		return fault("the document names another authorization server: "+strings.Join(p.resource.Servers, ", "), "Something in front changes answers. Let it pass them unchanged.")
 	}

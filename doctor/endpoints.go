@@ -175,7 +175,12 @@ func checkToken(ctx context.Context, p *probe) outcome {
 // it a request: podgate says what is missing.
 func checkAuthorize(ctx context.Context, p *probe) outcome {
 	path := pathOf(p.server.Authorize)
-	got, err := p.send(ctx, ask{method: http.MethodGet, url: path, header: http.Header{"Accept": {"text/html"}}})
+	page := ask{method: http.MethodGet, url: path, header: http.Header{"Accept": {"text/html"}}}
+	got, err := p.send(ctx, page)
+	if err == nil && p.pageMoved(got) {
+		page.url = got.header.Get("Location")
+		got, err = p.send(ctx, page)
+	}
 	if err != nil {
 		return fault("GET "+path+": "+words(err), "See that the proxy passes /oauth/ on to podgate.")
 	}
@@ -189,6 +194,14 @@ func checkAuthorize(ctx context.Context, p *probe) outcome {
 		return warning("the page lost its Content-Security-Policy", "Something in front changes headers. Without it pages of others can frame podgate's: let it pass unchanged.")
 	}
 	return good("answers; it says what is missing")
+}
+
+// pageMoved reports whether a browser that opens a page is sent on to another
+// name of this machine: on loopback podgate has its pages under a name of theirs.
+func (p *probe) pageMoved(a *answer) bool {
+	u, err := url.Parse(a.header.Get("Location"))
+	return err == nil && p.Target.loopback() && a.status/100 == 3 && u.Scheme == "http" &&
+		(u.Hostname() == "localhost" || strings.HasSuffix(u.Hostname(), ".localhost")) && u.Path == pathIn(a.request)
 }
 
 // pathOf returns the path of an endpoint on the target's origin.

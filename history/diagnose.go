@@ -118,7 +118,11 @@ func (c diagnosed) looking() Diagnosis {
 	if c.last.Detail == DetailCameBack {
 		return Diagnosis{State: Works, What: "It called without a token first and then with one, as some clients do at each start. It works."}
 	}
+	host, address := c.elsewhere()
 	switch resource, server := c.read("resource"), c.read("authorization server"); {
+	case host != "":
+		return c.pending(clientTime, "It asked for "+host+" and read that this server is "+address+".", "It should have been given "+address+": type that in the client.",
+			"Clients stop when the two differ. A proxy in front that does not pass the header Host on looks the same; podgate doctor sees that.")
 	case !resource && !server:
 		return c.pending(clientTime, "It called without a token, was told where to sign in, and did nothing more.",
 			"It should have read the document that the answer's WWW-Authenticate header names.",
@@ -139,6 +143,14 @@ func (c diagnosed) read(document string) bool {
 		}
 	}
 	return false
+}
+
+// elsewhere returns the name under which the client came and the address that it
+// should have had, when these differ.
+func (c diagnosed) elsewhere() (host, address string) {
+	_, asked, _ := strings.Cut(c.last.Detail, detailAsked)
+	host, address, _ = strings.Cut(asked, detailNotAs)
+	return host, address
 }
 
 // atBrowser reads the steps of a person before the decision.

@@ -164,7 +164,7 @@ func Words(s store.Step) string {
 	if s.Kind == StepChallenge && s.Detail == DetailCameBack {
 		return "Called again, with a token that is good"
 	}
-	if s.Detail != "" && (s.Kind == StepRegister || s.Kind == StepApprove) {
+	if s.Detail != "" && (s.Kind == StepRegister || s.Kind == StepApprove || s.Kind == StepChallenge) {
 		return text + ": " + s.Detail
 	}
 	return text + space(s.Detail)

@@ -52,4 +52,11 @@ const (
 // Details that this package and its callers agree on.
 const (
 	DetailCameBack = "came back with a token" // of StepChallenge
+
+	detailAsked, detailNotAs = "asked for as ", " instead of "
 )
+
+// Elsewhere is the detail of StepChallenge and StepDiscovery for a client that
+// came under a name (a Host header) which is not the server's own, whose address
+// is given with it. Clients stop at that (RFC 9728 section 3.3).
+func Elsewhere(host, address string) string { return detailAsked + host + detailNotAs + address }

@@ -30,6 +30,7 @@ type authorization struct {
 
 	client store.Client
 	target target
+	server *identity // whose resource is asked for, and who answers
 
 	challenge string
 	scopes    []store.Scope
@@ -54,11 +55,11 @@ func (r *refusal) Error() string { return r.title }
 // returning is the refusal with the way back to a client that is proved. The
 // way is a link and not a redirect, because anybody can register an address
 // (RFC 9700 section 4.11.2).
-func (r *refusal) returning(a authorization, issuer string) *refusal {
+func (r *refusal) returning(a authorization) *refusal {
 	with := *r
 	with.returnHost = a.target.host
 	with.returnURI = respond(a.redirectURI, pair{"error", r.code}, pair{"error_description", describable(r.title + ". " + r.message)},
-		pair{"state", orEmpty(a.state)}, pair{"iss", issuer})
+		pair{"state", orEmpty(a.state)}, pair{"iss", a.server.issuer})
 	return &with
 }
 
@@ -151,8 +152,8 @@ func checkRest(q url.Values, ours audience) *refusal {
 		return refuseBack(codeInvalidRequest, history.FaultPKCE, "code_challenge_method must be S256", "The app asked without PKCE, or with a method that does not protect the code. It has to use S256.")
 	case !isChallenge(q.Get("code_challenge")):
 		return refuseBack(codeInvalidRequest, history.FaultPKCE, "code_challenge is not valid", "A code_challenge of the method S256 has 43 characters of base64url.")
-	case q.Get("resource") != "" && !ours.names(q.Get("resource")):
-		return refuseBack(codeInvalidTarget, history.FaultResource, "Wrong resource", "The app asked for access to something that is not on this server. Here it is "+ours.resource+".")
+	case q.Get("resource") != "" && ours.named(q.Get("resource")) == nil:
+		return refuseBack(codeInvalidTarget, history.FaultResource, "Wrong resource", "The app asked for access to something that is not on this server. Here it is "+ours[0].resource+".")
 	}
 	return nil
 }
@@ -193,8 +194,9 @@ func (s *Server) check(r *http.Request, signedIn bool) (a authorization, err err
 	if err := s.prove(r, &a, signedIn); err != nil {
 		return a, err
 	}
+	a.server = s.audience.meant(q.Get("resource"))
 	if refused := a.parseRest(q, s.audience); refused != nil {
-		return a, refused.returning(a, s.issuer)
+		return a, refused.returning(a)
 	}
 	return a, nil
 }

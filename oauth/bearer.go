@@ -19,8 +19,8 @@ type challenges struct {
 	invalid  string // one was, and it opens nothing
 }
 
-func (s *Server) newChallenges() challenges {
-	metadata := `resource_metadata="` + s.issuer + "/.well-known/oauth-protected-resource" + resourcePath + `"`
+func newChallenges(issuer string) challenges {
+	metadata := `resource_metadata="` + issuer + "/.well-known/oauth-protected-resource" + resourcePath + `"`
 	scope := `scope="` + defaultScopes() + `"`
 	return challenges{
 		metadata: metadata,
@@ -42,8 +42,8 @@ func (s *Server) Bearer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, sent := bearerToken(r.Header["Authorization"])
 		if !sent {
-			s.history.Step(history.Note{Kind: history.StepChallenge, From: s.history.Visitor(r)})
-			refuseBearer(w, s.challenges.absent, noToken)
+			s.history.Step(history.Note{Kind: history.StepChallenge, Detail: s.askedElsewhere(r), From: s.history.Visitor(r)})
+			refuseBearer(w, s.audience.at(r).challenges.absent, noToken)
 			return
 		}
 		access, fault, err := s.access(token)
@@ -54,7 +54,7 @@ func (s *Server) Bearer(next http.Handler) http.Handler {
 		}
 		if access == nil {
 			s.refusedToken(r, token, fault)
-			refuseBearer(w, s.challenges.invalid, deadToken)
+			refuseBearer(w, s.audience.at(r).challenges.invalid, deadToken)
 			return
 		}
 		s.history.Called(&access.Grant, r)
@@ -79,7 +79,7 @@ func (s *Server) access(token string) (access *store.Access, fault string, err e
 		return nil, history.FaultNotMember, nil
 	case err != nil:
 		return nil, "", err
-	case access.Grant.Resource != s.resource:
+	case !s.audience.holds(access.Grant.Resource):
 		return nil, history.FaultResource, nil // issued when this server had another address
 	}
 	s.db.NoteGrantUse(access, now)
@@ -118,7 +118,7 @@ func (s *Server) InsufficientScope(w http.ResponseWriter, r *http.Request, neede
 	scope := joinScopes(needed)
 	message := "This needs the scope " + scope + ". Connect again and allow it."
 	h := w.Header()
-	h.Set("WWW-Authenticate", `Bearer error="`+codeInsufficientScope+`", error_description="`+message+`", scope="`+scope+`", `+s.challenges.metadata)
+	h.Set("WWW-Authenticate", `Bearer error="`+codeInsufficientScope+`", error_description="`+message+`", scope="`+scope+`", `+s.audience.at(r).challenges.metadata)
 	h.Set("Cache-Control", "no-store")
 	web.WriteJSON(w, http.StatusForbidden, map[string]string{"error": codeInsufficientScope, "error_description": message})
 }

@@ -48,7 +48,7 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 	handle, attempt := newSecret(), s.atBrowser(r, history.StepConsent, user.ID)
 	req := store.AuthRequest{
 		Handle: store.HashSecret(handle), Session: session.Hash, Client: a.client.ID, RedirectURI: a.redirectURI, State: a.state,
-		Challenge: a.challenge, Scopes: a.scopes, Resource: s.resource, Offline: s.givesRefresh(a.client, a.offline), Created: now, Expires: now.Add(requestTTL),
+		Challenge: a.challenge, Scopes: a.scopes, Resource: a.server.resource, Offline: s.givesRefresh(a.client, a.offline), Created: now, Expires: now.Add(requestTTL),
 		Attempt: attempt,
 	}
 	err := s.db.CreateAuthRequest(req)

@@ -174,7 +174,7 @@ func inOrderOf(all, scopes []store.Scope) []store.Scope {
 // (RFC 6749 section 4.1.2) and iss (RFC 9207 section 2). 303 makes the browser
 // drop the form it has just posted (RFC 9700 section 4.12).
 func (s *Server) sendBack(w http.ResponseWriter, req store.AuthRequest, params ...pair) error {
-	params = append(params, pair{"state", orEmpty(req.State)}, pair{"iss", s.issuer})
+	params = append(params, pair{"state", orEmpty(req.State)}, pair{"iss", s.audience.meant(req.Resource).issuer})
 	h := w.Header()
 	h.Set("Location", respond(req.RedirectURI, params...))
 	h.Set("Cache-Control", "no-store")

@@ -227,7 +227,9 @@ func (f *fixture) send(method, target, body string, headers ...string) answer {
 	r.Host = "wrong.example" // nothing may depend on it
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
-		r.Header.Add(name, value)
+		if r.Header.Add(name, value); name == "Host" {
+			r.Host = value
+		}
 	}
 	w := httptest.NewRecorder()
 	f.handler.ServeHTTP(w, r)

@@ -39,12 +39,12 @@ type resourceDocument struct {
 	Documentation string   `json:"resource_documentation,omitempty"`
 }
 
-func (s *Server) describeServer(docs string) serverDocument {
+func (s *Server) describeServer(issuer, docs string) serverDocument {
 	d := serverDocument{
-		Issuer:                s.issuer,
-		AuthorizationEndpoint: s.issuer + "/oauth/authorize",
-		TokenEndpoint:         s.issuer + "/api/oauth/token",
-		RevocationEndpoint:    s.issuer + "/api/oauth/revoke",
+		Issuer:                issuer,
+		AuthorizationEndpoint: issuer + "/oauth/authorize",
+		TokenEndpoint:         issuer + "/api/oauth/token",
+		RevocationEndpoint:    issuer + "/api/oauth/revoke",
 		Scopes:                serverScopes(s.refreshes()),
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{"query"},
@@ -57,7 +57,7 @@ func (s *Server) describeServer(docs string) serverDocument {
 		Documentation:         docs,
 	}
 	if s.open {
-		d.RegistrationEndpoint = s.issuer + "/api/oauth/register"
+		d.RegistrationEndpoint = issuer + "/api/oauth/register"
 	}
 	return d
 }
@@ -72,10 +72,10 @@ func serverScopes(refresh bool) []string {
 	return scopes
 }
 
-func (s *Server) describeResource(docs string) resourceDocument {
+func describeResource(id *identity, docs string) resourceDocument {
 	return resourceDocument{
-		Resource:      s.resource,
-		Servers:       []string{s.issuer},
+		Resource:      id.resource,
+		Servers:       []string{id.issuer},
 		Scopes:        scopeStrings(authz.Scopes()),
 		BearerMethods: []string{"header"},
 		Name:          "podgate",
@@ -93,14 +93,14 @@ func encodeMetadata(document any) []byte {
 
 // serveResourceMetadata answers GET /.well-known/oauth-protected-resource and
 // the same with /api/mcp (RFC 9728 section 3).
-func (s *Server) serveResourceMetadata(w http.ResponseWriter, _ *http.Request) error {
-	return writeMetadata(w, s.resourceMetadata)
+func (s *Server) serveResourceMetadata(w http.ResponseWriter, r *http.Request) error {
+	return writeMetadata(w, s.audience.at(r).resourceMetadata)
 }
 
 // serveServerMetadata answers GET /.well-known/oauth-authorization-server and
 // the same with /api/mcp (RFC 8414 section 3).
-func (s *Server) serveServerMetadata(w http.ResponseWriter, _ *http.Request) error {
-	return writeMetadata(w, s.serverMetadata)
+func (s *Server) serveServerMetadata(w http.ResponseWriter, r *http.Request) error {
+	return writeMetadata(w, s.audience.at(r).serverMetadata)
 }
 
 func writeMetadata(w http.ResponseWriter, document []byte) error {

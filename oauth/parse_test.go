@@ -53,7 +53,7 @@ func TestAudience(t *testing.T) {
 		"//pods.example.com/api/mcp":                            false,
 		"https://evil.example/https://pods.example.com/api/mcp": false,
 	} {
-		if got := testAudience.names(param); got != want {
+		if got := testAudience.named(param) != nil; got != want {
 			t.Errorf("names(%q) = %v", param, got)
 		}
 	}
@@ -209,7 +209,7 @@ func FuzzAuthorize(f *testing.F) {
 			return
 		}
 		if q.Get("code_challenge_method") != "S256" || len(q["code_challenge_method"]) != 1 || !isChallenge(a.challenge) || q.Get("response_type") != "code" ||
-			len(a.scopes) == 0 || q.Get("resource") != "" && !testAudience.names(q.Get("resource")) || a.state != nil && !utf8.ValidString(*a.state) {
+			len(a.scopes) == 0 || q.Get("resource") != "" && testAudience.named(q.Get("resource")) == nil || a.state != nil && !utf8.ValidString(*a.state) {
 			t.Fatalf("accepted %q as %+v", raw, a)
 		}
 	})
@@ -242,7 +242,7 @@ func FuzzToken(f *testing.F) {
 			complete = got.refresh != "" && got.refresh == form.Get("refresh_token") && got.code == ""
 			sole = append(sole[:4], "refresh_token", "scope")
 		}
-		if got.grant.name != form.Get("grant_type") || got.client == "" || !complete || got.resource != "" && got.resource != testAudience.resource {
+		if got.grant.name != form.Get("grant_type") || got.client == "" || !complete || got.resources != nil && !slices.Equal(got.resources, testAudience.resources()) {
 			t.Fatalf("accepted %q as %+v", body, got)
 		}
 		for _, name := range sole {

@@ -107,7 +107,7 @@ func (s *Server) redeemRefresh(t tokenRequest, client store.Client) (tokenAnswer
 	now, salt := s.now(), newSalt()
 	next, access := successors(t.refresh, family, salt)
 	out, err := s.db.RotateRefresh(store.Rotation{
-		Family: store.HashSecret(family), Token: store.HashSecret(t.refresh), Client: client.ID, Resource: t.resource, Scopes: t.scopes,
+		Family: store.HashSecret(family), Token: store.HashSecret(t.refresh), Client: client.ID, Resources: t.resources, Scopes: t.scopes,
 		Salt: salt, Next: store.HashSecret(next), NextExpires: now.Add(s.refreshTTL),
 		Access: store.HashSecret(access), AccessExpires: now.Add(s.accessTTL),
 	}, now)

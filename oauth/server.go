@@ -29,7 +29,8 @@ const (
 
 // Config is what a Server is made of.
 type Config struct {
-	Issuer          string // the public URL: scheme and host, no trailing slash
+	Issuer          string   // the public URL: scheme and host, no trailing slash
+	Aliases         []string // further origins at which this is the same server: other names of loopback
 	DB              *store.DB
 	Pages           Pages
 	Sessions        Sessions
@@ -50,7 +51,8 @@ type Config struct {
 
 // Server is the authorization server. It is safe for concurrent use.
 type Server struct {
-	audience
+	*identity  // the public one
+	audience   audience
 	db         *store.DB
 	pages      Pages
 	sessions   Sessions
@@ -64,13 +66,10 @@ type Server struct {
 	log        *slog.Logger
 	now        func() time.Time
 
-	resourceMetadata []byte
-	serverMetadata   []byte
-	challenges       challenges
-	limits           limits
-	documents        *documents
-	recent           *memory[store.Hash, store.ClientID] // who registered what in the last minutes
-	registering      singleflight.Group                  // registrations under way, by the same key
+	limits      limits
+	documents   *documents
+	recent      *memory[store.Hash, store.ClientID] // who registered what in the last minutes
+	registering singleflight.Group                  // registrations under way, by the same key
 }
 
 // limits keep one peer from wearing the server out. They are far above what
@@ -102,23 +101,28 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		audience: newAudience(c.Issuer), db: c.DB, pages: c.Pages, sessions: c.Sessions,
+		audience: newAudience(append([]string{c.Issuer}, c.Aliases...)...), db: c.DB, pages: c.Pages, sessions: c.Sessions,
 		accessTTL: orDefault(c.AccessTTL, defaultAccessTTL), refreshTTL: c.RefreshTTL, codeTTL: orDefault(c.CodeTTL, defaultCodeTTL),
 		open: c.Registration == "" || c.Registration == "open", schemes: lowered(c.RedirectSchemes), proxies: c.TrustedProxies,
 		history: c.History, log: c.Log, now: c.Now, limits: newLimits(), recent: newMemory[store.Hash, store.ClientID](recentTTL, maxRecents),
 	}
 	s.documents = newDocuments(c, hostOf(c.Issuer))
-	s.resourceMetadata = encodeMetadata(s.describeResource(c.Docs))
-	s.serverMetadata = encodeMetadata(s.describeServer(c.Docs))
-	s.challenges = s.newChallenges()
+	s.identity = s.audience[0]
+	for _, id := range s.audience {
+		id.resourceMetadata = encodeMetadata(describeResource(id, c.Docs))
+		id.serverMetadata = encodeMetadata(s.describeServer(id.issuer, c.Docs))
+		id.challenges = newChallenges(id.issuer)
+	}
 	return s, nil
 }
 
 func (c Config) check() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("oauth: "+format, args...)) }
-	if !isOrigin(c.Issuer) {
-		fault("issuer %q is not a bare origin such as https://pods.example.com", c.Issuer)
+	for _, issuer := range append([]string{c.Issuer}, c.Aliases...) {
+		if !isOrigin(issuer) {
+			fault("issuer %q is not a bare origin such as https://pods.example.com", issuer)
+		}
 	}
 	if c.DB == nil || c.Pages == nil || c.Sessions == nil || c.Log == nil || c.Now == nil {
 		fault("DB, Pages, Sessions, Log and Now are all needed")

@@ -51,7 +51,7 @@ func (s *Server) refreshes() bool { return s.refreshTTL > 0 }
 type tokenRequest struct {
 	grant       grantType
 	client      store.ClientID
-	resource    string // ours, or empty when none was sent
+	resources   []string // every name of ours; nil when none was sent
 	code        string
 	redirectURI string
 	verifier    string
@@ -101,10 +101,10 @@ func parseToken(form url.Values, authorization []string, ours audience, grants [
 		return tokenRequest{}, err
 	}
 	if resource != "" {
-		if !ours.names(resource) {
-			return tokenRequest{}, refuse(codeInvalidTarget, history.FaultResource, "Tokens of this server are for "+ours.resource+" only.")
+		if ours.named(resource) == nil {
+			return tokenRequest{}, refuse(codeInvalidTarget, history.FaultResource, "Tokens of this server are for "+ours[0].resource+" only.")
 		}
-		t.resource = ours.resource
+		t.resources = ours.resources()
 	}
 	if err := t.grant.parse(form, &t); err != nil {
 		return tokenRequest{}, err
@@ -223,7 +223,7 @@ func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, e
 	now, access := s.now(), accessPrefix+newSecret()
 	first, refresh := s.firstRefresh(now)
 	grant, err := s.db.RedeemCode(store.Redemption{
-		Code: store.HashSecret(t.code), Client: client.ID, RedirectURI: t.redirectURI, Challenge: challengeOf(t.verifier), Resource: t.resource,
+		Code: store.HashSecret(t.code), Client: client.ID, RedirectURI: t.redirectURI, Challenge: challengeOf(t.verifier), Resources: t.resources,
 		ClientName: text.Line(client.Name, maxNameShown), RedirectHost: target.host,
 		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(access), Expires: now.Add(s.accessTTL), Refresh: first,
 	}, now)

@@ -125,9 +125,28 @@ func (s *Server) discovered(document string, h web.Handler) web.Handler {
 		if strings.HasSuffix(r.URL.Path, resourcePath) {
 			form = " (path form)"
 		}
-		s.history.Step(history.Note{Kind: history.StepDiscovery, Detail: document + form, From: s.history.Visitor(r)})
+		detail := document + form
+		if elsewhere := s.askedElsewhere(r); elsewhere != "" {
+			detail += " " + elsewhere
+		}
+		s.history.Step(history.Note{Kind: history.StepDiscovery, Detail: detail, From: s.history.Visitor(r)})
 		return h(w, r)
 	}
+}
+
+// askedElsewhere says under which name a client came that will not find what it
+// looks for, because what it reads here names another. Nobody knows that of a
+// request which a proxy has passed on.
+func (s *Server) askedElsewhere(r *http.Request) string {
+	for _, name := range []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host"} {
+		if r.Header.Get(name) != "" {
+			return ""
+		}
+	}
+	if s.audience.called(r.Host) != nil {
+		return ""
+	}
+	return history.Elsewhere(r.Host, s.resource)
 }
 
 // refusedAt records that the authorization request of r goes no further. Who is

@@ -68,10 +68,10 @@ func TestTimelineOfAConnection(t *testing.T) {
 	t.Parallel()
 	f := withHistory(t)
 	tick := func() { f.clock.advance(time.Second) }
-	agent := "User-Agent: node"
-	f.send("POST", "/api/mcp", "{}", agent)
-	f.send("GET", "/.well-known/oauth-protected-resource/api/mcp", "", agent)
-	f.send("GET", "/.well-known/oauth-authorization-server", "", agent)
+	const agent, host = "User-Agent: node", "Host: pods.example.com"
+	f.send("POST", "/api/mcp", "{}", agent, host)
+	f.send("GET", "/.well-known/oauth-protected-resource/api/mcp", "", agent, host)
+	f.send("GET", "/.well-known/oauth-authorization-server", "", agent, host)
 	client := f.registerAs("node", testRedirect, "cursor://x")
 	tick()
 	q := request(client)
@@ -95,7 +95,7 @@ func TestTimelineOfAConnection(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	for i, want := range map[int]string{
-		1: "Read the resource document (path form)", 2: "Read the authorization server document (root form)", 7: "Approved: pods:read pods:exec",
+		0: "Called without a token; told where to sign in", 1: "Read the resource document (path form)", 2: "Read the authorization server document (root form)", 7: "Approved: pods:read pods:exec",
 		3: "Registered itself: kept localhost:4711; dropped 1: the scheme cursor is not allowed", 10: "Connection revoked by the client",
 	} {
 		if got := history.Words(s.Steps[i]); got != want {
@@ -204,6 +204,34 @@ func TestTimelineOfRefusedTokens(t *testing.T) {
 	for _, want := range []string{"code!" + history.FaultUnknownClient, "code!" + history.FaultGrantType} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s is missing in\n%s", want, got)
+		}
+	}
+}
+
+// A client that came under another name than the server's hears what to type,
+// unless a proxy may have changed the name on the way.
+func TestTimelineOfAnotherName(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		host, proxy string
+		told        bool
+	}{
+		{"127.0.0.1:8080", "", true}, {"localhost:8080", "", true}, {"pods.example.com:8443", "", true}, {"pods.example.com", "", false}, {"Pods.Example.com", "", false},
+		{"localhost:8080", "X-Forwarded-For: 203.0.113.9", false}, {"localhost:8080", "X-Forwarded-Host: pods.example.com", false},
+		{"localhost:8080", "Forwarded: for=203.0.113.9", false}, {"localhost:8080", "Via: 1.1 proxy", false},
+	} {
+		f := withHistory(t)
+		headers := []string{"Host: " + c.host, "User-Agent: node", c.proxy}
+		f.send("POST", "/api/mcp", "{}", headers...)
+		f.send("GET", "/.well-known/oauth-protected-resource/api/mcp", "", headers...)
+		f.clock.advance(time.Hour)
+		page, err := f.history.Attempts(store.AttemptQuery{Limit: 10})
+		f.must(err)
+		d := page.Attempts[0].Diagnosis
+		for _, want := range []string{"It asked for " + c.host + " and read that this server is https://pods.example.com/api/mcp", "type that in the client"} {
+			if d.State != history.Stuck || strings.Contains(d.Text(), want) != c.told {
+				t.Errorf("as %s, %s: %s: %s", c.host, c.proxy, d.State, d.Text())
+			}
 		}
 	}
 }

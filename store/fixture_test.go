@@ -229,7 +229,7 @@ func fixtureCode(db *DB, user UserID, name string) (Redemption, error) {
 		Code: code, Expires: t0.Add(10 * time.Minute),
 	}, t0)
 	return Redemption{
-		Code: code, Client: r.Client, RedirectURI: r.RedirectURI, Challenge: r.Challenge, Resource: r.Resource, ClientName: "Client", RedirectHost: "client.example",
+		Code: code, Client: r.Client, RedirectURI: r.RedirectURI, Challenge: r.Challenge, Resources: []string{r.Resource}, ClientName: "Client", RedirectHost: "client.example",
 		Grant: "grant", Access: HashSecret("access 1"), Expires: t0.Add(time.Hour),
 		Refresh: &NewRefresh{Family: HashSecret("family"), Token: HashSecret("refresh 1"), Expires: t0.Add(90 * 24 * time.Hour)},
 	}, err

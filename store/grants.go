@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/subtle"
 	"errors"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -106,9 +107,9 @@ type Redemption struct {
 	Code         Hash
 	Client       ClientID
 	RedirectURI  string
-	Challenge    string // S256 of the verifier that was sent
-	Resource     string // empty: the client sent none
-	ClientName   string // recorded with the connection
+	Challenge    string   // S256 of the verifier that was sent
+	Resources    []string // what the client named, under each of its names; empty: it named nothing
+	ClientName   string   // recorded with the connection
 	RedirectHost string
 	Grant        GrantID // fresh
 	Access       Hash    // of the fresh token
@@ -174,7 +175,7 @@ func redeemable(tx *bolt.Tx, r Redemption, now time.Time) (*Code, error) {
 		return nil, &MismatchError{Field: "redirect_uri"}
 	case subtle.ConstantTimeCompare([]byte(code.Challenge), []byte(r.Challenge)) != 1:
 		return nil, &MismatchError{Field: "code_verifier"}
-	case r.Resource != "" && r.Resource != code.Resource:
+	case len(r.Resources) > 0 && !slices.Contains(r.Resources, code.Resource):
 		return nil, &MismatchError{Field: "resource"}
 	}
 	if code.Revoked || !members.has(tx, memberKey(code.Team, code.User)) {

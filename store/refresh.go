@@ -64,11 +64,11 @@ type NewRefresh struct {
 // Rotation is a token request for a refresh token, already parsed, with what
 // is to take its place.
 type Rotation struct {
-	Family   Hash // of the part of the token that its family shares
-	Token    Hash // of the whole token
-	Client   ClientID
-	Resource string  // empty: the client sent none
-	Scopes   []Scope // of the access token; nil: all that was granted
+	Family    Hash // of the part of the token that its family shares
+	Token     Hash // of the whole token
+	Client    ClientID
+	Resources []string // what the client named, under each of its names; empty: it named nothing
+	Scopes    []Scope  // of the access token; nil: all that was granted
 
 	Salt          []byte // Next and Access are derived with
 	Next          Hash   // of the successor
@@ -164,7 +164,7 @@ func (db *DB) turn(tx *bolt.Tx, r Rotation, now time.Time) (*Grant, turn, error)
 		return nil, turn, ErrExpired
 	case !members.has(tx, memberKey(g.Team, g.User)):
 		return nil, turn, ErrNotMember
-	case r.Resource != "" && r.Resource != g.Resource:
+	case len(r.Resources) > 0 && !slices.Contains(r.Resources, g.Resource):
 		return nil, turn, &MismatchError{Field: "resource"}
 	}
 	if !g.mayAskFor(r.Scopes) {

@@ -158,7 +158,7 @@ func TestRotationRefuses(t *testing.T) {
 		"another client":                {func(r *store.Rotation) { r.Client = "other" }, t0, store.ErrNotFound, ""},
 		"another client, old token":     {func(r *store.Rotation) { r.Client, r.Token = "other", f.token("0") }, t0.Add(time.Hour), store.ErrNotFound, ""},
 		"another client, never a token": {func(r *store.Rotation) { r.Client, r.Token = "other", f.token("x") }, t0, store.ErrNotFound, ""},
-		"resource":                      {func(r *store.Rotation) { r.Resource = "https://else.example/api/mcp" }, t0, store.ErrMismatch, "resource"},
+		"resource":                      {func(r *store.Rotation) { r.Resources = []string{"https://else.example/api/mcp"} }, t0, store.ErrMismatch, "resource"},
 		"wider":                         {func(r *store.Rotation) { r.Scopes = []store.Scope{read, "pods:exec"} }, t0, store.ErrMismatch, "scope"},
 		"too late":                      {func(*store.Rotation) {}, t0.Add(90 * 24 * time.Hour), store.ErrExpired, ""},
 		"repeated, wider":               {func(r *store.Rotation) { r.Token, r.Scopes = f.token("0"), []store.Scope{"pods:exec"} }, t0, store.ErrMismatch, "scope"},
@@ -177,7 +177,7 @@ func TestRotationRefuses(t *testing.T) {
 		t.Errorf("refusals cost %d commits", n)
 	}
 	r := f.rotation("1", "2", t0) // none of it spent the token
-	r.Resource = f.grant.Resource
+	r.Resources = []string{"https://else.example/api/mcp", f.grant.Resource}
 	_, err := f.db.RotateRefresh(r, t0)
 	wantErr(t, err, nil)
 }

@@ -300,7 +300,7 @@ func TestRedeemRefusesWhatDoesNotMatch(t *testing.T) {
 		"redirect URI":   {func(r *store.Redemption) { r.RedirectURI += "x" }, t0, store.ErrMismatch, "redirect_uri"},
 		"verifier":       {func(r *store.Redemption) { r.Challenge = "other" }, t0, store.ErrMismatch, "code_verifier"},
 		"no verifier":    {func(r *store.Redemption) { r.Challenge = "" }, t0, store.ErrMismatch, "code_verifier"},
-		"resource":       {func(r *store.Redemption) { r.Resource = "https://else.example/api/mcp" }, t0, store.ErrMismatch, "resource"},
+		"resource":       {func(r *store.Redemption) { r.Resources = []string{"https://else.example/api/mcp"} }, t0, store.ErrMismatch, "resource"},
 		"too late":       {func(*store.Redemption) {}, t0.Add(10 * time.Minute), store.ErrExpired, ""},
 	} {
 		r := good
@@ -313,7 +313,8 @@ func TestRedeemRefusesWhatDoesNotMatch(t *testing.T) {
 			t.Errorf("%s: %v does not name %s", name, err, c.field)
 		}
 	}
-	// None of these spent it or revoked anything.
+	// None of these spent it or revoked anything, and one of several names is enough.
+	good.Resources = append([]string{"https://else.example/api/mcp"}, good.Resources...)
 	g, err := db.RedeemCode(good, t0)
 	if err != nil || g.User != w.User.ID || g.Team != w.Team.ID || !slices.Equal(g.Scopes, []store.Scope{read}) {
 		t.Fatalf("RedeemCode = %+v, %v", g, err)

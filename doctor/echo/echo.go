@@ -42,13 +42,13 @@ const (
 
 // Config is what the endpoint needs.
 type Config struct {
-	Issuer  string         // the public URL
+	Issuers []string       // the public URL, and what else the server is called
 	Proxies []netip.Prefix // whose X-Forwarded-For is believed
 	Now     func() time.Time
 }
 
 type endpoint struct {
-	host    string
+	hosts   []string // in lower case
 	proxies []netip.Prefix
 	now     func() time.Time
 	limit   *ratelimit.Limiter
@@ -59,15 +59,18 @@ type endpoint struct {
 
 // Routes returns the endpoint's route.
 func Routes(c Config) ([]web.Route, error) {
-	u, err := url.Parse(c.Issuer)
-	if err != nil {
-		return nil, err
-	}
 	e := &endpoint{
-		host: u.Hostname(), proxies: c.Proxies, now: c.Now,
+		proxies: c.Proxies, now: c.Now,
 		// One examination asks three to five times.
 		limit: ratelimit.New(15, 10*time.Second, 120, 500*time.Millisecond),
 		open:  map[string]int{},
+	}
+	for _, issuer := range c.Issuers {
+		u, err := url.Parse(issuer)
+		if err != nil {
+			return nil, err
+		}
+		e.hosts = append(e.hosts, u.Hostname())
 	}
 	return []web.Route{{Method: http.MethodPost, Path: "/api/doctor", Handler: e.serve, Errors: web.WriteJSONError}}, nil
 }
@@ -140,7 +143,7 @@ func (e *endpoint) passage(r *http.Request) passage {
 	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	trusted := err == nil && slices.ContainsFunc(e.proxies, func(p netip.Prefix) bool { return p.Contains(peer.Addr().Unmap()) })
-	return passage{Host: strings.EqualFold(name, e.host), Forwarded: r.Header.Get("X-Forwarded-For") != "", Trusted: trusted}
+	return passage{Host: slices.Contains(e.hosts, strings.ToLower(name)), Forwarded: r.Header.Get("X-Forwarded-For") != "", Trusted: trusted}
 }
 
 // stream sends the events, with the headers of the MCP endpoint's streams.

@@ -21,7 +21,7 @@ import (
 func handler(t *testing.T) http.Handler {
 	t.Helper()
 	routes, err := echo.Routes(echo.Config{
-		Issuer: "https://pods.example.com", Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32")}, Now: time.Now,
+		Issuers: []string{"https://pods.example.com", "http://[::1]:8080"}, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32")}, Now: time.Now,
 	})
 	if err != nil || len(routes) != 1 || routes[0].Method != "POST" || routes[0].Path != "/api/doctor" || routes[0].CORS {
 		t.Fatalf("%+v, %v", routes, err)
@@ -109,6 +109,7 @@ func TestPassage(t *testing.T) {
 	}{
 		`{"host":true,"forwarded":false,"trusted":false}`:  {"198.51.100.1:1", "PODS.example.com:443", ""},
 		`{"host":true,"forwarded":true,"trusted":false}`:   {"198.51.100.2:1", "pods.example.com", "203.0.113.9"},
+		`{"host":true,"forwarded":true,"trusted":true}`:    {"192.0.2.7:1", "[::1]:9090", "203.0.113.9"},
 		`{"host":false,"forwarded":true,"trusted":true}`:   {"192.0.2.7:1", "localhost:8080", "203.0.113.9"},
 		`{"host":false,"forwarded":false,"trusted":false}`: {"198.51.100.3:1", "%zz", ""},
 	} {

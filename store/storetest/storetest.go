@@ -128,7 +128,7 @@ func (w World) code(t testing.TB, db *store.DB, offline bool, scopes []store.Sco
 	_, err := db.Approve(store.Approval{Handle: req.Handle, Session: s.Hash, Team: w.Team.ID, Scopes: scopes, Code: code, Expires: w.Now.Add(10 * time.Minute)}, w.Now)
 	must(t, err)
 	return store.Redemption{
-		Code: code, Client: w.Client.ID, RedirectURI: req.RedirectURI, Challenge: req.Challenge, Resource: req.Resource,
+		Code: code, Client: w.Client.ID, RedirectURI: req.RedirectURI, Challenge: req.Challenge, Resources: []string{req.Resource},
 		ClientName: w.Client.Name, RedirectHost: w.User.Name + ".example",
 		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(store.NewID()), Expires: w.Now.Add(30 * 24 * time.Hour),
 	}
