@@ -146,7 +146,7 @@ func orDash(s string) string {
 
 func (inv *invocation) userPasswd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "passwd EMAIL", Short: "give somebody a new password", Example: "podgate user passwd ada@example.com",
+		Use: "passwd EMAIL", Short: "give somebody a new password", Example: "podgate user passwd ada@example.com", ValidArgsFunction: inv.ask(emails),
 		Long: "All sessions and connections of that person end.",
 	}
 	secret := passwordFlags(cmd)
@@ -171,7 +171,7 @@ func (inv *invocation) userPasswd() *cobra.Command {
 
 func (inv *invocation) userRemove() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "remove EMAIL", Short: "remove somebody with all sessions and connections", Example: "podgate user remove ada@example.com",
+		Use: "remove EMAIL", Short: "remove somebody with all sessions and connections", Example: "podgate user remove ada@example.com", ValidArgsFunction: inv.ask(emails),
 		Long: "Teams and pods stay. Asks first on a terminal.",
 	}
 	yes := cmd.Flags().Bool("yes", false, "do not ask")
@@ -264,7 +264,7 @@ func teamRows(teams []control.Team) [][]string {
 }
 
 func (inv *invocation) memberAdd() *cobra.Command {
-	cmd := &cobra.Command{Use: "add SLUG EMAIL", Short: "put somebody into a team, or change the role there", Example: "podgate team member add makers ada@example.com --owner"}
+	cmd := &cobra.Command{Use: "add SLUG EMAIL", Short: "put somebody into a team, or change the role there", Example: "podgate team member add makers ada@example.com --owner", ValidArgsFunction: inv.ask(slugs, emails)}
 	owner := cmd.Flags().Bool("owner", false, "as an owner, who may change the team")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
@@ -284,7 +284,7 @@ func (inv *invocation) memberAdd() *cobra.Command {
 
 func (inv *invocation) memberRemove() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "remove SLUG EMAIL", Short: "take somebody out of a team", Example: "podgate team member remove makers ada@example.com",
+		Use: "remove SLUG EMAIL", Short: "take somebody out of a team", Example: "podgate team member remove makers ada@example.com", ValidArgsFunction: inv.ask(slugs, memberEmails),
 		Long: "The connections that they made for the team end.",
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -64,6 +64,10 @@ func Open(ctx context.Context, dir string, create bool, local func(*store.DB) ht
 	return opener{dir, create, local, lockPatience}.open(ctx)
 }
 
+// Running returns a client of the server that runs over the data folder dir; nil
+// when there is none. It leaves the database alone.
+func Running(ctx context.Context, dir string) (*Client, error) { return dial(ctx, dir) }
+
 type opener struct {
 	dir      string
 	create   bool
