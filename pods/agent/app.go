@@ -80,6 +80,14 @@ func (s *supervisor) State() wire.State {
 	return s.state
 }
 
+// look returns the app as it is, and a channel that is closed when that is no
+// longer so.
+func (s *supervisor) look() (wire.State, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state, s.changed
+}
+
 func (s *supervisor) lastSpec() *wire.AppSpec {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -282,9 +290,7 @@ func (s *supervisor) Settled(ctx context.Context, wait time.Duration) wire.State
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
-		s.mu.Lock()
-		state, changed := s.state, s.changed
-		s.mu.Unlock()
+		state, changed := s.look()
 		if state.App != wire.AppStarting || wait <= 0 {
 			return state
 		}
@@ -298,8 +304,16 @@ func (s *supervisor) Settled(ctx context.Context, wait time.Duration) wire.State
 
 // serveState is GET /v1/state.
 func (a *agent) serveState(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parseQuery(r.URL.RawQuery); err != nil {
+	q, err := parseQuery(r.URL.RawQuery, "follow")
+	if err != nil {
 		return err
+	}
+	follow, err := q.flag("follow")
+	if err != nil {
+		return err
+	}
+	if follow {
+		return a.followState(w, r)
 	}
 	writeJSON(w, http.StatusOK, a.app.State())
 	return nil

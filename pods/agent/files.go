@@ -27,8 +27,8 @@ func (a *agent) serveWrite(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if r.ContentLength > wire.MaxFile {
-		return faultf(wire.FaultTooLarge, "a file may have at most %d bytes", wire.MaxFile)
+	if r.ContentLength > q.Max {
+		return faultf(wire.FaultTooLarge, "a file may have at most %d bytes", q.Max)
 	}
 	s, err := a.folders.resolve(q.Path)
 	if err != nil {
@@ -37,7 +37,7 @@ func (a *agent) serveWrite(w http.ResponseWriter, r *http.Request) error {
 	if strings.HasSuffix(q.Path, "/") {
 		return faultf(wire.FaultIsDir, "%s names a directory; write to a file in it", q.Path)
 	}
-	info, err := writeFile(s, q, http.MaxBytesReader(w, r.Body, wire.MaxFile))
+	info, err := writeFile(s, q, http.MaxBytesReader(w, r.Body, q.Max))
 	if err != nil {
 		return fileFault(s.virtual, err)
 	}
@@ -127,17 +127,38 @@ func (a *agent) serveRead(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if q.Whole {
+		return sendFile(w, s)
+	}
 	data, info, err := readFile(s, q.Offset, q.Limit)
 	if err != nil {
 		return fileFault(s.virtual, err)
 	}
-	h := w.Header()
+	fileHeader(w.Header(), info, int64(len(data)))
+	w.Write(data)
+	return nil
+}
+
+// fileHeader describes a file of which length bytes follow.
+func fileHeader(h http.Header, info fs.FileInfo, length int64) {
 	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Length", strconv.Itoa(len(data)))
+	h.Set("Content-Length", strconv.FormatInt(length, 10))
 	h.Set("X-File-Size", strconv.FormatInt(info.Size(), 10))
 	h.Set("X-File-Mode", octal(info.Mode()))
 	h.Set("X-File-Modified", info.ModTime().UTC().Format(time.RFC3339Nano))
-	w.Write(data)
+}
+
+// sendFile answers with a whole file, as long as it is when it is opened. When
+// it becomes shorter meanwhile, the connection ends early, so that nobody takes
+// the part for the whole.
+func sendFile(w http.ResponseWriter, s spot) error {
+	f, info, err := openRegular(s)
+	if err != nil {
+		return fileFault(s.virtual, err)
+	}
+	defer f.Close()
+	fileHeader(w.Header(), info, info.Size())
+	io.CopyN(w, f, info.Size())
 	return nil
 }
 

@@ -96,6 +96,78 @@ func TestWriteIsWhole(t *testing.T) {
 	a.put("full", string(big[:wire.MaxFile]))
 }
 
+// The server may name another bound than that of a tool.
+func TestWriteMax(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	big := strings.Repeat("x", wire.MaxFile+1)
+	if info := a.put("big", big, "max", fmt.Sprint(len(big))); info.Size != int64(len(big)) {
+		t.Errorf("%+v", info)
+	}
+	if f := a.refused(wire.FaultTooLarge, "PUT", wire.PathFile+"?path=f&max=4", []byte("hello")); !strings.Contains(f.Message, "4 bytes") {
+		t.Errorf("%+v", f)
+	}
+	req, _ := http.NewRequest("PUT", "http://agent"+wire.PathFile+"?path=f&max=4", io.MultiReader(strings.NewReader("hello")))
+	resp, err := a.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("without a declared length: %s", resp.Status)
+	}
+	a.refused(wire.FaultNotFound, "GET", wire.PathFile+"?path=f", nil)
+	for _, bad := range []string{"-1", "x", "", "9999999999999999"} {
+		a.refused(wire.FaultBadRequest, "PUT", wire.PathFile+pathQuery("f", "max", bad), nil)
+	}
+}
+
+func TestReadWhole(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	big := bytes.Repeat([]byte("0123456789abcdef"), 3*wire.MaxRead/16)
+	if err := os.WriteFile(a.home("app/big"), big, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	resp, b := a.do("GET", wire.PathFile+"?path=big&whole=1", nil)
+	if !bytes.Equal(b, big) || resp.Header.Get("X-File-Size") != fmt.Sprint(len(big)) || resp.ContentLength != int64(len(big)) || resp.Header.Get("X-File-Mode") != "0640" {
+		t.Errorf("%d bytes, %v", len(b), resp.Header)
+	}
+	for _, bad := range []string{"whole=0", "whole=", "whole=1&offset=1", "whole=1&limit=1"} {
+		a.refused(wire.FaultBadRequest, "GET", wire.PathFile+"?path=big&"+bad, nil)
+	}
+	a.refused(wire.FaultPath, "GET", wire.PathFile+"?path=/etc/passwd&whole=1", nil)
+	a.refused(wire.FaultIsDir, "GET", wire.PathFile+"?path=.&whole=1", nil)
+}
+
+// A file that becomes shorter while it is sent is not taken for whole.
+func TestReadWholeShrinks(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	f, err := os.Create(a.home("app/big"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(64 << 20); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := a.http.Get("http://agent" + wire.PathFile + "?path=big&whole=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.CopyN(io.Discard, resp.Body, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(1000); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%d bytes more, %v", n, err)
+	}
+}
+
 type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("broken off") }

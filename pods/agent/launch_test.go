@@ -408,13 +408,13 @@ func FuzzRequests(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query string, body []byte) {
 		if q, err := parseWrite(query); err == nil {
 			checkFuzzedPath(t, q.Path)
-			if q.Mode != nil && *q.Mode > 0o777 {
-				t.Errorf("mode %o", *q.Mode)
+			if q.Mode != nil && *q.Mode > 0o777 || q.Max < 0 || q.Max > wire.MaxTransfer {
+				t.Errorf("%+v", q)
 			}
 		}
 		if q, err := parseRead(query); err == nil {
 			checkFuzzedPath(t, q.Path)
-			if q.Offset < 0 || q.Limit < 1 || q.Limit > wire.MaxRead {
+			if q.Offset < 0 || !q.Whole && q.Limit < 1 || q.Limit > wire.MaxRead {
 				t.Errorf("%+v", q)
 			}
 		}
@@ -423,6 +423,9 @@ func FuzzRequests(f *testing.F) {
 		}
 		if q, err := parseLogs(query); err == nil && (q.Lines < 1 || q.Lines > wire.MaxLines || len(q.Grep) > maxGrep) {
 			t.Errorf("%+v", q)
+		}
+		if n, err := parseImport(query); err == nil && (n < 1 || n > wire.MaxTransfer) {
+			t.Errorf("max %d", n)
 		}
 		if p, err := parsePort(query); err == nil && (p < 1 || p > 65535) {
 			t.Errorf("port %d", p)

@@ -38,20 +38,24 @@ type logs struct {
 	dir string
 	now func() time.Time
 
-	mu      sync.Mutex
-	file    *os.File
-	number  int
-	size    int
-	second  int64 // the second that budget belongs to
-	budget  int
-	dropped int64 // bytes since the last remark about it
+	mu        sync.Mutex
+	file      *os.File
+	number    int
+	size      int
+	second    int64 // the second that budget belongs to
+	budget    int
+	dropped   int64 // bytes since the last remark about it
+	followers map[*follower]struct{}
 }
+
+// position is a place between two lines.
+type position struct{ segment, size int }
 
 func openLogs(dir string, now func() time.Time) (*logs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	l := &logs{dir: dir, now: now}
+	l := &logs{dir: dir, now: now, followers: map[*follower]struct{}{}}
 	if seg := l.segments(); len(seg) > 0 {
 		l.number = seg[len(seg)-1]
 	}
@@ -132,10 +136,14 @@ func (l *logs) add(source, stream string, lines ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var b []byte
+	put := func(source, stream, text string) {
+		text = strings.ReplaceAll(text, "\n", "\r")
+		b = appendLine(b, now, source, stream, text)
+		l.hand(now, source, stream, text)
+	}
 	if sec := now.Unix(); sec != l.second {
 		if l.dropped > 0 {
-			text := fmt.Sprintf("%d bytes of output were dropped: more than %d a second", l.dropped, rateBytes)
-			b = appendLine(b, now, sourceAgent, "stdout", text)
+			put(sourceAgent, "stdout", fmt.Sprintf("%d bytes of output were dropped: more than %d a second", l.dropped, rateBytes))
 		}
 		l.second, l.budget, l.dropped = sec, rateBytes, 0
 	}
@@ -145,7 +153,7 @@ func (l *logs) add(source, stream string, lines ...string) {
 			continue
 		}
 		l.budget -= len(text) + 1
-		b = appendLine(b, now, source, stream, text)
+		put(source, stream, text)
 	}
 	l.write(b)
 }
@@ -168,6 +176,7 @@ func (l *logs) write(b []byte) {
 	}
 }
 
+// appendLine writes a line whose text has no LF.
 func appendLine(b []byte, t time.Time, source, stream, text string) []byte {
 	b = strconv.AppendInt(b, t.UnixNano(), 10)
 	b = append(b, '\t')
@@ -175,7 +184,7 @@ func appendLine(b []byte, t time.Time, source, stream, text string) []byte {
 	b = append(b, '\t')
 	b = append(b, stream...)
 	b = append(b, '\t')
-	b = append(b, strings.ReplaceAll(text, "\n", "\r")...)
+	b = append(b, text...)
 	return append(b, '\n')
 }
 
@@ -201,11 +210,25 @@ func parseLine(b []byte) (wire.LogLine, bool) {
 // until q.Lines or maxAnswer bytes are reached.
 func (l *logs) find(q logQuery) []wire.LogLine {
 	l.mu.Lock()
+	end := position{l.number, l.size}
+	l.mu.Unlock()
+	return l.findUntil(q, end)
+}
+
+// findUntil is find for the lines before end.
+func (l *logs) findUntil(q logQuery, end position) []wire.LogLine {
+	l.mu.Lock()
 	seg := l.segments()
 	l.mu.Unlock()
 	found, left := []wire.LogLine{}, maxAnswer
 	for _, n := range slices.Backward(seg) {
+		if n > end.segment {
+			continue
+		}
 		data := readSegment(l.path(n))
+		if n == end.segment {
+			data = data[:min(len(data), end.size)]
+		}
 		for len(data) > 0 && len(found) < q.Lines {
 			i := bytes.LastIndexByte(data[:len(data)-1], '\n')
 			raw := bytes.TrimSuffix(data[i+1:], []byte{'\n'})
@@ -251,6 +274,9 @@ func (a *agent) serveLogs(w http.ResponseWriter, r *http.Request) error {
 	q, err := parseLogs(r.URL.RawQuery)
 	if err != nil {
 		return err
+	}
+	if q.Follow {
+		return a.followLogs(w, r, q)
 	}
 	writeJSON(w, http.StatusOK, a.logs.find(q))
 	return nil

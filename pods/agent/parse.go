@@ -32,16 +32,19 @@ const (
 type writeQuery struct {
 	Path string
 	Mode *fs.FileMode // nil: as it was, else 0644
+	Max  int64        // bytes of content
 }
 
 type readQuery struct {
 	Path          string
 	Offset, Limit int64
+	Whole         bool // instead of Offset and Limit
 }
 
 type dirQuery struct{ Path string }
 
 type logQuery struct {
+	Follow bool
 	Lines  int
 	Since  time.Time
 	Grep   string
@@ -83,12 +86,38 @@ func (q query) number(name string, def, lo, hi int64) (int64, error) {
 	return int64(n), nil
 }
 
+// flag reads a parameter that is 1 or absent.
+func (q query) flag(name string) (bool, error) {
+	s, ok := q[name]
+	if ok && s != "1" {
+		return false, badRequest("%s must be 1, or left out", name)
+	}
+	return ok, nil
+}
+
+// parseImport reads the largest size of a new home, in bytes.
+func parseImport(raw string) (int64, error) {
+	q, err := parseQuery(raw, "max")
+	if err != nil {
+		return 0, err
+	}
+	n, err := q.number("max", 0, 1, wire.MaxTransfer)
+	if err == nil && n == 0 {
+		err = badRequest("max is missing")
+	}
+	return n, err
+}
+
 func parseWrite(raw string) (writeQuery, error) {
-	q, err := parseQuery(raw, "path", "mode")
+	q, err := parseQuery(raw, "path", "mode", "max")
 	if err != nil {
 		return writeQuery{}, err
 	}
-	out := writeQuery{Path: q["path"]}
+	limit, err := q.number("max", wire.MaxFile, 0, wire.MaxTransfer)
+	if err != nil {
+		return writeQuery{}, err
+	}
+	out := writeQuery{Path: q["path"], Max: limit}
 	if s, ok := q["mode"]; ok {
 		n, err := strconv.ParseUint(s, 8, 32)
 		if err != nil || n > 0o777 || len(s) > 5 {
@@ -101,9 +130,15 @@ func parseWrite(raw string) (writeQuery, error) {
 }
 
 func parseRead(raw string) (readQuery, error) {
-	q, err := parseQuery(raw, "path", "offset", "limit")
+	q, err := parseQuery(raw, "path", "offset", "limit", "whole")
 	if err != nil {
 		return readQuery{}, err
+	}
+	if whole, err := q.flag("whole"); whole || err != nil {
+		if q["offset"] != "" || q["limit"] != "" {
+			err = badRequest("whole goes without offset and limit")
+		}
+		return readQuery{Path: q["path"], Whole: true}, errors.Join(err, checkPath(q["path"]))
 	}
 	off, err := q.number("offset", 0, 0, 1<<62)
 	if err != nil {
@@ -134,15 +169,23 @@ func checkPath(p string) error {
 }
 
 func parseLogs(raw string) (logQuery, error) {
-	q, err := parseQuery(raw, "lines", "since", "grep", "source")
+	q, err := parseQuery(raw, "follow", "lines", "since", "grep", "source")
 	if err != nil {
 		return logQuery{}, err
 	}
-	n, err := q.number("lines", defaultLines, 1, wire.MaxLines)
+	follow, err := q.flag("follow")
 	if err != nil {
 		return logQuery{}, err
 	}
-	out := logQuery{Lines: int(n), Grep: q["grep"], Source: q["source"]}
+	least := int64(1)
+	if follow {
+		least = 0
+	}
+	n, err := q.number("lines", defaultLines, least, wire.MaxLines)
+	if err != nil {
+		return logQuery{}, err
+	}
+	out := logQuery{Follow: follow, Lines: int(n), Grep: q["grep"], Source: q["source"]}
 	if len(out.Grep) > maxGrep {
 		return logQuery{}, badRequest("grep is over %d bytes", maxGrep)
 	}

@@ -31,7 +31,9 @@ type agent struct {
 
 	execs    chan struct{} // one token a running command
 	dials    chan struct{} // one token an open connection to the app
+	follows  chan struct{} // one token a stream that follows
 	installs installs
+	imports  sync.Mutex // held while the home is replaced
 	requests requests
 }
 
@@ -82,7 +84,7 @@ func newAgent(ctx context.Context, cfg Config, score *os.File) (*agent, error) {
 		procs: newProcs(cfg.Init, score),
 		disk:  &diskMeter{dir: cfg.Home, ctx: ctx},
 		execs: make(chan struct{}, maxExecs),
-		dials: make(chan struct{}, maxDials),
+		dials: make(chan struct{}, maxDials), follows: make(chan struct{}, maxFollows),
 	}
 	a.app = newSupervisor(a, cfg.Now)
 	return a, nil
@@ -137,6 +139,8 @@ func (a *agent) handler() http.Handler {
 	rt.Handler("POST", wire.PathExec, a.route(a.serveExec))
 	rt.Handler("PUT", wire.PathFile, a.route(a.serveWrite))
 	rt.Handler("GET", wire.PathFile, a.route(a.serveRead))
+	rt.Handler("GET", wire.PathHome, a.route(a.serveExport))
+	rt.Handler("PUT", wire.PathHome, a.route(a.serveImport))
 	rt.Handler("GET", wire.PathDir, a.route(a.serveDir))
 	rt.Handler("GET", wire.PathLogs, a.route(a.serveLogs))
 	rt.Handler("GET", wire.PathUsage, a.route(a.serveUsage))

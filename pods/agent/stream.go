@@ -35,6 +35,13 @@ func (s *eventStream) send(e wire.Event) {
 	if err != nil {
 		return
 	}
+	s.write(append(b, '\n'))
+}
+
+// begin sends the status before there is an event.
+func (s *eventStream) begin() { s.write(nil) }
+
+func (s *eventStream) write(b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -46,7 +53,7 @@ func (s *eventStream) send(e wire.Event) {
 		s.sent = true
 	}
 	s.rc.SetWriteDeadline(time.Now().Add(writePatience))
-	if _, s.err = s.w.Write(append(b, '\n')); s.err == nil {
+	if _, s.err = s.w.Write(b); s.err == nil {
 		s.err = s.rc.Flush()
 	}
 	s.rc.SetWriteDeadline(time.Time{})

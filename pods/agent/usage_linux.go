@@ -3,6 +3,8 @@ package agent
 import (
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // clockTick is USER_HZ, the unit of times in /proc: 100 on every architecture
@@ -41,4 +43,13 @@ func diskUse(size int64, sys any) (bytes int64, inode uint64, links uint64) {
 		return size, 0, 1
 	}
 	return st.Blocks * 512, st.Ino, uint64(st.Nlink)
+}
+
+// syncDisk has the disk of a folder written, so that a crash of the machine does
+// not leave names without content.
+func syncDisk(root *os.Root) {
+	if f, err := root.Open("."); err == nil {
+		unix.Syncfs(int(f.Fd()))
+		f.Close()
+	}
 }

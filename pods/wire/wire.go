@@ -5,14 +5,27 @@
 // sizes and times, and uses what it says for this one pod only.
 //
 //	GET  /v1/state                       State
+//	GET  /v1/state?follow=1                           stream of Event with State: at once, and after each change
 //	POST /v1/app         AppRequest      State        stream of Event when Accept is application/x-ndjson
 //	POST /v1/exec        ExecRequest                  stream of Event, ends with one that has Exit
-//	PUT  /v1/file?path=&mode=            FileInfo     body: the content, at most MaxFile bytes
+//	PUT  /v1/file?path=&mode=&max=       FileInfo     body: the content, at most max bytes (default MaxFile)
 //	GET  /v1/file?path=&offset=&limit=   content      X-File-Size, X-File-Mode (octal), X-File-Modified (RFC 3339)
+//	GET  /v1/file?path=&whole=1          content      all of it, with the same headers
+//	GET  /v1/home                        tar          all that lies in the home; TrailerFault
+//	PUT  /v1/home?max=                   Imported     body: tar; ends the app and all else, and replaces the home
 //	GET  /v1/dir?path=                   []FileInfo
 //	GET  /v1/logs?lines=&since=&grep=&source=         []LogLine
+//	GET  /v1/logs?…&follow=1                          stream of Event with Lines: the newest lines, then those that come
 //	GET  /v1/usage                       Usage
 //	GET  /v1/dial?port=                  101, Upgrade: podgate-tcp: a raw stream to the pod's own 127.0.0.1:port
+//
+// The tar has files, folders, symbolic and hard links by their names in the home,
+// with modes and times. What else lies there is left out, and so is, in the home
+// itself, what begins with OwnPrefix.
+//
+// A stream that follows ends when either side does. It never holds up what it
+// follows: who reads slowly loses lines, which are counted, and states between
+// two others.
 //
 // A refusal is a 4xx or 5xx status with a Fault as JSON. A stream is one JSON
 // Event a line (application/x-ndjson).
@@ -26,6 +39,7 @@ const (
 	PathApp   = "/v1/app"
 	PathExec  = "/v1/exec"
 	PathFile  = "/v1/file"
+	PathHome  = "/v1/home"
 	PathDir   = "/v1/dir"
 	PathLogs  = "/v1/logs"
 	PathUsage = "/v1/usage"
@@ -35,12 +49,21 @@ const (
 // Limits that both sides keep.
 const (
 	MaxFile        = 10 << 20          // bytes of one file through a tool
+	MaxTransfer    = 1 << 50           // largest max of a file or home that comes as a stream
 	MaxRead        = 1 << 20           // bytes of one answer of GET /v1/file
 	MaxEntries     = 2000              // of one directory listing
-	MaxLines       = 1000              // of one logs answer
+	MaxLines       = 1000              // of one logs answer, and of one Event
 	MaxExecTimeout = 280 * time.Second // of one command
 	MaxLineBytes   = 8 << 10           // of one log line; longer ones are split
 )
+
+// TrailerFault is the trailer of an answer that went wrong after its status was
+// sent: a Fault as JSON.
+const TrailerFault = "X-Fault"
+
+// OwnPrefix begins the names in the home that are the agent's: its logs if they
+// are there, and what it has not yet brought to its place.
+const OwnPrefix = ".podgate"
 
 // Fault is why the agent refused. Code is one of the Fault… constants.
 type Fault struct {
@@ -122,11 +145,13 @@ type ExecRequest struct {
 
 // Event is one line of a stream.
 type Event struct {
-	Stream string `json:"stream,omitempty"` // stdout, stderr, or install
-	Data   []byte `json:"data,omitempty"`
-	Exit   *Exit  `json:"exit,omitempty"`  // last event of an exec
-	State  *State `json:"state,omitempty"` // last event of an app action
-	Fault  *Fault `json:"fault,omitempty"` // last event when it went wrong after the status was sent
+	Stream string    `json:"stream,omitempty"` // stdout, stderr, or install
+	Data   []byte    `json:"data,omitempty"`
+	Lines  []LogLine `json:"lines,omitempty"`
+	Lost   int64     `json:"lost,omitempty"`  // lines after Lines that were not taken in time
+	Exit   *Exit     `json:"exit,omitempty"`  // last event of an exec
+	State  *State    `json:"state,omitempty"` // last event of an app action; each one when states are followed
+	Fault  *Fault    `json:"fault,omitempty"` // last event when it went wrong after the status was sent
 }
 
 // Exit is how a command ended. When the caller goes away or the time is up,
@@ -155,6 +180,13 @@ type Listing struct {
 	Path    string     `json:"path"`
 	Entries []FileInfo `json:"entries"`
 	Cut     bool       `json:"cut,omitempty"` // more than MaxEntries
+}
+
+// Imported is what a new home came to.
+type Imported struct {
+	Entries int   `json:"entries"`
+	Bytes   int64 `json:"bytes"`
+	Skipped int   `json:"skipped,omitempty"` // neither files, folders nor links
 }
 
 // LogLine is one line that the app, an install or the agent wrote.
