@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"podgate/internal/authz"
@@ -169,11 +170,35 @@ func (s *Service) direct(op *operation, rec store.Pod, r wire.AppRequest, p Prog
 	defer cancel()
 	r.Spec = s.spec(rec)
 	p.status(r.Action + " the app")
-	if _, err := op.client.app(ctx, r, p); err != nil {
-		return s.appFailed(op, rec, r.Action, err)
+	_, err := op.client.app(ctx, r, p)
+	if err != nil {
+		err = s.appFailed(op, rec, r.Action, err)
+	} else {
+		op.succeeded(s.cfg.Now())
 	}
-	op.succeeded(s.cfg.Now())
-	return nil
+	if r.Action == "reload" {
+		s.noteReload(rec, err)
+	}
+	return err
+}
+
+// noteReload remembers how a reload ended until the next one. An app that runs
+// on after an install that failed would look as if all were well.
+func (s *Service) noteReload(rec store.Pod, err error) {
+	reason := ""
+	var f *fault
+	switch {
+	case errors.As(err, &f):
+		reason = strings.TrimPrefix(f.text, "reload: ")
+	case err != nil:
+		reason = "it was cut off before it ended"
+	}
+	if reason == rec.ReloadFault {
+		return
+	}
+	if err := s.cfg.DB.SetReloadFault(rec.ID, reason); err != nil && !errors.Is(err, store.ErrNotFound) {
+		s.cfg.Log.Error("how a reload ended could not be noted", "pod", rec.ID, "error", err)
+	}
 }
 
 // startEnvironment makes the environment run, and notes and words why not.

@@ -85,6 +85,9 @@ func (s *Service) glance(ctx context.Context, rec store.Pod) Pod {
 		pod.Status, pod.Reason = "failed", err.Error()
 	default:
 		s.ask(ctx, l, &pod)
+		if rec.ReloadFault != "" {
+			pod.Reason = strings.TrimPrefix(pod.Reason+"; the last reload failed: "+rec.ReloadFault, "; ")
+		}
 	}
 	return pod
 }

@@ -28,6 +28,8 @@ type Pod struct {
 	Want      Want              `json:"want"`
 	CreatedBy UserID            `json:"created_by,omitempty"` // may be gone since
 	Created   time.Time         `json:"created"`
+
+	ReloadFault string `json:"reload_fault,omitempty"` // why the last reload failed, for a person; empty once one did not
 }
 
 // Reservation keeps the name of a deleted pod for its team for a while, so
@@ -118,6 +120,19 @@ func (db *DB) SetWant(id PodID, want Want) error {
 			return ErrNotFound
 		}
 		p.Want = want
+		return pods.put(tx, p)
+	})
+}
+
+// SetReloadFault notes why the last reload of a pod failed, or with "" that it
+// did not. ErrNotFound when there is no such pod.
+func (db *DB) SetReloadFault(id PodID, fault string) error {
+	return db.update(func(tx *bolt.Tx) error {
+		p, err := pods.get(tx, []byte(id))
+		if err != nil {
+			return err
+		}
+		p.ReloadFault = fault
 		return pods.put(tx, p)
 	})
 }
