@@ -102,7 +102,6 @@ type entryOf struct {
 	pid, ppid, session int
 	state              byte
 	ticks              uint64 // user and system time, also of collected children
-	pages              int64  // resident
 	start              string // ticks after boot; with pid it names a process for good
 }
 
@@ -125,7 +124,7 @@ func parseStat(pid int, b []byte) (entryOf, bool) {
 		return entryOf{}, false
 	}
 	f := strings.Fields(string(b[i+1:]))
-	if len(f) < 22 || len(f[0]) != 1 {
+	if len(f) < 20 || len(f[0]) != 1 {
 		return entryOf{}, false
 	}
 	e := entryOf{pid: pid, state: f[0][0], start: f[19]}
@@ -135,7 +134,6 @@ func parseStat(pid int, b []byte) (entryOf, bool) {
 		n, _ := strconv.ParseUint(s, 10, 64)
 		e.ticks += n
 	}
-	e.pages, _ = strconv.ParseInt(f[21], 10, 64)
 	return e, true
 }
 

@@ -199,7 +199,7 @@ type LogLine struct {
 
 // Usage is what the pod uses, seen from inside.
 type Usage struct {
-	Memory    int64   `json:"memory"` // sum of resident sets, bytes
+	Memory    int64   `json:"memory"` // bytes that no file backs; what processes share counts once
 	CPU       float64 `json:"cpu"`    // seconds used since the pod started
 	Processes int     `json:"processes"`
 	Disk      int64   `json:"disk"` // bytes in the home, measured at most every few seconds
