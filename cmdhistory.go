@@ -192,7 +192,11 @@ func auditRows(list []control.Entry) [][]string {
 		if e.Count > 1 {
 			what += fmt.Sprintf(" (%d times)", e.Count)
 		}
-		rows = append(rows, []string{moment(e.Last), orDash(e.Actor), what, orDash(e.Object), orDash(e.Client), orDash(e.Team), e.Outcome, orDash(e.Addr)})
+		through := e.Client
+		if e.Name != "" {
+			through += fmt.Sprintf(" (%s)", text.Line(e.Name, 40))
+		}
+		rows = append(rows, []string{moment(e.Last), orDash(e.Actor), what, orDash(e.Object), orDash(through), orDash(e.Team), e.Outcome, orDash(e.Addr)})
 	}
 	return rows
 }

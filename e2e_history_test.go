@@ -56,7 +56,7 @@ func TestAttemptOfAConnection(t *testing.T) {
 		t.Fatal(page.Text())
 	}
 	_, out, _ := srv.command("audit")
-	for _, want := range []string{"set this server up", "approved a connection", "got a token", "revoked a connection"} {
+	for _, want := range []string{"set this server up", "approved a connection", "got a token", "revoked a connection", "127.0.0.1 (End to end)"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the audit list lacks %q:\n%s", want, out)
 		}

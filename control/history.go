@@ -76,6 +76,7 @@ type Entry struct {
 	Action  store.AuditAction `json:"action"`
 	Object  string            `json:"object,omitempty"`
 	Client  string            `json:"client,omitempty"`
+	Name    string            `json:"name,omitempty"` // what the client calls itself, as far as it is known
 	Grant   store.GrantID     `json:"connection,omitempty"`
 	Team    string            `json:"team,omitempty"` // slug
 	Outcome string            `json:"outcome"`
@@ -244,7 +245,7 @@ func (h *handler) auditList(_ context.Context, r ListRequest) ([]Entry, error) {
 			}
 			list = append(list, Entry{
 				At: e.At.UTC(), Last: e.Last.UTC(), Count: e.Count, Actor: e.ActorName, Action: e.Action, Object: e.Object,
-				Client: e.Client, Grant: e.Grant, Team: e.TeamName, Outcome: e.Outcome, Addr: e.Addr,
+				Client: e.Client, Name: page.ClientNames[e.Grant], Grant: e.Grant, Team: e.TeamName, Outcome: e.Outcome, Addr: e.Addr,
 			})
 		}
 		if page.Next == "" {

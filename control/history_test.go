@@ -133,7 +133,7 @@ func TestRevokeConnection(t *testing.T) {
 		t.Errorf("another connection ended: %v", err)
 	}
 	list, err := c.Audit(t.Context(), ListRequest{Limit: 10})
-	if err != nil || len(list) != 1 || list[0].Action != history.AuditRevoke || list[0].Actor != history.CommandLine || list[0].Grant != g.ID {
+	if err != nil || len(list) != 1 || list[0].Action != history.AuditRevoke || list[0].Actor != history.CommandLine || list[0].Grant != g.ID || list[0].Name != g.ClientName || g.ClientName == "" {
 		t.Errorf("%+v, %v", list, err)
 	}
 	attempt, err := r.Attempts(store.AttemptQuery{Grant: g.ID, Limit: 1})

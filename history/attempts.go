@@ -68,10 +68,30 @@ func (r *Recorder) OwnAttempts(user store.UserID, connection store.GrantID, befo
 	return list, err
 }
 
+// AuditPage is some entries of the audit list, newest first.
+type AuditPage struct {
+	store.AuditPage
+	// ClientNames are what the clients of the entries' connections call
+	// themselves. It is a claim, and not known for ever.
+	ClientNames map[store.GrantID]string
+}
+
 // AuditList reads the audit list. A nil Recorder has none.
-func (r *Recorder) AuditList(q store.AuditQuery) (store.AuditPage, error) {
+func (r *Recorder) AuditList(q store.AuditQuery) (AuditPage, error) {
 	if r == nil {
-		return store.AuditPage{}, nil
+		return AuditPage{}, nil
 	}
-	return r.db.Audit(q, r.now())
+	page, err := r.db.Audit(q, r.now())
+	if err != nil {
+		return AuditPage{}, err
+	}
+	var ids []store.GrantID
+	for _, e := range page.Entries {
+		if e.Grant != "" {
+			ids = append(ids, e.Grant)
+		}
+	}
+	slices.Sort(ids)
+	names, err := r.db.ClientNames(slices.Compact(ids))
+	return AuditPage{page, names}, err
 }

@@ -387,6 +387,40 @@ func (db *DB) LiveGrants(ids []GrantID, now time.Time) (live map[GrantID]bool, e
 	return live, err
 }
 
+// ClientNames returns what the clients of connections call themselves: of those
+// that are there, and of others as long as their attempts are.
+func (db *DB) ClientNames(ids []GrantID) (names map[GrantID]string, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		names = map[GrantID]string{}
+		for _, id := range ids {
+			if names[id], err = clientName(tx, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return names, err
+}
+
+func clientName(tx *bolt.Tx, id GrantID) (string, error) {
+	g, err := grants.get(tx, []byte(id))
+	if err == nil {
+		return g.ClientName, nil
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return "", err
+	}
+	keys, _, err := newestFirst(tx.Bucket([]byte("attempts_by_grant")), join([]byte(id), nil), "", 1)
+	if err != nil || len(keys) == 0 {
+		return "", err
+	}
+	a, err := attempts.get(tx, keys[0])
+	if err != nil {
+		return "", err
+	}
+	return a.ClientName, nil
+}
+
 // checkHistory reports what is beyond its bounds or says nothing.
 func checkHistory(tx *bolt.Tx, report func(string, ...any)) {
 	_ = attempts.bucket(tx).ForEach(func(key, raw []byte) error {

@@ -362,7 +362,7 @@ func TestConnectionKnowsItsAttempt(t *testing.T) {
 			t.Errorf("the attempt of the code for %q is %q of %q, %v", client, id, user, err)
 		}
 	}
-	g, err := db.RedeemCode(store.Redemption{Code: code, Client: w.Client.ID, RedirectURI: req.RedirectURI, Grant: "g", Access: store.HashSecret("t"), Expires: after(90)}, t0)
+	g, err := db.RedeemCode(store.Redemption{Code: code, Client: w.Client.ID, RedirectURI: req.RedirectURI, Grant: "g", ClientName: "Assistant", Access: store.HashSecret("t"), Expires: after(90)}, t0)
 	if err != nil || g.Attempt != "attempt" {
 		t.Fatalf("%+v, %v", g, err)
 	}
@@ -373,6 +373,13 @@ func TestConnectionKnowsItsAttempt(t *testing.T) {
 	if live, err := db.LiveGrants([]store.GrantID{"g", "none"}, t0); err != nil || len(live) != 1 || !live["g"] {
 		t.Errorf("%v, %v", live, err)
 	}
+	named := func(when string) {
+		t.Helper()
+		if names, err := db.ClientNames([]store.GrantID{"g", "none"}); err != nil || names["g"] != "Assistant" || names["none"] != "" {
+			t.Errorf("%s: %v, %v", when, names, err)
+		}
+	}
+	named("live")
 	wantErr(t, db.RevokeGrant("g", w.User.ID), nil)
 	db.NoteStep(store.StepNote{Grant: "g", Step: store.Step{Kind: "revoke", At: after(2)}})
 	db.NoteStep(store.StepNote{Grant: "unheard of", Step: store.Step{Kind: "revoke", At: after(2)}})
@@ -382,6 +389,7 @@ func TestConnectionKnowsItsAttempt(t *testing.T) {
 	if list := attempts(t, db, store.AttemptQuery{Grant: "g"}); len(list) != 1 {
 		t.Errorf("%d attempts of the connection", len(list))
 	}
+	named("revoked")
 }
 
 // Steps are kept for 14 days each, whatever the attempt they belong to.

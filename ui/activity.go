@@ -253,7 +253,7 @@ type dayView struct {
 type entryView struct {
 	What    string
 	Actor   string // who did it; empty: the person who looks
-	Through string // the connection's host
+	Through string // the connection's host, for a local one with what the client claims to be
 	Team    string
 	Object  string
 	Tool    bool   // Object is a tool and what it was used on
@@ -281,15 +281,17 @@ func (s *Server) serveAudit(w http.ResponseWriter, r *http.Request, p who) error
 			page.Days = append(page.Days, dayView{Date: e.Last})
 		}
 		day := &page.Days[len(page.Days)-1]
-		day.Entries = append(day.Entries, viewEntry(e, p.user.ID, page.All))
+		day.Entries = append(day.Entries, viewEntry(e, list.ClientNames[e.Grant], p.user.ID, page.All))
 	}
 	page.pages(r, list.Next)
 	return s.render(w, r, plainPage, http.StatusOK, "audit", frame{Title: page.title("Audit list"), Here: "activity", Page: page})
 }
 
-func viewEntry(e store.AuditEntry, reader store.UserID, all bool) entryView {
+// viewEntry shows an entry to its reader; claimed is what the client of its
+// connection calls itself.
+func viewEntry(e store.AuditEntry, claimed string, reader store.UserID, all bool) entryView {
 	v := entryView{
-		What: history.AuditWords(e), Actor: text.Line(e.ActorName, 254), Through: text.Line(e.Client, 255), Team: text.Line(e.TeamName, 80),
+		What: history.AuditWords(e), Actor: text.Line(e.ActorName, 254), Through: clientLabel(text.Line(claimed, 60), text.Line(e.Client, 255)), Team: text.Line(e.TeamName, 80),
 		Object: text.Line(e.Object, 254), Tool: e.Action == history.AuditTool, At: e.Last, Count: e.Count, Addr: text.Line(e.Addr, 60),
 	}
 	if e.Outcome != store.AuditOK {

@@ -279,6 +279,11 @@ func TestFormsAreAudited(t *testing.T) {
 	if err != nil || strings.Contains(fmt.Sprint(everything), "secret password") {
 		t.Errorf("what was typed into the wrong field was kept: %+v, %v", everything, err)
 	}
+	reader := s.browser()
+	reader.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"a new and long sentence"}})
+	if text := reader.get("/audit").text(); !strings.Contains(text, "through “Codex” at 127.0.0.1:9") || !strings.Contains(text, "through claude.ai") {
+		t.Errorf("the list names apps otherwise: %s", text)
+	}
 	attempts, err := s.history.OwnAttempts(u.ID, "", "", 10)
 	if err != nil || len(attempts.Attempts) != 2 {
 		t.Fatalf("%+v, %v", attempts, err)
