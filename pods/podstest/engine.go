@@ -143,18 +143,22 @@ func (e *Engine) status(id store.PodID) pods.Status {
 
 // ask has the agent behind dial answer a GET.
 func ask(ctx context.Context, dial func(context.Context) (net.Conn, error), path string, v any) error {
-	client := http.Client{Transport: &http.Transport{
-		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-		DisableKeepAlives: true,
-	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+path, nil)
 	if err != nil {
 		return err
 	}
-	res, err := client.Do(req)
+	res, err := agentClient(dial).Do(req)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
 	return json.NewDecoder(res.Body).Decode(v)
+}
+
+// agentClient is a client of the agent behind dial, with a stream a request.
+func agentClient(dial func(context.Context) (net.Conn, error)) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DisableKeepAlives: true,
+	}}
 }

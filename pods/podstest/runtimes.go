@@ -3,14 +3,12 @@ package podstest
 import (
 	"context"
 	"errors"
-	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"podgate/pods"
-	"podgate/pods/wire"
 )
 
 func testLifecycle(t *testing.T, r pods.Runtime) {
@@ -132,20 +130,6 @@ func testEnded(t *testing.T, r pods.Runtime, kill Kill) {
 	for _, spec := range []pods.Spec{stopped, killed} {
 		must(t, "remove", r.Remove(t.Context(), spec.ID))
 	}
-}
-
-// testIdle proves that a started pod has done nothing yet: its home can be read
-// and changed before there is an app.
-func testIdle(t *testing.T, r pods.Runtime) {
-	spec := bare()
-	must(t, "start", r.Start(t.Context(), spec, quiet))
-	dial := func(ctx context.Context) (net.Conn, error) { return r.Dial(ctx, spec.ID) }
-	var state wire.State
-	must(t, "ask", ask(t.Context(), dial, wire.PathState, &state))
-	if state.App != wire.AppStopped || state.PID != 0 {
-		t.Errorf("the app of a pod that was only started: %+v", state)
-	}
-	must(t, "remove", r.Remove(t.Context(), spec.ID))
 }
 
 func testCancelledStart(t *testing.T, r pods.Runtime) {

@@ -20,7 +20,7 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 		"Unknown":   testUnknown,
 		"Cancel":    testCancelledStart,
 		"Cancelled": testCancelled,
-		"Idle":      testIdle,
+		"Home":      testHome,
 		"Parallel":  testParallelStart,
 		"Apart":     testPodsApart,
 		"Close":     testClose,
