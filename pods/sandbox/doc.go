@@ -9,7 +9,7 @@
 // of the agent (pods/agent). The tree
 //
 //   - runs as user 1000 without any capability, under no_new_privs and a
-//     seccomp filter (filter.go); as root of the host every pod has a host uid
+//     seccomp filter (package seccomp); as root of the host every pod has a host uid
 //     of its own, otherwise that of the server;
 //   - sees a read-only system (the host's /usr and a short list from /etc),
 //     its own /proc, /dev, /tmp, and its home and logs, which are the only

@@ -8,9 +8,10 @@ import (
 	"os"
 	"runtime"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"podgate/pods/sandbox/seccomp"
 )
 
 // Dispatch must be the first call of main, and of TestMain where tests start
@@ -119,7 +120,7 @@ func execAgent(s spec, files donated) error {
 	if err != nil {
 		return fail(stepExec, err)
 	}
-	program, err := filter(runtime.GOARCH)
+	program, err := seccomp.Filter(runtime.GOARCH)
 	if err != nil {
 		return fail(stepSeccomp, err)
 	}
@@ -129,7 +130,7 @@ func execAgent(s spec, files donated) error {
 	if err := dropPrivileges(); err != nil {
 		return fail(stepDrop, err)
 	}
-	if err := installFilter(program); err != nil {
+	if err := program.Install(); err != nil {
 		return fail(stepSeccomp, err)
 	}
 	// The agent's heap is small; it must stay out of the way of the app, whose
@@ -172,20 +173,6 @@ func dropPrivileges() error {
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
-	}
-	return nil
-}
-
-// installFilter puts the program on this thread.
-func installFilter(program []instruction) error {
-	prog := struct {
-		length uint16
-		filter *instruction
-	}{uint16(len(program)), &program[0]}
-	_, _, errno := unix.Syscall(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)))
-	runtime.KeepAlive(program)
-	if errno != 0 {
-		return errno
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package sandbox
+package seccomp
 
 import "fmt"
 
@@ -27,6 +27,9 @@ const (
 	offsetArch   = 4
 	offsetArgs   = 16
 )
+
+// Program is a filter that the kernel takes. It holds at least one instruction.
+type Program []instruction
 
 // instruction is struct sock_filter.
 type instruction struct {

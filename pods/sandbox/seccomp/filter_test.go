@@ -1,4 +1,4 @@
-package sandbox
+package seccomp
 
 import (
 	"encoding/binary"
@@ -31,7 +31,7 @@ func callData(arch, number uint32, args [6]uint64) []byte {
 
 func machineVM(t *testing.T, arch string) *bpf.VM {
 	t.Helper()
-	program, err := filter(arch)
+	program, err := Filter(arch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func kernelNumbers(t *testing.T, path string) map[string]int {
 }
 
 func TestFilterOtherMachine(t *testing.T) {
-	if _, err := filter("riscv64"); err == nil {
+	if _, err := Filter("riscv64"); err == nil {
 		t.Error("a filter for a machine without a table")
 	}
 }

@@ -1,4 +1,4 @@
-package sandbox
+package seccomp
 
 import "fmt"
 
@@ -124,8 +124,8 @@ func byArgument(arch string) []rule {
 	}
 }
 
-// filter is the program for an architecture by its Go name.
-func filter(arch string) ([]instruction, error) {
+// Filter is the program of a pod for an architecture by its Go name.
+func Filter(arch string) (Program, error) {
 	m, ok := machines[arch]
 	if !ok {
 		return nil, fmt.Errorf("no table of system calls for %s", arch)
