@@ -131,7 +131,7 @@ func (srv *server) openStore(context.Context) error {
 	if err := prepareDataDir(dir, srv.log); err != nil {
 		return err
 	}
-	db, err := store.Open(control.DatabasePath(dir))
+	db, err := control.OpenDatabase(dir, true)
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -19,8 +17,7 @@ import (
 )
 
 const (
-	socketName   = "podgate.sock"
-	databaseName = "podgate.db"
+	socketName = "podgate.sock"
 
 	// lockPatience is how long Open waits for a process that holds the
 	// database and does not answer yet: a server that starts or stops.
@@ -29,9 +26,6 @@ const (
 	// maxAnswer bounds an answer in bytes: lists of everybody.
 	maxAnswer = 64 << 20
 )
-
-// DatabasePath returns where the database of a data folder is.
-func DatabasePath(dir string) string { return filepath.Join(dir, databaseName) }
 
 // ErrNoDatabase means that there is nothing in the data folder yet.
 var ErrNoDatabase = errors.New("control: no database")
@@ -89,16 +83,7 @@ func (o opener) open(ctx context.Context) (*Client, error) {
 }
 
 func (o opener) openDatabase() (*Client, error) {
-	path := DatabasePath(o.dir)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if !o.create {
-			return nil, fmt.Errorf("%w: %s", ErrNoDatabase, path)
-		}
-		if err := os.MkdirAll(o.dir, 0o700); err != nil {
-			return nil, err
-		}
-	}
-	db, err := store.Open(path)
+	db, err := OpenDatabase(o.dir, o.create)
 	if err != nil {
 		return nil, err
 	}

@@ -2,20 +2,13 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 )
-
-// lockWait is how long Open waits for another process to let go of the file: a
-// command that runs while the server stops should not fail for a few
-// milliseconds of overlap.
-const lockWait = 250 * time.Millisecond
 
 // DB is an open podgate database. Its methods are safe for concurrent use;
 // every one is a single transaction unless it says otherwise.
@@ -48,18 +41,12 @@ func Open(path string) (*DB, error) { return open(path, Format, migrations) }
 
 // open is Open for a program of that format, to which steps lead.
 func open(path string, format int, steps []migration) (*DB, error) {
-	b, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout:         lockWait,
-		FreelistType:    bolt.FreelistMapType,
-		InitialMmapSize: 64 << 20, // growing the map waits for every reader; begin roomy
-	})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("%w: %s", ErrLocked, path)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return nil, fmt.Errorf("%w: %s: %v", ErrForeign, path, err)
-	case err != nil:
-		return nil, fmt.Errorf("store: open %s: %w", path, err)
+	if err := createFile(path, format); err != nil {
+		return nil, err
+	}
+	b, err := openFile(path)
+	if err != nil {
+		return nil, err
 	}
 	db := &DB{bolt: b, usedGrants: map[GrantID]grantUse{}, usedSessions: map[Hash]time.Time{}, queue: historyQueue{bounds: auditBounds{maxAudit, maxAuditStrangers}}}
 	if db.migrated, err = prepare(db, format, steps); err != nil {

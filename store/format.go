@@ -38,8 +38,6 @@ func prepare(db *DB, format int, steps []migration) (*Migrated, error) {
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %s", err, path)
-	case found == 0:
-		return nil, db.bolt.Update(func(tx *bolt.Tx) error { return makeBuckets(tx, format) })
 	case found == format:
 		if err := db.view(haveBuckets); err != nil {
 			return nil, fmt.Errorf("%w: %s", err, path)
@@ -58,17 +56,11 @@ func prepare(db *DB, format int, steps []migration) (*Migrated, error) {
 	return m, nil
 }
 
-// readFormat returns the number that stands in the file; 0 for an empty file.
+// readFormat returns the number that stands in the file.
 func (db *DB) readFormat() (format int, err error) {
 	err = db.view(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
-		if meta == nil {
-			if k, _ := tx.Cursor().First(); k != nil {
-				return ErrForeign
-			}
-			return nil
-		}
-		if string(meta.Get(keyApp)) != string(appName) {
+		if meta == nil || string(meta.Get(keyApp)) != string(appName) {
 			return ErrForeign
 		}
 		raw := meta.Get(keyFormat)

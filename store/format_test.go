@@ -53,17 +53,110 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesOtherFiles(t *testing.T) {
+// So is what is no database, or no longer one.
+func TestOpenRefusesDamagedFiles(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "podgate.db")
-	noise := bytes.Repeat([]byte("not a database\n"), 4096)
-	if err := os.WriteFile(path, noise, 0o600); err != nil {
+	whole, err := os.ReadFile(unpackFixture(t, Format))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(path); !errors.Is(err, ErrForeign) {
-		t.Errorf("Open = %v", err)
+	for name, c := range map[string]struct {
+		content []byte
+		want    error
+		words   string
+	}{
+		"text":      {bytes.Repeat([]byte("not a database\n"), 4096), ErrForeign, "not a podgate database"},
+		"a byte":    {[]byte{1}, ErrForeign, "not a podgate database"},
+		"zeros":     {make([]byte, len(whole)), ErrForeign, "not a podgate database"},
+		"empty":     {nil, ErrDamaged, "it is empty; it was left as it is"},
+		"head only": {whole[:2*4096], ErrDamaged, "its end is missing: 8192 of"},
+		"cut off":   {whole[:len(whole)-4096], ErrDamaged, "its end is missing"},
+		"one short": {whole[:len(whole)-1], ErrDamaged, "its end is missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "podgate.db")
+			if err := os.WriteFile(path, c.content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(path); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.words) {
+				t.Errorf("Open = %v, want %v with %q", err, c.want, c.words)
+			}
+			onlyThisFile(t, path, c.content)
+		})
 	}
-	onlyThisFile(t, path, noise)
+}
+
+// A page that something else was written over never ends the process: the file
+// is refused, or opened where the page was one that nothing needs.
+func TestOverwrittenPages(t *testing.T) {
+	t.Parallel()
+	whole, err := os.ReadFile(unpackFixture(t, Format))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for name, garbage := range map[string][]byte{
+		"zeros": {0}, "ones": {0xff}, "text": []byte("overwritten "), "header kept": {0x7f, 0x41, 0, 0},
+	} {
+		from := 0
+		if name == "header kept" {
+			from = 16 // so that the page claims to be what it was
+		}
+		for page := range len(whole) / 4096 {
+			content := bytes.Clone(whole)
+			for i := from; i < 4096; i++ {
+				content[page*4096+i] = garbage[i%len(garbage)]
+			}
+			path := filepath.Join(t.TempDir(), "podgate.db")
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			db, err := Open(path)
+			if err != nil {
+				refused++
+				if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrForeign) {
+					t.Errorf("page %d, %s: %v", page, name, err)
+				}
+				onlyThisFile(t, path, content)
+				continue
+			}
+			_ = db.Check() // may find what it likes
+			if err := db.Close(); err != nil {
+				t.Errorf("page %d, %s: %v", page, name, err)
+			}
+		}
+	}
+	if pages := len(whole) / 4096; refused < 2*pages {
+		t.Errorf("of 4 times %d files only %d were refused", pages, refused)
+	}
+}
+
+// Of two that begin at once with no file one makes it, and nothing else is left.
+func TestFirstOpenAtOnce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "podgate.db")
+	results := make(chan error)
+	for range 8 {
+		go func() {
+			db, err := Open(path)
+			if err == nil {
+				err = db.Close()
+			}
+			results <- err
+		}()
+	}
+	opened := 0
+	for range 8 {
+		if err := <-results; err == nil {
+			opened++
+		} else if !errors.Is(err, ErrLocked) {
+			t.Error(err)
+		}
+	}
+	if beside, err := os.ReadDir(filepath.Dir(path)); err != nil || len(beside) != 1 || opened == 0 {
+		t.Errorf("%d opened it; there are %v, %v", opened, beside, err)
+	}
 }
 
 // onlyThisFile fails unless the file has that content and nothing is beside it.
