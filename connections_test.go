@@ -47,19 +47,27 @@ func TestRefusalsHoldNoConnection(t *testing.T) {
 			length = 17 << 20
 		}
 		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: %d\r\n\r\n{", c.request, c.host, c.header, length)
-		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+		res, _ := readAnswer(t, conn)
 		if res.StatusCode != c.want || !res.Close {
 			t.Errorf("%s: %d, the connection ends: %v", name, res.StatusCode, res.Close)
 		}
-		if _, err := io.Copy(io.Discard, res.Body); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		_ = res.Body.Close()
 		_ = conn.Close()
 	}
+}
+
+// readAnswer reads one answer, and its body, from a connection.
+func readAnswer(t *testing.T, conn io.Reader) (*http.Response, string) {
+	t.Helper()
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(body)
 }
 
 // A proxy and this machine bring many people; everybody else is one address.

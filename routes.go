@@ -94,17 +94,20 @@ func methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
 }
 
 // byPath answers programs in JSON: a discovery that gets a page for an unknown
-// path takes it for an answer, so below these prefixes there are none.
+// path takes it for an answer.
 func byPath(page web.ErrorWriter) web.ErrorWriter {
 	return func(w http.ResponseWriter, r *http.Request, e *web.Error) {
-		for _, prefix := range []string{"/api/", "/.well-known/"} {
-			if strings.HasPrefix(r.URL.Path, prefix) {
-				web.WriteJSONError(w, r, e)
-				return
-			}
+		if forPrograms(r.URL.Path) {
+			web.WriteJSONError(w, r, e)
+			return
 		}
 		page(w, r, e)
 	}
+}
+
+// forPrograms reports whether a path is below those that programs ask for.
+func forPrograms(path string) bool {
+	return strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/.well-known/")
 }
 
 // bodyTime is how long a client may take to send a body to podgate itself. All

@@ -218,10 +218,11 @@ func (srv *server) serveHTTP(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, bounds := srv.httpServer(handler), connectionBounds(srv.settings.TrustedProxies)
+	bounds := connectionBounds(srv.settings.TrustedProxies)
+	s := srv.httpServer(handler, bounds)
 	srv.serveOn(s, bounds, srv.listeners, s.Serve)
 	if srv.certs != nil {
-		secure, plain := srv.httpServer(handler), srv.httpServer(srv.servePlain())
+		secure, plain := srv.httpServer(handler, bounds), srv.httpServer(srv.servePlain(), bounds)
 		secure.TLSConfig = srv.certs.TLSConfig()
 		srv.serveOn(secure, bounds, srv.secure, func(ln net.Listener) error { return secure.ServeTLS(ln, "", "") })
 		srv.serveOn(plain, bounds, srv.plain, plain.Serve)
@@ -229,9 +230,10 @@ func (srv *server) serveHTTP(context.Context) error {
 	return nil
 }
 
-func (srv *server) httpServer(handler http.Handler) *http.Server {
+func (srv *server) httpServer(handler http.Handler, bounds *connlimit.Bounds) *http.Server {
 	return &http.Server{
-		Handler: connlimit.Deadlines(handler), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: connlimit.Deadlines(handler), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: readHeader, ConnState: bounds.ConnState,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 100}, // of one connection, as browsers expect
 		ErrorLog: slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
 	}

@@ -117,12 +117,12 @@ func (srv *server) handler() (http.Handler, error) {
 		return nil, err
 	}
 	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), examined, srv.healthRoutes())
-	return &hostRouter{
+	return boundHeaders(stack, srv.issuer.Hostname(), &hostRouter{
 		publicHost: srv.issuer.Hostname(), podsDomain: srv.settings.Pods.Domain,
 		site:   srv.strictTransport(newSite(stack, srv.issuer, routes, pages.WriteError)),
 		pods:   withoutProofs(stack, front.Serve),
 		refuse: stack.Handle(refuseHost(srv.issuer.String()), writeUnrouted),
-	}, nil
+	}), nil
 }
 
 // aliases are further origins at which clients find this server, from a list

@@ -59,9 +59,14 @@ const visitor = "198.51.100.1:1"
 // of the test's bubble.
 func served(t *testing.T, h http.HandlerFunc) *pipes {
 	t.Helper()
+	return servedWithin(t, &Bounds{}, h)
+}
+
+func servedWithin(t *testing.T, bounds *Bounds, h http.HandlerFunc) *pipes {
+	t.Helper()
 	l := newPipes()
-	s := &http.Server{Handler: Deadlines(h)}
-	bounds := &Bounds{All: 100, Each: 100}
+	bounds.All, bounds.Each = 100, 100
+	s := &http.Server{Handler: Deadlines(h), ConnState: bounds.ConnState}
 	go func() { _ = s.Serve(bounds.Listener(l)) }()
 	t.Cleanup(func() { _ = s.Close() })
 	return l
@@ -70,12 +75,17 @@ func served(t *testing.T, h http.HandlerFunc) *pipes {
 // servedH2 is served over HTTP/2 and returns a client of it.
 func servedH2(t *testing.T, h http.HandlerFunc) *http.Client {
 	t.Helper()
+	return servedH2Within(t, &Bounds{}, h)
+}
+
+func servedH2Within(t *testing.T, bounds *Bounds, h http.HandlerFunc) *http.Client {
+	t.Helper()
 	l, authority := newPipes(), webtest.NewAuthority(t)
 	now := time.Now()
-	s := &http.Server{Handler: Deadlines(h), TLSConfig: &tls.Config{
+	bounds.All, bounds.Each = 100, 100
+	s := &http.Server{Handler: Deadlines(h), ConnState: bounds.ConnState, TLSConfig: &tls.Config{
 		Certificates: []tls.Certificate{authority.Sign("pods.example.com", now.Add(-time.Hour), now.Add(24*time.Hour))},
 	}}
-	bounds := &Bounds{All: 100, Each: 100}
 	go func() { _ = s.ServeTLS(bounds.Listener(l), "", "") }()
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: authority.Roots}, ForceAttemptHTTP2: true,
@@ -92,9 +102,9 @@ type visit struct {
 	r *bufio.Reader
 }
 
-func (l *pipes) visit(t *testing.T) *visit {
+func (l *pipes) visit(t *testing.T, from ...string) *visit {
 	t.Helper()
-	c := l.dial(visitor)
+	c := l.dial(append(from, visitor)[0])
 	t.Cleanup(func() { _ = c.Close() })
 	return &visit{c, t, bufio.NewReader(c)}
 }

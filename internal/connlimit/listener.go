@@ -17,9 +17,25 @@ type Bounds struct {
 	// does not hold for it.
 	Shared func(netip.Addr) bool
 
-	mu   sync.Mutex
+	mu    sync.Mutex
+	conns count
+	heads count // large ones
+}
+
+// count is of something in all and by address.
+type count struct {
 	all  int
 	each map[string]int
+}
+
+func (c *count) add(key string, n int) {
+	if c.each == nil {
+		c.each = map[string]int{}
+	}
+	c.all += n
+	if c.each[key] += n; c.each[key] == 0 {
+		delete(c.each, key)
+	}
 }
 
 // Listener returns ln with the bounds: connections beyond them are closed when
@@ -39,7 +55,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if key := l.bounds.key(c.RemoteAddr()); l.bounds.enter(key) {
-			return &conn{timed{c, stallTime}, sync.OnceFunc(func() { l.bounds.leave(key) })}, nil
+			return &conn{timed: timed{c, stallTime}, bounds: l.bounds, key: key}, nil
 		}
 		_ = c.Close() // whoever it was hears of it either way
 	}
@@ -58,35 +74,34 @@ func (b *Bounds) key(a net.Addr) string {
 func (b *Bounds) enter(key string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.all >= b.All || key != "" && b.each[key] >= b.Each {
+	if b.conns.all >= b.All || key != "" && b.conns.each[key] >= b.Each {
 		return false
 	}
-	if b.each == nil {
-		b.each = map[string]int{}
-	}
-	b.all++
-	b.each[key]++
+	b.conns.add(key, 1)
 	return true
 }
 
 func (b *Bounds) leave(key string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.all--
-	if b.each[key]--; b.each[key] == 0 {
-		delete(b.each, key)
-	}
+	b.conns.add(key, -1)
 }
 
 // conn is a connection that is counted. Under https its writes are those of TLS,
 // so handshakes have their time as well.
 type conn struct {
 	timed
-	left func()
+	bounds *Bounds
+	key    string
+	head   head
+	left   sync.Once
 }
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
-	defer c.left()
+	defer c.left.Do(func() {
+		c.headIs(true)
+		c.bounds.leave(c.key)
+	})
 	return c.Conn.Close()
 }

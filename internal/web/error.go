@@ -46,7 +46,7 @@ func (e *Error) Title() string {
 		return "Too fast"
 	case http.StatusServiceUnavailable:
 		return "Busy"
-	case http.StatusRequestEntityTooLarge:
+	case http.StatusRequestEntityTooLarge, http.StatusRequestHeaderFieldsTooLarge:
 		return "Too large"
 	case http.StatusMisdirectedRequest:
 		return "Not this address"
