@@ -177,16 +177,12 @@ func (inv *invocation) userRemove() *cobra.Command {
 	yes := cmd.Flags().Bool("yes", false, "do not ask")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
-		return inv.withControl(ctx, false, func(c *control.Client) error {
-			if tty := inv.terminal(); tty != nil && !*yes {
-				u, err := c.User(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				if err := confirm(ctx, tty, inv.Stderr, removalQuestion(u)); err != nil {
-					return err
-				}
+		if !*yes {
+			if err := inv.confirmRemoval(ctx, args[0]); err != nil {
+				return err
 			}
+		}
+		return inv.withControl(ctx, false, func(c *control.Client) error {
 			if err := c.RemoveUser(ctx, args[0]); err != nil {
 				return err
 			}
@@ -194,6 +190,24 @@ func (inv *invocation) userRemove() *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// confirmRemoval asks at a terminal, if there is one. The database is let go
+// before: somebody may think for long, and a server could not start.
+func (inv *invocation) confirmRemoval(ctx context.Context, email string) error {
+	tty := inv.terminal()
+	if tty == nil {
+		return nil
+	}
+	var u control.UserDetail
+	err := inv.withControl(ctx, false, func(c *control.Client) (err error) {
+		u, err = c.User(ctx, email)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return confirm(ctx, tty, inv.Stderr, removalQuestion(u))
 }
 
 // removalQuestion names a person and what ends with them.

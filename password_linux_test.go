@@ -140,6 +140,29 @@ func TestRemovalIsConfirmed(t *testing.T) {
 	}
 }
 
+// While somebody thinks about a removal, others may use the database.
+func TestRemovalWaitsWithoutTheDatabase(t *testing.T) {
+	t.Parallel()
+	term, dir := newTerminal(t), t.TempDir()
+	if code, out, errs := runCommand("user", "add", "bob@example.com", "--data", dir); code != exitDone {
+		t.Fatal(code, out, errs)
+	}
+	errs, done := &syncBuffer{}, make(chan int)
+	go func() {
+		done <- run(context.Background(), process{Args: []string{"user", "remove", "bob@example.com", "--data", dir}, Stdin: term.tty, Stdout: io.Discard, Stderr: errs})
+	}()
+	eventually(t, func() bool { return strings.HasSuffix(errs.String(), "[y/N] ") })
+	if code, out, errs := runCommand("user", "list", "--data", dir); code != exitDone {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	if _, err := io.WriteString(term.keyboard, "n\n"); err != nil {
+		t.Fatal(err)
+	}
+	if code := <-done; code != exitFailed {
+		t.Errorf("ended with %d: %s", code, errs)
+	}
+}
+
 // Ctrl-C at the prompt gives the terminal its echo back.
 func TestPasswordPromptInterrupted(t *testing.T) {
 	t.Parallel()
