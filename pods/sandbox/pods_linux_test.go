@@ -125,6 +125,24 @@ func TestPodDiesAlone(t *testing.T) {
 	}
 }
 
+// TestPodFailedStart is no death: whoever asked has heard of it.
+func TestPodFailedStart(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	r.cfg.Binds = []string{"/home"} // which Open would refuse: it hides the pod's own home
+	if err := r.Start(t.Context(), pods.Spec{ID: "a", Name: "a", Limits: limits}, quiet); err == nil {
+		t.Fatal("it started")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if death, err := r.Ended(ctx); err == nil {
+		t.Errorf("told of %+v", death)
+	}
+	if s := statusOf(t, r, "a"); s.Running || s.Exit != "" {
+		t.Errorf("status: %+v", s)
+	}
+}
+
 // TestPodSignals sends every signal to the first process from inside.
 func TestPodSignals(t *testing.T) {
 	t.Parallel()
