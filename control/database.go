@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"podgate/store"
 )
@@ -42,7 +43,7 @@ func OpenDatabase(dir string, create bool) (*store.DB, error) {
 // noPods returns an error when there are pods without their database.
 func noPods(folder, database string) error {
 	entries, err := os.ReadDir(folder)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) { // a file holds no pods either
 		return err
 	}
 	for _, e := range entries {
