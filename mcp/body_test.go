@@ -3,9 +3,17 @@ package mcp_test
 import (
 	"bytes"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
+	"time"
+
+	"podgate/internal/web"
+	"podgate/mcp"
+	"podgate/store"
 )
 
 // A body over the limit is refused with 413, whether its length is told or not,
@@ -50,11 +58,167 @@ func TestBodyLimit(t *testing.T) {
 		}
 	}
 	c := b.connect("ann", modern)
-	largest := bytes.Repeat([]byte("0123456789abcde\n"), 10<<20/16)
-	if got := c.call("write_file", args{"name": "shop", "path": "large", "content": string(largest)}); got["bytes"] != float64(10<<20) {
+	file := bytes.Repeat([]byte("0123456789abcde\n"), 10<<20/16)
+	if got := c.call("write_file", args{"name": "shop", "path": "large", "content": string(file)}); got["bytes"] != float64(10<<20) {
 		t.Errorf("the largest file: %v", got)
 	}
-	if words := c.refused("write_file", args{"name": "shop", "path": "large", "content": string(largest) + "x"}); !strings.HasPrefix(words, "file too large: ") {
+	if words := c.refused("write_file", args{"name": "shop", "path": "large", "content": string(file) + "x"}); !strings.HasPrefix(words, "file too large: ") {
 		t.Errorf("a larger file: %s", words)
+	}
+}
+
+// sending is a request whose body is being sent.
+type sending struct {
+	t    *testing.T
+	rest io.WriteCloser
+	done chan answered
+}
+
+type answered struct {
+	status int
+	retry  string
+	words  string
+}
+
+// begin sends a request of size bytes up to where its body begins, and returns
+// it when the server asks for the body. The second result is the answer, if that
+// came instead. told says whether the server knows the size.
+func (b *bench) begin(t *testing.T, token string, size int, told bool) (*sending, *answered) {
+	t.Helper()
+	body, rest := io.Pipe()
+	_, header := message(legacy, "ping", nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = header
+	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("Expect", "100-continue")
+	if told {
+		r.ContentLength = int64(size)
+	}
+	s := &sending{t, rest, make(chan answered, 1)}
+	asked := make(chan struct{})
+	go func() {
+		if _, err := io.WriteString(rest, `{"jsonrpc": "2.0", "id": 1, "method": "ping"}`); err == nil {
+			close(asked)
+		}
+	}()
+	transport := &http.Transport{ExpectContinueTimeout: time.Hour, DisableKeepAlives: true}
+	go func() {
+		defer body.Close()
+		res, err := transport.RoundTrip(r)
+		if err != nil {
+			s.done <- answered{words: err.Error()}
+			return
+		}
+		defer res.Body.Close()
+		raw, _ := io.ReadAll(res.Body)
+		s.done <- answered{res.StatusCode, res.Header.Get("Retry-After"), string(raw)}
+	}()
+	select {
+	case <-asked:
+		return s, nil
+	case a := <-s.done:
+		return nil, &a
+	}
+}
+
+// begins is begin for one that must be let in.
+func (b *bench) begins(t *testing.T, token string, size int, told bool) *sending {
+	t.Helper()
+	s, refused := b.begin(t, token, size, told)
+	if refused != nil {
+		t.Fatalf("%s, %d bytes: %+v", token, size, refused)
+	}
+	return s
+}
+
+// finish sends n bytes more, which count for nothing, and returns the answer.
+func (s *sending) finish(n int) answered {
+	s.t.Helper()
+	_, _ = io.WriteString(s.rest, strings.Repeat(" ", n)) // fails when the answer is there already
+	_ = s.rest.Close()
+	return <-s.done
+}
+
+const (
+	pingLength = len(`{"jsonrpc": "2.0", "id": 1, "method": "ping"}`)
+	largest    = 16 << 20
+)
+
+// What bodies hold at once is bounded in all and by connection, and whoever has
+// nothing on the way gets in.
+func TestBodiesAtOnceAreBounded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for _, token := range []string{"one", "two", "three"} {
+		a := b.actor("ann")
+		a.Grant = store.GrantID(token)
+		b.as(token, a)
+	}
+	begin := func(token string, size int) *sending { t.Helper(); return b.begins(t, token, size, true) }
+	refuses := func(token string, size, status int, words string) {
+		t.Helper()
+		if s, a := b.begin(t, token, size, true); s != nil || a.status != status || a.retry != "2" || !strings.Contains(a.words, words) {
+			t.Errorf("%s, %d bytes: %+v", token, size, a)
+		}
+	}
+	held := []*sending{begin("one", largest), begin("one", largest)}
+	refuses("one", 1000, http.StatusTooManyRequests, "of this connection")
+	held = append(held, begin("two", largest))
+	refuses("three", largest, http.StatusServiceUnavailable, "Try again")
+	if a := begin("three", 1000).finish(1000 - pingLength); a.status != http.StatusOK {
+		t.Errorf("a small one of a newcomer: %+v", a)
+	}
+	for _, s := range held {
+		if a := s.finish(largest - pingLength); a.status != http.StatusOK {
+			t.Errorf("%+v", a)
+		}
+	}
+	if a := begin("three", largest).finish(largest - pingLength); a.status != http.StatusOK {
+		t.Errorf("afterwards: %+v", a)
+	}
+}
+
+// A body whose length is untold is counted as it comes, and what was refused or
+// broke off holds nothing.
+func TestBodiesAreCountedAsTheyCome(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for range 3 { // two fill the share
+		if a := b.begins(t, "ann", 0, false).finish(largest); a.status != http.StatusRequestEntityTooLarge {
+			t.Errorf("too large: %d %.200s", a.status, a.words)
+		}
+	}
+	var held []*sending
+	for range 2 {
+		held = append(held, b.begins(t, "ann", largest, true))
+	}
+	if a := b.begins(t, "ann", 0, false).finish(1000); a.status != http.StatusTooManyRequests || a.retry != "2" {
+		t.Errorf("%+v", a)
+	}
+	for _, s := range held {
+		if a := s.finish(1000); a.status == http.StatusOK {
+			t.Errorf("a body that breaks off: %+v", a)
+		}
+	}
+	b.begins(t, "ann", largest, true)
+}
+
+// A body that pauses too long is given up on in the words of whoever has the
+// clock.
+func TestStalledBodyKeepsItsWords(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	handler, err := mcp.New(mcp.Config{Pods: b.pods, Log: slog.New(slog.DiscardHandler), InsufficientScope: insufficient})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodPost, "/api/mcp", iotest.ErrReader(web.Fault(http.StatusRequestTimeout, "timeout", "Send it again.", nil)))
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, r)
+	if w.Code != http.StatusRequestTimeout || !strings.Contains(w.Body.String(), "Send it again.") {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"time"
 
@@ -17,10 +18,6 @@ import (
 	"podgate/pods"
 	"podgate/store"
 )
-
-// maxRequest bounds a request's body, in bytes: the largest file that a tool
-// writes, in base64, and room for the rest.
-const maxRequest = 16 << 20
 
 // listTTL is how long a client may keep the lists of tools and prompts, which
 // change only with a new podgate.
@@ -45,6 +42,7 @@ type endpoint struct {
 	tools  map[string]authz.Action // what each tool does
 	plain  http.Handler            // answers with one JSON object
 	stream http.Handler            // answers with events, so that progress can be sent
+	bodies bodies                  // of the requests that are being answered
 }
 
 // New returns the handler. It must stand behind the bearer check.
@@ -111,9 +109,12 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		web.WriteJSONError(w, r, web.Fault(http.StatusMethodNotAllowed, "method_not_allowed", "This is an MCP endpoint: send POST with a JSON-RPC message.", nil))
 		return
 	}
-	body, err := readBody(w, r)
+	body, release, err := e.bodies.read(w, r)
+	defer release()
 	if err != nil {
-		web.WriteJSONError(w, r, web.AsError(err))
+		refusal := web.AsError(err)
+		maps.Copy(w.Header(), refusal.Header)
+		web.WriteJSONError(w, r, refusal)
 		return
 	}
 	calls, err := peek(body)
@@ -137,18 +138,6 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.plain.ServeHTTP(w, r)
-}
-
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > maxRequest {
-		return nil, &http.MaxBytesError{Limit: maxRequest} // before a client sends all of it
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-	var tooBig *http.MaxBytesError
-	if err != nil && !errors.As(err, &tooBig) {
-		return nil, web.Fault(http.StatusBadRequest, "invalid_request", "The request body could not be read to its end.", err)
-	}
-	return body, err
 }
 
 // withCaller returns a context that also ends when the HTTP request does.
