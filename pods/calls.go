@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -205,18 +206,15 @@ func (s *Service) WriteFile(ctx context.Context, a authz.Actor, name, path strin
 	switch {
 	case len(content) > wire.MaxFile:
 		return wire.FileInfo{}, refuse(ErrTooLarge, "the content has %d bytes, at most %d are allowed; write it in parts, or have a command in the pod fetch it", len(content), wire.MaxFile)
-	case mode > 0o777:
-		return wire.FileInfo{}, refuse(ErrBadInput, "the mode must be permission bits from 0001 to 0777, such as 0755")
 	}
-	var info wire.FileInfo
-	err := s.call(ctx, a, authz.WriteFiles, name, func(rec store.Pod, l *live) (err error) {
-		if err := s.fits(ctx, rec, l, int64(len(content))); err != nil {
-			return err
-		}
-		info, err = l.client.write(ctx, path, content, mode)
-		return err
-	})
-	return info, err
+	return s.Upload(ctx, a, name, path, mode, int64(len(content)), bytes.NewReader(content))
+}
+
+func checkMode(mode uint32) error {
+	if mode > 0o777 {
+		return refuse(ErrBadInput, "the mode must be permission bits from 0001 to 0777, such as 0755")
+	}
+	return nil
 }
 
 // written counts what tools wrote since the agent last measured the disk,
@@ -230,16 +228,17 @@ type written struct {
 // remeasured is how long a measurement can be old.
 const remeasured = 15 * time.Second
 
-// fits refuses a write that would take the pod's home over its plan, and counts
-// it otherwise.
-func (s *Service) fits(ctx context.Context, rec store.Pod, l *live, size int64) error {
+// room refuses a write that would take the pod's home over its plan, and counts
+// its size among what is to come otherwise. It returns how much there is room
+// for, with this write.
+func (s *Service) room(ctx context.Context, rec store.Pod, l *live, size int64) (int64, error) {
 	plan, err := s.plan(rec.Plan)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	usage, err := l.client.usage(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -247,12 +246,12 @@ func (s *Service) fits(ctx context.Context, rec store.Pod, l *live, size int64) 
 	if usage.Disk != l.wrote.measured || now.Sub(l.wrote.at) > remeasured {
 		l.wrote = written{measured: usage.Disk, at: now}
 	}
-	used := usage.Disk + l.wrote.since
-	if used+size > plan.Limits.Disk {
-		return refuse(ErrOverPlan, "the pod uses %d MiB of the %d MiB of plan %s and the file has %d bytes; delete files first", used>>20, plan.Limits.Disk>>20, plan.Name, size)
+	used := usage.Disk + l.wrote.since + l.coming
+	if size > plan.Limits.Disk-used {
+		return 0, refuse(ErrOverPlan, "the pod uses %d MiB of the %d MiB of plan %s and the file has %d bytes; delete files first", used>>20, plan.Limits.Disk>>20, plan.Name, size)
 	}
-	l.wrote.since += size
-	return nil
+	l.coming += size
+	return plan.Limits.Disk - used, nil
 }
 
 // FileContent is a part of a file.

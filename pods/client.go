@@ -55,12 +55,11 @@ func (c *client) close() { c.transport.CloseIdleConnections() }
 // errHostile is an answer outside the protocol. Its text is for the log.
 var errHostile = errors.New("agent broke the protocol")
 
-// request sends one request and returns the answer when its status is want,
-// and the agent's *wire.Fault or errHostile otherwise. The caller closes the
-// body. contentType belongs to body and may be empty.
-func (c *client) request(ctx context.Context, method, path string, query url.Values, body []byte, contentType string, want int) (*http.Response, error) {
-	u := url.URL{Scheme: "http", Host: "agent", Path: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+// request sends one request and returns the answer when its status is 200, and
+// the agent's *wire.Fault or errHostile otherwise. The caller closes the body.
+// contentType belongs to body and may be empty.
+func (c *client) request(ctx context.Context, method, path string, query url.Values, body []byte, contentType string) (*http.Response, error) {
+	req, err := newRequest(ctx, method, path, query, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -68,13 +67,23 @@ func (c *client) request(ctx context.Context, method, path string, query url.Val
 		req.Header.Set("Content-Type", contentType)
 	}
 	if contentType == "application/json" {
-		req.Header.Set("Accept", "application/x-ndjson")
+		req.Header.Set("Accept", ndjson)
 	}
+	return c.send(req)
+}
+
+func newRequest(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Request, error) {
+	u := url.URL{Scheme: "http", Host: "agent", Path: path, RawQuery: query.Encode()}
+	return http.NewRequestWithContext(ctx, method, u.String(), body)
+}
+
+// send is the end of request.
+func (c *client) send(req *http.Request) (*http.Response, error) {
 	res, err := c.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
-	if res.StatusCode == want {
+	if res.StatusCode == http.StatusOK {
 		return res, nil
 	}
 	defer res.Body.Close()
@@ -112,7 +121,7 @@ func decode(r io.Reader, limit int64, v any) error {
 func (c *client) get(ctx context.Context, path string, query url.Values, limit int64, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
-	res, err := c.request(ctx, http.MethodGet, path, query, nil, "", http.StatusOK)
+	res, err := c.request(ctx, http.MethodGet, path, query, nil, "")
 	if err != nil {
 		return err
 	}
@@ -155,20 +164,13 @@ func (c *client) logs(ctx context.Context, query url.Values) ([]wire.LogLine, er
 	return cleanLines(lines), nil
 }
 
-func (c *client) write(ctx context.Context, path string, content []byte, mode uint32) (wire.FileInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
-	defer cancel()
+// fileQuery names a file to be written. mode 0 leaves the mode to the agent.
+func fileQuery(path string, mode uint32) url.Values {
 	query := url.Values{"path": {path}}
 	if mode != 0 {
 		query.Set("mode", "0"+strconv.FormatUint(uint64(mode), 8))
 	}
-	var info wire.FileInfo
-	res, err := c.request(ctx, http.MethodPut, wire.PathFile, query, content, "application/octet-stream", http.StatusOK)
-	if err != nil {
-		return info, err
-	}
-	defer res.Body.Close()
-	return info, decode(res.Body, maxSmallAnswer, &info)
+	return query
 }
 
 // read returns at most limit bytes of a file from offset. Info has no name:
@@ -177,7 +179,7 @@ func (c *client) read(ctx context.Context, path string, offset, limit int64) (Fi
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
 	query := url.Values{"path": {path}, "offset": {strconv.FormatInt(offset, 10)}, "limit": {strconv.FormatInt(limit, 10)}}
-	res, err := c.request(ctx, http.MethodGet, wire.PathFile, query, nil, "", http.StatusOK)
+	res, err := c.request(ctx, http.MethodGet, wire.PathFile, query, nil, "")
 	if err != nil {
 		return FileContent{}, err
 	}
@@ -221,14 +223,12 @@ func (c *client) stream(ctx context.Context, path string, v any, total int64, ea
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	res, err := c.request(ctx, http.MethodPost, path, nil, body, "application/json", http.StatusOK)
+	res, err := c.request(ctx, http.MethodPost, path, nil, body, "application/json")
 	if err != nil {
 		cancel()
 		return err
 	}
-	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); strings.TrimSpace(kind) != "application/x-ndjson" {
-		err = fmt.Errorf("%w: stream of type %.60q", errHostile, res.Header.Get("Content-Type"))
-	} else {
+	if err = wantEvents(res.Header); err == nil {
 		err = readEvents(res.Body, total, each)
 	}
 	if err != nil {
@@ -236,6 +236,16 @@ func (c *client) stream(ctx context.Context, path string, v any, total int64, ea
 		return errors.Join(err, res.Body.Close())
 	}
 	go drain(res.Body, cancel)
+	return nil
+}
+
+const ndjson = "application/x-ndjson"
+
+// wantEvents refuses an answer that is no stream of events.
+func wantEvents(h http.Header) error {
+	if kind, _, _ := strings.Cut(h.Get("Content-Type"), ";"); strings.TrimSpace(kind) != ndjson {
+		return fmt.Errorf("%w: stream of type %.60q", errHostile, h.Get("Content-Type"))
+	}
 	return nil
 }
 

@@ -407,10 +407,10 @@ func TestClientSendsWhatTheProtocolSays(t *testing.T) {
 	if err != nil || string(part.Content) != "cde" || !part.More || part.Info.Size != 9 || part.Info.Mode != "0600" {
 		t.Errorf("read: %+v %v", part, err)
 	}
-	if _, err := c.write(t.Context(), "x", []byte("hi"), 0o750); err != nil {
+	if err := c.put(sourceOf(t.Context(), strings.NewReader("hi")), wire.PathFile, fileQuery("x", 0o750), 2, new(wire.FileInfo)); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.write(t.Context(), "x", nil, 0); err != nil {
+	if err := c.put(sourceOf(t.Context(), strings.NewReader("")), wire.PathFile, fileQuery("x", 0), 0, new(wire.FileInfo)); err != nil {
 		t.Error(err)
 	}
 	if _, err := c.list(t.Context(), "."); err != nil {

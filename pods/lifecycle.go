@@ -170,7 +170,10 @@ func (s *Service) direct(op *operation, rec store.Pod, r wire.AppRequest, p Prog
 	defer cancel()
 	r.Spec = s.spec(rec)
 	p.status(r.Action + " the app")
-	_, err := op.client.app(ctx, r, p)
+	err := s.tellLines(ctx, op.live, p, func(p Progress) error {
+		_, err := op.client.app(ctx, r, p)
+		return err
+	})
 	if err != nil {
 		err = s.appFailed(op, rec, r.Action, err)
 	} else {

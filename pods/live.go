@@ -27,7 +27,8 @@ type live struct {
 	fails     int                     // starts that failed and environments that died young, in a row
 	retry     time.Time               // no automatic start before this
 	reason    string                  // why the last start failed or the environment ended
-	wrote     written                 // bytes that tools wrote since the disk was last measured
+	wrote     written                 // bytes that were written since the disk was last measured
+	coming    int64                   // bytes of uploads that are still to come
 }
 
 // of returns what is known of a pod, at first nothing.

@@ -24,16 +24,17 @@ import (
 // script is an agent that does what a test says: it answers with fixed states
 // and notes what it was asked.
 type script struct {
-	mu    sync.Mutex
-	state wire.State
-	usage wire.Usage
-	fault *wire.Fault // of app actions
-	asked []wire.AppRequest
-	looks int           // how often the state was asked for
-	hold  chan struct{} // when set, app actions wait until it is closed or the caller leaves
-	held  chan struct{} // receives when an app action waits
-	exec  func(http.ResponseWriter, *http.Request, wire.ExecRequest)
-	files map[string]string
+	mu     sync.Mutex
+	state  wire.State
+	usage  wire.Usage
+	fault  *wire.Fault // of app actions
+	asked  []wire.AppRequest
+	looks  int             // how often the state was asked for
+	follow chan wire.Event // what is sent to who follows the state
+	hold   chan struct{}   // when set, app actions wait until it is closed or the caller leaves
+	held   chan struct{}   // receives when an app action waits
+	exec   func(http.ResponseWriter, *http.Request, wire.ExecRequest)
+	files  map[string]string
 }
 
 func newScript() *script {
@@ -56,7 +57,13 @@ func (s *script) actions() []string {
 // serve is a podstest.AgentFunc.
 func (s *script) serve(ctx context.Context, _ string, l net.Listener) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+wire.PathState, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { s.looks++; return s.state }) })
+	mux.HandleFunc("GET "+wire.PathState, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("follow") == "1" {
+			s.followed(w, r)
+			return
+		}
+		s.answer(w, func() any { s.looks++; return s.state })
+	})
 	mux.HandleFunc("GET "+wire.PathUsage, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return s.usage }) })
 	mux.HandleFunc("GET "+wire.PathLogs, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return []wire.LogLine{} }) })
 	mux.HandleFunc("GET "+wire.PathDir, func(w http.ResponseWriter, _ *http.Request) { s.answer(w, func() any { return wire.Listing{} }) })
@@ -87,6 +94,20 @@ func (s *script) serve(ctx context.Context, _ string, l net.Listener) error {
 		return err
 	}
 	return nil
+}
+
+// followed sends what the test puts into follow, until the reader leaves.
+// Without follow the stream ends at once.
+func (s *script) followed(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	for s.follow != nil {
+		select {
+		case e := <-s.follow:
+			send(w, e)
+		case <-r.Context().Done():
+			return
+		}
+	}
 }
 
 func (s *script) answer(w http.ResponseWriter, value func() any) {

@@ -1,9 +1,11 @@
 package pods_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -153,6 +155,18 @@ func (h *house) calls(ctx context.Context) map[string]func(authz.Actor, string) 
 		"ReadFile":  func(a authz.Actor, n string) error { _, err := h.ReadFile(ctx, a, n, "x", 0, 0); return err },
 		"ListFiles": func(a authz.Actor, n string) error { _, err := h.ListFiles(ctx, a, n, ""); return err },
 		"Logs":      func(a authz.Actor, n string) error { _, err := h.Logs(ctx, a, n, pods.LogQuery{}); return err },
+		"Upload": func(a authz.Actor, n string) error {
+			_, err := h.Upload(ctx, a, n, "x", 0, 1, strings.NewReader("x"))
+			return err
+		},
+		"Download":   func(a authz.Actor, n string) error { _, err := h.Download(ctx, a, n, "x"); return err },
+		"ExportHome": func(a authz.Actor, n string) error { _, err := h.ExportHome(ctx, a, n); return err },
+		"ImportHome": func(a authz.Actor, n string) error {
+			_, err := h.ImportHome(ctx, a, n, strings.NewReader(""))
+			return err
+		},
+		"Watch":      func(a authz.Actor, n string) error { return h.Watch(ctx, a, n, nil) },
+		"FollowLogs": func(a authz.Actor, n string) error { return h.FollowLogs(ctx, a, n, pods.LogQuery{}, nil) },
 		"Exec": func(a authz.Actor, n string) error {
 			_, err := h.Exec(ctx, a, n, pods.ExecRequest{Command: "true"}, nil)
 			return err
@@ -492,6 +506,62 @@ func TestWritesStayWithinThePlan(t *testing.T) {
 	if _, there := h.script.files["c"]; !there {
 		t.Error("it was not written")
 	}
+}
+
+// Uploads under way count with what they still bring, and one of unknown size
+// with what has come; who breaks off takes back the rest.
+func TestUploadsStayWithinThePlan(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(c *pods.Config) {
+		c.Plans = []pods.Plan{{Name: "tiny", Limits: pods.Limits{Memory: 1, CPUs: 1, Disk: 3 << 20, Processes: 1}}}
+	})
+	h.create(t, "shop")
+	h.script.set(func(s *script) { s.usage.Disk = 1 << 20 })
+	upload := func(size int64, r io.Reader) error {
+		_, err := h.Upload(t.Context(), h.ann, "shop", "x", 0, size, r)
+		return err
+	}
+	r, w := io.Pipe()
+	first := make(chan error, 1)
+	go func() { first <- upload(1<<20+1, r) }()
+	if _, err := w.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, upload(1<<20, bytes.NewReader(make([]byte, 1<<20))), pods.ErrOverPlan)
+	wants(t, upload(-1, bytes.NewReader(make([]byte, 1<<20))), pods.ErrOverPlan)
+	gone := errors.New("gone")
+	_ = w.CloseWithError(gone)
+	if err := <-first; !errors.Is(err, gone) {
+		t.Errorf("a source that broke off: %v", err)
+	}
+	h.script.set(func(s *script) { s.usage.Disk++ }) // measured again
+	if err := upload(-1, bytes.NewReader(make([]byte, 1<<20))); err != nil {
+		t.Error(err)
+	}
+}
+
+// A stream ends soon after the one who reads it may not any more.
+func TestFollowingEndsWithTheRight(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "hers")
+	if err := h.db.PutMember(store.Member{Team: h.ann.Team.ID, User: h.bob.User, Role: store.RoleMember, Created: day}); err != nil {
+		t.Fatal(err)
+	}
+	bob := authz.Person(h.bob.User, store.Membership{Team: h.ann.Team, Role: store.RoleMember})
+	h.script.set(func(s *script) { s.follow = make(chan wire.Event, 1) })
+	h.script.follow <- wire.Event{State: &wire.State{App: wire.AppRunning}}
+	seen, ended := make(chan pods.Pod, 1), make(chan error, 1)
+	go func() {
+		ended <- h.Watch(t.Context(), bob, "hers", func(p pods.Pod) error { seen <- p; return nil })
+	}()
+	if p := <-seen; p.Status != "running" || p.Name != "hers" {
+		t.Errorf("%+v", p)
+	}
+	if _, err := h.db.RemoveMember(h.ann.Team.ID, h.bob.User); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, <-ended, pods.ErrNotFound)
 }
 
 func TestNewReportsEveryFaultOfTheConfiguration(t *testing.T) {

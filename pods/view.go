@@ -65,8 +65,8 @@ func (s *Service) describe(ctx context.Context, rec store.Pod) Pod {
 	return pod
 }
 
-// glance is describe without what the runtime counts.
-func (s *Service) glance(ctx context.Context, rec store.Pod) Pod {
+// card is what the record alone says.
+func (s *Service) card(rec store.Pod) Pod {
 	pod := Pod{
 		ID: rec.ID, Name: rec.Name, Team: rec.Team, URL: s.cfg.URL(rec.Name),
 		Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created, Port: portOf(rec.Preset),
@@ -74,6 +74,12 @@ func (s *Service) glance(ctx context.Context, rec store.Pod) Pod {
 	if plan, err := s.plan(rec.Plan); err == nil {
 		pod.Limits = plan.Limits
 	}
+	return pod
+}
+
+// glance is describe without what the runtime counts.
+func (s *Service) glance(ctx context.Context, rec store.Pod) Pod {
+	pod := s.card(rec)
 	l := s.of(rec)
 	_, err := s.runtime(rec.Region)
 	switch phase := l.snapshot().phase; {
@@ -109,8 +115,13 @@ func (s *Service) ask(ctx context.Context, l *live, pod *Pod) {
 		pod.Status, pod.Reason = "failed", "the pod's agent does not answer; use manage_pod with action stop, then start"
 		return
 	}
-	pod.Status, pod.Reason, pod.Tail = statusOf(state), state.Reason, state.Tail
-	pod.Started, pod.Restarts, pod.Command = state.Started, state.Restarts, state.Command
+	pod.show(state)
+}
+
+// show fills in how the app is.
+func (p *Pod) show(s wire.State) {
+	p.Status, p.Reason, p.Tail = statusOf(s), s.Reason, s.Tail
+	p.Started, p.Restarts, p.Command = s.Started, s.Restarts, s.Command
 }
 
 // statusOf gives the pod's status from the app's. An app that died and will be

@@ -36,6 +36,10 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 		"Logs":      testLogs,
 		"App":       testApp,
 		"EndsAll":   testEndsAll,
+		"Transfer":  testTransfer,
+		"MoveHome":  testMoveHome,
+		"Follow":    testFollow,
+		"Progress":  testProgress,
 		"Plan":      testPlan,
 		"Ended":     func(t *testing.T, r pods.Runtime) { testEnded(t, r, kill) },
 	} {
