@@ -111,6 +111,19 @@ func TestRotation(t *testing.T) {
 // A client that refreshes for a long time outlives its connection as long as one
 // that has just connected: it still sends its identifier and cannot tell that it
 // is gone.
+// When the sweeper has something to do with a connection it has not ended.
+func TestConnectionLivesPastItsSalt(t *testing.T) {
+	t.Parallel()
+	f := newFamily(t)
+	f.mustRotate("0", "1", t0)
+	for after, want := range map[time.Duration]bool{0: true, 3 * time.Minute: true, 80 * 24 * time.Hour: true, 90 * 24 * time.Hour: false} {
+		live, err := f.db.LiveGrants([]store.GrantID{f.grant.ID}, t0.Add(after))
+		if err != nil || live[f.grant.ID] != want {
+			t.Errorf("%v after a refresh: %v, %v", after, live, err)
+		}
+	}
+}
+
 func TestRotationKeepsTheClient(t *testing.T) {
 	t.Parallel()
 	f := newFamily(t)
