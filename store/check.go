@@ -30,6 +30,11 @@ func (db *DB) Check() error {
 			damage = append(damage, fmt.Errorf(format, args...))
 		}
 	}
+	// What cannot be read at all would end the process in bbolt's own check.
+	err = guarded(func() error { return snapshot.View(func(tx *bolt.Tx) error { return tx.ForEach(readBucket) }) })
+	if err != nil {
+		return errors.Join(fmt.Errorf("pages: %w", err), snapshot.Close())
+	}
 	err = snapshot.View(func(tx *bolt.Tx) error {
 		for err := range tx.Check() {
 			report("pages: %w", err)

@@ -44,7 +44,7 @@ func open(path string, format int, steps []migration) (*DB, error) {
 	if err := createFile(path, format); err != nil {
 		return nil, err
 	}
-	b, err := openFile(path)
+	b, err := openFile(path, format)
 	if err != nil {
 		return nil, err
 	}

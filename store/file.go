@@ -20,9 +20,10 @@ import (
 // milliseconds of overlap.
 const lockWait = 250 * time.Millisecond
 
-// openFile opens the file at path, in which everything can be read.
-func openFile(path string) (*bolt.DB, error) {
-	if err := inspect(path); err != nil {
+// openFile opens the file at path, in which everything can be read. Of formats
+// later than format it is enough that they can be told.
+func openFile(path string, format int) (*bolt.DB, error) {
+	if err := inspect(path, format); err != nil {
 		return nil, err
 	}
 	return openBolt(path, bolt.Options{InitialMmapSize: 64 << 20}) // growing the map waits for every reader; begin roomy
@@ -62,7 +63,7 @@ const readWhole = 32 << 20
 // stands in it, so where a part is cut off or overwritten the first use would end
 // the process. Of a large file only the ends of each bucket are read, as a start
 // should not take seconds.
-func inspect(path string) error {
+func inspect(path string, format int) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("store: open %s: %w", path, err)
@@ -74,11 +75,20 @@ func inspect(path string) error {
 	if err != nil {
 		return err
 	}
+	var stranger error
 	err = guarded(func() error {
 		return b.View(func(tx *bolt.Tx) error {
-			switch size := tx.Size(); {
-			case size > info.Size():
+			size := tx.Size()
+			if size > info.Size() {
 				return fmt.Errorf("its end is missing: %d of %d bytes are there", info.Size(), size)
+			}
+			found, err := readFormat(tx)
+			switch {
+			case err != nil:
+				stranger = fmt.Errorf("%w: %s", err, path)
+				return nil
+			case found > format:
+				return nil // nobody knows what it is like inside
 			case size > readWhole:
 				return tx.ForEach(readEnds)
 			}
@@ -88,14 +98,14 @@ func inspect(path string) error {
 	if err != nil {
 		err = damaged(path, err.Error())
 	}
-	return errors.Join(err, b.Close())
+	return errors.Join(err, stranger, b.Close())
 }
 
 func damaged(path, how string) error {
 	return fmt.Errorf("%w: %s: %s; it was left as it is. Put a copy from before in its place", ErrDamaged, path, how)
 }
 
-// readBucket reads each key and value, in order.
+// readBucket reads each key and value, in order. There are no buckets in buckets.
 func readBucket(name []byte, b *bolt.Bucket) error {
 	var before []byte
 	sum := crc32.NewIEEE()
@@ -103,6 +113,9 @@ func readBucket(name []byte, b *bolt.Bucket) error {
 	for k, v := c.First(); k != nil; k, v = c.Next() {
 		if before != nil && bytes.Compare(before, k) >= 0 {
 			return fmt.Errorf("bucket %s is out of order", name)
+		}
+		if v == nil {
+			return fmt.Errorf("bucket %s holds what is no record", name)
 		}
 		before = k
 		sum.Write(v) // never fails; what counts is that all of it is there

@@ -34,7 +34,8 @@ type Migrated struct {
 // prepare brings the file to the wanted format, or refuses it unchanged.
 func prepare(db *DB, format int, steps []migration) (*Migrated, error) {
 	path := db.bolt.Path()
-	found, err := db.readFormat()
+	var found int
+	err := db.view(func(tx *bolt.Tx) (err error) { found, err = readFormat(tx); return err })
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %s", err, path)
@@ -57,24 +58,20 @@ func prepare(db *DB, format int, steps []migration) (*Migrated, error) {
 }
 
 // readFormat returns the number that stands in the file.
-func (db *DB) readFormat() (format int, err error) {
-	err = db.view(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if meta == nil || string(meta.Get(keyApp)) != string(appName) {
-			return ErrForeign
-		}
-		raw := meta.Get(keyFormat)
-		if len(raw) != 8 {
-			return fmt.Errorf("%w: it does not say its format", ErrForeign)
-		}
-		n := binary.BigEndian.Uint64(raw)
-		if n == 0 || n > math.MaxInt32 {
-			return fmt.Errorf("%w: there is no format %d", ErrForeign, n)
-		}
-		format = int(n)
-		return nil
-	})
-	return format, err
+func readFormat(tx *bolt.Tx) (int, error) {
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil || string(meta.Get(keyApp)) != string(appName) {
+		return 0, ErrForeign
+	}
+	raw := meta.Get(keyFormat)
+	if len(raw) != 8 {
+		return 0, fmt.Errorf("%w: it does not say its format", ErrForeign)
+	}
+	n := binary.BigEndian.Uint64(raw)
+	if n == 0 || n > math.MaxInt32 {
+		return 0, fmt.Errorf("%w: there is no format %d", ErrForeign, n)
+	}
+	return int(n), nil
 }
 
 func writeFormat(tx *bolt.Tx, format int) error {
