@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"podgate/internal/authz"
@@ -45,22 +46,39 @@ type source struct {
 	*transfer
 	r    io.Reader
 	take func(n int) error
-	err  error // why it ended early
+
+	// An answer may come while the rest is still read.
+	mu  sync.Mutex
+	err error // why it ended early
 }
 
 func (s *source) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
 	s.agent.Stop()
-	defer s.agent.Reset(stallTimeout)
 	n, err := s.r.Read(p)
 	if n > 0 {
 		if terr := s.take(n); terr != nil {
 			n, err = 0, terr
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.err = err
 	}
+	if s.ctx.Err() == nil {
+		s.agent.Reset(stallTimeout)
+	}
 	return n, err
+}
+
+// failed returns why it ended early, if it did.
+func (s *source) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
 }
 
 // put sends a stream of size bytes, -1 when nobody knows, and decodes the answer.
@@ -74,16 +92,15 @@ func (c *client) put(src *source, path string, query url.Values, size int64, ans
 	req.ContentLength = size
 	req.Header.Set("Content-Type", "application/octet-stream")
 	res, err := c.send(req)
-	switch {
-	case src.err != nil:
-		if err == nil {
-			_ = res.Body.Close()
-		}
-		return src.err
-	case err != nil:
+	if err == nil {
+		defer res.Body.Close()
+	}
+	if failed := src.failed(); failed != nil {
+		return failed
+	}
+	if err != nil {
 		return errors.Join(err, context.Cause(src.ctx))
 	}
-	defer res.Body.Close()
 	return decode(res.Body, maxSmallAnswer, answer)
 }
 
@@ -146,7 +163,8 @@ func (d *download) Close() error {
 
 // Upload writes what content has to a file, whatever its size, as far as the
 // plan allows. size is its length in bytes, -1 when it is not known. The file is
-// there whole, or as it was before.
+// there whole, or as it was before. When it is refused early, content may be read
+// for a moment after the return.
 func (s *Service) Upload(ctx context.Context, a authz.Actor, name, path string, mode uint32, size int64, content io.Reader) (wire.FileInfo, error) {
 	if err := a.Allow(authz.WriteFiles, a.Team.ID); err != nil {
 		return wire.FileInfo{}, err
