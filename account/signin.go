@@ -143,7 +143,7 @@ func inWords(d time.Duration) string {
 }
 
 // Authenticate returns the live session of a secret, and its user, and moves
-// the session's end to 30 days from now. ErrNotFound or ErrExpired of the
+// the session's end off. ErrNotFound or ErrExpired of the
 // store when there is none.
 func (s *Service) Authenticate(secret string) (store.Session, store.User, error) {
 	if !strings.HasPrefix(secret, sessionPrefix) {
@@ -155,7 +155,7 @@ func (s *Service) Authenticate(secret string) (store.Session, store.User, error)
 		return store.Session{}, store.User{}, err
 	}
 	s.db.NoteSessionUse(session.Hash, now)
-	session.LastUsed, session.Expires = now, now.Add(store.SessionTTL)
+	session.Use(now)
 	return session, public(u), nil
 }
 

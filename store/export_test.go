@@ -51,3 +51,15 @@ func (db *DB) Attempt(id AttemptID, now time.Time) (a Attempt, err error) {
 	})
 	return a, err
 }
+
+// SessionOfCode returns the session that a code was approved in.
+func (db *DB) SessionOfCode(hash Hash) (session Hash, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		c, err := codes.get(tx, hash[:])
+		if err == nil {
+			session = c.Session
+		}
+		return err
+	})
+	return session, err
+}

@@ -83,7 +83,7 @@ func TestFormatsAreRead(t *testing.T) {
 				t.Errorf("the fixture has nothing in %s", bucket)
 			}
 			for key, record := range records {
-				if got[bucket][key] != record {
+				if record := without(record, bucket, format); got[bucket][key] != record {
 					t.Errorf("format %d: %s %q reads %q, want %q", format, bucket, key, got[bucket][key], record)
 				}
 			}
@@ -92,6 +92,22 @@ func TestFormatsAreRead(t *testing.T) {
 			}
 		}
 	}
+}
+
+// membersSince are members that the fixtures of earlier formats cannot have.
+var membersSince = map[string]map[int]string{"codes": {4: "session"}}
+
+// without leaves out of a record what there was not in that format.
+func without(record, bucket string, format int) string {
+	for since, member := range membersSince[bucket] {
+		var object map[string]any
+		if format < since && json.Unmarshal([]byte(record), &object) == nil {
+			delete(object, member)
+			raw, _ := json.Marshal(object) // it was JSON
+			record = string(raw)
+		}
+	}
+	return record
 }
 
 // dumpAfter opens the file at path, calls write, checks and closes the

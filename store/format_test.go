@@ -35,6 +35,7 @@ func TestOpenRefuses(t *testing.T) {
 		"other program": {meta("application", []byte("theirs")), ErrForeign, "not a podgate database"},
 		"no meta":       {func(tx *bolt.Tx) error { return tx.DeleteBucket(bucketMeta) }, ErrForeign, "not a podgate database"},
 		"index lost":    {func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("users_by_admin")) }, ErrDamaged, "bucket users_by_admin is missing"},
+		"bucket inside": {func(tx *bolt.Tx) error { _, err := tx.Bucket([]byte("users")).CreateBucket([]byte("x")); return err }, ErrDamaged, "bucket users holds what is no record"},
 		"bucket is key": {func(tx *bolt.Tx) error {
 			return errors.Join(tx.DeleteBucket([]byte("setup")), tx.Bucket(bucketMeta).Put([]byte("setup"), nil))
 		}, ErrDamaged, "bucket setup is missing"},

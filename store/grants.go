@@ -28,6 +28,7 @@ type Code struct {
 	Grant       GrantID   `json:"grant,omitempty"`   // set when spent
 	Revoked     bool      `json:"revoked,omitempty"` // the membership that it was approved with has ended
 	Attempt     AttemptID `json:"attempt,omitempty"`
+	Session     Hash      `json:"session,omitzero"` // that it was approved in
 }
 
 // Grant is a connection: what one user allowed one client to do for one team.

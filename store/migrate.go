@@ -17,7 +17,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -39,6 +39,10 @@ func toRevoked(tx *bolt.Tx) error {
 // toReloadFault, from 2 to 3, has a member more in pods. Without it no reload
 // has failed.
 func toReloadFault(*bolt.Tx) error { return nil }
+
+// toSessionOfCodes, from 3 to 4, has the session in codes. Of those that wait
+// nobody knows it; a change of password ends them all.
+func toSessionOfCodes(*bolt.Tx) error { return nil }
 
 // renameMember gives a member of a bucket's records another name. What is no
 // record stays: Check names it afterwards as before.

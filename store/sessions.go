@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -19,8 +20,22 @@ type Session struct {
 	Expires   time.Time `json:"expires"`
 }
 
-// SessionTTL is how long a session lives after its last use.
-const SessionTTL = 30 * 24 * time.Hour
+const (
+	// SessionTTL is how long a session lives after its last use.
+	SessionTTL = 30 * 24 * time.Hour
+	// SessionMaxAge is how long it lives at most, however much it is used.
+	SessionMaxAge = 180 * 24 * time.Hour
+	// maxSessionsPerUser bounds how many browsers one person is signed in with.
+	maxSessionsPerUser = 20
+)
+
+// Use notes a use at now and puts the end of the session off.
+func (s *Session) Use(now time.Time) {
+	s.LastUsed, s.Expires = now, now.Add(SessionTTL)
+	if end := s.Created.Add(SessionMaxAge); end.Before(s.Expires) {
+		s.Expires = end
+	}
+}
 
 var sessions = &table[Session]{
 	name:    "sessions",
@@ -37,8 +52,27 @@ func (db *DB) CreateSession(s Session) error {
 		if _, err := users.get(tx, []byte(s.User)); err != nil {
 			return err
 		}
-		return sessions.insert(tx, &s)
+		return db.insertSession(tx, &s)
 	})
+}
+
+// insertSession inserts s, for which the session makes room that was not used
+// for the longest time where there are too many.
+func (db *DB) insertSession(tx *bolt.Tx, s *Session) error {
+	list, err := sessions.by(tx, "user", []byte(s.User))
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		db.useOf(&list[i])
+	}
+	slices.SortFunc(list, func(a, b Session) int { return a.LastUsed.Compare(b.LastUsed) })
+	for ; len(list) >= maxSessionsPerUser; list = list[1:] {
+		if err := endSession(tx, list[0].Hash[:]); err != nil {
+			return err
+		}
+	}
+	return sessions.insert(tx, s)
 }
 
 // CreateSessionWith is CreateSession for a sign-in with the password whose hash
@@ -53,7 +87,7 @@ func (db *DB) CreateSessionWith(s Session, phc string) error {
 		if u.Password != phc {
 			return &MismatchError{Field: "password"}
 		}
-		return sessions.insert(tx, &s)
+		return db.insertSession(tx, &s)
 	})
 }
 
@@ -64,9 +98,7 @@ func (db *DB) Session(hash Hash, now time.Time) (s Session, u User, err error) {
 		if err := load(&s)(sessions.get(tx, hash[:])); err != nil {
 			return err
 		}
-		if used, ok := db.sessionUsed(hash); ok && used.After(s.LastUsed) {
-			s.LastUsed, s.Expires = used, used.Add(SessionTTL)
-		}
+		db.useOf(&s)
 		if !now.Before(s.Expires) {
 			return ErrExpired
 		}
@@ -81,9 +113,7 @@ func (db *DB) Sessions(user UserID, now time.Time) (list []Session, err error) {
 		found, err := sessions.by(tx, "user", []byte(user))
 		list = nil
 		for _, s := range found {
-			if used, ok := db.sessionUsed(s.Hash); ok && used.After(s.LastUsed) {
-				s.LastUsed, s.Expires = used, used.Add(SessionTTL)
-			}
+			db.useOf(&s)
 			if now.Before(s.Expires) {
 				list = append(list, s)
 			}
@@ -144,11 +174,13 @@ func (db *DB) NoteSessionUse(hash Hash, now time.Time) {
 	db.usedMu.Unlock()
 }
 
-func (db *DB) sessionUsed(hash Hash) (time.Time, bool) {
+// useOf puts into the record what Flush has yet to write.
+func (db *DB) useOf(s *Session) {
 	db.usedMu.Lock()
 	defer db.usedMu.Unlock()
-	at, ok := db.usedSessions[hash]
-	return at, ok
+	if at, ok := db.usedSessions[s.Hash]; ok && at.After(s.LastUsed) {
+		s.Use(at)
+	}
 }
 
 // Flush writes the noted last-used times in one transaction, none when there
@@ -165,7 +197,7 @@ func (db *DB) Flush() error {
 	// access cache may stay.
 	err := db.bolt.Update(func(tx *bolt.Tx) error {
 		for hash, at := range usedSessions {
-			if err := touch(tx, sessions, hash[:], func(s *Session) { s.LastUsed, s.Expires = at, at.Add(SessionTTL) }); err != nil {
+			if err := touch(tx, sessions, hash[:], func(s *Session) { s.Use(at) }); err != nil {
 				return err
 			}
 		}

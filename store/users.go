@@ -68,7 +68,8 @@ func (db *DB) Users() (list []User, err error) {
 }
 
 // SetPassword stores a new password hash and ends every session of the user
-// but keep, which may be zero. It returns how many sessions ended.
+// but keep, which may be zero, with the codes that were approved in them and not
+// redeemed yet. It returns how many sessions ended.
 func (db *DB) SetPassword(id UserID, phc string, keep Hash) (ended int, err error) {
 	err = db.update(func(tx *bolt.Tx) error {
 		ended = 0
@@ -89,9 +90,28 @@ func (db *DB) SetPassword(id UserID, phc string, keep Hash) (ended int, err erro
 			}
 			ended++
 		}
-		return nil
+		return deleteWaitingCodes(tx, id, keep)
 	})
 	return ended, err
+}
+
+// deleteWaitingCodes deletes the user's codes that nobody has redeemed, but for
+// those approved in the session keep. Spent ones stay, so that a second use is
+// still noticed.
+func deleteWaitingCodes(tx *bolt.Tx, user UserID, keep Hash) error {
+	list, err := codes.by(tx, "user", []byte(user))
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		if c.Grant != "" || !keep.IsZero() && c.Session == keep {
+			continue
+		}
+		if err := codes.delete(tx, c.Hash[:]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ResetPassword stores a new password hash and ends every session, connection
