@@ -15,6 +15,7 @@ import (
 
 	"podgate/account"
 	"podgate/internal/config"
+	"podgate/internal/web"
 )
 
 // announce tells the person at the terminal what to do next. The setup link is
@@ -29,6 +30,7 @@ func (srv *server) announce(ctx context.Context, p process) error {
 		fmt.Fprintf(&b, "  %s\n", line)
 	}
 	b.WriteString(srv.waitsFor())
+	pages := web.NewPageHost(srv.issuer.String())
 	needed, err := srv.accounts.NeedsSetup()
 	if err != nil {
 		return err
@@ -40,7 +42,10 @@ func (srv *server) announce(ctx context.Context, p process) error {
 			return err
 		}
 		fmt.Fprintf(&b, "\nMake the first account: open this link within %d minutes. It works once.\n\n  %s/setup?token=%s\n",
-			int(account.SetupTTL.Minutes()), srv.issuer, token)
+			int(account.SetupTTL.Minutes()), pages.Address(), token)
+		if pages.Own() {
+			fmt.Fprintf(&b, "\nA browser that does not find %s, such as Safari, finds it at localhost in its place.\n", web.LocalPages)
+		}
 		next = "Then give your assistant this address:"
 	}
 	if line := tunnel(p.Env, srv.issuer, srv.listeners[0].Addr()); line != "" {

@@ -129,8 +129,8 @@ func TestPrintedAddressesAnswer(t *testing.T) {
 		if port := mustParse(t, m[1]).Port(); port != mustParse(t, s.URL).Port() {
 			t.Errorf("%s, and it listens at %s", m[1], s.URL)
 		}
-		if resp, _ := s.get(mustParse(t, m[1]).Host, "/sign-in"); resp.StatusCode != http.StatusOK {
-			t.Errorf("%s: %d", m[1], resp.StatusCode)
+		if resp, body := s.get(mustParse(t, m[1]).Host, "/.well-known/oauth-protected-resource"); resp.StatusCode != http.StatusOK || !strings.Contains(body, `"`+s.Issuer+`/api/mcp"`) {
+			t.Errorf("%s: %d %s", m[1], resp.StatusCode, body)
 		}
 	}
 }
@@ -148,12 +148,16 @@ func TestBanner(t *testing.T) {
 		if strings.Contains(banner, "level=") || !strings.Contains(log, "msg=listening") {
 			t.Errorf("the log does not come below:\n%s", s.Stdout)
 		}
+		if link := setupLine.FindString(banner); link != "" && !strings.Contains(link, s.pages()+"/setup?token=pgsetup_") {
+			t.Errorf("the link is %q", link)
+		}
 		banner = setupLine.ReplaceAllString(banner, "\n  LINK\n")
 		return strings.NewReplacer(s.Issuer, "URL", mustParse(t, s.URL).Port(), "PORT").Replace(banner), s
 	}
 	first, s := terminal()
 	const tunnel = "\nThat is the address on this machine. To use it from your own, keep this running there:\n\n  ssh -L PORT:localhost:PORT ada@203.0.113.7\n"
-	want := "podgate is ready at URL\n\nMake the first account: open this link within 30 minutes. It works once.\n\n  LINK\n" + tunnel + "\nThen give your assistant this address:\n\n  URL"
+	want := "podgate is ready at URL\n\nMake the first account: open this link within 30 minutes. It works once.\n\n  LINK\n" +
+		"\nA browser that does not find podgate.localhost, such as Safari, finds it at localhost in its place.\n" + tunnel + "\nThen give your assistant this address:\n\n  URL"
 	if diff := cmp.Diff(want, first); diff != "" {
 		t.Error(diff)
 	}

@@ -137,9 +137,11 @@ func TestBrowserClient(t *testing.T) {
 	}
 	checkPageFlow(t, srv, script[pageFlow](t, ctx, "finish()"))
 
-	for _, path := range []string{"/", "/account", "/sign-in", "/oauth/authorize?" + strings.SplitN(authorize, "?", 2)[1]} {
-		if got := script[string](t, ctx, fmt.Sprintf("steal(%q)", srv.Issuer+path)); got != "closed" {
-			t.Errorf("a page of another origin gets %s: %s", path, got)
+	for _, origin := range []string{srv.Issuer, srv.pages()} {
+		for _, path := range []string{"/", "/account", "/sign-in", "/oauth/authorize?" + strings.SplitN(authorize, "?", 2)[1]} {
+			if got := script[string](t, ctx, fmt.Sprintf("steal(%q)", origin+path)); got != "closed" {
+				t.Errorf("a page of another origin gets %s%s: %s", origin, path, got)
+			}
 		}
 	}
 }

@@ -41,7 +41,7 @@ func (inv *invocation) say(format string, args ...any) error {
 func (inv *invocation) setupLink() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "setup-link", Short: "make a fresh one-time link for the first administrator", Example: "podgate setup-link",
-		Long: "Earlier links no longer work. The link is good for 30 minutes.",
+		Long: "Earlier links no longer work. The link is good for 30 minutes. A browser that does not find podgate.localhost, such as\nSafari, finds it at localhost in its place.",
 	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -424,7 +424,7 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 	}
 	secrets["challenge"], secrets["state"] = asked.Query().Get("code_challenge"), asked.Query().Get("state")
 	ada.signIn(ada.Open(srv.Issuer))
-	for _, cookie := range ada.Cookies(srv.Issuer) {
+	for _, cookie := range ada.Cookies(srv.pages()) {
 		secrets["cookie "+cookie.Name] = cookie.Value
 	}
 	if len(secrets) < 7 {

@@ -71,7 +71,7 @@ func tooManyCookies(host string) *web.Error {
 func (b *headerBound) mayClearCookies(r *http.Request) bool {
 	host, ok := hostName(r.Host)
 	mode := r.Header.Get("Sec-Fetch-Mode")
-	return ok && (host == b.publicHost || config.IsLoopback(host)) && (mode == "" || mode == "navigate") && !forPrograms(r.URL.Path)
+	return ok && (host == b.publicHost || config.IsLoopback(host) || host == web.LocalPages) && (mode == "" || mode == "navigate") && !forPrograms(r.URL.Path)
 }
 
 // headerSize counts as HTTP/1.1 writes a header, the request line included, and

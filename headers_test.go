@@ -43,6 +43,7 @@ func TestOversizedHeaders(t *testing.T) {
 		"own page":                  {own, "/sign-in", map[string]string{"Cookie": flood, "Sec-Fetch-Mode": "navigate"}, true, words},
 		"own page, port":            {own + ":8443", "/", map[string]string{"Cookie": flood}, true, words},
 		"loopback":                  {"localhost:8080", "/", map[string]string{"Cookie": flood}, true, words},
+		"pages on loopback":         {"podgate.localhost:8080", "/", map[string]string{"Cookie": flood}, true, words},
 		"loaded by another page":    {own, "/", map[string]string{"Cookie": flood, "Sec-Fetch-Mode": "no-cors"}, false, "64 KiB"},
 		"fetched":                   {own, "/account", map[string]string{"Cookie": flood, "Sec-Fetch-Mode": "cors"}, false, "64 KiB"},
 		"not the cookies":           {own, "/", map[string]string{"Cookie": "a=1", "X-Large": flood}, false, "64 KiB"},
@@ -93,7 +94,7 @@ func TestCookieFloodIsAnswered(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		go fmt.Fprintf(conn, "GET /sign-in HTTP/1.1\r\nHost: localhost\r\nCookie: %s\r\n\r\n", cookieFlood(cookies))
+		go fmt.Fprintf(conn, "GET /sign-in HTTP/1.1\r\nHost: podgate.localhost\r\nCookie: %s\r\n\r\n", cookieFlood(cookies))
 		return readAnswer(t, conn)
 	}
 	if res, body := ask(180); res.StatusCode != 431 || res.Header.Get("Clear-Site-Data") != `"cookies"` || !strings.Contains(body, "reload the page") {

@@ -3,7 +3,6 @@ package main
 import (
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 
 	"podgate/internal/config"
@@ -17,6 +16,7 @@ import (
 // to podgate through somebody's browser.
 type hostRouter struct {
 	publicHost string // of the public URL; without port
+	localPages bool   // the pages are at web.LocalPages
 	podsDomain string
 	site       http.Handler
 	// pods serves the pod of that name, which is one label (RFC 1035 section 2.3.1).
@@ -30,8 +30,10 @@ func (h *hostRouter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 		h.refuse.ServeHTTP(w, r)
-	case host == h.publicHost, config.IsLoopback(host):
+	case host == h.publicHost, config.IsLoopback(host), host == web.LocalPages && h.localPages:
 		h.site.ServeHTTP(w, r)
+	case host == web.LocalPages:
+		h.refuse.ServeHTTP(w, r) // never a pod's: another podgate of this computer has its pages there
 	default:
 		name, ours := strings.CutSuffix(host, "."+h.podsDomain)
 		if !ours || strings.Contains(name, ".") || config.IsLocalDomain(h.podsDomain) && fromAfar(r) {
@@ -124,22 +126,4 @@ func acceptsPages(r *http.Request) bool {
 		}
 	}
 	return false
-}
-
-// onCanonicalHost sends the browser that opens a page under another loopback
-// name (127.0.0.1 instead of localhost) to the public URL: cookies and forms
-// belong to one name. With a public URL elsewhere that would send the requests
-// of a proxy that does not pass Host on in circles, so it is done on loopback
-// only.
-func onCanonicalHost(issuer *url.URL, next http.Handler) http.Handler {
-	if !config.IsLoopback(issuer.Hostname()) {
-		return next
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if host, ok := hostName(r.Host); ok && host != issuer.Hostname() {
-			http.Redirect(w, r, issuer.String()+r.URL.RequestURI(), http.StatusFound)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }

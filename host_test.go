@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -66,12 +65,12 @@ func TestHostRouter(t *testing.T) {
 	}
 	router := func(public, domain string) *hostRouter {
 		return &hostRouter{
-			publicHost: public, podsDomain: domain, site: says("site"), refuse: says("refused"),
+			publicHost: public, localPages: public == "localhost", podsDomain: domain, site: says("site"), refuse: says("refused"),
 			pods: func(w http.ResponseWriter, _ *http.Request, name string) { io.WriteString(w, "pod "+name) },
 		}
 	}
 	local, remote := router("localhost", "localhost"), router("pods.example.com", "apps.example.com")
-	below := router("example.com", "example.com")
+	below, mixed := router("example.com", "example.com"), router("pods.example.com", "localhost")
 	for _, c := range []struct {
 		router *hostRouter
 		host   string
@@ -87,6 +86,9 @@ func TestHostRouter(t *testing.T) {
 		{remote, "pods.example.com", "site"}, {remote, "Pods.Example.Com:443", "site"}, {remote, "pods.example.com.", "site"}, {remote, "localhost:8080", "site"},
 		{remote, "demo.apps.example.com", "pod demo"}, {remote, "apps.example.com", "refused"}, {remote, "x.pods.example.com", "refused"},
 		{remote, "demo.localhost", "refused"}, {remote, "pods.example.com.evil.example", "refused"}, {remote, "www.example.com", "refused"},
+		// The name of local pages is never a pod's.
+		{local, "podgate.localhost:8080", "site"}, {local, "PODGATE.localhost.", "site"}, {local, "x.podgate.localhost", "refused"},
+		{mixed, "podgate.localhost:8080", "refused"}, {mixed, "demo.localhost:8080", "pod demo"}, {remote, "podgate.localhost", "refused"},
 		{below, "example.com", "site"}, {below, "demo.example.com", "pod demo"},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
@@ -155,30 +157,6 @@ func TestRefusedHostHearsWhereToGo(t *testing.T) {
 		}
 		if w.Header().Get("Vary") != "Accept" || w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Set-Cookie") != "" {
 			t.Errorf("%q: %v", c.accept, w.Header())
-		}
-	}
-}
-
-func TestOnCanonicalHost(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ issuer, host, target, want string }{
-		{"http://localhost:8080", "localhost:8080", "/a", ""},
-		{"http://localhost:8080", "localhost:9000", "/a", ""}, // through a tunnel
-		{"http://localhost:8080", "127.0.0.1:8080", "/a?b=c&d=%2F", "http://localhost:8080/a?b=c&d=%2F"},
-		{"http://localhost:8080", "[::1]:8080", "/", "http://localhost:8080/"},
-		{"http://127.0.0.1:8080", "localhost:8080", "//evil.example/x", "http://127.0.0.1:8080//evil.example/x"},
-		{"https://pods.example.com", "127.0.0.1:8080", "/a", ""}, // a proxy that does not pass Host on
-	} {
-		issuer, err := url.Parse(c.issuer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := httptest.NewRequest("GET", "http://x"+c.target, nil)
-		r.Host = c.host
-		w := httptest.NewRecorder()
-		onCanonicalHost(issuer, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
-		if got := w.Header().Get("Location"); got != c.want {
-			t.Errorf("%s asked for as %s%s leads to %q, want %q", c.issuer, c.host, c.target, got, c.want)
 		}
 	}
 }

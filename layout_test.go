@@ -20,7 +20,7 @@ import (
 var mayImport = map[string][]string{
 	"store":                {},
 	"internal/authz":       {"store"},
-	"internal/config":      {"oauth", "pods", "pods/sandbox"},
+	"internal/config":      {"internal/web", "oauth", "pods", "pods/sandbox"},
 	"internal/connlimit":   {"internal/ratelimit"},
 	"internal/errorpage":   {},
 	"internal/netfilter":   {},

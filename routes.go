@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -38,7 +37,7 @@ func mcpRoutes(guarded http.Handler) []web.Route {
 
 // newSite puts the routes of all packages on one router. pageError writes the
 // errors of paths that people rather than programs ask for.
-func newSite(stack *web.Stack, issuer *url.URL, routes []web.Route, pageError web.ErrorWriter) http.Handler {
+func newSite(stack *web.Stack, pageHost web.PageHost, routes []web.Route, pageError web.ErrorWriter) http.Handler {
 	router := httprouter.New()
 	router.RedirectTrailingSlash, router.RedirectFixedPath = false, false
 	router.NotFound = readableBelow(stack.Handle(notFound, byPath(pageError)), "/.well-known/", "/api/mcp/")
@@ -48,8 +47,8 @@ func newSite(stack *web.Stack, issuer *url.URL, routes []web.Route, pageError we
 		handler := stack.Handle(route.Handler, route.Errors)
 		if route.CORS {
 			handler = web.CORS(strings.Join(methods[route.Path], ", "), handler)
-		} else if route.Method == http.MethodGet || route.Method == http.MethodHead {
-			handler = onCanonicalHost(issuer, handler)
+		} else if route.Page && (route.Method == http.MethodGet || route.Method == http.MethodHead) {
+			handler = pageHost.Only(handler)
 		}
 		router.Handler(route.Method, route.Path, handler)
 		if route.Method == http.MethodGet && !slices.Contains(methods[route.Path], http.MethodHead) {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,12 +19,8 @@ import (
 // fakeSite is the router over routes that say their name.
 func fakeSite(t *testing.T) http.Handler {
 	t.Helper()
-	issuer, err := url.Parse("http://localhost:8080")
-	if err != nil {
-		t.Fatal(err)
-	}
 	route := func(method, path string, errors web.ErrorWriter, cors bool) web.Route {
-		return web.Route{Method: method, Path: path, Errors: errors, CORS: cors, Handler: func(w http.ResponseWriter, r *http.Request) error {
+		return web.Route{Method: method, Path: path, Errors: errors, CORS: cors, Page: !cors && path != "/assets/:name", Handler: func(w http.ResponseWriter, r *http.Request) error {
 			if r.URL.Query().Has("panic") {
 				panic("kaboom")
 			}
@@ -42,7 +37,7 @@ func fakeSite(t *testing.T) http.Handler {
 		route("GET", "/assets/:name", writePage, false),
 		route("GET", "/.well-known/doc", web.WriteJSONError, true), route("POST", "/api/oauth/token", web.WriteJSONError, true),
 	)
-	return newSite(testStack(), issuer, routes, writePage)
+	return newSite(testStack(), web.NewPageHost("http://localhost:8080"), routes, writePage)
 }
 
 func writePage(w http.ResponseWriter, _ *http.Request, e *web.Error) {
@@ -95,7 +90,7 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/sign-in?panic", 500, page, "Something went wrong", ""},
 		{"POST", "/api/oauth/token?panic", 500, isJSON, "server_error", ""},
 	} {
-		server := httptest.NewRequest(c.method, "http://localhost:8080"+c.path, nil)
+		server := httptest.NewRequest(c.method, "http://podgate.localhost:8080"+c.path, nil)
 		w := httptest.NewRecorder()
 		site.ServeHTTP(w, server)
 		body := w.Body.String()
@@ -139,11 +134,21 @@ func TestCORS(t *testing.T) {
 func TestPagesBelongToOneName(t *testing.T) {
 	t.Parallel()
 	site := fakeSite(t)
-	for path, want := range map[string]int{"/sign-in": 302, "/.well-known/doc": 200, "/api/mcp": 401} {
-		w := httptest.NewRecorder()
-		site.ServeHTTP(w, httptest.NewRequest("GET", "http://127.0.0.1:8080"+path, nil))
-		if w.Code != want {
-			t.Errorf("%s under another name: %d, want %d", path, w.Code, want)
+	for _, c := range []struct {
+		method, path string
+		status       int
+		location     string
+	}{
+		{"GET", "/sign-in?next=%2Fa", 302, "http://podgate.localhost:8080/sign-in?next=%2Fa"}, {"HEAD", "/", 302, "http://podgate.localhost:8080/"},
+		{"POST", "/sign-in", 200, ""}, // whose handler refuses it: a redirect would drop the form without a word
+		{"GET", "/assets/style.css", 200, ""}, {"GET", "/absent", 404, ""}, {"GET", "/.well-known/doc", 200, ""}, {"GET", "/api/mcp", 401, ""},
+	} {
+		for _, name := range []string{"localhost", "127.0.0.1", "[::1]"} {
+			w := httptest.NewRecorder()
+			site.ServeHTTP(w, httptest.NewRequest(c.method, "http://"+name+":8080"+c.path, nil))
+			if w.Code != c.status || w.Header().Get("Location") != c.location {
+				t.Errorf("%s %s at %s: %d to %q, want %d to %q", c.method, c.path, name, w.Code, w.Header().Get("Location"), c.status, c.location)
+			}
 		}
 	}
 }
@@ -167,7 +172,7 @@ func TestSlowBodies(t *testing.T) {
 			return err
 		}
 		routes := []web.Route{{Method: http.MethodPost, Path: "/", Handler: slow, Errors: web.WriteJSONError}}
-		s := &http.Server{Handler: newSite(testStack(), &url.URL{Scheme: "http", Host: "x"}, routes, writePage)}
+		s := &http.Server{Handler: newSite(testStack(), web.NewPageHost("https://pods.example.com"), routes, writePage)}
 		go s.Serve(ln)
 		defer s.Close()
 		if status := exchange(t, ln, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"); status != http.StatusOK {

@@ -20,7 +20,7 @@ import (
 func TestServeAnswers(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	if !strings.HasPrefix(s.SetupURL, s.Issuer+"/setup?token=") {
+	if !strings.HasPrefix(s.SetupURL, s.pages()+"/setup?token=") {
 		t.Errorf("the setup link is %q\n%s", s.SetupURL, s.Stdout)
 	}
 	if strings.Contains(s.Log.String(), "pgsetup_") {
@@ -32,7 +32,8 @@ func TestServeAnswers(t *testing.T) {
 		status     int
 		says       string
 	}{
-		{host, "/sign-in", http.StatusOK, "podgate setup-link"}, // nobody has an account
+		{"podgate." + host, "/sign-in", http.StatusOK, "podgate setup-link"}, // nobody has an account
+		{host, "/sign-in", http.StatusFound, ""},
 		{host, "/absent", http.StatusNotFound, "<html"},
 		{host, "/.well-known/absent", http.StatusNotFound, `"error":"not_found"`},
 		{host, "/api/mcp", http.StatusUnauthorized, "unauthorized"},
@@ -77,7 +78,7 @@ func TestPublicURL(t *testing.T) {
 func TestSetupLinkNamesTheRealPort(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	if _, out, errs := s.command("setup-link"); !strings.HasPrefix(out, s.Issuer+"/setup?token=") {
+	if _, out, errs := s.command("setup-link"); !strings.HasPrefix(out, s.pages()+"/setup?token=") {
 		t.Errorf("%s%s", out, errs)
 	}
 }
@@ -140,7 +141,7 @@ func TestStopDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "POST /sign-in HTTP/1.1\r\nHost: localhost\r\nOrigin: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 30\r\nExpect: 100-continue\r\n\r\n", s.Issuer)
+	fmt.Fprintf(conn, "POST /sign-in HTTP/1.1\r\nHost: %s\r\nOrigin: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 30\r\nExpect: 100-continue\r\n\r\n", strings.TrimPrefix(s.pages(), "http://"), s.pages())
 	answers := bufio.NewReader(conn)
 	if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
 		t.Fatalf("%q, %v", line, err) // the handler now waits for the body
@@ -256,7 +257,7 @@ func TestServeWithoutPods(t *testing.T) {
 	if !strings.Contains(s.Stdout.String(), "Pods cannot run in the region local yet. ") || !strings.Contains(s.Log.String(), "pods cannot run here") {
 		t.Errorf("%s%s", s.Stdout, s.Log)
 	}
-	if resp, _ := s.get(strings.TrimPrefix(s.Issuer, "http://"), "/sign-in"); resp.StatusCode != http.StatusOK {
+	if resp, _ := s.get(strings.TrimPrefix(s.pages(), "http://"), "/sign-in"); resp.StatusCode != http.StatusOK {
 		t.Errorf("the pages answer %d", resp.StatusCode)
 	}
 }

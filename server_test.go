@@ -23,6 +23,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"podgate/internal/config"
+	"podgate/internal/web"
 )
 
 // TestMain lets the test binary stand in for podgate itself: as a part of a
@@ -59,6 +60,9 @@ type testServer struct {
 	code   chan int           // the exit code, once
 	ended  *int
 }
+
+// pages is the origin of the server's pages.
+func (s *testServer) pages() string { return web.NewPageHost(s.Issuer).Address() }
 
 // startServer runs the program as a value on a free port of 127.0.0.1 and
 // returns when it is ready. extra is its configuration file. It is stopped

@@ -117,9 +117,10 @@ func (srv *server) handler() (http.Handler, error) {
 		return nil, err
 	}
 	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), examined, srv.healthRoutes())
+	pageHost := web.NewPageHost(srv.issuer.String())
 	return boundHeaders(stack, srv.issuer.Hostname(), &hostRouter{
-		publicHost: srv.issuer.Hostname(), podsDomain: srv.settings.Pods.Domain,
-		site:   srv.strictTransport(newSite(stack, srv.issuer, routes, pages.WriteError)),
+		publicHost: srv.issuer.Hostname(), localPages: pageHost.Own(), podsDomain: srv.settings.Pods.Domain,
+		site:   srv.strictTransport(newSite(stack, pageHost, routes, pages.WriteError)),
 		pods:   withoutProofs(stack, front.Serve),
 		refuse: stack.Handle(refuseHost(srv.issuer.String()), writeUnrouted),
 	}), nil

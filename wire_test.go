@@ -81,6 +81,11 @@ func TestDiscoveryDoesNotFollowTheRequest(t *testing.T) {
 	}
 }
 
+func hostOfURL(origin string) string {
+	_, host, _ := strings.Cut(origin, "://")
+	return host
+}
+
 // allows is what a browser does with the answer to a preflight (Fetch, CORS-
 // preflight fetch), for a request with Authorization, which «*» does not cover.
 func allows(resp *http.Response, method string, headers []string) bool {
@@ -154,11 +159,11 @@ func TestPagesAreClosedToOtherOrigins(t *testing.T) {
 	srv := startServer(t)
 	ada := setUp(t, srv)
 	var cookies []string
-	for _, c := range ada.Cookies(srv.Issuer) {
+	for _, c := range ada.Cookies(srv.pages()) {
 		cookies = append(cookies, c.Name+"="+c.Value)
 	}
 	header := http.Header{
-		"Origin": {"https://evil.example"}, "Cookie": {strings.Join(cookies, "; ")},
+		"Host": {hostOfURL(srv.pages())}, "Origin": {"https://evil.example"}, "Cookie": {strings.Join(cookies, "; ")},
 		"Access-Control-Request-Method": {"POST"}, "Access-Control-Request-Headers": {"content-type"},
 	}
 	for _, path := range closedPaths {
@@ -233,7 +238,7 @@ func TestSessionAndTokenStayApart(t *testing.T) {
 	srv := startServer(t)
 	ada := setUp(t, srv)
 	token := connect(t, srv, ada, connectOptions{}).wire.token()
-	session := ada.Cookies(srv.Issuer)
+	session := ada.Cookies(srv.pages())
 	if len(session) != 1 {
 		t.Fatalf("cookies: %v", session)
 	}
@@ -242,7 +247,8 @@ func TestSessionAndTokenStayApart(t *testing.T) {
 		path   string
 		header http.Header
 	}{
-		"session as cookie":        {"/api/mcp", http.Header{"Cookie": {session[0].String()}, "Origin": {srv.Issuer}}},
+		"session as cookie":        {"/api/mcp", http.Header{"Cookie": {session[0].String()}, "Origin": {srv.pages()}}},
+		"session at the pages":     {"/api/mcp", http.Header{"Cookie": {session[0].String()}, "Host": {hostOfURL(srv.pages())}}},
 		"session as token":         {"/api/mcp", http.Header{"Authorization": {"Bearer " + session[0].Value}}},
 		"token as cookie":          {"/api/mcp", http.Header{"Cookie": {session[0].Name + "=" + token}}},
 		"token in the query":       {"/api/mcp?access_token=" + token, nil},
@@ -255,6 +261,7 @@ func TestSessionAndTokenStayApart(t *testing.T) {
 		}
 	}
 	for _, header := range []http.Header{{"Authorization": {"Bearer " + token}}, {"Cookie": {session[0].Name + "=" + token}}} {
+		header["Host"] = []string{hostOfURL(srv.pages())}
 		for _, path := range []string{"/", "/account", "/?access_token=" + token} {
 			if resp, body := srv.exchangeHTTP("GET", path, "", header); resp.StatusCode == 200 && !strings.Contains(body, "Sign in") || strings.Contains(body, "ada@example.com") {
 				t.Errorf("a token opens %s: %d %s", path, resp.StatusCode, body)

@@ -172,7 +172,7 @@ func TestSetupLink(t *testing.T) {
 	t.Parallel()
 	ways(t, func(t *testing.T, c *Client) {
 		link, err := c.SetupLink(t.Context())
-		if err != nil || !strings.HasPrefix(link.URL, "http://localhost:8080/setup?token=pgsetup_") || !link.Expires.Equal(t0.Add(30*time.Minute)) {
+		if err != nil || !strings.HasPrefix(link.URL, "http://podgate.localhost:8080/setup?token=pgsetup_") || !link.Expires.Equal(t0.Add(30*time.Minute)) {
 			t.Errorf("%+v, %v", link, err)
 		}
 	})

@@ -141,7 +141,7 @@ func (h *handler) setupLink(ctx context.Context, _ empty) (SetupLink, error) {
 	if err != nil {
 		return SetupLink{}, err
 	}
-	return SetupLink{URL: h.Issuer + "/setup?token=" + token, Expires: h.Now().Add(account.SetupTTL).UTC()}, nil
+	return SetupLink{URL: web.NewPageHost(h.Issuer).Address() + "/setup?token=" + token, Expires: h.Now().Add(account.SetupTTL).UTC()}, nil
 }
 
 func (h *handler) addUser(ctx context.Context, u NewUser) (User, error) {

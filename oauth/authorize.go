@@ -180,6 +180,24 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 	return s.askConsent(w, r, a, session, user)
 }
 
+// atPages sends a browser that comes under a name at which there are no pages on
+// to them. The name was the client's choice, and iss has to be that of the answer
+// (RFC 9207 section 2.4), so a request that does not name its resource is for the
+// one under this name.
+func (s *Server) atPages(h web.Handler) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if !s.pageHost.Elsewhere(r) {
+			return h(w, r)
+		}
+		target := r.URL.RequestURI()
+		if asked := s.audience.at(r); asked != s.identity && r.URL.RawQuery != "" && !r.URL.Query().Has("resource") {
+			target += "&resource=" + url.QueryEscape(asked.resource)
+		}
+		s.pageHost.SendOn(w, r, target)
+		return nil
+	}
+}
+
 // check takes a request through the checks of the authorization endpoint. The
 // error is a *refusal, errSignInFirst, a 429 or a fault here; with any, a holds
 // what was read and proved before it.

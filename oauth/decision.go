@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"podgate/internal/authz"
-	"podgate/internal/web"
 	"podgate/store"
 )
 
@@ -73,7 +72,7 @@ func parseLimitFields(values url.Values) (authz.LimitFields, error) {
 // handleDecision answers POST /oauth/authorize and POST /authorize, the consent
 // form.
 func (s *Server) handleDecision(w http.ResponseWriter, r *http.Request) error {
-	if err := web.SameOrigin(r, s.issuer); err != nil {
+	if err := s.pageHost.SameOrigin(r); err != nil {
 		return err
 	}
 	if err := s.limitVisits(r); err != nil {

@@ -17,6 +17,9 @@ import (
 // loopbackNames are the issuers of a server on loopback, its own first.
 var loopbackNames = []string{"http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080"}
 
+// atPages are the headers of a browser at the pages of that server.
+var atPages = []string{"Host: podgate.localhost:8080", "Origin: http://podgate.localhost:8080"}
+
 func onLoopback(c *Config) { c.Issuer, c.Aliases = loopbackNames[0], loopbackNames[1:] }
 
 // told is what a server says of itself to a client that comes under a host:
@@ -88,8 +91,7 @@ func TestATokenHoldsUnderEachName(t *testing.T) {
 	for _, asked := range loopbackNames {
 		client := f.register()
 		for _, named := range append([]string{""}, loopbackNames...) {
-			page := f.authorize(with(request(client), "resource="+asked+"/api/mcp"), "alice")
-			approved := f.location(f.decide(approval(f.handle(page), "red"), "alice", "Origin: "+loopbackNames[0]))
+			approved := f.location(f.decide(approval(f.handle(f.visit(with(request(client), "resource="+asked+"/api/mcp"))), "red"), "alice", atPages...))
 			if approved.Get("iss") != asked {
 				t.Errorf("asked under %s, answered by %s", asked, approved.Get("iss"))
 			}
@@ -107,11 +109,11 @@ func TestATokenHoldsUnderEachName(t *testing.T) {
 				}
 			}
 		}
-		deny := f.authorize(with(request(client), "resource="+asked+"/api/mcp"), "alice")
-		if denied := f.location(f.decide(values("request="+f.handle(deny), "decision=deny"), "alice", "Origin: "+loopbackNames[0])); denied.Get("iss") != asked {
+		deny := f.visit(with(request(client), "resource="+asked+"/api/mcp"))
+		if denied := f.location(f.decide(values("request="+f.handle(deny), "decision=deny"), "alice", atPages...)); denied.Get("iss") != asked {
 			t.Errorf("denied under %s, answered by %s", asked, denied.Get("iss"))
 		}
-		if a := f.authorize(with(request(client), "resource="+asked+"/api/mcp", "code_challenge_method=plain"), "alice"); !strings.Contains(a.body, "iss="+url.QueryEscape(asked)) {
+		if a := f.visit(with(request(client), "resource="+asked+"/api/mcp", "code_challenge_method=plain")); !strings.Contains(a.body, "iss="+url.QueryEscape(asked)) {
 			t.Errorf("refused under %s: %s", asked, a.body)
 		}
 	}
@@ -126,7 +128,7 @@ func TestOtherNamesAreOtherResources(t *testing.T) {
 		"http://127.0.0.2:8080/api/mcp", "http://127.0.0.1:9090/api/mcp", "http://127.0.0.1/api/mcp", "https://127.0.0.1:8080/api/mcp", "http://podgate.localhost:8080/api/mcp",
 		"http://[::1]:8080/api/mcpx", "http://[0:0:0:0:0:0:0:1]:8080/api/mcp", "http://localhost:8080@evil.example/api/mcp",
 	} {
-		if a := f.authorize(with(request(client), "resource="+resource), "alice"); !strings.Contains(a.body, "Wrong resource") {
+		if a := f.visit(with(request(client), "resource="+resource)); !strings.Contains(a.body, "Wrong resource") {
 			t.Errorf("authorization for %s: %d %s", resource, a.status, a.body)
 		}
 		if a := f.post("/api/oauth/token", with(exchange(client, "x"), "resource="+resource)); !strings.Contains(a.body, "invalid_target") {
@@ -134,6 +136,52 @@ func TestOtherNamesAreOtherResources(t *testing.T) {
 		}
 		if a := f.call(f.grantFor(resource)); a.status != http.StatusUnauthorized {
 			t.Errorf("call with a token for %s: %d", resource, a.status)
+		}
+	}
+}
+
+// visit is authorize at the pages of a server on loopback, as alice.
+func (f *fixture) visit(q url.Values) answer {
+	f.Helper()
+	return f.send("GET", "/oauth/authorize?"+q.Encode(), "", append(atPages[:1:1], "Cookie: session=alice")...)
+}
+
+// A browser is sent on from the name that the client knows to that of the pages,
+// with the same path and query, before anything is looked up or noted. What the
+// client meant by the name is not lost on the way: without a resource it means
+// the one there.
+func TestBrowsersAreSentToThePages(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, onLoopback)
+	q := with(request(f.register()), "resource").Encode()
+	here := "&resource=" + url.QueryEscape("http://127.0.0.1:8080/api/mcp")
+	for _, c := range []struct{ host, target, want string }{
+		{"localhost:8080", "/oauth/authorize?" + q, "http://podgate.localhost:8080/oauth/authorize?" + q},
+		{"localhost:8080", "/authorize?" + q, "http://podgate.localhost:8080/authorize?" + q},
+		{"127.0.0.1:8080", "/oauth/authorize?" + q, "http://podgate.localhost:8080/oauth/authorize?" + q + here},
+		{"127.0.0.1:8080", "/oauth/authorize?" + q + "&resource=x", "http://podgate.localhost:8080/oauth/authorize?" + q + "&resource=x"},
+		{"127.0.0.1:8080", "/oauth/authorize", "http://podgate.localhost:8080/oauth/authorize"},
+		{"localhost:9000", "/oauth/authorize?" + q, "http://podgate.localhost:9000/oauth/authorize?" + q}, // through a tunnel
+	} {
+		a := f.send("GET", c.target, "", "Host: "+c.host, "Cookie: session=alice")
+		if a.status != http.StatusFound || a.header.Get("Location") != c.want || a.header.Get("Set-Cookie") != "" || a.header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s%s: %d %v", c.host, c.target, a.status, a.header)
+		}
+	}
+	_, after, _ := strings.Cut(f.send("GET", "/oauth/authorize?"+q, "", "Host: 127.0.0.1:8080").header.Get("Location"), "?")
+	page := f.send("GET", "/oauth/authorize?"+after, "", append(atPages[:1:1], "Cookie: session=alice")...)
+	if iss := f.location(f.decide(approval(f.handle(page), "red"), "alice", atPages...)).Get("iss"); iss != "http://127.0.0.1:8080" {
+		t.Errorf("asked at 127.0.0.1 without a resource, answered by %s", iss)
+	}
+	// Forms count at the pages only, wherever they say to be from.
+	handle := f.handle(f.visit(with(request(f.register()), "resource")))
+	for _, elsewhere := range [][]string{
+		{"Host: localhost:8080", "Origin: http://localhost:8080"}, {"Host: localhost:8080", "Origin: http://podgate.localhost:8080"},
+		{"Host: podgate.localhost:8080", "Origin: http://localhost:8080"}, {"Host: podgate.localhost:8080", "Origin: http://podgate.localhost:9000"},
+		{"Host: localhost:8080", "Origin: null", "Sec-Fetch-Site: same-origin"},
+	} {
+		if a := f.decide(approval(handle, "red"), "alice", elsewhere...); a.status != http.StatusForbidden {
+			t.Errorf("a decision with %v: %d", elsewhere, a.status)
 		}
 	}
 }

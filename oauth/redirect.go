@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"podgate/internal/web"
 )
 
 // maxRedirectURI bounds a redirect URI in characters. With ten of them a
@@ -119,6 +121,9 @@ func parseWeb(scheme, rest string) (target, error) {
 		return target{}, err
 	}
 	lower := strings.ToLower(host)
+	if lower == web.LocalPages {
+		return target{}, errors.New("its host is that of podgate's own pages") // and would be sent their cookies
+	}
 	loopback, err := checkHost(lower)
 	if err != nil {
 		return target{}, err

@@ -47,7 +47,7 @@ func TestParseRedirectRefuses(t *testing.T) {
 		"javascript:alert(1)", "JavaScript:alert(1)", "java\tscript:alert(1)", " javascript:alert(1)", "javascript://localhost/%0aalert(1)",
 		"data:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://a/b", "ftp://a/b", "ws://localhost/", "cursor://x/y", "urn:ietf:wg:oauth:2.0:oob",
 		"https://a/#f", "https://a/cb#", "http://localhost:1/cb#@evil.example",
-		"https://user@a/cb", "https://user:pw@a/cb", "http://localhost@evil.example/", "http://localhost:80@evil.example/", "http://evil.example@localhost/",
+		"https://podgate.localhost/cb", "https://PODGATE.localhost:9/cb", "http://podgate.localhost:9/cb", "https://user@a/cb", "https://user:pw@a/cb", "http://localhost@evil.example/", "http://localhost:80@evil.example/", "http://evil.example@localhost/",
 		"http://localhost\\@evil.example/", "http://localhost\\.evil.example/", "https:\\\\a\\cb", "https://a\\b/cb",
 		"http://127.0.0.1.evil.example/", "http://localhost.evil.example/", "http://evil.example/localhost", "http://localhost./", "http://127.0.0.1./", "https://a./cb", "https://.a/cb", "https://a..b/cb",
 		"http://127.1/", "http://2130706433/", "http://0x7f.0.0.1/", "http://0x7f000001/", "http://0177.0.0.1/", "http://127.0.0.01/", "http://127.0.0.256/", "https://1.2.3/cb", "https://a.0x1/cb", "https://0x/cb",

@@ -12,6 +12,8 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
+
+	"podgate/internal/webtest"
 )
 
 // TestOfficialClient lets the official Go SDK's own OAuth client find its way
@@ -36,7 +38,7 @@ func TestOfficialClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := &auth.AuthorizationCodeHandlerConfig{
-				Client: server.Client(), RedirectURL: testRedirect, AuthorizationCodeFetcher: approveAs(f, server, "alice", "red"),
+				Client: server.Client(), RedirectURL: testRedirect, AuthorizationCodeFetcher: approveAs(f, "alice", "red"),
 				DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{
 					Metadata: &oauthex.ClientRegistrationMetadata{ClientName: "SDK", RedirectURIs: []string{testRedirect}},
 				},
@@ -58,7 +60,7 @@ func TestOfficialClientRefreshes(t *testing.T) {
 	t.Parallel()
 	f, server := serveFixture(t, func(c *Config) { c.AccessTTL = 5 * time.Second })
 	asked := 0
-	approve := approveAs(f, server, "alice", "red")
+	approve := approveAs(f, "alice", "red")
 	handler, err := auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
 		Client: server.Client(), RedirectURL: testRedirect, RequestRefreshToken: true,
 		AuthorizationCodeFetcher: func(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
@@ -143,15 +145,17 @@ func callAs(t *testing.T, handler *auth.AuthorizationCodeHandler, server *httpte
 
 // approveAs is the person and the browser: it opens the page, approves, and
 // reads the answer out of the redirect.
-func approveAs(f *fixture, server *httptest.Server, user, team string) auth.AuthorizationCodeFetcher {
-	browser := &http.Client{Transport: server.Client().Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+func approveAs(f *fixture, user, team string) auth.AuthorizationCodeFetcher {
+	transport, pages := webtest.Transport(), f.pageHost.Address()
+	f.Cleanup(transport.CloseIdleConnections)
+	browser := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	send := func(ctx context.Context, method, target, body string) (*http.Response, string, error) {
 		req, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
 		if err != nil {
 			return nil, "", err
 		}
 		req.AddCookie(&http.Cookie{Name: "session", Value: user})
-		req.Header.Set("Origin", f.issuer)
+		req.Header.Set("Origin", pages)
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		resp, err := browser.Do(req)
 		if err != nil {
@@ -162,12 +166,12 @@ func approveAs(f *fixture, server *httptest.Server, user, team string) auth.Auth
 		return resp, string(raw), err
 	}
 	return func(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
-		resp, page, err := send(ctx, "GET", args.URL, "")
+		resp, page, err := send(ctx, "GET", strings.Replace(args.URL, f.issuer, pages, 1), "")
 		if err != nil {
 			return nil, err
 		}
 		handle := f.handle(answer{resp.StatusCode, resp.Header, page})
-		resp, page, err = send(ctx, "POST", f.issuer+"/oauth/authorize", approval(handle, team).Encode())
+		resp, page, err = send(ctx, "POST", pages+"/oauth/authorize", approval(handle, team).Encode())
 		if err != nil {
 			return nil, err
 		}

@@ -53,6 +53,7 @@ type Config struct {
 type Server struct {
 	*identity  // the public one
 	audience   audience
+	pageHost   web.PageHost
 	db         *store.DB
 	pages      Pages
 	sessions   Sessions
@@ -101,7 +102,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		audience: newAudience(append([]string{c.Issuer}, c.Aliases...)...), db: c.DB, pages: c.Pages, sessions: c.Sessions,
+		audience: newAudience(append([]string{c.Issuer}, c.Aliases...)...), pageHost: web.NewPageHost(c.Issuer), db: c.DB, pages: c.Pages, sessions: c.Sessions,
 		accessTTL: orDefault(c.AccessTTL, defaultAccessTTL), refreshTTL: c.RefreshTTL, codeTTL: orDefault(c.CodeTTL, defaultCodeTTL),
 		open: c.Registration == "" || c.Registration == "open", schemes: lowered(c.RedirectSchemes), proxies: c.TrustedProxies,
 		history: c.History, log: c.Log, now: c.Now, limits: newLimits(), recent: newMemory[store.Hash, store.ClientID](recentTTL, maxRecents),
@@ -188,7 +189,7 @@ func (s *Server) endpoints() []endpoint {
 		{paths: wellKnown("oauth-protected-resource"), get: s.discovered("resource document", s.serveResourceMetadata), errors: writeError, head: true, cors: true},
 		{paths: wellKnown("oauth-authorization-server"), get: s.discovered("authorization server document", s.serveServerMetadata), errors: writeError, head: true, cors: true},
 		{paths: []string{"/api/oauth/register", "/register"}, post: s.traced(history.StepRegister, s.handleRegister), errors: writeError, cors: true},
-		{paths: []string{"/oauth/authorize", "/authorize"}, get: s.traced(history.StepAuthorize, s.showingRefusals(s.serveAuthorize)), post: s.showingRefusals(s.handleDecision), errors: s.writePageError},
+		{paths: []string{"/oauth/authorize", "/authorize"}, get: s.atPages(s.traced(history.StepAuthorize, s.showingRefusals(s.serveAuthorize))), post: s.showingRefusals(s.handleDecision), errors: s.writePageError},
 		{paths: []string{"/api/oauth/token", "/token"}, post: s.traced(history.StepCode, s.handleToken), errors: writeError, cors: true},
 		{paths: []string{"/api/oauth/revoke"}, post: s.failuresLimited(s.handleRevoke), errors: writeError, cors: true},
 	}

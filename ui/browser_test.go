@@ -165,7 +165,7 @@ func TestBrowser(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
-			test(t, s, newTab(t, browser, s.issuer()))
+			test(t, s, newTab(t, browser, s.pageOrigin()))
 		})
 	}
 }

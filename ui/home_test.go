@@ -134,7 +134,7 @@ func TestHomeSaysWherePodsCannotRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := serve(t, server, http.MethodGet, "/", nil, "", &http.Cookie{Name: "podgate", Value: secret})
+		w := serve(t, server, http.MethodGet, "/", nil, nil, &http.Cookie{Name: "podgate", Value: secret})
 		body := w.Body.String()
 		if w.Code != http.StatusOK || !strings.Contains(body, c.want) || !strings.Contains(body, "Connect an assistant") {
 			t.Errorf("%s: %d\n%s", name, w.Code, body)
@@ -161,7 +161,7 @@ func TestHostedGuidesWarnAboutThisComputer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := serve(t, server, http.MethodGet, "/", nil, "", &http.Cookie{Name: "__Host-podgate", Value: secret})
+	w := serve(t, server, http.MethodGet, "/", nil, nil, &http.Cookie{Name: "__Host-podgate", Value: secret})
 	if body := w.Body.String(); strings.Contains(body, warning) || !strings.Contains(body, "https://pods.example.com/api/mcp") {
 		t.Errorf("on a public address: %d", w.Code)
 	}

@@ -25,7 +25,7 @@ func hostile(t *testing.T, s *site, c *chrome) {
 	}
 	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
-		_, _ = fmt.Fprintf(w, `<main><form method="post" action="%s%s">%s<button>go</button></form></main>`, s.issuer(), r.URL.Path, forms[r.URL.Path])
+		_, _ = fmt.Fprintf(w, `<main><form method="post" action="%s%s">%s<button>go</button></form></main>`, s.pageOrigin(), r.URL.Path, forms[r.URL.Path])
 	}))
 	defer evil.Close()
 	// Of another site, and of a pod's: a name below ours.

@@ -430,7 +430,7 @@ func TestNoticesStandBesideTheirSection(t *testing.T) {
 	}
 	// Whoever goes elsewhere meanwhile is told there.
 	g = s.connect(u, "blue", "Claude", "claude.ai", authz.ScopeRead)
-	jar, _ := url.Parse(s.issuer())
+	jar, _ := url.Parse(s.pageOrigin())
 	empty.client.Jar.SetCookies(jar, []*http.Cookie{{Name: "podgate-notice", Value: "revoked.0", Path: "/"}})
 	if a := empty.get(revokePath(g)); place(a) != "main" {
 		t.Errorf("on another page: in %q", place(a))

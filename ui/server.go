@@ -29,18 +29,19 @@ type Config struct {
 
 // Server serves the pages. It is an oauth.Pages and an oauth.Sessions.
 type Server struct {
-	issuer  string
-	host    string // of the issuer, as people read it
-	secure  bool   // the issuer is https
-	local   bool   // the issuer is this computer
-	account *account.Service
-	pods    *pods.Service
-	history *history.Recorder
-	log     *slog.Logger
-	now     func() time.Time
-	trusted []netip.Prefix
-	assets  *assets
-	pages   *pages
+	issuer   string
+	host     string // of the issuer, as people read it
+	secure   bool   // the issuer is https
+	local    bool   // the issuer is this computer
+	pageHost web.PageHost
+	account  *account.Service
+	pods     *pods.Service
+	history  *history.Recorder
+	log      *slog.Logger
+	now      func() time.Time
+	trusted  []netip.Prefix
+	assets   *assets
+	pages    *pages
 }
 
 var (
@@ -56,7 +57,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("ui: issuer %q is not a bare http or https origin", cfg.Issuer)
 	}
 	s := &Server{
-		issuer: cfg.Issuer, host: u.Host, secure: u.Scheme == "https", local: isLocal(u.Hostname()),
+		issuer: cfg.Issuer, host: u.Host, secure: u.Scheme == "https", local: isLocal(u.Hostname()), pageHost: web.NewPageHost(cfg.Issuer),
 		account: cfg.Account, pods: cfg.Pods, history: cfg.History, log: cfg.Log, now: cfg.Now, trusted: cfg.TrustedProxies,
 	}
 	if s.log == nil {
@@ -81,7 +82,7 @@ func isLocal(host string) bool {
 // Routes returns every route of this package.
 func (s *Server) Routes() []web.Route {
 	page := func(method, path string, h web.Handler) web.Route {
-		return web.Route{Method: method, Path: path, Handler: h, Errors: s.WriteError}
+		return web.Route{Method: method, Path: path, Handler: h, Errors: s.WriteError, Page: true}
 	}
 	return []web.Route{
 		page(http.MethodGet, "/", s.serveHome),
@@ -101,7 +102,8 @@ func (s *Server) Routes() []web.Route {
 		page(http.MethodPost, "/connection/:id/limits", s.form(s.signedIn(s.handleLimits))),
 		page(http.MethodGet, "/connection/:id/revoke", s.signedIn(s.serveRevoke)),
 		page(http.MethodPost, "/connection/:id/revoke", s.form(s.signedIn(s.handleRevoke))),
-		page(http.MethodGet, "/assets/:name", s.serveAsset),
+		// Error pages want them under any name.
+		{Method: http.MethodGet, Path: "/assets/:name", Handler: s.serveAsset, Errors: s.WriteError},
 	}
 }
 
@@ -113,7 +115,7 @@ const maxForm = 32 << 10
 // looked at, and parses the fields.
 func (s *Server) form(h web.Handler) web.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if err := web.SameOrigin(r, s.issuer); err != nil {
+		if err := s.pageHost.SameOrigin(r); err != nil {
 			return err
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)

@@ -23,11 +23,22 @@ func (s *Server) cookieName(name string) string {
 	return name
 }
 
+// setCookie sets a cookie for so long; 0: until the browser is closed.
 func (s *Server) setCookie(w http.ResponseWriter, name, value string, age time.Duration) {
 	http.SetCookie(w, &http.Cookie{
 		Name: s.cookieName(name), Value: value, Path: "/", MaxAge: int(age.Seconds()),
 		HttpOnly: true, Secure: s.secure, SameSite: http.SameSiteLaxMode,
 	})
+}
+
+// setSession makes the browser hold a session. Where other programs see the
+// cookie, it goes when the browser is closed.
+func (s *Server) setSession(w http.ResponseWriter, r *http.Request, secret string) {
+	age := store.SessionTTL
+	if s.pageHost.Shared(r) {
+		age = 0
+	}
+	s.setCookie(w, sessionCookie, secret, age)
 }
 
 func (s *Server) clearCookie(w http.ResponseWriter, name string) {
@@ -95,7 +106,7 @@ func (s *Server) signedIn(h func(http.ResponseWriter, *http.Request, who) error)
 		p := who{session, user}
 		if r.Method == http.MethodGet {
 			// The cookie slides along with the session.
-			s.setCookie(w, sessionCookie, s.cookie(r, sessionCookie), store.SessionTTL)
+			s.setSession(w, r, s.cookie(r, sessionCookie))
 		}
 		return h(w, r.WithContext(context.WithValue(r.Context(), whoKey{}, p)), p)
 	}
@@ -107,7 +118,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, secret string) {
 	if err := s.account.SignOut(s.cookie(r, sessionCookie)); err != nil {
 		s.log.Error("the session before a sign-in could not be ended", "error", err)
 	}
-	s.setCookie(w, sessionCookie, secret, store.SessionTTL)
+	s.setSession(w, r, secret)
 }
 
 func (s *Server) addr(r *http.Request) netip.Addr { return web.ClientAddr(r, s.trusted) }

@@ -44,10 +44,11 @@ func TestFormsFromElsewhereAreRefused(t *testing.T) {
 		for name, header := range map[string]http.Header{
 			"another site":      {"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}},
 			"a pod":             {"Origin": {strings.Replace(s.issuer(), "localhost", "pod.localhost", 1)}, "Sec-Fetch-Site": {"same-site"}},
+			"the clients' name": {"Origin": {s.issuer()}, "Sec-Fetch-Site": {"same-site"}},
 			"another port":      {"Origin": {"http://localhost:1"}, "Sec-Fetch-Site": {"same-site"}},
 			"a sandboxed frame": {"Origin": {"null"}, "Sec-Fetch-Site": {"cross-site"}},
 			"nothing said":      {},
-			"the wrong scheme":  {"Origin": {strings.Replace(s.issuer(), "http:", "https:", 1)}},
+			"the wrong scheme":  {"Origin": {strings.Replace(s.pageOrigin(), "http:", "https:", 1)}},
 		} {
 			if a := b.do(http.MethodPost, strings.Replace(path, ":id", string(g.ID), 1), form, header); a.StatusCode != http.StatusForbidden || a.Header.Get("Set-Cookie") != "" {
 				t.Errorf("%s from %s: %d", path, name, a.StatusCode)
@@ -116,7 +117,7 @@ func TestSessionFixation(t *testing.T) {
 	planted := eve.cookie("podgate")
 
 	victim := s.browser()
-	u, _ := url.Parse(s.issuer())
+	u, _ := url.Parse(s.pageOrigin())
 	victim.client.Jar.SetCookies(u, []*http.Cookie{{Name: "podgate", Value: planted, Path: "/"}})
 	victim.signIn("ada@example.com")
 	if got := victim.cookie("podgate"); got == planted || got == "" {
@@ -135,18 +136,33 @@ func TestSessionFixation(t *testing.T) {
 
 func TestCookieAttributes(t *testing.T) {
 	t.Parallel()
-	for issuer, name := range map[string]string{"https://pods.example.com": "__Host-podgate", "http://localhost:8080": "podgate"} {
+	const safari = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.4 Safari/605.1.15"
+	for _, c := range []struct {
+		issuer, origin, agent, name string
+		age                         time.Duration // 0: until the browser is closed
+	}{
+		{"https://pods.example.com", "https://pods.example.com", "", "__Host-podgate", store.SessionTTL},
+		{"https://pods.example.com", "https://pods.example.com", safari, "__Host-podgate", store.SessionTTL},
+		{"http://localhost:8080", "http://podgate.localhost:8080", "", "podgate", store.SessionTTL},
+		{"http://localhost:8080", "http://localhost:8080", safari, "podgate", 0},
+	} {
 		s := newSite(t)
 		s.addUser("ada@example.com", true)
-		server, err := ui.New(ui.Config{Issuer: issuer, Account: s.account, Now: s.clock.now})
+		server, err := ui.New(ui.Config{Issuer: c.issuer, Account: s.account, Now: s.clock.now})
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := serve(t, server, http.MethodPost, "/sign-in", url.Values{"email": {"ada@example.com"}, "password": {password}}, issuer).Result().Cookies()
-		if len(c) != 1 || c[0].Name != name || !c[0].HttpOnly || c[0].SameSite != http.SameSiteLaxMode || c[0].Path != "/" || c[0].Domain != "" ||
-			c[0].Secure != strings.HasPrefix(issuer, "https") || c[0].MaxAge != int(store.SessionTTL/time.Second) {
-			t.Errorf("%s sets %v", issuer, c)
+		header := http.Header{"Origin": {c.origin}, "User-Agent": {c.agent}}
+		check := func(when string, list []*http.Cookie) *http.Cookie {
+			t.Helper()
+			if len(list) != 1 || list[0].Name != c.name || !list[0].HttpOnly || list[0].SameSite != http.SameSiteLaxMode || list[0].Path != "/" || list[0].Domain != "" ||
+				list[0].Secure != strings.HasPrefix(c.issuer, "https") || list[0].MaxAge != int(c.age/time.Second) {
+				t.Fatalf("%+v sets %v at %s", c, list, when)
+			}
+			return list[0]
 		}
+		given := check("the sign-in", serve(t, server, http.MethodPost, "/sign-in", url.Values{"email": {"ada@example.com"}, "password": {password}}, header).Result().Cookies())
+		check("a visit", serve(t, server, http.MethodGet, "/account", nil, header, given).Result().Cookies())
 	}
 }
 
@@ -349,7 +365,7 @@ func TestSetupWithoutALink(t *testing.T) {
 func TestNoticesSayOnlyWhatWeWrote(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	u, _ := url.Parse(s.issuer())
+	u, _ := url.Parse(s.pageOrigin())
 	for _, value := range []string{"<b>hi</b>.1", "free text.0", "password.-5", "password.99999999999999999999", "signed-out", ".", "password.x"} {
 		b := s.browser()
 		b.client.Jar.SetCookies(u, []*http.Cookie{{Name: "podgate-notice", Value: url.QueryEscape(value), Path: "/"}})

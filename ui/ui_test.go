@@ -25,6 +25,7 @@ import (
 	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/internal/web"
+	"podgate/internal/webtest"
 	"podgate/oauth"
 	"podgate/pods"
 	"podgate/pods/podstest"
@@ -137,7 +138,7 @@ func fails(status int) web.Handler {
 	return func(http.ResponseWriter, *http.Request) error { return web.Fault(status, "x", "In words.", nil) }
 }
 
-// issuer is the origin by name, which is what the browser is sent to.
+// issuer is the origin by name, which clients are given.
 func (s *site) issuer() string {
 	_, port, err := net.SplitHostPort(s.Listener.Addr().String())
 	if err != nil {
@@ -145,6 +146,9 @@ func (s *site) issuer() string {
 	}
 	return "http://localhost:" + port
 }
+
+// pageOrigin is where browsers find the pages.
+func (s *site) pageOrigin() string { return web.NewPageHost(s.issuer()).Address() }
 
 // agent answers for the agents of pods: an app that has run for a day and uses
 // 12 MB.
@@ -187,7 +191,7 @@ func (s *site) authorize(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *site) decide(w http.ResponseWriter, r *http.Request) error {
-	if err := web.SameOrigin(r, s.issuer()); err != nil {
+	if err := web.SameOrigin(r, s.pageOrigin()); err != nil {
 		return err
 	}
 	if err := r.ParseForm(); err != nil {
@@ -257,7 +261,9 @@ func (s *site) browser() *browser {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return &browser{site: s, client: &http.Client{Jar: jar}, header: http.Header{}}
+	transport := webtest.Transport()
+	s.t.Cleanup(transport.CloseIdleConnections)
+	return &browser{site: s, client: &http.Client{Jar: jar, Transport: transport}, header: http.Header{}}
 }
 
 // answer is a response whose body is read and parsed.
@@ -270,7 +276,7 @@ type answer struct {
 func (b *browser) do(method, path string, form url.Values, header http.Header) answer {
 	t := b.site.t
 	t.Helper()
-	req, err := http.NewRequest(method, b.site.issuer()+path, strings.NewReader(form.Encode()))
+	req, err := http.NewRequest(method, b.site.pageOrigin()+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +318,7 @@ func (b *browser) signIn(email string) answer {
 
 // secret is the session cookie's value, or "".
 func (b *browser) cookie(name string) string {
-	u, err := url.Parse(b.site.issuer())
+	u, err := url.Parse(b.site.pageOrigin())
 	if err != nil {
 		b.site.t.Fatal(err)
 	}
@@ -373,16 +379,19 @@ func (a answer) title() string {
 	return ""
 }
 
-// serve calls one route of a server directly.
-func serve(t *testing.T, server *ui.Server, method, path string, form url.Values, origin string, cookies ...*http.Cookie) *httptest.ResponseRecorder {
+// serve calls one route of a server directly, at the origin that the header names.
+func serve(t *testing.T, server *ui.Server, method, path string, form url.Values, header http.Header, cookies ...*http.Cookie) *httptest.ResponseRecorder {
 	t.Helper()
 	for _, route := range server.Routes() {
 		if route.Method != method || route.Path != path {
 			continue
 		}
 		r := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))
+		for name, values := range header {
+			r.Header[name] = values
+		}
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Origin", origin)
+		_, r.Host, _ = strings.Cut(header.Get("Origin"), "://")
 		for _, c := range cookies {
 			r.AddCookie(c)
 		}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"podgate/internal/web"
 	"podgate/oauth"
 	"podgate/pods/sandbox"
 )
@@ -223,6 +224,9 @@ func checkName(name string, taken map[string]bool) error {
 func checkDomain(domain, publicURL string) error {
 	if _, err := netip.ParseAddr(domain); err == nil || !ValidDomain(domain) {
 		return fmt.Errorf(`%q is not a domain name; write for example "apps.example.com", whose subdomains lead to this server`, domain)
+	}
+	if domain == web.LocalPages || strings.HasSuffix(domain, "."+web.LocalPages) {
+		return fmt.Errorf("podgate has its own pages at %s, for which pods below it could set cookies; write %q, or another name below localhost", web.LocalPages, "localhost")
 	}
 	u, err := url.Parse(publicURL)
 	if err == nil && strings.HasSuffix(u.Hostname(), "."+domain) {

@@ -461,3 +461,15 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// Pods at or below the name of local pages could set cookies for them.
+func TestPagesHaveTheirNameAlone(t *testing.T) {
+	t.Parallel()
+	for domain, good := range map[string]bool{
+		"podgate.localhost": false, "apps.podgate.localhost": false, "localhost": true, "apps.localhost": true, "mypodgate.localhost": true, "podgate.example.com": true,
+	} {
+		if _, err := loadText(t, "[pods]\ndomain = \""+domain+"\""); (err == nil) != good || err != nil && !strings.Contains(err.Error(), "has its own pages at podgate.localhost") {
+			t.Errorf("pods below %s: %v", domain, err)
+		}
+	}
+}

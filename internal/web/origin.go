@@ -21,6 +21,10 @@ func SameOrigin(r *http.Request, origin string) error {
 		// «Origin: null», but the browser still vouches for where it came from.
 		return nil
 	}
+	return crossOrigin()
+}
+
+func crossOrigin() *Error {
 	return Fault(http.StatusForbidden, "cross_origin", "This form was not sent from podgate's own page. Open the page again and repeat what you did.", nil)
 }
 

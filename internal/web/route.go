@@ -7,4 +7,5 @@ type Route struct {
 	Handler Handler
 	Errors  ErrorWriter // the form of this route's errors
 	CORS    bool        // scripts of any origin may call it; never with a session cookie
+	Page    bool        // a page, which browsers find on the PageHost only
 }

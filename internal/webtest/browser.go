@@ -31,6 +31,8 @@ type Browser struct {
 	// Location: such as an application's callback, where nothing listens. nil
 	// follows all.
 	Stop func(*url.URL) bool
+	// Agent is the User-Agent.
+	Agent string
 
 	t   testing.TB
 	jar *cookiejar.Jar
@@ -46,7 +48,7 @@ func New(t testing.TB, roots ...*x509.CertPool) *Browser {
 	}
 	rt := Transport(roots...)
 	t.Cleanup(rt.CloseIdleConnections)
-	return &Browser{t: t, jar: jar, rt: rt}
+	return &Browser{Agent: "Mozilla/5.0 webtest", t: t, jar: jar, rt: rt}
 }
 
 // Transport returns a transport for which localhost and all names below it are
@@ -144,7 +146,7 @@ func (b *Browser) fetch(method string, u *url.URL, form string, header http.Head
 	req.Header = header.Clone()
 	req.Header.Set("Sec-Fetch-Mode", "navigate")
 	req.Header.Set("Sec-Fetch-Dest", "document")
-	req.Header.Set("User-Agent", "Mozilla/5.0 webtest")
+	req.Header.Set("User-Agent", b.Agent)
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
