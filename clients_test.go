@@ -176,11 +176,12 @@ func (d *desk) shows(printed string, words ...string) {
 	}
 }
 
-// connected looks at the person's home page for a connection of a client that
-// gave itself that name, or has it from its document.
+// connected looks at the person's home page for a connection of a client on this
+// computer whose name, its own or its document's, begins like that.
 func (d *desk) connected(name string) {
 	d.Helper()
-	if page := d.owner.Open(d.srv.Issuer + "/"); !strings.Contains(page.Text(), "calls itself "+name) && !strings.Contains(page.Text(), " as "+name+" ·") {
+	listed := regexp.MustCompile(regexp.QuoteMeta(name) + `( \([a-z-]+\))? a program on your computer \(`)
+	if page := d.owner.Open(d.srv.Issuer + "/"); !listed.MatchString(page.Text()) {
 		d.Errorf("no connection of %q on the home page:\n%s", name, page.Text())
 	}
 }
