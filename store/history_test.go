@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -249,10 +250,10 @@ func TestQueueIsBounded(t *testing.T) {
 		t.Errorf("the person's steps are %q", got)
 	}
 	page, err := db.Audit(store.AuditQuery{Limit: 100_000}, after(10_000))
-	if err != nil || len(page.Entries) != 256+2 {
+	if err != nil || len(page.Entries) != 128+2 { // they all concern nobody
 		t.Fatalf("%d entries, %v", len(page.Entries), err)
 	}
-	if lost := page.Entries[0]; lost.Action != store.AuditLost || lost.Count != 2*(10_000-256) || !lost.At.Equal(after(9_999)) {
+	if lost := page.Entries[0]; lost.Action != store.AuditLost || lost.Count != 2*10_000-256-128 || !lost.At.Equal(after(9_999)) {
 		t.Errorf("what was lost: %+v", lost)
 	}
 	for i := range 10_000 {
@@ -551,6 +552,38 @@ func TestAuditIsBounded(t *testing.T) {
 	}
 	if count["x"] != 50 || count["y"] != 20 || page.Entries[0].Object != "199" {
 		t.Errorf("%v, newest %+v", count, page.Entries[0])
+	}
+	wantErr(t, db.Check(), nil)
+}
+
+// However many tries to sign in are refused, what people did stays, and of what
+// waits to be written a flood leaves room for what concerns others.
+func TestRefusedSignInsPushOutOnlyTheirOwn(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	db.SetAuditBounds(5, 1000)
+	note := func(object string, concerns store.UserID, at int) {
+		db.NoteAudit(store.AuditEntry{Action: "sign_in", Object: object, Outcome: "wrong password", Stranger: true, Concerns: concerns, At: after(at)})
+	}
+	for i := range 5 {
+		db.NoteAudit(store.AuditEntry{Action: "x", Object: fmt.Sprint(i), Outcome: store.AuditOK, Actor: "ada", At: after(i)})
+	}
+	// More than the queue holds, once a second.
+	for second := range 6 {
+		for i := range 600 {
+			note(fmt.Sprint(i), "bob", 100+second)
+		}
+		note("amid "+fmt.Sprint(second), "cyd", 100+second)
+		wantErr(t, db.FlushHistory(), nil)
+	}
+	page, err := db.Audit(store.AuditQuery{Limit: 1000}, after(1000))
+	wantErr(t, err, nil)
+	count := map[store.UserID]int{}
+	for _, e := range page.Entries {
+		count[e.Actor+e.Concerns]++ // "" for that some were lost
+	}
+	if want := map[store.UserID]int{"ada": 5, "bob": 6 * 128, "cyd": 6, "": 6}; !maps.Equal(count, want) {
+		t.Errorf("%v, want %v", count, want)
 	}
 	wantErr(t, db.Check(), nil)
 }

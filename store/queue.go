@@ -28,8 +28,9 @@ type historyQueue struct {
 	mu      sync.Mutex
 	steps   []StepNote
 	entries []AuditEntry
-	// How much of both strangers have filled.
+	// How much of both strangers have filled, of the entries by whom they concern.
 	strangersSteps, strangersEntries int
+	concerns                         map[UserID]int
 
 	lost   int       // for want of room
 	lostAt time.Time // when the last of them happened
@@ -90,12 +91,18 @@ func (db *DB) NoteAudit(e AuditEntry) {
 		had.Last = latest(had.Last, e.Last)
 		return
 	}
-	if len(q.entries) >= maxQueuedEntries || e.Stranger && q.strangersEntries >= maxStrangersEntries {
+	// Of strangers' entries those that concern one person, or nobody, may take as
+	// much as is left for all others.
+	if len(q.entries) >= maxQueuedEntries || e.Stranger && q.concerns[e.Concerns] >= maxStrangersEntries-q.strangersEntries {
 		q.lose(e.At, 1)
 		return
 	}
 	if e.Stranger {
 		q.strangersEntries++
+		if q.concerns == nil {
+			q.concerns = map[UserID]int{}
+		}
+		q.concerns[e.Concerns]++
 	}
 	q.entries = append(q.entries, e)
 }
@@ -110,9 +117,10 @@ func (q *historyQueue) take() (steps []StepNote, entries []AuditEntry) {
 	defer q.mu.Unlock()
 	steps, entries = q.steps, q.entries
 	if q.lost > 0 {
-		entries = append(entries, AuditEntry{Action: AuditLost, Outcome: AuditOK, At: q.lostAt, Last: q.lostAt, Count: q.lost})
+		// Among the strangers', as a flood of theirs has one each second.
+		entries = append(entries, AuditEntry{Action: AuditLost, Stranger: true, Outcome: AuditOK, At: q.lostAt, Last: q.lostAt, Count: q.lost})
 	}
-	q.steps, q.entries, q.strangersSteps, q.strangersEntries, q.lost, q.lostAt = nil, nil, 0, 0, 0, time.Time{}
+	q.steps, q.entries, q.strangersSteps, q.strangersEntries, q.concerns, q.lost, q.lostAt = nil, nil, 0, 0, nil, 0, time.Time{}
 	return steps, entries
 }
 

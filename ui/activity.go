@@ -300,7 +300,7 @@ func viewEntry(e store.AuditEntry, claimed string, reader store.UserID, all bool
 	switch {
 	case e.Actor == reader && !all:
 		v.Actor = ""
-	case v.Actor == "" && e.Stranger:
+	case v.Actor == "" && e.Stranger && e.Action != store.AuditLost:
 		v.Actor = "somebody"
 	case v.Actor == "":
 		v.Actor = "podgate"

@@ -313,3 +313,19 @@ func TestNoFormIsForgotten(t *testing.T) {
 		t.Errorf("the forms are %q, those that are audited %q", posts, audited)
 	}
 }
+
+// That some of a flood was not kept is podgate's own remark, wherever it stands.
+func TestLostEntriesAreTold(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.addUser("ada@example.com", true, "red")
+	b := s.browser()
+	b.signIn("ada@example.com")
+	b.get("/audit") // what was noted so far is written
+	for i := range 300 {
+		s.history.Audit(history.Visitor{}, store.AuditEntry{Action: history.AuditSignIn, Outcome: fmt.Sprint("wrong ", i)})
+	}
+	if a := b.get("/audit?all=1"); !strings.Contains(a.text(), "podgate could not keep everything") {
+		t.Errorf("%s", a.text())
+	}
+}
