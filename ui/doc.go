@@ -11,9 +11,10 @@
 //   - Every page has a Content-Security-Policy without inline script or style
 //     and cannot be framed; nothing comes from another host.
 //   - Every form is a POST that is refused unless the browser says that it
-//     comes from the issuer's own origin ([web.SameOrigin]).
+//     comes from the pages' own origin, and came to it ([web.PageHost]).
 //   - The session secret lives in one HttpOnly, SameSite=Lax cookie, named
-//     __Host-podgate and Secure under https, and is new at each sign-in.
+//     __Host-podgate and Secure under https, and is new at each sign-in. On
+//     loopback it is at a host that the pages have for themselves.
 //   - Where a sign-in leads next is a path on this server and nothing else.
 //   - Text that comes from clients, pods or browsers is escaped, bounded and
 //     free of control and direction characters.
