@@ -25,7 +25,7 @@ func TestCompletionScripts(t *testing.T) {
 			}
 			path, err := exec.LookPath(shell)
 			if err != nil {
-				t.Skip("there is no " + shell + " here that could read it")
+				judgeMissing(t, "there is no "+shell+" here that could read it")
 			}
 			script := filepath.Join(t.TempDir(), "script")
 			if err := os.WriteFile(script, []byte(out), 0o600); err != nil {

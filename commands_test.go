@@ -191,7 +191,7 @@ func TestManPages(t *testing.T) {
 	if _, err := exec.LookPath("groff"); err != nil {
 		formatter = []string{"mandoc", "-Tlint", "-Werror"}
 		if _, err := exec.LookPath("mandoc"); err != nil {
-			t.Skip("there is neither groff nor mandoc here to judge the pages")
+			judgeMissing(t, "there is neither groff nor mandoc here to judge the pages")
 		}
 	}
 	pages, err := filepath.Glob(dir + "/*.1")
@@ -206,6 +206,16 @@ func TestManPages(t *testing.T) {
 			t.Errorf("%s: %v\n%s%s", page, err, out, &errs)
 		}
 	}
+}
+
+// judgeMissing skips a test whose judge of scripts or manual pages is not here,
+// or fails it when PODGATE_REQUIRE asks for them.
+func judgeMissing(t *testing.T, why string) {
+	t.Helper()
+	if strings.Contains(os.Getenv("PODGATE_REQUIRE"), "commands") {
+		t.Fatal("PODGATE_REQUIRE asks for the judges of commands: " + why)
+	}
+	t.Skip(why)
 }
 
 // What means something to a formatter is shown as it is.
