@@ -57,8 +57,10 @@ func (srv *server) announce(ctx context.Context, p process) error {
 			fmt.Fprintf(&b, "Pods cannot run in the region %s yet. %s\n\n", r.Name, r.Err)
 		}
 	}
-	_, err = io.WriteString(p.Stdout, b.String())
-	return err
+	if _, err := io.WriteString(p.Stdout, b.String()); err != nil {
+		srv.log.Warn("there is no terminal to print the address to, nor a first link; «podgate setup-link» prints one", "error", err)
+	}
+	return nil
 }
 
 // listenerLines says where each listener answers, unless that is the public URL and

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -178,19 +179,19 @@ func TestHeldLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
 		log := holdLog(&out, time.Second)
-		newLogger(config.Log{Level: "info", Format: "json"}, log).Info("first")
+		newLogger("json", slog.LevelInfo, log).Info("first")
 		if out.Len() > 0 {
 			t.Errorf("written before the time: %s", out.String())
 		}
 		log.release()
 		log.release()
-		newLogger(config.Log{Level: "info", Format: "json"}, log).Info("second")
+		newLogger("json", slog.LevelInfo, log).Info("second")
 		if got := out.String(); strings.Count(got, "first") != 1 || strings.Index(got, "second") < strings.Index(got, "first") {
 			t.Errorf("%s", got)
 		}
 		out.Reset()
 		log = holdLog(&out, time.Second)
-		newLogger(config.Log{Level: "info", Format: "json"}, log).Info("slow")
+		newLogger("json", slog.LevelInfo, log).Info("slow")
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if !strings.Contains(out.String(), "slow") {

@@ -21,5 +21,5 @@ func (inv *invocation) serve(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	return serve(cmd.Context(), s, inv.process)
+	return serve(cmd.Context(), s, inv.load, inv.process)
 }

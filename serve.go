@@ -38,10 +38,11 @@ const (
 )
 
 // serve runs the server until ctx ends or it fails.
-func serve(ctx context.Context, s *config.Settings, p process) error {
+// load reads the settings again.
+func serve(ctx context.Context, s *config.Settings, load func() (*config.Settings, error), p process) error {
 	log := holdLog(p.Stderr, longestHold)
 	defer log.release()
-	srv, err := start(ctx, s, log)
+	srv, err := start(ctx, s, load, log)
 	if err != nil {
 		return dataDirWords(err, s)
 	}
@@ -63,6 +64,7 @@ func serve(ctx context.Context, s *config.Settings, p process) error {
 type server struct {
 	settings  *config.Settings
 	log       *slog.Logger
+	level     *slog.LevelVar // of log
 	issuer    *url.URL
 	listeners []net.Listener // for this machine, or for a proxy in front
 	secure    []net.Listener // for https
@@ -77,13 +79,16 @@ type server struct {
 }
 
 // start brings everything up or leaves nothing behind.
-func start(ctx context.Context, s *config.Settings, log io.Writer) (srv *server, err error) {
-	srv = &server{settings: s, log: newLogger(s.Log, log), failed: make(chan error, 8)}
+func start(ctx context.Context, s *config.Settings, load func() (*config.Settings, error), log io.Writer) (srv *server, err error) {
+	srv = &server{settings: s, level: new(slog.LevelVar), failed: make(chan error, 8)}
+	srv.level.Set(s.Log.SlogLevel())
+	srv.log = newLogger(s.Log.Format, srv.level, log)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, srv.stop())
 		}
 	}()
+	srv.outlive(load)
 	for _, w := range s.Warnings {
 		srv.log.Warn(w)
 	}
@@ -118,9 +123,9 @@ func (srv *server) background(f func(context.Context)) {
 }
 
 // newLogger writes to w in the configured form.
-func newLogger(c config.Log, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.SlogLevel()}
-	if c.Format == "json" {
+func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))

@@ -100,24 +100,29 @@ func (s *testServer) start(env config.Environ, extra ...string) {
 func startProcess(t testing.TB, dir string, extra ...string) *testServer {
 	t.Helper()
 	s := newTestServer(t, dir)
+	s.launch(testEnv(), s.Stdout, s.Log, s.args(extra))
+	s.waitReady()
+	return s
+}
+
+// launch starts the program in a process of its own.
+func (s *testServer) launch(env config.Environ, stdout, stderr io.Writer, args []string) {
+	s.t.Helper()
 	exe, err := exec.LookPath("podgate") // testscript puts this binary on PATH
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	cmd := exec.Command(exe, s.args(extra)...)
-	cmd.Env = testEnv()
-	cmd.Stdout, cmd.Stderr = s.Stdout, s.Log
+	cmd := exec.Command(exe, args...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, stdout, stderr
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	s.proc = cmd.Process
 	go func() {
 		_ = cmd.Wait() // the exit code says it
 		s.code <- cmd.ProcessState.ExitCode()
 	}()
-	t.Cleanup(func() { s.Kill() })
-	s.waitReady()
-	return s
+	s.t.Cleanup(func() { s.Kill() })
 }
 
 func newTestServer(t testing.TB, dir string) *testServer {

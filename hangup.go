@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"podgate/internal/config"
+)
+
+// outlive keeps the server from ending with its terminal. A hangup, which
+// service managers send for «read your configuration again», has it do so with
+// load. Nobody reads of a closed output: the signal is taken so that a write to
+// it fails and ends nothing. It is not ignored, which pods would inherit.
+func (srv *server) outlive(load func() (*config.Settings, error)) {
+	hangups, closed := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	signal.Notify(closed, syscall.SIGPIPE)
+	srv.onStop(func() error { signal.Stop(hangups); signal.Stop(closed); return nil })
+	srv.background(func(ctx context.Context) {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangups:
+				srv.reload(load)
+			}
+		}
+	})
+}
+
+// reload reads the configuration again and does of it what can be done while the
+// server runs. A faulty one changes nothing.
+func (srv *server) reload(load func() (*config.Settings, error)) {
+	s, err := load()
+	if err != nil {
+		srv.log.Error("the configuration was not read again, and all stays as it was", "error", err)
+		return
+	}
+	srv.level.Set(s.Log.SlogLevel())
+	srv.log.Log(context.Background(), max(slog.LevelInfo, srv.level.Level()),
+		"the configuration was read again; of it the log level holds now, everything else with the next start", "level", s.Log.Level)
+}
