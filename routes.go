@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -121,20 +122,30 @@ func limitBodyTime(next http.Handler) http.Handler {
 		if r.Body != nil && r.Body != http.NoBody {
 			// What cannot set a deadline is no connection, so nothing is held.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
-			r.Body = timedBody{r.Body}
+			r.Body = timedBody{r.Body, r.Context()}
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// timedBody gives the end of the time words.
-type timedBody struct{ io.ReadCloser }
+// timedBody gives what ends a body early words: it is the client's doing, and no
+// fault of ours.
+type timedBody struct {
+	io.ReadCloser
+	request context.Context // ends when the client leaves
+}
 
 // Read implements io.Reader.
 func (b timedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = web.Fault(http.StatusRequestTimeout, "timeout", "The request body took too long to arrive. Send it again.", err)
+	case err == nil || err == io.EOF:
+	case b.request.Err() != nil:
+		err = web.Cancelled(err)
+	default:
+		err = web.Fault(http.StatusBadRequest, "invalid_request", "The request body could not be read to its end.", err)
 	}
 	return n, err
 }

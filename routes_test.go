@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -182,6 +183,45 @@ func TestSlowBodies(t *testing.T) {
 			t.Errorf("a body that never ends is answered %d", status)
 		}
 	})
+}
+
+// A client that leaves in the middle of a body is no fault of the server's, and
+// neither is one that sends what is no body.
+func TestBrokenBodies(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ sent, status, level string }{
+		"leaves":            {"Content-Length: 5\r\n\r\nhell", "status=499", "level=DEBUG"},
+		"leaves in a chunk": {"Transfer-Encoding: chunked\r\n\r\n5\r\nhell", "status=499", "level=DEBUG"},
+		"no chunk":          {"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n", "status=400", "level=DEBUG"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log, ln := &syncBuffer{}, newPipeListener()
+			stack := &web.Stack{Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: time.Now}
+			read := func(_ http.ResponseWriter, r *http.Request) error {
+				_, err := io.ReadAll(r.Body)
+				return err
+			}
+			routes := []web.Route{{Method: http.MethodPost, Path: "/", Handler: read, Errors: web.WriteJSONError}}
+			s := &http.Server{Handler: newSite(stack, web.NewPageHost("https://pods.example.com"), routes, writePage)}
+			go s.Serve(ln)
+			defer s.Close()
+			conn := ln.dial()
+			if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\n"+c.sent); err != nil {
+				t.Fatal(err)
+			}
+			if c.status == "status=400" {
+				if res, _ := readAnswer(t, conn); res.StatusCode != http.StatusBadRequest {
+					t.Errorf("%d", res.StatusCode)
+				}
+			}
+			_ = conn.Close()
+			eventually(t, func() bool { return strings.Contains(log.String(), "msg=request") })
+			if line := log.String(); !strings.Contains(line, c.status) || !strings.Contains(line, c.level) {
+				t.Errorf("%s", line)
+			}
+		})
+	}
 }
 
 // exchange sends raw bytes and returns the status of the answer.

@@ -84,11 +84,17 @@ func AsError(err error) *Error {
 	case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrReserved):
 		return Fault(http.StatusConflict, "taken", "That name is taken. Choose another.", err)
 	case errors.Is(err, context.Canceled):
-		return Fault(statusClientGone, "cancelled", "The request was cancelled.", err)
+		return Cancelled(err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return Fault(http.StatusGatewayTimeout, "timeout", "That took too long. Try again.", err)
 	}
 	return Fault(http.StatusInternalServerError, "server_error", "Something went wrong on this server. Its log says what.", err)
+}
+
+// Cancelled is the error of a request whose client has left, which only the log
+// sees.
+func Cancelled(cause error) *Error {
+	return Fault(statusClientGone, "cancelled", "The request was cancelled.", cause)
 }
 
 // statusClientGone is the conventional status for the log when nobody is left
