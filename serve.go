@@ -224,6 +224,7 @@ func (srv *server) serveHTTP(context.Context) error {
 		return err
 	}
 	bounds := connectionBounds(srv.settings.TrustedProxies)
+	bounds.Log = srv.log
 	s := srv.httpServer(handler, bounds)
 	srv.serveOn(s, bounds, srv.listeners, s.Serve)
 	if srv.certs != nil {

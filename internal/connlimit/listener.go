@@ -1,9 +1,13 @@
 package connlimit
 
 import (
+	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
+	"time"
 
 	"podgate/internal/ratelimit"
 )
@@ -16,10 +20,12 @@ type Bounds struct {
 	// Shared reports whether an address stands for many visitors, so that Each
 	// does not hold for it.
 	Shared func(netip.Addr) bool
+	Log    *slog.Logger // hears when the system has no room for more; nil: nobody
 
 	mu    sync.Mutex
 	conns count
 	heads count // large ones
+	told  time.Time
 }
 
 // count is of something in all and by address.
@@ -52,12 +58,30 @@ func (l *listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
+			l.bounds.tell(err)
 			return nil, err
 		}
 		if key := l.bounds.key(c.RemoteAddr()); l.bounds.enter(key) {
 			return &conn{timed: timed{c, stallTime}, bounds: l.bounds, key: key}, nil
 		}
 		_ = c.Close() // whoever it was hears of it either way
+	}
+}
+
+// tellEvery is how often the log hears of the same trouble.
+const tellEvery = time.Minute
+
+// tell says in words that no connection can be accepted for want of
+// descriptors; net/http tries again by itself.
+func (b *Bounds) tell(err error) {
+	if b.Log == nil || !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now := time.Now(); now.Sub(b.told) >= tellEvery {
+		b.told = now
+		b.Log.Error("no more connections can be accepted: podgate, or the whole system, has as many files open as it may; raise the limit (LimitNOFILE in systemd, ulimit -n in a shell) and start podgate again", "error", err)
 	}
 }
 

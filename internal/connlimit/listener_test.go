@@ -1,10 +1,17 @@
 package connlimit
 
 import (
+	"bytes"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // accepted dials from an address and returns what the listener handed out; nil
@@ -82,4 +89,36 @@ func TestSharedAddresses(t *testing.T) {
 	if bounds.enter(bounds.key(address("[::1]:1"))) {
 		t.Error("more than all")
 	}
+}
+
+// broken is a listener whose system has no room.
+type broken struct {
+	net.Listener
+	err error
+}
+
+func (b broken) Accept() (net.Conn, error) { return nil, b.err }
+
+// Running out of descriptors is said in words, once a minute, however often
+// net/http tries.
+func TestNoDescriptorsIsSaidInWords(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		bounds := &Bounds{Log: slog.New(slog.NewTextHandler(&log, nil))}
+		full := &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+		for _, err := range []error{full, full, net.ErrClosed} {
+			if _, got := bounds.Listener(broken{err: err}).Accept(); got != err {
+				t.Error(got)
+			}
+		}
+		if n := strings.Count(log.String(), "raise the limit"); n != 1 {
+			t.Errorf("said %d times:\n%s", n, &log)
+		}
+		time.Sleep(tellEvery)
+		_, _ = bounds.Listener(broken{err: full}).Accept()
+		if n := strings.Count(log.String(), "raise the limit"); n != 2 {
+			t.Errorf("a minute later it is said %d times", n)
+		}
+	})
 }
