@@ -65,7 +65,7 @@ func TestLimitsAreOfOneConnection(t *testing.T) {
 	needSandbox(t, srv)
 	ada := setUp(t, srv)
 	all := connect(t, srv, ada, connectOptions{})
-	small := connect(t, srv, ada, connectOptions{limits: webtest.Fields{"prefix": {"web-"}}})
+	small := connect(t, srv, ada, connectOptions{limits: webtest.Fields{"prefix": {"web-"}, "replace": {}}})
 	all.call(t, "create_pod", args{"name": "web-1", "preset": "static"})
 	all.call(t, "create_pod", args{"name": "secret", "preset": "static"})
 	if list := fmt.Sprint(small.call(t, "list_pods", nil)["pods"]); !strings.Contains(list, "web-1") || strings.Contains(list, "secret") {

@@ -87,14 +87,15 @@ func CleanName(field, s string) (string, error) {
 // CheckSlug returns nil for a team's short name: lower-case letters, digits and
 // single hyphens inside, at most 40. ErrInvalid otherwise.
 func CheckSlug(s string) error {
-	if len(s) == 0 || len(s) > maxSlug || s != slugFrom(s) {
+	if len(s) == 0 || len(s) > maxSlug || s != SlugOf(s) {
 		return invalid("slug", "%q is not a short name for a team. Use lower-case letters, digits and single hyphens, such as web-shop, at most %d characters.", text.Short(s, maxEcho), maxSlug)
 	}
 	return nil
 }
 
-// slugFrom makes a slug of any text; «team» when nothing usable is in it.
-func slugFrom(s string) string {
+// SlugOf makes a team's short name of any text; «team» when nothing usable is
+// in it.
+func SlugOf(s string) string {
 	words := strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
 	slug := strings.Join(words, "-")
 	if len(slug) > maxSlug {

@@ -87,7 +87,7 @@ func (s *Service) firstTeam(name string) (store.Team, error) {
 	if err != nil {
 		return store.Team{}, err
 	}
-	base := slugFrom(name)
+	base := SlugOf(name)
 	for n := 1; ; n++ {
 		slug := base
 		if n > 1 {

@@ -108,6 +108,9 @@ func (c diagnosed) unrefused() Diagnosis {
 		return c.pending(clientTime, "The client got a token but never called.", "It should have called /api/mcp with it at once.",
 			"Usually a proxy in front of this server blocks its address or User-Agent, or drops the Authorization header.")
 	case StepRevoke:
+		if c.last.Detail == DetailReplaced {
+			return Diagnosis{State: Ended, What: "The connection ended " + DetailReplaced + "."}
+		}
 		return over("The connection was revoked" + space(c.last.Detail) + ".")
 	}
 	return Diagnosis{State: Works, What: "It works."}

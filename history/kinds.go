@@ -51,7 +51,8 @@ const (
 
 // Details that this package and its callers agree on.
 const (
-	DetailCameBack = "came back with a token" // of StepChallenge
+	DetailCameBack = "came back with a token"             // of StepChallenge
+	DetailReplaced = "because a newer one took its place" // of StepRevoke
 
 	detailAsked, detailNotAs = "asked for as ", " instead of "
 )

@@ -3,6 +3,7 @@ package oauth
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"podgate/history"
@@ -111,14 +112,18 @@ func refuseBearer(w http.ResponseWriter, challenge, message string) {
 }
 
 // InsufficientScope answers 403 for a token that lacks a scope (RFC 6750
-// section 3.1). needed is everything that the operation needs, so that a client
-// can ask for it in one go.
+// section 3.1). needed is everything that the operation needs. The challenge
+// names what the connection has as well, so that a client which asks for just
+// what it reads there loses nothing (MCP authorization, scope selection).
 func (s *Server) InsufficientScope(w http.ResponseWriter, r *http.Request, needed []store.Scope) {
 	s.lackedScope(r, needed)
-	scope := joinScopes(needed)
-	message := "This needs the scope " + scope + ". Connect again and allow it."
+	has := authz.FromContext(r.Context()).Scopes
+	ask := slices.DeleteFunc(authz.Scopes(), func(scope store.Scope) bool {
+		return !slices.Contains(needed, scope) && !slices.Contains(has, scope)
+	})
+	message := "This needs the scope " + joinScopes(needed) + ". Connect again and allow it."
 	h := w.Header()
-	h.Set("WWW-Authenticate", `Bearer error="`+codeInsufficientScope+`", error_description="`+message+`", scope="`+scope+`", `+s.audience.at(r).challenges.metadata)
+	h.Set("WWW-Authenticate", `Bearer error="`+codeInsufficientScope+`", error_description="`+message+`", scope="`+joinScopes(ask)+`", `+s.audience.at(r).challenges.metadata)
 	h.Set("Cache-Control", "no-store")
 	web.WriteJSON(w, http.StatusForbidden, map[string]string{"error": codeInsufficientScope, "error_description": message})
 }

@@ -73,6 +73,6 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, v review, f
 		Handle: f.handle, User: v.user, ClientName: text.Line(v.client.Name, maxNameShown), DocumentHost: DocumentHost(v.client.ID),
 		RedirectHost: v.target.host, Loopback: v.target.local, Teams: v.teams, Scopes: o.consentScopes(f.scopes),
 		AccessTTL: s.accessTTL, RefreshTTL: s.refreshShown(v.request), Fault: fault, Team: f.team,
-		Filled: o.team, Limits: f.fields, LimitFault: f.faultyField(fault),
+		Filled: o.team, Earlier: o.replaceable(f.replace), Limits: f.fields, LimitFault: f.faultyField(fault),
 	})
 }

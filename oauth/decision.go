@@ -19,6 +19,8 @@ type form struct {
 	filled store.TeamID      // the team whose connection the form came filled in from
 	deny   bool
 
+	replace bool // the earlier connections of the client for the team
+
 	limits store.Limits      // what fields say
 	fault  *authz.FieldFault // or what is wrong with them
 }
@@ -40,12 +42,13 @@ func parseDecision(values url.Values) (form, error) {
 	decision, errDecision := required(values, "decision")
 	team, errTeam := optional(values, "team")
 	filled, errFilled := optional(values, "filled")
+	replace, errReplace := optional(values, "replace")
 	fields, errFields := parseLimitFields(values)
-	err := errors.Join(errHandle, errDecision, errTeam, errFilled, errFields)
+	err := errors.Join(errHandle, errDecision, errTeam, errFilled, errReplace, errFields)
 	if err != nil || decision != "approve" && decision != "deny" || len(values["scope"]) > maxFormScopes {
 		return form{}, malformed(badForm)
 	}
-	f := form{handle: handle, team: store.TeamID(team), filled: store.TeamID(filled), fields: fields, deny: decision == "deny"}
+	f := form{handle: handle, team: store.TeamID(team), filled: store.TeamID(filled), fields: fields, deny: decision == "deny", replace: replace != ""}
 	if f.limits, err = fields.Parse(); err != nil {
 		errors.As(err, &f.fault)
 	}
@@ -105,7 +108,7 @@ func (s *Server) deny(w http.ResponseWriter, r *http.Request, f form, session st
 	if err != nil {
 		return overOr(err, "deny")
 	}
-	s.decided(r, req, session.User, "", nil, store.Limits{})
+	s.denied(r, req, session.User)
 	s.log.Info("access denied by the user", "client", req.Client, "user", session.User)
 	return s.sendBack(w, req, pair{"error", codeAccessDenied}, pair{"error_description", "The user denied access."})
 }
@@ -127,7 +130,7 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request, f form, req sto
 	now, code := s.now(), newSecret()
 	spent, err := s.db.Approve(store.Approval{
 		Handle: store.HashSecret(f.handle), Session: session.Hash, Team: f.team, Scopes: inOrderOf(authz.Scopes(), f.scopes), Limits: f.limits,
-		Code: store.HashSecret(code), Expires: now.Add(s.codeTTL),
+		RedirectHost: v.target.host, Replace: f.replace, Code: store.HashSecret(code), Expires: now.Add(s.codeTTL),
 	}, now)
 	var mismatch *store.MismatchError
 	switch {
@@ -138,7 +141,7 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request, f form, req sto
 	case err != nil:
 		return overOr(err, "approve")
 	}
-	s.decided(r, spent, session.User, f.team, f.scopes, f.limits)
+	s.approved(r, v, f)
 	s.log.Info("access approved by the user", "client", spent.Client, "user", session.User, "team", f.team)
 	return s.sendBack(w, spent, pair{"code", code})
 }

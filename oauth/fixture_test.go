@@ -172,6 +172,12 @@ func (p *fakePages) Consent(w http.ResponseWriter, _ *http.Request, c Consent) e
 		if s.New {
 			_, _ = fmt.Fprintln(w, "  new")
 		}
+		if s.Unasked {
+			_, _ = fmt.Fprintln(w, "  has already")
+		}
+	}
+	if e := c.Earlier; e.Count > 0 {
+		_, _ = fmt.Fprintf(w, "replace: %v, %d since %s\n", e.Replace, e.Count, e.Since.Format(time.RFC3339))
 	}
 	if c.Filled != "" {
 		_, _ = fmt.Fprintf(w, "connected: %s\n", c.Filled)
@@ -308,7 +314,7 @@ func (f *fixture) decide(v url.Values, user string, headers ...string) answer {
 }
 
 func approval(handle, team string) url.Values {
-	return values("request="+handle, "team="+team, "scope=pods:read", "scope=pods:exec", "decision=approve")
+	return values("request="+handle, "filled="+team, "team="+team, "scope=pods:read", "scope=pods:exec", "decision=approve")
 }
 
 // code takes user through consent for client and team.

@@ -173,9 +173,14 @@ func (m *model) connectSomebody(which, how byte) {
 	m.must(m.db.CreateSession(store.Session{Hash: store.HashSecret(user), User: store.UserID(user), Created: now, LastUsed: now, Expires: now.Add(store.SessionTTL)}))
 	c := &modelConn{exists: true, user: user, team: team, client: m.clients[int(how)%len(m.clients)], codeUntil: now.Add(defaultCodeTTL)}
 	m.note("connection %d: %s for %s", len(m.conns), user, team)
-	// The person has seen what the team's connection, if there is one, can do.
 	handle := m.handle(m.authorize(request(c.client), user))
-	c.code = m.location(m.decide(with(approval(handle, team), "filled="+team), user)).Get("code")
+	v := approval(handle, team)
+	if replace := how/3%2 == 0; replace {
+		m.note("in place of those that there are")
+		v.Set("replace", "yes")
+		defer m.replaced(c, now)
+	}
+	c.code = m.location(m.decide(v, user)).Get("code")
 	got := m.decode(m.post("/api/oauth/token", exchange(c.client, c.code)))
 	c.access = []modelAccess{{got.AccessToken, "pods:read pods:exec", now, now.Add(m.accessTTL)}}
 	c.given = []string{got.AccessToken}
@@ -184,6 +189,20 @@ func (m *model) connectSomebody(which, how byte) {
 		m.Errorf("refresh token given: %v, want %v", c.refreshes, want)
 	}
 	m.conns = append(m.conns, c)
+}
+
+// replaced ends what c took the place of: what the same client has for the same
+// person and team, all of which lead to one redirect host.
+func (m *model) replaced(c *modelConn, now time.Time) {
+	for _, o := range m.conns {
+		same := o != c && o.user == c.user && o.team == c.team && o.client == c.client
+		o.exists = o.exists && !(same && o.alive(now))
+	}
+}
+
+// alive reports whether a token of the connection has not expired.
+func (c *modelConn) alive(now time.Time) bool {
+	return c.refreshes && now.Before(c.expiry) || slices.ContainsFunc(c.access, func(a modelAccess) bool { return now.Before(a.expires) })
 }
 
 func (m *model) decode(a answer) (got tokenAnswer) {

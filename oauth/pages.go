@@ -16,8 +16,8 @@ type Pages interface {
 	SignIn(w http.ResponseWriter, r *http.Request) error
 	// Consent shows what a client asks for. The form posts back to
 	// POST /oauth/authorize the fields request (the handle), filled, team (an
-	// id), scope (repeated), read_only (any value), prefix, max_pods and
-	// decision (approve or deny).
+	// id), scope (repeated), read_only (any value), prefix, max_pods, replace
+	// (any value) and decision (approve or deny).
 	Consent(w http.ResponseWriter, r *http.Request, c Consent) error
 	// AuthorizeError shows why a request cannot go on.
 	AuthorizeError(w http.ResponseWriter, r *http.Request, e AuthorizeError) error
@@ -50,8 +50,17 @@ type Consent struct {
 	// already, from which the form is filled in; empty when there is none. It
 	// goes back as the field filled.
 	Filled     store.TeamID
+	Earlier    Earlier // what the new connection can take the place of there
 	Limits     authz.LimitFields
 	LimitFault string // the field of the limits that Fault is about: prefix or max_pods
+}
+
+// Earlier is what a client is connected with already, in the place of which a
+// new connection may come.
+type Earlier struct {
+	Count   int       // of connections; 0: there is nothing to replace
+	Since   time.Time // when the first of them was made
+	Replace bool      // chosen
 }
 
 // ConsentScope is one scope in words.
@@ -60,6 +69,7 @@ type ConsentScope struct {
 	Text    string // what it allows, for a person
 	Checked bool
 	New     bool // the client does not have it for the team Filled yet
+	Unasked bool // the client has it there, and does not ask for it now
 }
 
 // AuthorizeError is a request that cannot go on.

@@ -59,7 +59,10 @@ func scopeStrings(scopes []store.Scope) []string {
 func (o offer) consentScopes(checked []store.Scope) []ConsentScope {
 	list := make([]ConsentScope, len(o.scopes))
 	for i, s := range o.scopes {
-		list[i] = ConsentScope{Scope: s, Text: ScopeText(s), Checked: slices.Contains(checked, s), New: o.team != "" && !slices.Contains(o.held, s)}
+		list[i] = ConsentScope{
+			Scope: s, Text: ScopeText(s), Checked: slices.Contains(checked, s),
+			New: o.team != "" && !slices.Contains(o.held, s), Unasked: !slices.Contains(o.asked, s),
+		}
 	}
 	return list
 }

@@ -9,22 +9,24 @@ import (
 )
 
 // An offer is what the consent form says for one team before a person changes
-// it. A client that lacks a scope comes back to consent and may ask for nothing
-// but that scope (MCP authorization, step-up), and the connection that comes of
-// it takes the place of the one it has. So what the same user granted the same
-// client for a team is offered along, with the limits it was granted under.
-// Nobody is given any of it who does not approve the form.
+// it. Ticked is what the client asks for and nothing else. A client that lacks a
+// scope comes back to consent and may ask for nothing but that scope (MCP
+// authorization, step-up), so what the same user granted the same client for the
+// team stands beside it, to be kept by ticking it, and the limits it was granted
+// under are filled in. Nobody is given any of it who does not approve the form.
 type offer struct {
-	team   store.TeamID  // whose connection it is taken from; empty: from the request alone
-	held   []store.Scope // what the client can do there already
-	scopes []store.Scope // what is offered, ticked; in the order of authz.Scopes
-	limits store.Limits
+	team    store.TeamID  // whose connection it is taken from; empty: from the request alone
+	asked   []store.Scope // by the client, now
+	held    []store.Scope // by connections that it has there
+	scopes  []store.Scope // that are offered: both, in the order of authz.Scopes
+	limits  store.Limits
+	earlier []store.Grant // that the new connection can take the place of
 }
 
 // offer makes the offer for a team. It is the newest connection whose limits
 // count, as the latest word of that person about the client.
 func (v review) offer(team store.TeamID) offer {
-	var o offer
+	o := offer{asked: v.request.Scopes, earlier: v.request.Earlier(v.live, team, v.target.host)}
 	for _, g := range v.live {
 		if g.Team != team {
 			continue
@@ -35,7 +37,7 @@ func (v review) offer(team store.TeamID) offer {
 		o.held = append(o.held, g.Scopes...)
 	}
 	o.scopes = slices.DeleteFunc(authz.Scopes(), func(s store.Scope) bool {
-		return !slices.Contains(v.request.Scopes, s) && !slices.Contains(o.held, s)
+		return !slices.Contains(o.asked, s) && !slices.Contains(o.held, s)
 	})
 	return o
 }
@@ -49,14 +51,27 @@ func (v review) firstOffer() offer {
 	return v.offer(v.live[0].Team)
 }
 
-// same reports whether a form that was filled in with o can stand for p.
+// same reports whether a form that was filled in with o can stand for p, which
+// is for another team: it offers the same, and there is nothing to replace that
+// the person has not been asked about.
 func (o offer) same(p offer) bool {
-	return o.limits == p.limits && slices.Equal(o.scopes, p.scopes)
+	return o.team == p.team || o.limits == p.limits && slices.Equal(o.scopes, p.scopes) && len(p.earlier) == 0
 }
 
 // form is the consent form as it comes filled in.
 func (o offer) form(handle string, team store.TeamID) form {
-	return form{handle: handle, team: team, filled: o.team, scopes: o.scopes, fields: authz.FieldsOf(o.limits)}
+	return form{handle: handle, team: team, filled: o.team, scopes: o.asked, fields: authz.FieldsOf(o.limits), replace: len(o.earlier) > 0}
+}
+
+// replaceable is what the page says about earlier connections.
+func (o offer) replaceable(chosen bool) Earlier {
+	e := Earlier{Count: len(o.earlier), Replace: chosen}
+	for _, g := range o.earlier {
+		if e.Since.IsZero() || g.Created.Before(e.Since) {
+			e.Since = g.Created
+		}
+	}
+	return e
 }
 
 // otherTeam returns the form to show again, and why, when the person chose a

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/store"
 )
@@ -18,6 +20,12 @@ import (
 // sends it.
 func (f *fixture) submit(page answer, user string, changes ...string) answer {
 	f.Helper()
+	return f.decide(with(f.filledIn(page), changes...), user)
+}
+
+// filledIn is the form as it comes with the page.
+func (f *fixture) filledIn(page answer) url.Values {
+	f.Helper()
 	f.pages.mu.Lock()
 	c := f.pages.last
 	f.pages.mu.Unlock()
@@ -25,12 +33,15 @@ func (f *fixture) submit(page answer, user string, changes ...string) answer {
 	if c.Limits.ReadOnly {
 		v.Set("read_only", "yes")
 	}
+	if c.Earlier.Replace {
+		v.Set("replace", "yes")
+	}
 	for _, s := range c.Scopes {
 		if s.Checked {
 			v.Add("scope", string(s.Scope))
 		}
 	}
-	return f.decide(with(v, changes...), user)
+	return v
 }
 
 // redeem turns an approval into a token and returns what it opens.
@@ -59,7 +70,7 @@ func (f *fixture) connection(client store.ClientID, user, team string, scopes st
 	_, err = f.db.Approve(store.Approval{Handle: handle, Session: session, Team: store.TeamID(team), Scopes: list, Limits: l, Code: code, Expires: now.Add(time.Minute)}, now)
 	f.must(err)
 	_, err = f.db.RedeemCode(store.Redemption{
-		Code: code, Client: client, RedirectURI: testRedirect, Challenge: testChallenge, Grant: store.GrantID(store.NewID()), Access: store.HashSecret(token), Expires: now.Add(time.Hour),
+		Code: code, Client: client, RedirectURI: testRedirect, RedirectHost: "localhost", Challenge: testChallenge, Grant: store.GrantID(store.NewID()), Access: store.HashSecret(token), Expires: now.Add(time.Hour),
 	}, now)
 	f.must(err)
 	return token
@@ -74,49 +85,159 @@ func value(list []string, name string) string {
 	return ""
 }
 
-// A client that lacks a scope asks for that scope alone; what it has and how it
-// is limited is offered along, what is new is marked, and the token opens what
-// was approved.
-func TestStepUpKeepsWhatWasGranted(t *testing.T) {
+// A client that asks for what it has and what it lacks gets all of it ticked,
+// with what is new marked and the limits it has; the token opens what was
+// approved, and the connection before it is replaced.
+func TestStepUp(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	client := f.register()
 	old := f.connection(client, "bob", "blue", "pods:read pods:exec", "prefix=web-", "max_pods=2")
-	for _, asked := range []string{"pods:write", "pods:read pods:write pods:exec"} {
-		f.clock.advance(time.Second)
-		page := f.authorize(with(request(client), "scope="+asked), "bob")
-		for _, want := range []string{
-			"connected: blue\n", `limits: read-only false, prefix "web-", pods "2"`, "scope: pods:read true See the team's pods, their files and their logs\nscope: pods:write true",
-			"write their files\n  new\nscope: pods:exec true Run commands inside pods\nconnected",
-		} {
-			if !strings.Contains(page.body, want) {
-				t.Errorf("%s: %q is not on the page:\n%s", asked, want, page.body)
-			}
+	f.clock.advance(time.Second)
+	page := f.authorize(with(request(client), "scope=pods:read pods:write pods:exec"), "bob")
+	for _, want := range []string{
+		"connected: blue\n", `limits: read-only false, prefix "web-", pods "2"`, "scope: pods:read true See the team's pods, their files and their logs\nscope: pods:write true",
+		"write their files\n  new\nscope: pods:exec true Run commands inside pods\nreplace: true, 1 since 2026-03-01T12:00:00Z\nconnected",
+	} {
+		if !strings.Contains(page.body, want) {
+			t.Errorf("%q is not on the page:\n%s", want, page.body)
 		}
-		opens := f.redeem(client, f.submit(page, "bob", "team=blue"))
-		if want := "user bob team blue role member scopes pods:read pods:write pods:exec\nlimits [only pods whose name begins with web- at most 2 pods]\n"; opens != want {
-			t.Errorf("%s: the token opens %q, want %q", asked, opens, want)
-		}
-		list, err := f.db.GrantsOf("bob", client, f.now())
-		f.must(err)
-		f.must(f.db.RevokeGrant(list[0].ID, "bob")) // so that the second round finds what the first did
 	}
-	if a := f.call(old); a.status != http.StatusOK || strings.Contains(a.body, "pods:write") {
+	opens := f.redeem(client, f.submit(page, "bob", "team=blue"))
+	if want := "user bob team blue role member scopes pods:read pods:write pods:exec\nlimits [only pods whose name begins with web- at most 2 pods]\n"; opens != want {
+		t.Errorf("the token opens %q, want %q", opens, want)
+	}
+	if a := f.call(old); a.status != http.StatusUnauthorized {
 		t.Errorf("the connection before it: %d %s", a.status, a.body)
 	}
 }
 
-// The person sees the union and approves all of it or less of it, and may
+// What a client does not ask for is never ticked for it, whatever it has: it
+// stands there to be kept by ticking it.
+func TestUnaskedIsNeverTicked(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		tick []string
+		want string
+	}{
+		"left alone": {nil, "pods:write"},
+		"ticked":     {[]string{"pods:exec"}, "pods:write pods:exec"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			client := f.register()
+			f.connection(client, "bob", "blue", "pods:read pods:exec", "prefix=web-")
+			page := f.authorize(with(request(client), "scope=pods:write"), "bob")
+			for _, want := range []string{"scope: pods:read false See the team's pods, their files and their logs\n  has already\n", "scope: pods:write true", "scope: pods:exec false Run commands inside pods\n  has already\n"} {
+				if !strings.Contains(page.body, want) {
+					t.Errorf("%q is not on the page:\n%s", want, page.body)
+				}
+			}
+			v := f.filledIn(page)
+			v["scope"] = append(v["scope"], c.tick...)
+			opens := f.redeem(client, f.decide(with(v, "team=blue"), "bob"))
+			if want := "user bob team blue role member scopes " + c.want + "\nlimits [only pods whose name begins with web-]\n"; opens != want {
+				t.Errorf("the token opens %q, want %q", opens, want)
+			}
+		})
+	}
+}
+
+// The person sees what it has and approves all of it or less of it, and may
 // loosen the limits.
 func TestStepUpGrantsWhatIsApprovedOnly(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	client := f.register()
 	f.connection(client, "bob", "blue", "pods:read pods:exec", "read_only")
-	page := f.authorize(with(request(client), "scope=pods:write"), "bob")
+	page := f.authorize(with(request(client), "scope=pods:write pods:exec"), "bob")
 	opens := f.redeem(client, f.submit(page, "bob", "team=blue", "scope=pods:write", "read_only"))
 	if want := "user bob team blue role member scopes pods:write\n"; opens != want {
 		t.Errorf("the token opens %q, want %q", opens, want)
+	}
+}
+
+// Until the client redeems its code the earlier connection works on, and an
+// approval that nobody makes use of costs it nothing. Unticked, both go on.
+func TestReplacement(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	client := f.register()
+	old, refresh := f.connectBoth(client, "bob", "blue")
+	f.submit(f.authorize(request(client), "bob"), "bob", "team=blue") // and the window is closed
+	second := f.submit(f.authorize(request(client), "bob"), "bob", "team=blue", "replace")
+	if a := f.call(old); a.status != http.StatusOK {
+		t.Fatalf("ended too early: %d", a.status)
+	}
+	device := tokenPattern.FindString(f.post("/api/oauth/token", exchange(client, f.location(second).Get("code"))).body)
+	if a, b := f.call(old), f.call(device); a.status != http.StatusOK || b.status != http.StatusOK {
+		t.Fatalf("unticked: %d and %d", a.status, b.status)
+	}
+	f.clock.advance(time.Minute)
+	page := f.authorize(request(client), "bob")
+	if want := "replace: true, 2 since 2026-03-01T12:00:00Z\n"; !strings.Contains(page.body, want) {
+		t.Errorf("%q is not in\n%s", want, page.body)
+	}
+	third := f.redeem(client, f.submit(page, "bob", "team=blue"))
+	if a, b := f.call(old), f.call(device); a.status != http.StatusUnauthorized || b.status != http.StatusUnauthorized || !strings.Contains(third, "user bob") {
+		t.Errorf("replaced, and still: %d and %d; the new one opens %q", a.status, b.status, third)
+	}
+	if a := f.refresh(client, refresh); !strings.Contains(a.body, codeInvalidGrant) {
+		t.Errorf("the refresh token of a replaced connection: %d %s", a.status, a.body)
+	}
+	// What leads elsewhere is not for this one to replace.
+	far := f.register(testRedirect, "http://127.0.0.1:4711/callback")
+	f.connection(far, "bob", "blue", "pods:read")
+	q := with(request(far), "redirect_uri=http://127.0.0.1:4711/callback")
+	if page := f.authorize(q, "bob"); strings.Contains(page.body, "replace:") || !strings.Contains(page.body, "connected: blue") {
+		t.Errorf("another redirect host:\n%s", page.body)
+	}
+}
+
+// A form that comes back keeps what was chosen.
+func TestReplacementIsKeptInTheForm(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	client := f.register()
+	f.connection(client, "bob", "blue", "pods:read")
+	page := f.authorize(request(client), "bob")
+	for _, c := range []struct{ change, want string }{{"replace=yes", "replace: true, 1"}, {"replace", "replace: false, 1"}} {
+		if a := f.submit(page, "bob", "team=blue", "max_pods=none", c.change); !strings.Contains(a.body, c.want) {
+			t.Errorf("%s: %q is not in\n%s", c.change, c.want, a.body)
+		}
+	}
+}
+
+// The end of a connection that was replaced is in its timeline and in the audit
+// list, which also says what was approved.
+func TestReplacementIsTold(t *testing.T) {
+	t.Parallel()
+	f := withHistory(t)
+	client := f.register()
+	access, err := f.db.Access(store.HashSecret(f.connect(client, "bob", "blue")), f.now())
+	f.must(err)
+	ended := access.Grant
+	f.clock.advance(time.Second)
+	f.redeem(client, f.submit(f.authorize(request(client), "bob"), "bob", "team=blue"))
+	page, err := f.history.OwnAttempts("bob", ended.ID, "", 10)
+	f.must(err)
+	d := page.Attempts[0].Diagnosis
+	if d.State != history.Ended || d.What != "The connection ended because a newer one took its place." || d.Next != "" {
+		t.Errorf("%+v", d)
+	}
+	list, err := f.history.AuditList(store.AuditQuery{Limit: 10})
+	f.must(err)
+	var told []string
+	for _, e := range list.Entries {
+		told = append(told, string(e.Action)+": "+e.Object)
+	}
+	want := []string{
+		"issue_token: ", "revoke_connection: because a newer one took its place", "approve: pods:read pods:write pods:exec, in place of the earlier connection",
+		"issue_token: ", "approve: pods:read pods:exec",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("the audit list says\n%s", strings.Join(told, "\n"))
 	}
 }
 
@@ -170,7 +291,7 @@ func TestStepUpWithSeveralTeams(t *testing.T) {
 	f.clock.advance(time.Second)
 	f.connection(client, "alice", "blue", "pods:exec")
 	page := f.authorize(with(request(client), "scope=pods:read"), "alice")
-	if !strings.Contains(page.body, "connected: blue\n") || !strings.Contains(page.body, "pods:exec true") {
+	if !strings.Contains(page.body, "connected: blue\n") || !strings.Contains(page.body, "pods:exec false") {
 		t.Fatalf("filled in from elsewhere:\n%s", page.body)
 	}
 	again := f.submit(page, "alice", "team=red")
@@ -221,10 +342,10 @@ func TestStepUpForANewTeam(t *testing.T) {
 	if opens := f.redeem(client, f.submit(again, "alice")); opens != "user alice team blue role member scopes pods:read\n" {
 		t.Errorf("the token opens %q", opens)
 	}
-	// The same rights in both teams need no second look.
-	f.connection(client, "alice", "red", "pods:read")
-	f.connection(client, "alice", "blue", "pods:read")
-	if a := f.submit(f.authorize(request(client), "alice"), "alice", "team=blue"); a.status != http.StatusSeeOther {
+	// The same rights need no second look for a team that has no connection.
+	other := f.register()
+	f.connection(other, "alice", "blue", "pods:read")
+	if a := f.submit(f.authorize(request(other), "alice"), "alice", "team=red"); a.status != http.StatusSeeOther {
 		t.Errorf("asked twice for nothing: %d %s", a.status, a.body)
 	}
 }
@@ -270,12 +391,12 @@ func TestDenyWithFaultyLimits(t *testing.T) {
 
 func TestParseDecision(t *testing.T) {
 	t.Parallel()
-	good := values("request=h", "decision=approve", "team=red", "scope=pods:read", "scope=pods:read", "filled=blue", "read_only=", "prefix=a-", "max_pods=7")
+	good := values("request=h", "decision=approve", "team=red", "scope=pods:read", "scope=pods:read", "filled=blue", "read_only=", "prefix=a-", "max_pods=7", "replace=yes")
 	got, err := parseDecision(good)
-	if err != nil || got.handle != "h" || got.team != "red" || got.filled != "blue" || len(got.scopes) != 1 || got.fault != nil || got.limits != (store.Limits{Prefix: "a-", MaxPods: 7}) {
+	if err != nil || got.handle != "h" || got.team != "red" || got.filled != "blue" || !got.replace || len(got.scopes) != 1 || got.fault != nil || got.limits != (store.Limits{Prefix: "a-", MaxPods: 7}) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, name := range []string{"request", "decision", "team", "filled", "read_only", "prefix", "max_pods"} {
+	for _, name := range []string{"request", "decision", "team", "filled", "read_only", "prefix", "max_pods", "replace"} {
 		twice := url.Values{}
 		for k, v := range good {
 			twice[k] = slices.Clone(v)
@@ -310,7 +431,7 @@ func FuzzDecision(f *testing.F) {
 			checkFault(t, err, v.Get("request"))
 			return
 		}
-		for _, name := range []string{"request", "decision", "team", "filled", "read_only", "prefix", "max_pods"} {
+		for _, name := range []string{"request", "decision", "team", "filled", "read_only", "prefix", "max_pods", "replace"} {
 			if len(v[name]) > 1 {
 				t.Fatalf("%s twice in %q", name, body)
 			}
@@ -337,5 +458,25 @@ func TestLimitsAreAudited(t *testing.T) {
 	f.must(err)
 	if want := "pods:read, only pods whose name begins with web-, at most 3 pods"; len(page.Entries) != 1 || page.Entries[0].Object != want {
 		t.Errorf("%+v, want %q", page.Entries, want)
+	}
+}
+
+// The challenge of a call that lacks a scope names what the connection has as
+// well: a client that asks for just what it reads there loses nothing.
+func TestChallengeNamesWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, c := range []struct{ held, needed, want string }{
+		{"pods:read", "pods:exec", "pods:read pods:exec"},
+		{"pods:exec", "pods:read pods:write", "pods:read pods:write pods:exec"},
+		{"pods:read pods:exec", "pods:read pods:exec pods:write", "pods:read pods:write pods:exec"},
+	} {
+		actor := authz.Actor{User: "bob", Scopes: knownScopes(c.held)}
+		r, w := newRequest("POST", "/api/mcp"), httptest.NewRecorder()
+		f.InsufficientScope(w, r.WithContext(authz.WithActor(r.Context(), actor)), knownScopes(c.needed))
+		challenge := w.Header().Get("WWW-Authenticate")
+		if !strings.Contains(challenge, `scope="`+c.want+`"`) || !strings.Contains(challenge, "This needs the scope "+joinScopes(knownScopes(c.needed))+".") {
+			t.Errorf("%s needs %s: %s", c.held, c.needed, challenge)
+		}
 	}
 }

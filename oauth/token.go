@@ -67,7 +67,7 @@ type tokenAnswer struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 	Scope        string `json:"scope"`
 
-	connection *store.Grant // that it is about, as far as is known; also with an error
+	connection *store.Redeemed // that it is about, as far as is known; also with an error
 }
 
 // newAnswer rounds to whole seconds, so that requests milliseconds apart can
@@ -78,9 +78,9 @@ func newAnswer(access string, left time.Duration, refresh string, scopes []store
 	}
 }
 
-// about says which connection an answer is about.
-func (a tokenAnswer) about(g store.Grant) tokenAnswer {
-	a.connection = &g
+// about says which connection an answer is about, and what it replaced.
+func (a tokenAnswer) about(g store.Grant, replaced ...store.Grant) tokenAnswer {
+	a.connection = &store.Redeemed{Grant: g, Replaced: replaced}
 	return a
 }
 
@@ -196,6 +196,9 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	recordOf(r).sent(t)
 	answer, err := t.grant.redeem(s, t, client)
 	recordOf(r).connected(answer)
+	if answer.connection != nil {
+		s.replaced(r, answer.connection.Replaced)
+	}
 	return answer, err
 }
 
@@ -234,7 +237,7 @@ func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, e
 	if grant.Refresh == nil {
 		refresh = "" // not asked for
 	}
-	return newAnswer(access, s.accessTTL, refresh, grant.Scopes).about(grant), nil
+	return newAnswer(access, s.accessTTL, refresh, grant.Scopes).about(grant.Grant, grant.Replaced...), nil
 }
 
 // deadCode refuses a code that is worth nothing. The client does not hear why.

@@ -56,7 +56,7 @@ func (rec *requestRecord) sent(req tokenRequest) {
 // token it gave out.
 func (rec *requestRecord) connected(a tokenAnswer) {
 	if g := a.connection; g != nil && g.ID != "" {
-		rec.note = history.OfGrant(*g, rec.note)
+		rec.note = history.OfGrant(g.Grant, rec.note)
 	}
 	if a.AccessToken != "" {
 		rec.note.Token = store.HashSecret(a.AccessToken)
@@ -204,21 +204,31 @@ func (s *Server) connectionOf(token string) (store.Grant, bool) {
 	return g, err == nil
 }
 
-// decided records what the person chose.
-func (s *Server) decided(r *http.Request, req store.AuthRequest, user store.UserID, team store.TeamID, scopes []store.Scope, limits store.Limits) {
-	kind, action := history.StepApprove, history.AuditApprove
-	if team == "" {
-		kind, action = history.StepDeny, history.AuditDeny
+// denied records that the person said no.
+func (s *Server) denied(r *http.Request, req store.AuthRequest, user store.UserID) {
+	s.decided(r, req, history.Note{Kind: history.StepDeny, User: user}, store.AuditEntry{Action: history.AuditDeny})
+}
+
+// approved records what the person allowed.
+func (s *Server) approved(r *http.Request, v review, f form) {
+	scopes := joinScopes(f.scopes)
+	allowed := append([]string{scopes}, authz.LimitWords(f.limits)...)
+	if f.replace && len(v.offer(f.team).earlier) > 0 {
+		allowed = append(allowed, "in place of the earlier connection")
 	}
-	from, host := s.history.Visitor(r), ""
+	s.decided(r, v.request, history.Note{Kind: history.StepApprove, Detail: scopes, User: v.user.ID, Team: f.team},
+		store.AuditEntry{Action: history.AuditApprove, Team: f.team, Object: strings.Join(allowed, ", ")})
+}
+
+// decided records a decision with what both kinds have in common.
+func (s *Server) decided(r *http.Request, req store.AuthRequest, n history.Note, e store.AuditEntry) {
 	if target, err := parseRedirect(req.RedirectURI, s.schemes); err == nil {
-		host = target.host
+		n.Host, e.Client = target.host, target.host
 	}
-	s.history.Step(history.Note{
-		Kind: kind, Detail: joinScopes(scopes), From: from, Attempt: req.Attempt, Client: req.Client, Public: isClientURL(req.Client), Host: host, User: user, Team: team,
-	})
-	allowed := strings.Join(append([]string{joinScopes(scopes)}, authz.LimitWords(limits)...), ", ")
-	s.history.Audit(from, store.AuditEntry{Action: action, Actor: user, Team: team, Client: host, Object: allowed})
+	n.From, n.Attempt, n.Client, n.Public = s.history.Visitor(r), req.Attempt, req.Client, isClientURL(req.Client)
+	e.Actor = n.User
+	s.history.Step(n)
+	s.history.Audit(n.From, e)
 }
 
 // refusedToken records a call with a token that opens nothing, in the attempt of
@@ -249,6 +259,17 @@ func (s *Server) revokedBy(r *http.Request, g store.Grant) {
 	from := s.history.Visitor(r)
 	s.history.Step(history.OfGrant(g, history.Note{Kind: history.StepRevoke, Detail: "by the client", From: from}))
 	s.history.Audit(from, store.AuditEntry{Action: history.AuditTokenRevoke, Actor: g.User, Grant: g.ID, Team: g.Team, Client: g.RedirectHost, Object: "by the client"})
+}
+
+// replaced records the end of connections in the place of which the person
+// wanted another.
+func (s *Server) replaced(r *http.Request, ended []store.Grant) {
+	from := s.history.Visitor(r)
+	for _, g := range ended {
+		s.log.Info("connection replaced", "connection", g.ID, "client", g.Client, "user", g.User, "team", g.Team)
+		s.history.Step(history.OfGrant(g, history.Note{Kind: history.StepRevoke, Detail: history.DetailReplaced, From: from}))
+		s.history.Audit(from, store.AuditEntry{Action: history.AuditRevoke, Actor: g.User, Grant: g.ID, Team: g.Team, Client: g.RedirectHost, Object: history.DetailReplaced})
+	}
 }
 
 // describeRegistration says what was kept, and what was not and why.

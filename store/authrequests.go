@@ -87,13 +87,28 @@ func waitingRequest(tx *bolt.Tx, handle, session Hash, now time.Time) (*AuthRequ
 
 // Approval is what the person decided.
 type Approval struct {
-	Handle  Hash
-	Session Hash
-	Team    TeamID
-	Scopes  []Scope // what was left ticked
-	Limits  Limits
-	Code    Hash
-	Expires time.Time // of the code
+	Handle       Hash
+	Session      Hash
+	Team         TeamID
+	Scopes       []Scope // what was left ticked
+	Limits       Limits
+	RedirectHost string // where the code goes
+	Replace      bool   // the Earlier connections end when the code is redeemed
+	Code         Hash
+	Expires      time.Time // of the code
+}
+
+// Earlier returns those of list, connections of the person and the client that
+// the request is about, which a new one for that team may take the place of:
+// they lead to the same redirect host, and were there when the request came, so
+// that the person has seen them.
+func (r *AuthRequest) Earlier(list []Grant, team TeamID, redirectHost string) (earlier []Grant) {
+	for _, g := range list {
+		if g.Team == team && g.RedirectHost == redirectHost && !g.Created.After(r.Created) {
+			earlier = append(earlier, g)
+		}
+	}
+	return earlier
 }
 
 // Approve spends the request and inserts the code, in one transaction that
@@ -114,11 +129,11 @@ func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 		if _, err := members.get(tx, memberKey(a.Team, s.User)); err != nil {
 			return ErrNotMember
 		}
-		has, err := held(tx, s.User, req.Client, a.Team, now)
+		live, err := grantsOf(tx, s.User, req.Client, now)
 		if err != nil {
 			return err
 		}
-		if !includes(slices.Concat(req.Scopes, has), a.Scopes) {
+		if !includes(slices.Concat(req.Scopes, held(live, a.Team)), a.Scopes) {
 			return &MismatchError{Field: "scope"}
 		}
 		r = *req
@@ -128,10 +143,22 @@ func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 		return codes.insert(tx, &Code{
 			Hash: a.Code, Client: req.Client, RedirectURI: req.RedirectURI, Challenge: req.Challenge,
 			Scopes: a.Scopes, Limits: a.Limits, Resource: req.Resource, User: s.User, Team: a.Team, Offline: req.Offline,
-			Created: now, Expires: a.Expires, Attempt: req.Attempt, Session: a.Session,
+			Created: now, Expires: a.Expires, Attempt: req.Attempt, Session: a.Session, Replaces: a.replaces(req, live),
 		})
 	})
 	return r, err
+}
+
+// replaces names the connections, of those live at the approval, that the new
+// one takes the place of.
+func (a *Approval) replaces(r *AuthRequest, live []Grant) (ids []GrantID) {
+	if !a.Replace {
+		return nil
+	}
+	for _, g := range r.Earlier(live, a.Team, a.RedirectHost) {
+		ids = append(ids, g.ID)
+	}
+	return ids
 }
 
 // Deny spends the request. Errors as of AuthRequest.

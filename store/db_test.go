@@ -83,7 +83,10 @@ func TestMain(m *testing.M) {
 		dieMigrating(path)
 	}
 	if path := os.Getenv(rotatorEnv); path != "" {
-		rotateUntilKilled(path)
+		repeatUntilKilled(path, rotateOnce)
+	}
+	if path := os.Getenv(replacerEnv); path != "" {
+		repeatUntilKilled(path, replaceOnce)
 	}
 	os.Exit(m.Run())
 }

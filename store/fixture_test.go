@@ -71,12 +71,12 @@ func packFixture(t *testing.T, path string) {
 // code makes of the same facts: every record and every index entry.
 func TestFormatsAreRead(t *testing.T) {
 	t.Parallel()
-	fresh := filepath.Join(t.TempDir(), "podgate.db")
-	want := dumpAfter(t, fresh, writeFixture)
-	if _, err := os.Stat(fixturePath(Format)); *update && errors.Is(err, os.ErrNotExist) {
-		packFixture(t, fresh)
-	}
 	for format := 1; format <= Format; format++ {
+		fresh := filepath.Join(t.TempDir(), "podgate.db")
+		want := dumpAfter(t, fresh, func(db *DB) error { return writeFixture(db, format) })
+		if _, err := os.Stat(fixturePath(format)); *update && format == Format && errors.Is(err, os.ErrNotExist) {
+			packFixture(t, fresh)
+		}
 		got := dumpAfter(t, unpackFixture(t, format), func(*DB) error { return nil })
 		for bucket, records := range want {
 			if len(records) == 0 {
@@ -181,10 +181,16 @@ func (t *table[T]) readStrictly(tx *bolt.Tx) error {
 }
 
 // writeFixture puts at least one entry into every bucket, with every member
-// that a record can have, by the methods that a server calls.
-func writeFixture(db *DB) error {
-	for _, step := range []func(*DB) error{fixturePeople, fixtureClients, fixtureConnection, fixtureCodes, fixturePods, fixtureHistory} {
-		if err := step(db); err != nil {
+// that a record of a format can have, by the methods that a server calls.
+func writeFixture(db *DB, format int) error {
+	for _, step := range []struct {
+		since int // the first format that can say it
+		write func(*DB) error
+	}{{1, fixturePeople}, {1, fixtureClients}, {1, fixtureConnection}, {1, fixtureCodes}, {1, fixturePods}, {1, fixtureHistory}, {5, fixtureReplacement}} {
+		if step.since > format {
+			continue
+		}
+		if err := step.write(db); err != nil {
 			return err
 		}
 	}
@@ -285,6 +291,19 @@ func fixtureCodes(db *DB) error {
 		return err
 	}
 	_, err := db.RemoveMember("lab", "bob")
+	return err
+}
+
+// fixtureReplacement leaves a code whose connection is to take another's place.
+func fixtureReplacement(db *DB) error {
+	r, err := fixtureRequest(db, "ada", "replacing")
+	if err != nil {
+		return err
+	}
+	_, err = db.Approve(Approval{
+		Handle: r.Handle, Session: r.Session, Team: "lab", Scopes: r.Scopes, RedirectHost: "client.example", Replace: true,
+		Code: HashSecret("code replacing"), Expires: t0.Add(10 * time.Minute),
+	}, t0)
 	return err
 }
 

@@ -28,7 +28,8 @@ type Code struct {
 	Grant       GrantID   `json:"grant,omitempty"`   // set when spent
 	Revoked     bool      `json:"revoked,omitempty"` // the membership that it was approved with has ended
 	Attempt     AttemptID `json:"attempt,omitempty"`
-	Session     Hash      `json:"session,omitzero"` // that it was approved in
+	Session     Hash      `json:"session,omitzero"`   // that it was approved in
+	Replaces    []GrantID `json:"replaces,omitempty"` // connections that end when it is redeemed
 }
 
 // Grant is a connection: what one user allowed one client to do for one team.
@@ -118,23 +119,31 @@ type Redemption struct {
 	Refresh      *NewRefresh // given out if the code asks for one; nil: never
 }
 
-// RedeemCode spends a code and inserts the connection and its access token,
-// all in one transaction, so that of any number of concurrent tries one wins.
+// Redeemed is what a code was exchanged for.
+type Redeemed struct {
+	Grant
+	Replaced []Grant // connections that ended for it
+}
+
+// RedeemCode spends a code, inserts the connection and its access token and
+// ends the connections that it replaces, all in one transaction, so that of any
+// number of concurrent tries one wins. Not before now: until its code is
+// redeemed, a new connection is nothing that an assistant could work with.
 //
 // ErrNotFound: no such code, or another client's (which learns nothing and
 // revokes nothing). ErrExpired. ErrNotMember: the user left the team since.
 // ErrSpent: used before by this client; what the first use gave is now revoked
 // (RFC 6749 section 4.1.2). A *MismatchError for redirect_uri, code_verifier or
 // resource, which leaves the code unspent.
-func (db *DB) RedeemCode(r Redemption, now time.Time) (g Grant, err error) {
+func (db *DB) RedeemCode(r Redemption, now time.Time) (out Redeemed, err error) {
 	// A bad code must not cost a commit, so look before writing. A spent one
 	// goes on while there is something left to revoke.
 	if err := db.view(func(tx *bolt.Tx) error { return redemptionSettled(tx, r, now) }); err != nil {
-		return Grant{}, err
+		return Redeemed{}, err
 	}
 	var outcome error
 	err = db.batch(func(tx *bolt.Tx) error {
-		g, outcome = Grant{}, nil
+		out, outcome = Redeemed{}, nil
 		code, err := redeemable(tx, r, now)
 		if errors.Is(err, ErrSpent) {
 			outcome = err
@@ -144,10 +153,13 @@ func (db *DB) RedeemCode(r Redemption, now time.Time) (g Grant, err error) {
 			outcome = err // nothing written, so nothing to roll back
 			return nil
 		}
-		g, err = redeem(tx, *code, r, now)
+		if out.Grant, err = redeem(tx, *code, r, now); err != nil {
+			return err
+		}
+		out.Replaced, err = endGrants(tx, code.Replaces)
 		return err
 	})
-	return g, errors.Join(err, outcome)
+	return out, errors.Join(err, outcome)
 }
 
 // redemptionSettled returns the error of a redemption that has nothing to
@@ -228,6 +240,25 @@ func endGrant(tx *bolt.Tx, key []byte) error {
 		return err
 	}
 	return grants.delete(tx, key)
+}
+
+// endGrants ends those of the connections that there still are, and returns
+// them.
+func endGrants(tx *bolt.Tx, ids []GrantID) (ended []Grant, err error) {
+	for _, id := range ids {
+		g, err := grants.get(tx, []byte(id))
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := endGrant(tx, []byte(id)); err != nil {
+			return nil, err
+		}
+		ended = append(ended, *g)
+	}
+	return ended, nil
 }
 
 // Grants returns the user's connections that are live at now.

@@ -12,8 +12,11 @@ import (
 	"time"
 )
 
-// rotatorEnv makes the test binary the process that the next test kills.
-const rotatorEnv = "PODGATE_TEST_STORE_ROTATOR"
+// These make the test binary the process that one of the tests below kills.
+const (
+	rotatorEnv  = "PODGATE_TEST_STORE_ROTATOR"
+	replacerEnv = "PODGATE_TEST_STORE_REPLACER"
+)
 
 // killedRotation is the n-th rotation of the process that gets killed.
 func killedRotation(n int) Rotation {
@@ -24,15 +27,36 @@ func killedRotation(n int) Rotation {
 	}
 }
 
-// rotateUntilKilled acknowledges each rotation with a line.
-func rotateUntilKilled(path string) {
+func rotateOnce(db *DB, n int) error {
+	_, err := db.RotateRefresh(killedRotation(n), t0)
+	return err
+}
+
+// replaceOnce makes connection n, which takes the place of the one before.
+func replaceOnce(db *DB, n int) error {
+	handle, session, code := HashSecret(fmt.Sprint("handle ", n)), HashSecret("session"), HashSecret(fmt.Sprint("code ", n))
+	err := db.CreateAuthRequest(AuthRequest{Handle: handle, Session: session, Client: "c", Created: t0, Expires: t0.Add(time.Hour)})
+	if err != nil {
+		return err
+	}
+	if _, err := db.Approve(Approval{Handle: handle, Session: session, Team: "t", Replace: true, Code: code, Expires: t0.Add(time.Hour)}, t0); err != nil {
+		return err
+	}
+	_, err = db.RedeemCode(Redemption{Code: code, Client: "c", Grant: replacement(n), Access: HashSecret(fmt.Sprint("replacement token ", n)), Expires: t0.Add(time.Hour)}, t0)
+	return err
+}
+
+func replacement(n int) GrantID { return GrantID(fmt.Sprint("replacement ", n)) }
+
+// repeatUntilKilled acknowledges each step with a line.
+func repeatUntilKilled(path string, step func(db *DB, n int) error) {
 	db, err := Open(path)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	for n := 0; ; n++ {
-		if _, err := db.RotateRefresh(killedRotation(n), t0); err != nil {
+		if err := step(db, n); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -79,7 +103,7 @@ func TestAcknowledgedRotationsSurviveAKill(t *testing.T) {
 	for round := range 3 {
 		path := filepath.Join(t.TempDir(), "podgate.db")
 		connectForKill(t, path)
-		last := killAfter(t, path, 15+round*7)
+		last := killAfter(t, rotatorEnv, path, 15+round*7)
 		db, err := Open(path)
 		if err != nil {
 			t.Fatal(err)
@@ -104,12 +128,34 @@ func TestAcknowledgedRotationsSurviveAKill(t *testing.T) {
 	}
 }
 
-// killAfter kills the rotating process after n acknowledgements and returns the
-// last one that it sent.
-func killAfter(t *testing.T, path string, n int) (last int) {
+// A connection and the end of the one that it replaces are one fact: after kill
+// -9 there is one of them, the last that was answered or the next.
+func TestAcknowledgedReplacementsSurviveAKill(t *testing.T) {
+	t.Parallel()
+	for round := range 3 {
+		path := filepath.Join(t.TempDir(), "podgate.db")
+		connectForKill(t, path)
+		last := killAfter(t, replacerEnv, path, 10+round*5)
+		db, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := db.Grants("u", t0)
+		if err != nil || len(list) != 1 || list[0].ID != replacement(last) && list[0].ID != replacement(last+1) {
+			t.Errorf("after connection %d was answered there are %+v, %v", last, list, err)
+		}
+		if err := errors.Join(db.Check(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// killAfter kills the process that the variable makes of the test binary after
+// n acknowledgements and returns the last one that it sent.
+func killAfter(t *testing.T, variable, path string, n int) (last int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), rotatorEnv+"="+path)
+	cmd.Env = append(os.Environ(), variable+"="+path)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -92,15 +92,12 @@ func grantsOf(tx *bolt.Tx, user UserID, client ClientID, now time.Time) ([]Grant
 	return list, err
 }
 
-// held returns the scopes that live connections of that user and client have
-// for a team.
-func held(tx *bolt.Tx, user UserID, client ClientID, team TeamID, now time.Time) ([]Scope, error) {
-	list, err := grantsOf(tx, user, client, now)
-	var scopes []Scope
+// held returns the scopes that connections have for a team.
+func held(list []Grant, team TeamID) (scopes []Scope) {
 	for _, g := range list {
 		if g.Team == team {
 			scopes = append(scopes, g.Scopes...)
 		}
 	}
-	return scopes, err
+	return scopes
 }

@@ -17,7 +17,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -43,6 +43,10 @@ func toReloadFault(*bolt.Tx) error { return nil }
 // toSessionOfCodes, from 3 to 4, has the session in codes. Of those that wait
 // nobody knows it; a change of password ends them all.
 func toSessionOfCodes(*bolt.Tx) error { return nil }
+
+// toReplaces, from 4 to 5, has a member more in codes. Without it a connection
+// takes no other's place.
+func toReplaces(*bolt.Tx) error { return nil }
 
 // renameMember gives a member of a bucket's records another name. What is no
 // record stays: Check names it afterwards as before.

@@ -162,6 +162,7 @@ func TestBrowser(t *testing.T) {
 	browser := webtest.StartChromium(t)
 	for name, test := range map[string]func(*testing.T, *site, *chrome){
 		"walk": walk, "limits": limitsWalk, "hostile page": hostile, "other pages": otherPages, "without script": withoutScript, "keyboard": keyboard,
+		"enter decides nothing": enterDecidesNothing, "decision in sight": decisionInSight,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)

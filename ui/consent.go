@@ -1,24 +1,71 @@
 package ui
 
 import (
+	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
+	"podgate/account"
 	"podgate/internal/text"
 	"podgate/oauth"
+	"podgate/store"
 )
 
 // consentView is the content of consent.html.
 type consentView struct {
 	oauth.Consent
-	Only      bool // there is one team, so it is chosen
+	Choices   []teamChoice
 	Fields    limitsView
 	Connected string // the name of the team Filled; empty: the client has no connection yet
 	Adds      bool   // something would be new there
-	Elsewhere bool   // the app is described on another site than the one that receives the code
+	Keeps     bool   // something that it has there is not asked for
+	Replace   *replaceChoice
+	Elsewhere bool // the app is described on another site than the one that receives the code
+}
+
+// replaceChoice asks whether the connections that there are give way to the new
+// one.
+type replaceChoice struct {
+	Question, Answer string
+	Chosen           bool
+}
+
+// viewReplace returns nil when there is nothing to replace. team is the one
+// whose connections are meant.
+func viewReplace(c oauth.Consent, team string) *replaceChoice {
+	if c.Earlier.Count == 0 {
+		return nil
+	}
+	to, since := "", c.Earlier.Since.UTC().Format("2 January 2006")
+	if len(c.Teams) > 1 {
+		to = " to " + team
+	}
+	if n := c.Earlier.Count; n > 1 {
+		return &replaceChoice{fmt.Sprintf("Replace the %d connections%s since %s", n, to, since), "They end when this one begins. Untick it if another device goes on with one.", c.Earlier.Replace}
+	}
+	return &replaceChoice{"Replace the connection" + to + " from " + since, "It ends when this one begins. Untick it if another device goes on with it.", c.Earlier.Replace}
+}
+
+// teamChoice is one of the teams to choose from.
+type teamChoice struct {
+	ID     store.TeamID
+	Name   string
+	Slug   string // empty where the name says it
+	Chosen bool
+}
+
+func viewChoices(c oauth.Consent) (list []teamChoice) {
+	for _, m := range c.Teams {
+		t := teamChoice{ID: m.Team.ID, Name: m.Team.Name, Slug: m.Team.Slug, Chosen: len(c.Teams) == 1 || m.Team.ID == c.Team}
+		if t.Slug == account.SlugOf(t.Name) {
+			t.Slug = ""
+		}
+		list = append(list, t)
+	}
+	return list
 }
 
 // elsewhere reports whether a document is on another site than the redirect
@@ -33,13 +80,15 @@ func elsewhere(c oauth.Consent) bool {
 }
 
 func viewConsent(c oauth.Consent) consentView {
-	v := consentView{Consent: c, Only: len(c.Teams) == 1, Fields: viewLimits(c.Limits, c.LimitFault), Elsewhere: elsewhere(c)}
+	v := consentView{Consent: c, Choices: viewChoices(c), Fields: viewLimits(c.Limits, c.LimitFault), Elsewhere: elsewhere(c)}
 	for _, m := range c.Teams {
 		if m.Team.ID == c.Filled {
 			v.Connected = m.Team.Name
 		}
 	}
+	v.Replace = viewReplace(c, v.Connected)
 	v.Adds = slices.ContainsFunc(c.Scopes, func(s oauth.ConsentScope) bool { return s.New })
+	v.Keeps = slices.ContainsFunc(c.Scopes, func(s oauth.ConsentScope) bool { return s.Unasked })
 	return v
 }
 

@@ -245,7 +245,7 @@ func (s *site) connectClient(id store.ClientID, u store.User, team store.Team, c
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return g
+	return g.Grant
 }
 
 // browser is a small form-driving browser: it keeps cookies, follows redirects

@@ -100,36 +100,44 @@ func (w World) SignIn(t testing.TB, db *store.DB) store.Session {
 // its client can make.
 func (w World) Code(t testing.TB, db *store.DB, scopes ...store.Scope) store.Redemption {
 	t.Helper()
-	return w.code(t, db, false, scopes)
+	return w.code(t, db, store.AuthRequest{Scopes: scopes}, false)
+}
+
+// Replacing is Code for a connection that takes the place of the earlier ones
+// of the same client.
+func (w World) Replacing(t testing.TB, db *store.DB, scopes ...store.Scope) store.Redemption {
+	t.Helper()
+	return w.code(t, db, store.AuthRequest{Scopes: scopes}, true)
 }
 
 // Offline is Connect with a refresh token that expires after 90 days. Its
 // family is the hash of the connection's id, the token that of the id and «0».
 func (w World) Offline(t testing.TB, db *store.DB, scopes ...store.Scope) (store.Grant, store.Hash) {
 	t.Helper()
-	r := w.code(t, db, true, scopes)
+	r := w.code(t, db, store.AuthRequest{Scopes: scopes, Offline: true}, false)
 	r.Refresh = &store.NewRefresh{
 		Family: store.HashSecret(string(r.Grant)), Token: store.HashSecret(string(r.Grant) + "0"), Expires: w.Now.Add(90 * 24 * time.Hour),
 	}
 	g, err := db.RedeemCode(r, w.Now)
 	must(t, err)
-	return g, r.Access
+	return g.Grant, r.Access
 }
 
-func (w World) code(t testing.TB, db *store.DB, offline bool, scopes []store.Scope) store.Redemption {
+// code approves req, of which it fills in what is missing.
+func (w World) code(t testing.TB, db *store.DB, req store.AuthRequest, replace bool) store.Redemption {
 	t.Helper()
-	s := w.SignIn(t, db)
-	req := store.AuthRequest{
-		Handle: store.HashSecret(store.NewID()), Session: s.Hash, Client: w.Client.ID, RedirectURI: w.Client.RedirectURIs[0],
-		Challenge: "challenge", Scopes: scopes, Resource: "https://podgate.example/api/mcp", Offline: offline, Created: w.Now, Expires: w.Now.Add(30 * time.Minute),
-	}
+	s, host := w.SignIn(t, db), w.User.Name+".example"
+	req.Handle, req.Session, req.Client, req.RedirectURI = store.HashSecret(store.NewID()), s.Hash, w.Client.ID, w.Client.RedirectURIs[0]
+	req.Challenge, req.Resource, req.Created, req.Expires = "challenge", "https://podgate.example/api/mcp", w.Now, w.Now.Add(30*time.Minute)
 	must(t, db.CreateAuthRequest(req))
 	code := store.HashSecret(store.NewID())
-	_, err := db.Approve(store.Approval{Handle: req.Handle, Session: s.Hash, Team: w.Team.ID, Scopes: scopes, Code: code, Expires: w.Now.Add(10 * time.Minute)}, w.Now)
+	_, err := db.Approve(store.Approval{
+		Handle: req.Handle, Session: s.Hash, Team: w.Team.ID, Scopes: req.Scopes, RedirectHost: host, Replace: replace, Code: code, Expires: w.Now.Add(10 * time.Minute),
+	}, w.Now)
 	must(t, err)
 	return store.Redemption{
 		Code: code, Client: w.Client.ID, RedirectURI: req.RedirectURI, Challenge: req.Challenge, Resources: []string{req.Resource},
-		ClientName: w.Client.Name, RedirectHost: w.User.Name + ".example",
+		ClientName: w.Client.Name, RedirectHost: host,
 		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(store.NewID()), Expires: w.Now.Add(30 * 24 * time.Hour),
 	}
 }
@@ -140,7 +148,7 @@ func (w World) Connect(t testing.TB, db *store.DB, scopes ...store.Scope) (store
 	r := w.Code(t, db, scopes...)
 	g, err := db.RedeemCode(r, w.Now)
 	must(t, err)
-	return g, r.Access
+	return g.Grant, r.Access
 }
 
 func must(t testing.TB, err error) {

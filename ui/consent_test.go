@@ -1,0 +1,219 @@
+package ui_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"golang.org/x/net/html"
+
+	"podgate/internal/authz"
+	"podgate/oauth"
+)
+
+// choice returns the label of the choice with that name and value.
+func (a answer) choice(name, value string) string {
+	for _, in := range a.all("input") {
+		if attr(in, "name") == name && attr(in, "value") == value {
+			return text(in.Parent)
+		}
+	}
+	return ""
+}
+
+// A team's slug stands beside its name only where the name does not say it.
+func TestSlugsOnTheConsentPage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for slug, name := range map[string]string{"red": "Red", "web-shop": "The Web shop!", "compilers": "Compilers", "compilers-2": "Compilers", "green": ""} {
+		if _, err := s.account.AddTeam(t.Context(), slug, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ada := s.addUser("ada@example.com", false, "red", "web-shop", "compilers", "compilers-2", "green")
+	b := s.browser()
+	b.signIn("ada@example.com")
+	page := b.get("/oauth/authorize")
+	teams, err := s.account.TeamsOf(ada.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"red": "Red", "web-shop": "The Web shop! web-shop", "compilers": "Compilers", "compilers-2": "Compilers compilers-2", "green": "green"}
+	for _, m := range teams {
+		if got := page.choice("team", string(m.Team.ID)); got != want[m.Team.Slug] {
+			t.Errorf("%s is shown as %q, want %q", m.Team.Slug, got, want[m.Team.Slug])
+		}
+	}
+}
+
+// The first submit button of a form is what Enter presses. It must not be one
+// that decides.
+func TestNoDefaultButtonOnTheConsentPage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.addUser("ada@example.com", false, "red")
+	b := s.browser()
+	b.signIn("ada@example.com")
+	for _, form := range b.get("/oauth/authorize").all("form") {
+		if attr(form, "action") != "/oauth/authorize" {
+			continue
+		}
+		var first *html.Node
+		for n := range form.Descendants() {
+			if n.Data == "button" && first == nil {
+				first = n
+			}
+		}
+		if first == nil || attr(first, "formmethod") != "dialog" || !hasAttr(first, "hidden") || attr(first, "type") != "submit" || hasAttr(first, "disabled") {
+			t.Errorf("Enter presses %v", first)
+		}
+		return
+	}
+	t.Error("no form")
+}
+
+// The page asks whether the connection that there is goes on, and marks what the
+// app has and does not ask for.
+func TestConsentPageWithAnEarlierConnection(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ada := s.addUser("ada@example.com", false, "red", "blue")
+	s.addUser("bob@example.com", false, "red")
+	g := s.connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead)
+	b, one := s.browser(), s.browser()
+	b.signIn("ada@example.com")
+	one.signIn("bob@example.com")
+	if page := b.get("/oauth/authorize"); page.choice("replace", "yes") != "" || strings.Contains(page.body, "has already") {
+		t.Errorf("there is nothing to replace:\n%s", page.body)
+	}
+	s.consent.Filled = g.Team
+	s.consent.Earlier = oauth.Earlier{Count: 1, Since: time.Date(2026, 2, 3, 23, 0, 0, 0, time.UTC), Replace: true}
+	s.consent.Scopes[2].Checked, s.consent.Scopes[2].Unasked = false, true
+	for _, c := range []struct {
+		by    *browser
+		count int
+		want  string
+	}{
+		{one, 1, "Replace the connection from 3 February 2026 It ends when this one begins."},
+		{one, 2, "Replace the 2 connections since 3 February 2026 They end when this one begins."},
+		{b, 1, "Replace the connection to red from 3 February 2026 It ends when this one begins."},
+		{b, 2, "Replace the 2 connections to red since 3 February 2026 They end when this one begins."},
+	} {
+		s.consent.Earlier.Count = c.count
+		page := c.by.get("/oauth/authorize")
+		if got := page.choice("replace", "yes"); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+		if !hasAttr(page.field("replace", "yes"), "checked") || hasAttr(page.field("scope", "pods:exec"), "checked") ||
+			page.choice("scope", "pods:exec") != "Run commands inside pods has already" || !strings.Contains(page.body, "tick what it should keep") {
+			t.Errorf("%s", page.body)
+		}
+	}
+	s.consent.Earlier.Replace = false
+	if hasAttr(b.get("/oauth/authorize").field("replace", "yes"), "checked") {
+		t.Error("ticked again after it was unticked")
+	}
+}
+
+// enterDecidesNothing presses Enter wherever the form can have the focus, and
+// then its buttons.
+func enterDecidesNothing(t *testing.T, s *site, c *chrome) {
+	ada := s.addUser("ada@example.com", false, "red", "blue")
+	s.consent.Filled = s.connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead).Team
+	s.consent.Earlier = oauth.Earlier{Count: 1, Since: s.clock.now(), Replace: true}
+	s.consent.Limits = authz.LimitFields{Prefix: "web-"} // so that the fields are unfolded
+	c.signIn("ada@example.com")
+	c.open("/oauth/authorize")
+	const sent = `document.body.dataset.sent ?? ""`
+	c.do(chromedp.Evaluate[chromedp.Void](`addEventListener("submit", e => {
+		if (e.submitter?.getAttribute("formmethod") === "dialog") return; // which the browser has to do nothing about
+		e.preventDefault();
+		document.body.dataset.sent = (document.body.dataset.sent ?? "") + "[" + (e.submitter?.value ?? "") + "]";
+	})`))
+	c.do(chromedp.Click(chromedp.CSS(`input[name="team"]`))) // without it the browser would not send the form anyway
+	inputs := `form[action="/oauth/authorize"] input:not([type=hidden])`
+	n := ask(c, chromedp.Evaluate[int](fmt.Sprintf(`document.querySelectorAll('%s').length`, inputs)))
+	if n != 2+3+1+3 {
+		t.Fatalf("%d inputs to press Enter in", n)
+	}
+	for i := range n {
+		c.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelectorAll('%s')[%d].focus()`, inputs, i)), chromedp.KeyEvent("\r"))
+		if got := ask(c, chromedp.Evaluate[string](sent)); got != "" {
+			t.Fatalf("Enter in input %d sent the form with %s", i, got)
+		}
+	}
+	// The same key on a button is the person's decision.
+	for _, button := range []string{"approve", "deny"} {
+		c.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector('button[value="%s"]').focus()`, button)), chromedp.KeyEvent("\r"))
+	}
+	// It would be empty, had the page gone anywhere meanwhile.
+	if got := ask(c, chromedp.Evaluate[string](sent)); got != "[approve][deny]" {
+		t.Errorf("Enter on the buttons sent %q", got)
+	}
+	c.open("/oauth/authorize")
+	c.submit(`button[value="deny"]`)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.decisions) != 1 || s.decisions[0].Get("decision") != "deny" {
+		t.Errorf("the decisions that arrived: %v", s.decisions)
+	}
+}
+
+// decisionInSight looks at the page on phones, upright and lying, where it is
+// longer than the window.
+func decisionInSight(t *testing.T, s *site, c *chrome) {
+	ada := s.addUser("ada@example.com", false, "red", "blue", "a-very-long-name-of-a-team-of-forty-char")
+	s.consent.Filled = s.connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead).Team
+	s.consent.Earlier = oauth.Earlier{Count: 12, Since: s.clock.now(), Replace: true}
+	s.consent.Limits = authz.LimitFields{Prefix: "web-"}
+	s.consent.RedirectHost, s.consent.DocumentHost = "connector.long-host-name-of-somebody.example", "evil.example"
+	c.signIn("ada@example.com")
+	for _, size := range [][2]int64{{320, 568}, {390, 844}, {740, 360}} {
+		c.do(chromedp.EmulateViewport(size[0], size[1]))
+		c.open("/oauth/authorize")
+		if over := ask(c, chromedp.Evaluate[[]string](overflowing)); len(over) > 0 {
+			t.Errorf("%v: wider than the window: %s", size, strings.Join(over, ", "))
+		}
+		for _, where := range []string{"0", "document.body.scrollHeight / 2", "document.body.scrollHeight"} {
+			c.do(chromedp.Evaluate[chromedp.Void]("window.scrollTo(0, " + where + ")"))
+			if fault := ask(c, chromedp.Evaluate[string](decisionFault)); fault != "" {
+				t.Errorf("%v, scrolled to %s: %s", size, where, fault)
+			}
+		}
+		if hidden := ask(c, chromedp.Evaluate[[]string](coveredInputs)); len(hidden) > 0 {
+			t.Errorf("%v: the buttons lie over what has the focus: %s", size, strings.Join(hidden, ", "))
+		}
+	}
+	c.do(chromedp.EmulateViewport(320, 568))
+	c.inspect("consent-earlier")
+}
+
+// decisionFault says what is wrong with the two buttons as they are seen now: out
+// of sight, of different weight, or over content that cannot be scrolled to.
+const decisionFault = `(() => {
+	const [a, d] = ["approve", "deny"].map(v => document.querySelector('button[value="' + v + '"]'));
+	const [p, q] = [a, d].map(b => b.getBoundingClientRect());
+	for (const r of [p, q]) if (r.top < 0 || r.bottom > innerHeight || r.left < 0 || r.right > innerWidth) return "out of sight: " + JSON.stringify(r);
+	if (Math.abs(p.width - q.width) > 1 || p.height !== q.height || p.top !== q.top) return "of different size";
+	for (const key of ["color", "backgroundColor", "borderColor", "borderWidth", "fontSize", "fontWeight", "opacity", "visibility"])
+		if (getComputedStyle(a)[key] !== getComputedStyle(d)[key]) return "of different " + key;
+	const end = scrollY + innerHeight >= document.documentElement.scrollHeight - 1;
+	const bar = a.parentElement.getBoundingClientRect(), before = a.parentElement.previousElementSibling.getBoundingClientRect();
+	if (end && before.bottom > bar.top + 1) return "they cover the end of the form";
+	return "";
+})()`
+
+// coveredInputs puts the focus on each input in turn, as the Tab key does, and
+// lists those that are not seen then.
+const coveredInputs = `(() => {
+	const list = [];
+	for (const e of document.querySelectorAll('form[action="/oauth/authorize"] input:not([type=hidden])')) {
+		window.scrollTo(0, 0);
+		e.focus();
+		const r = e.getBoundingClientRect(), top = document.elementFromPoint(r.left + r.width / 2, r.top + r.height / 2);
+		if (top !== e && !e.parentElement.contains(top)) list.push(e.name + " " + e.value + " at " + Math.round(r.top));
+	}
+	return list;
+})()`
