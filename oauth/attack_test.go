@@ -426,3 +426,36 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 }
 
 func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.buf.String() }
+
+// What a page can make a browser send without going there is refused before
+// anything is looked up: it pushes out no request that waits, uses up no visits
+// and leaves nothing in the timeline.
+func TestOnlyNavigationsAuthorize(t *testing.T) {
+	t.Parallel()
+	f := withHistory(t)
+	client := f.register()
+	handle := f.handle(f.authorize(request(client), "alice"))
+	path := "/oauth/authorize?" + request(client).Encode()
+	for _, headers := range [][]string{
+		{"Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"}, {"Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty"}, {"Sec-Fetch-Mode: websocket"},
+		{"Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"}, {"Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: object"},
+		{"Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Sec-Purpose: prefetch"},
+		{"Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Sec-Purpose: prefetch;prerender"},
+	} {
+		for range 40 { // in all more than the visits that an address has, and than the requests that a session keeps
+			a := f.send("GET", path, "", append(headers, "Cookie: session=alice")...)
+			if a.status != http.StatusForbidden || strings.Contains(a.body, "CONSENT") || a.header.Get("Location") != "" {
+				t.Fatalf("%q: %d %s", headers, a.status, a.body)
+			}
+		}
+	}
+	f.wantAttempts("user=alice: authorize consent")
+	if a := f.decide(approval(handle, "red"), "alice"); a.status != http.StatusSeeOther {
+		t.Errorf("the request that waited: %d %s", a.status, a.body)
+	}
+	for _, headers := range [][]string{nil, {"Sec-Fetch-Mode: navigate"}, {"Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Sec-Fetch-Site: cross-site"}} {
+		if a := f.send("GET", path, "", append(headers, "Cookie: session=alice")...); a.status != http.StatusOK {
+			t.Errorf("%q: %d %s", headers, a.status, a.body)
+		}
+	}
+}

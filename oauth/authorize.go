@@ -158,6 +158,22 @@ func checkRest(q url.Values, ours audience) *refusal {
 	return nil
 }
 
+// navigationsOnly refuses what a browser sends to show something other than a
+// page of its own: an image, a frame, a script's fetch, a prefetch. A page of a
+// neighbour, such as a pod's, can make any number of those with the person's
+// cookie, and each would push a request that waits out. The check comes before
+// everything else, so they use up no visits either and leave no trace. Browsers
+// without these headers (Fetch Metadata), and programs, are let through.
+func navigationsOnly(h web.Handler) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		mode, dest, purpose := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest"), r.Header.Get("Sec-Purpose")
+		if mode != "" && mode != "navigate" || dest != "" && dest != "document" || strings.Contains(purpose, "prefetch") {
+			return web.Fault(http.StatusForbidden, codeAccessDenied, "This address has to be opened as a page of its own, in a window.", nil)
+		}
+		return h(w, r)
+	}
+}
+
 // serveAuthorize answers GET /oauth/authorize and GET /authorize: it checks the
 // request, has the person sign in, and shows the consent page, always.
 func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
