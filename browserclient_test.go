@@ -131,6 +131,7 @@ func TestBrowserClient(t *testing.T) {
 		chromedp.SetValue(chromedp.CSS("#email"), ada.email), chromedp.SetValue(chromedp.CSS("#password"), ada.password))
 	press(t, ctx, "form.fields button")
 	browse(t, ctx, chromedp.WaitVisible(chromedp.CSS(`button[value="approve"]`)))
+	browse(t, ctx, chromedp.Evaluate[chromedp.Void](`document.getAnimations().forEach(a => a.finish())`)) // the buttons react a moment later
 	press(t, ctx, `button[value="approve"]`)
 	if at, err := chromedp.Run(ctx, chromedp.Location()); err != nil || !strings.HasPrefix(at, page.URL+"/callback?code=") {
 		t.Fatalf("after Approve the browser is at %s, %v", at, err)

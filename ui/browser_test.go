@@ -47,11 +47,20 @@ func (c *chrome) do(steps ...chromedp.Action[chromedp.Void]) {
 func (c *chrome) open(path string) {
 	c.t.Helper()
 	c.do(chromedp.Navigate(c.base+path), chromedp.WaitVisible(chromedp.CSS("main")))
+	c.settle()
+}
+
+// settle ends the time in which buttons do not react yet. Polling would need the
+// page's script, which some tests switch off.
+func (c *chrome) settle() {
+	c.t.Helper()
+	c.do(chromedp.Evaluate[chromedp.Void](`document.getAnimations().forEach(a => a.finish())`))
 }
 
 // submit presses a button and waits until another page is there.
 func (c *chrome) submit(button string) {
 	c.t.Helper()
+	c.settle()
 	resp, err := chromedp.RunResponse(c.ctx, chromedp.Click(chromedp.CSS(button)))
 	if err != nil {
 		c.t.Fatalf("press %s: %v", button, err)
@@ -162,7 +171,7 @@ func TestBrowser(t *testing.T) {
 	browser := webtest.StartChromium(t)
 	for name, test := range map[string]func(*testing.T, *site, *chrome){
 		"walk": walk, "limits": limitsWalk, "hostile page": hostile, "other pages": otherPages, "without script": withoutScript, "keyboard": keyboard,
-		"enter decides nothing": enterDecidesNothing, "decision in sight": decisionInSight,
+		"enter decides nothing": enterDecidesNothing, "decision in sight": decisionInSight, "decision settles": decisionSettles,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)

@@ -161,6 +161,39 @@ func enterDecidesNothing(t *testing.T, s *site, c *chrome) {
 	}
 }
 
+// decisionSettles looks at the buttons in the first half second, for which it
+// turns the clock of their animation.
+func decisionSettles(t *testing.T, s *site, c *chrome) {
+	s.addUser("ada@example.com", false, "red")
+	c.signIn("ada@example.com")
+	c.open("/oauth/authorize")
+	for at, want := range map[int]string{0: "nothing", 499: "nothing", 501: "clicked focused"} {
+		for _, button := range []string{"approve", "deny"} {
+			if got := ask(c, chromedp.Evaluate[string](fmt.Sprintf(reactsAt, button, at))); got != want {
+				t.Errorf("%s after %d ms: %s, want %s", button, at, got, want)
+			}
+		}
+	}
+}
+
+// reactsAt says what a button does so many milliseconds after it was painted.
+const reactsAt = `(() => {
+	const b = document.querySelector('button[value="%s"]');
+	b.style.animationName = "none";
+	void b.offsetWidth;
+	b.style.animationName = "";
+	document.activeElement.blur();
+	const [running] = b.getAnimations();
+	if (!running) return "it reacts at once";
+	running.pause();
+	running.currentTime = %d;
+	const r = b.getBoundingClientRect(), list = [];
+	if (document.elementFromPoint(r.left + r.width / 2, r.top + r.height / 2) === b) list.push("clicked");
+	b.focus();
+	if (document.activeElement === b) list.push("focused");
+	return list.join(" ") || "nothing";
+})()`
+
 // decisionInSight looks at the page on phones, upright and lying, where it is
 // longer than the window.
 func decisionInSight(t *testing.T, s *site, c *chrome) {
