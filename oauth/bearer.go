@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -83,7 +84,9 @@ func (s *Server) access(token string) (access *store.Access, fault string, err e
 	case !s.audience.holds(access.Grant.Resource):
 		return nil, history.FaultResource, nil // issued when this server had another address
 	}
-	s.db.NoteGrantUse(access, now)
+	if err := s.db.NoteGrantUse(access, now); err != nil {
+		return nil, "", fmt.Errorf("note the use of a connection: %w", err)
+	}
 	return access, "", nil
 }
 

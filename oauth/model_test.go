@@ -82,7 +82,7 @@ type modelConn struct {
 	previous        string
 	older           []string
 	last            tokenAnswer // of the last rotation
-	seen, seenDisk  bool        // the answer of the last rotation arrived
+	seen            bool        // the answer of the last rotation arrived
 	salted          bool
 	rotated, expiry time.Time
 }
@@ -149,7 +149,6 @@ func (m *model) step(what, which, how byte) {
 	case what == 18:
 		m.note("flush")
 		m.must(m.db.Flush())
-		m.flushed()
 	case what == 19:
 		m.sweep()
 	case what == 20:
@@ -284,7 +283,7 @@ func (c *modelConn) rotate(got tokenAnswer, presented string, now time.Time, acc
 	c.access = append(c.access, modelAccess{got.AccessToken, got.Scope, now, now.Add(accessTTL)})
 	c.given = append(c.given, got.AccessToken)
 	c.previous, c.current, c.last = presented, got.RefreshToken, got
-	c.seen, c.seenDisk, c.salted, c.rotated, c.expiry = false, false, true, now, now.Add(refreshTTL)
+	c.seen, c.salted, c.rotated, c.expiry = false, true, now, now.Add(refreshTTL)
 }
 
 func (m *model) revoke(client store.ClientID, token string) {
@@ -300,7 +299,7 @@ func (m *model) revokeAccess(c *modelConn, client store.ClientID, token string) 
 		return
 	}
 	if c.exists && token == c.last.AccessToken && c.keeps(token) {
-		c.seen, c.seenDisk = true, true
+		c.seen = true
 	}
 	c.drop(token)
 	c.exists = c.exists && (c.refreshes || len(c.access) > 0)
@@ -394,12 +393,6 @@ func (m *model) replayCode(c *modelConn) {
 	c.exists = c.exists && !m.now().Before(c.codeUntil)
 }
 
-func (m *model) flushed() {
-	for _, c := range m.conns {
-		c.seenDisk = c.seen
-	}
-}
-
 func (m *model) sweep() {
 	m.note("sweep")
 	now := m.now()
@@ -423,12 +416,8 @@ func (m *model) reopen(killed bool) {
 		m.must(old.Close())
 		m.path += "+"
 		m.must(os.WriteFile(m.path, raw, 0o600))
-		for _, c := range m.conns {
-			c.seen = c.seenDisk
-		}
 	} else {
 		m.must(old.Close())
-		m.flushed()
 	}
 	m.db = storetest.Open(m, m.path)
 	m.sessions.(*fakeSessions).db = m.db

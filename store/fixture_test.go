@@ -277,7 +277,9 @@ func fixtureConnection(db *DB) error {
 	if err != nil {
 		return err
 	}
-	db.NoteGrantUse(access, t0.Add(time.Minute))
+	if err := db.NoteGrantUse(access, t0.Add(time.Minute)); err != nil {
+		return err
+	}
 	_, err = db.LimitGrant("grant", "ada", []Scope{"pods:read"}, Limits{ReadOnly: true, Prefix: "demo-", MaxPods: 2}, t0)
 	return errors.Join(err, db.Flush())
 }

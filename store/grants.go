@@ -270,9 +270,7 @@ func (db *DB) Grants(user UserID, now time.Time) (list []Grant, err error) {
 			if !now.Before(g.Expires) {
 				continue
 			}
-			if use, ok := db.grantUsed(g.ID); ok {
-				use.noteOn(&g)
-			}
+			db.useOfGrant(&g)
 			list = append(list, g)
 		}
 		return err
@@ -356,50 +354,50 @@ func ownsToken(tx *bolt.Tx, hash Hash, client ClientID) (bool, error) {
 	return err == nil && g.Client == client, err
 }
 
-// grantUse is what Flush has yet to write about a connection.
-type grantUse struct {
-	at     time.Time
-	access Hash // the access token that came with the last refresh, once it was used
+// NoteGrantUse notes that the access was used at now. The time costs no
+// transaction; Flush writes it. The first use of the access token that came with
+// the last refresh is written before this returns, because it is the sign by
+// which a stolen refresh token is found (see Refresh): lost in a crash, the token
+// before it would look as if its answer had never arrived.
+func (db *DB) NoteGrantUse(a *Access, now time.Time) error {
+	db.usedMu.Lock()
+	db.usedGrants[a.Grant.ID] = wall(now)
+	db.usedMu.Unlock()
+	if f := a.Grant.Refresh; f == nil || f.Seen || f.Access != a.Token.Hash {
+		return nil
+	}
+	return db.batch(func(tx *bolt.Tx) error { return markSeen(tx, a) })
 }
 
-// NoteGrantUse remembers that the access was used at now. It costs no
-// transaction; Flush writes it.
-func (db *DB) NoteGrantUse(a *Access, now time.Time) {
-	use := grantUse{at: wall(now)}
-	if f := a.Grant.Refresh; f != nil && f.Access == a.Token.Hash {
-		use.access = f.Access
+// markSeen writes that the answer of the last refresh has arrived, unless the
+// connection has ended or gone on meanwhile.
+func markSeen(tx *bolt.Tx, a *Access) error {
+	g, err := grants.get(tx, []byte(a.Grant.ID))
+	if errors.Is(err, ErrNotFound) {
+		return nil
 	}
+	if err != nil {
+		return err
+	}
+	if f := g.Refresh; f == nil || f.Seen || f.Access != a.Token.Hash {
+		return nil
+	}
+	kept, seen := *g, *g.Refresh
+	seen.Seen, kept.Refresh = true, &seen
+	return grants.replace(tx, g, &kept)
+}
+
+// useOfGrant puts into the record what Flush has yet to write.
+func (db *DB) useOfGrant(g *Grant) {
 	db.usedMu.Lock()
 	defer db.usedMu.Unlock()
-	if use.access.IsZero() {
-		use.access = db.usedGrants[a.Grant.ID].access
+	if at, ok := db.usedGrants[g.ID]; ok {
+		g.use(at)
 	}
-	db.usedGrants[a.Grant.ID] = use
 }
 
-func (db *DB) grantUsed(id GrantID) (grantUse, bool) {
-	db.usedMu.Lock()
-	defer db.usedMu.Unlock()
-	use, ok := db.usedGrants[id]
-	return use, ok
-}
-
-// seen reports whether the answer of the last rotation has arrived, as far as
-// anybody knows.
-func (db *DB) seen(g *Grant) bool {
-	if g.Refresh.Seen {
-		return true
-	}
-	use, ok := db.grantUsed(g.ID)
-	return ok && use.access == g.Refresh.Access && !use.access.IsZero()
-}
-
-// noteOn puts the use into the record.
-func (use grantUse) noteOn(g *Grant) {
-	if use.at.After(g.LastUsed) {
-		g.LastUsed = use.at
-	}
-	if f := g.Refresh; f != nil && !use.access.IsZero() && f.Access == use.access {
-		f.Seen = true
+func (g *Grant) use(at time.Time) {
+	if at.After(g.LastUsed) {
+		g.LastUsed = at
 	}
 }

@@ -99,7 +99,7 @@ func (db *DB) RotateRefresh(r Rotation, now time.Time) (out Rotated, err error) 
 	// What is hopeless or a repetition must not cost a commit, so look first.
 	repeated := false
 	err = db.view(func(tx *bolt.Tx) error {
-		g, turn, err := db.turn(tx, r, now)
+		g, turn, err := turnOf(tx, r, now)
 		if err == nil && turn == turnAgain {
 			repeated = true
 			out, err = repeat(tx, g, r)
@@ -112,7 +112,7 @@ func (db *DB) RotateRefresh(r Rotation, now time.Time) (out Rotated, err error) 
 	var outcome error
 	err = db.batch(func(tx *bolt.Tx) error {
 		out, outcome = Rotated{}, nil
-		g, turn, err := db.turn(tx, r, now)
+		g, turn, err := turnOf(tx, r, now)
 		if err != nil {
 			outcome = err // nothing written, so nothing to roll back
 			return nil
@@ -146,9 +146,9 @@ const (
 	turnLost               // replace what was never received
 )
 
-// turn finds the connection of the token and what the token has coming. There
+// turnOf finds the connection of the token and what the token has coming. There
 // is no error with turnReused.
-func (db *DB) turn(tx *bolt.Tx, r Rotation, now time.Time) (*Grant, turn, error) {
+func turnOf(tx *bolt.Tx, r Rotation, now time.Time) (*Grant, turn, error) {
 	g, err := grants.byUnique(tx, "family", r.Family[:])
 	if err != nil {
 		return nil, turnReused, err
@@ -156,7 +156,7 @@ func (db *DB) turn(tx *bolt.Tx, r Rotation, now time.Time) (*Grant, turn, error)
 	if g.Client != r.Client || g.Refresh == nil {
 		return nil, turnReused, ErrNotFound
 	}
-	turn := g.Refresh.turn(r.Token, db.seen(g), now)
+	turn := g.Refresh.turn(r.Token, now)
 	switch {
 	case turn == turnReused:
 		return g, turn, nil
@@ -173,7 +173,7 @@ func (db *DB) turn(tx *bolt.Tx, r Rotation, now time.Time) (*Grant, turn, error)
 	return g, turn, nil
 }
 
-func (f *Refresh) turn(token Hash, seen bool, now time.Time) turn {
+func (f *Refresh) turn(token Hash, now time.Time) turn {
 	switch {
 	case token == f.Current:
 		return turnNext
@@ -181,7 +181,7 @@ func (f *Refresh) turn(token Hash, seen bool, now time.Time) turn {
 		return turnReused
 	case len(f.Salt) > 0 && now.Before(f.Rotated.Add(RefreshGrace)):
 		return turnAgain
-	case seen:
+	case f.Seen:
 		return turnReused
 	}
 	return turnLost

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path/filepath"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -32,10 +33,10 @@ func TestRefreshNeedsMembership(t *testing.T) {
 // A use that is noted while others are written stays noted.
 func TestForget(t *testing.T) {
 	t.Parallel()
-	written := map[GrantID]grantUse{"same": {at: t0}, "used again": {at: t0}, "ended": {at: t0}}
-	noted := map[GrantID]grantUse{"same": {at: t0}, "used again": {at: t0.Add(1)}, "new": {at: t0}}
+	written := map[GrantID]time.Time{"same": t0, "used again": t0, "ended": t0}
+	noted := map[GrantID]time.Time{"same": t0, "used again": t0.Add(1), "new": t0}
 	forget(noted, written)
-	if want := (map[GrantID]grantUse{"used again": {at: t0.Add(1)}, "new": {at: t0}}); !maps.Equal(noted, want) {
+	if want := (map[GrantID]time.Time{"used again": t0.Add(1), "new": t0}); !maps.Equal(noted, want) {
 		t.Errorf("left: %v, want %v", noted, want)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -63,7 +65,9 @@ func (f *family) use(access store.Hash, now time.Time) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.db.NoteGrantUse(a, now)
+	if err := f.db.NoteGrantUse(a, now); err != nil {
+		f.Fatal(err)
+	}
 }
 
 func (f *family) wantAccess(access store.Hash, now time.Time, want error) {
@@ -537,5 +541,33 @@ func TestScopesFollowTheConnection(t *testing.T) {
 	}
 	if !slices.Equal(a.Token.Scopes, []store.Scope{read, write}) {
 		t.Error("the shared record was changed")
+	}
+}
+
+// The first use of a rotated access token is on disk when it returns, for one
+// commit; the uses after it cost none.
+func TestFirstUseIsWritten(t *testing.T) {
+	t.Parallel()
+	f := newFamily(t)
+	f.use(f.access, t0)
+	f.mustRotate("0", "1", t0)
+	before := f.db.Transaction()
+	for range 3 {
+		f.use(f.accessOf("1"), t0)
+		f.use(f.access, t0) // an older token is no sign
+	}
+	if n := f.db.Transaction() - before; n != 1 {
+		t.Errorf("%d commits", n)
+	}
+	var file bytes.Buffer
+	_, err := f.db.WriteTo(&file)
+	wantErr(t, err, nil)
+	path := filepath.Join(t.TempDir(), "podgate.db")
+	wantErr(t, os.WriteFile(path, file.Bytes(), 0o600), nil)
+	after := storetest.Open(t, path) // as after kill -9
+	defer after.Close()
+	now := t0.Add(store.RefreshGrace)
+	if _, err := after.RotateRefresh(f.rotation("0", "2", now), now); !errors.Is(err, store.ErrSpent) {
+		t.Errorf("the token before it, after a crash: %v", err)
 	}
 }

@@ -201,8 +201,8 @@ func (db *DB) Flush() error {
 				return err
 			}
 		}
-		for id, use := range usedGrants {
-			if err := touch(tx, grants, []byte(id), use.noteOn); err != nil {
+		for id, at := range usedGrants {
+			if err := touch(tx, grants, []byte(id), func(g *Grant) { g.use(at) }); err != nil {
 				return err
 			}
 		}
