@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -24,7 +26,7 @@ const AuditOK = "ok"
 // AuditEntry is one thing that somebody did. It keeps names as they were,
 // because it outlives the user, the team, the connection and the pod.
 type AuditEntry struct {
-	Seq       uint64      `json:"seq"` // in its class; the store counts
+	Seq       uint64      `json:"seq"` // in its class and group; the store counts
 	Stranger  bool        `json:"stranger,omitempty"`
 	At        time.Time   `json:"at"`
 	Last      time.Time   `json:"last"`            // of Count equal ones in a row
@@ -43,21 +45,25 @@ type AuditEntry struct {
 }
 
 // Bounds of the audit list. What strangers cause, such as failed sign-ins, makes
-// room only for itself.
+// room only for itself, and what concerns one person for nobody else's.
 const (
 	AuditTTL          = 90 * 24 * time.Hour
 	maxAudit          = 80_000
 	maxAuditStrangers = 20_000
+	maxAuditConcerns  = 500 // of strangers, for each person
 )
 
-// auditBounds is how many entries each class may have.
-type auditBounds struct{ known, strangers uint64 }
+// auditBounds is how many entries there may be of each kind.
+type auditBounds struct{ known, strangers, concerns uint64 }
 
 func (b auditBounds) of(e *AuditEntry) uint64 {
-	if e.Stranger {
+	switch {
+	case !e.Stranger:
+		return b.known
+	case e.Concerns == "":
 		return b.strangers
 	}
-	return b.known
+	return b.concerns
 }
 
 const (
@@ -72,8 +78,24 @@ func (e *AuditEntry) class() byte {
 	return auditKnown
 }
 
-// auditKeyLen is that of a class and a number.
-const auditKeyLen = 1 + 8
+// group parts the numbers of a class: what strangers cause to one person is
+// counted apart, so that it leaves apart. Two people who share a group by chance
+// share its bound.
+func (e *AuditEntry) group() uint16 {
+	if !e.Stranger || e.Concerns == "" {
+		return 0
+	}
+	sum := sha256.Sum256([]byte(e.Concerns))
+	return max(1, binary.BigEndian.Uint16(sum[:]))
+}
+
+// auditKeyLen is that of a class and a number, of which the first 16 bits are
+// the group.
+const (
+	auditKeyLen    = 1 + 8
+	auditPrefixLen = 1 + 2
+	auditGroupBits = 48
+)
 
 func (e *AuditEntry) key() []byte {
 	return binary.BigEndian.AppendUint64([]byte{e.class()}, e.Seq)
@@ -115,14 +137,14 @@ func writeAudit(tx *bolt.Tx, entries []AuditEntry, bounds auditBounds) error {
 		if err := fillNames(tx, e); err != nil {
 			return err
 		}
-		first, last := auditSpan(tx, e.class())
+		first, last := auditSpan(tx, e)
 		e.Seq = last + 1
 		if err := audits.insert(tx, e); err != nil {
 			return err
 		}
 		// Entries leave from the old end only, so first and last count them.
 		// Where the clock jumped, a gap makes an entry leave a little early.
-		for ; e.Seq-first >= bounds.of(e); first, _ = auditSpan(tx, e.class()) {
+		for ; e.Seq-first >= bounds.of(e); first, _ = auditSpan(tx, e) {
 			if err := audits.delete(tx, (&AuditEntry{Stranger: e.Stranger, Seq: first}).key()); err != nil {
 				return err
 			}
@@ -131,19 +153,22 @@ func writeAudit(tx *bolt.Tx, entries []AuditEntry, bounds auditBounds) error {
 	return nil
 }
 
-// auditSpan returns the numbers of the first and last entry of a class; 1 and 0
-// when there is none. It passes over keys that are none.
-func auditSpan(tx *bolt.Tx, class byte) (first, last uint64) {
+// auditSpan returns the numbers of the first and last entry of e's class and
+// group; when there is none the first is the one after the last. It passes over
+// keys that are none.
+func auditSpan(tx *bolt.Tx, e *AuditEntry) (first, last uint64) {
+	none := uint64(e.group()) << auditGroupBits
+	prefix := (&AuditEntry{Stranger: e.Stranger, Seq: none}).key()[:auditPrefixLen]
 	c := tx.Bucket([]byte(audits.name)).Cursor()
-	k, _ := c.Seek([]byte{class})
+	k, _ := c.Seek(prefix)
 	for k != nil && len(k) != auditKeyLen {
 		k, _ = c.Next()
 	}
-	if k == nil || k[0] != class {
-		return 1, 0
+	if !bytes.HasPrefix(k, prefix) {
+		return none + 1, none
 	}
 	first = binary.BigEndian.Uint64(k[1:])
-	if k, _ = c.Seek([]byte{class + 1}); k == nil {
+	if k, _ = c.Seek(prefixAfter(prefix)); k == nil {
 		k, _ = c.Last()
 	} else {
 		k, _ = c.Prev()
@@ -152,6 +177,17 @@ func auditSpan(tx *bolt.Tx, class byte) (first, last uint64) {
 		k, _ = c.Prev() // the first one ends this at the latest
 	}
 	return first, binary.BigEndian.Uint64(k[1:])
+}
+
+// prefixAfter is the least key that is greater than all with the prefix.
+func prefixAfter(prefix []byte) []byte {
+	next := bytes.Clone(prefix)
+	for i := len(next) - 1; i >= 0; i-- {
+		if next[i]++; next[i] != 0 {
+			break
+		}
+	}
+	return next
 }
 
 // fillNames writes down what those are called now whom the entry names by

@@ -48,7 +48,7 @@ func open(path string, format int, steps []migration) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{bolt: b, usedGrants: map[GrantID]time.Time{}, usedSessions: map[Hash]time.Time{}, queue: historyQueue{bounds: auditBounds{maxAudit, maxAuditStrangers}}}
+	db := &DB{bolt: b, usedGrants: map[GrantID]time.Time{}, usedSessions: map[Hash]time.Time{}, queue: historyQueue{bounds: auditBounds{maxAudit, maxAuditStrangers, maxAuditConcerns}}}
 	if db.migrated, err = prepare(db, format, steps); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}

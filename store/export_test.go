@@ -23,8 +23,8 @@ func (db *DB) Transaction() (n int) {
 }
 
 // SetAuditBounds makes the audit list smaller.
-func (db *DB) SetAuditBounds(known, strangers uint64) {
-	db.queue.bounds = auditBounds{known, strangers}
+func (db *DB) SetAuditBounds(known, strangers, concerns uint64) {
+	db.queue.bounds = auditBounds{known, strangers, concerns}
 }
 
 // Lost returns how much was noted and is neither waiting nor written.

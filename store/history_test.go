@@ -534,7 +534,7 @@ func TestAuditOfOnePerson(t *testing.T) {
 func TestAuditIsBounded(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
-	db.SetAuditBounds(50, 20)
+	db.SetAuditBounds(50, 20, 10)
 	for i := range 200 {
 		db.NoteAudit(store.AuditEntry{Action: "x", Object: fmt.Sprint(i), Outcome: store.AuditOK, Actor: "ada", At: after(i)})
 		db.NoteAudit(store.AuditEntry{Action: "y", Object: fmt.Sprint(i), Outcome: "wrong password", Stranger: true, At: after(i)})
@@ -556,20 +556,23 @@ func TestAuditIsBounded(t *testing.T) {
 	wantErr(t, db.Check(), nil)
 }
 
-// However many tries to sign in are refused, what people did stays, and of what
-// waits to be written a flood leaves room for what concerns others.
+// However many tries to sign in are refused, others' entries stay: what people
+// did, what failed at other accounts, and at none.
 func TestRefusedSignInsPushOutOnlyTheirOwn(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
-	db.SetAuditBounds(5, 1000)
+	db.SetAuditBounds(5, 20, 10)
 	note := func(object string, concerns store.UserID, at int) {
 		db.NoteAudit(store.AuditEntry{Action: "sign_in", Object: object, Outcome: "wrong password", Stranger: true, Concerns: concerns, At: after(at)})
 	}
 	for i := range 5 {
 		db.NoteAudit(store.AuditEntry{Action: "x", Object: fmt.Sprint(i), Outcome: store.AuditOK, Actor: "ada", At: after(i)})
 	}
-	// More than the queue holds, once a second.
-	for second := range 6 {
+	for _, concerns := range []store.UserID{"ada", "bob", ""} {
+		note("early", concerns, 10)
+	}
+	// More than the queue holds, once a second, against one account and against none.
+	for second := range 30 {
 		for i := range 600 {
 			note(fmt.Sprint(i), "bob", 100+second)
 		}
@@ -578,12 +581,22 @@ func TestRefusedSignInsPushOutOnlyTheirOwn(t *testing.T) {
 	}
 	page, err := db.Audit(store.AuditQuery{Limit: 1000}, after(1000))
 	wantErr(t, err, nil)
-	count := map[store.UserID]int{}
+	count, lost := map[store.UserID]int{}, 0
 	for _, e := range page.Entries {
-		count[e.Actor+e.Concerns]++ // "" for that some were lost
+		switch {
+		case e.Action == store.AuditLost:
+			lost++
+		case e.Object == "early" && e.Concerns == "bob":
+			t.Error("the flood kept what it should push out")
+		default:
+			count[e.Actor+e.Concerns]++
+		}
 	}
-	if want := map[store.UserID]int{"ada": 5, "bob": 6 * 128, "cyd": 6, "": 6}; !maps.Equal(count, want) {
-		t.Errorf("%v, want %v", count, want)
+	if want := map[store.UserID]int{"ada": 6, "bob": 10, "cyd": 10}; !maps.Equal(count, want) || lost != 20 {
+		t.Errorf("%v, want %v, and %d times that some were lost", count, want, lost)
+	}
+	if mine, err := db.Audit(store.AuditQuery{User: "cyd", Limit: 1000}, after(1000)); err != nil || len(mine.Entries) != 10 || mine.Entries[0].Object != "amid 29" {
+		t.Errorf("%d entries, %v", len(mine.Entries), err)
 	}
 	wantErr(t, db.Check(), nil)
 }

@@ -17,7 +17,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -47,6 +47,11 @@ func toSessionOfCodes(*bolt.Tx) error { return nil }
 // toReplaces, from 4 to 5, has a member more in codes. Without it a connection
 // takes no other's place.
 func toReplaces(*bolt.Tx) error { return nil }
+
+// toAuditGroups, from 5 to 6, parts the numbers of strangers' entries by whom
+// they concern. Those that there are keep theirs, and leave with what concerns
+// nobody.
+func toAuditGroups(*bolt.Tx) error { return nil }
 
 // renameMember gives a member of a bucket's records another name. What is no
 // record stays: Check names it afterwards as before.
