@@ -24,6 +24,7 @@ import (
 	"podgate/internal/config"
 	"podgate/internal/connlimit"
 	"podgate/pods"
+	"podgate/pods/sandbox"
 	"podgate/store"
 )
 
@@ -145,7 +146,12 @@ func (srv *server) openStore(context.Context) error {
 	if m := db.Migrated(); m != nil {
 		srv.log.Info("the database was migrated", "from", m.From, "to", m.To, "copy", m.Copy)
 	}
-	srv.accounts = account.New(account.Config{DB: db, Log: srv.log, Now: time.Now})
+	limit := sandbox.MemoryLimit()
+	heedMemory(limit)
+	if words := memoryWarning(limit); words != "" {
+		srv.log.Warn(words)
+	}
+	srv.accounts = account.New(account.Config{DB: db, Log: srv.log, Now: time.Now, HashesAtOnce: hashesAtOnce(limit)})
 	srv.history = history.New(history.Config{DB: db, Log: srv.log, Now: time.Now, TrustedProxies: srv.settings.TrustedProxies})
 	srv.background(srv.history.Run)
 	return nil

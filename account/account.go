@@ -1,6 +1,7 @@
 package account
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"log/slog"
@@ -14,6 +15,9 @@ type Config struct {
 	DB  *store.DB
 	Log *slog.Logger
 	Now func() time.Time
+	// HashesAtOnce bounds how many passwords are checked at the same time, each in
+	// 32 MiB; 0: two.
+	HashesAtOnce int
 }
 
 // Service is the rules about people. Its methods are safe for concurrent use.
@@ -27,7 +31,7 @@ type Service struct {
 
 // New returns a service over cfg.DB.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, hashing: newSemaphore(hashesAtOnce, hashesWaiting, hashPatience), throttle: newLoginThrottle()}
+	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, hashing: newSemaphore(cmp.Or(cfg.HashesAtOnce, hashesAtOnce), hashesWaiting, hashPatience), throttle: newLoginThrottle()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -178,6 +178,16 @@ func TestSemaphore(t *testing.T) {
 	})
 }
 
+// Where memory is short the server has fewer passwords checked at once.
+func TestHashesAtOnceAreConfigured(t *testing.T) {
+	t.Parallel()
+	for configured, want := range map[int]int{0: hashesAtOnce, 1: 1} {
+		if got := cap(New(Config{HashesAtOnce: configured}).hashing.slots); got != want {
+			t.Errorf("%d gives %d, want %d", configured, got, want)
+		}
+	}
+}
+
 func TestSemaphorePatience(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

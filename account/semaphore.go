@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	// hashesAtOnce bounds memory: each takes defaultCost.memory.
+	// hashesAtOnce bounds memory: each takes defaultCost.memory. It is the default of
+	// Config.HashesAtOnce.
 	hashesAtOnce = 2
 	// hashesWaiting bounds the queue. At about 50 ms each the last in it waits
 	// less than a second.

@@ -12,6 +12,9 @@ import (
 // Dispatch returns at once: this system has no pods.
 func Dispatch() {}
 
+// MemoryLimit is 0: nothing here says what this process may have.
+func MemoryLimit() int64 { return 0 }
+
 // Runtime cannot be had on this system: Open never returns one.
 type Runtime struct{ pods.Runtime }
 

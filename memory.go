@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+)
+
+// leastMemory is what the server itself needs: at 96 MiB the kernel has ended it
+// at the first sign-in.
+const leastMemory = 128 << 20
+
+// smallMemory is the limit below which passwords are checked one at a time. Two
+// at once, and what the collector has not taken away yet of those before, have
+// brought a server to some 170 MiB; one, to some 105.
+const smallMemory = 256 << 20
+
+// hashesAtOnce is how many passwords are checked at once under a memory limit in
+// bytes; 0 stands for no limit, and for the default.
+func hashesAtOnce(limit int64) int {
+	if limit > 0 && limit < smallMemory {
+		return 1
+	}
+	return 0
+}
+
+// memoryWarning says that a memory limit in bytes is too small; "" when it is not.
+func memoryWarning(limit int64) string {
+	if limit <= 0 || limit >= leastMemory {
+		return ""
+	}
+	return fmt.Sprintf("this process may have %d MiB of memory, and podgate itself needs %d MiB, pods not counted; the system may end it at a sign-in: raise the limit (MemoryMax in systemd, --memory of a container)", limit>>20, leastMemory>>20)
+}
+
+// heedMemory has the collector keep away from a memory limit in bytes, unless
+// the environment already says to which it should. What pods take of the same
+// limit nobody knows, so this is no promise.
+func heedMemory(limit int64) {
+	if limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(limit / 4 * 3)
+	}
+}
