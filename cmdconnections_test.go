@@ -7,6 +7,7 @@ import (
 
 	"podgate/control"
 	"podgate/history"
+	"podgate/internal/webtest"
 	"podgate/store"
 )
 
@@ -59,9 +60,8 @@ func TestConnectionRevokedByCommand(t *testing.T) {
 	t.Parallel()
 	srv := startServer(t)
 	ada := setUp(t, srv)
-	for range 2 {
-		connect(t, srv, ada, connectOptions{}).call(t, "list_pods", nil)
-	}
+	connect(t, srv, ada, connectOptions{}).call(t, "list_pods", nil)
+	connect(t, srv, ada, connectOptions{limits: webtest.Fields{"replace": {}}}).call(t, "list_pods", nil) // beside the first
 	_, list, _ := srv.command("connections")
 	lines := strings.Split(list, "\n")
 	if len(lines) != 4 {
