@@ -103,8 +103,11 @@ func browse(t *testing.T, ctx context.Context, steps ...chromedp.Action[chromedp
 	}
 }
 
+// press presses a button, once the time has passed in which buttons of the
+// consent page do not react yet.
 func press(t *testing.T, ctx context.Context, button string) {
 	t.Helper()
+	browse(t, ctx, chromedp.Evaluate[chromedp.Void](`document.getAnimations().forEach(a => a.finish())`))
 	if _, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(button))); err != nil {
 		t.Fatalf("press %s: %v", button, err)
 	}
