@@ -132,10 +132,11 @@ func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request, name string) {
 	defer in.leave(name, visitor)
 	ctx := context.WithValue(r.Context(), nameKey{}, name)
 	r = r.WithContext(httptrace.WithClientTrace(ctx, limit1xx()))
-	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = upload{r.Body}
-	}
 	out := &appAnswer{ResponseWriter: w}
+	if r.Body != nil && r.Body != http.NoBody {
+		out.upload = &upload{r.Body, make(chan error, 1)}
+		r.Body = out.upload
+	}
 	in.proxy.ServeHTTP(out, r)
 	if out.begun {
 		endBody(r)
@@ -144,19 +145,36 @@ func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request, name string) {
 
 // upload is the body that a visitor sends. Its failures are the visitor's, and
 // not the app's.
-type upload struct{ io.ReadCloser }
-
-type uploadFault struct{ error }
-
-func (f uploadFault) Unwrap() error { return f.error }
+type upload struct {
+	io.ReadCloser
+	failed chan error // the first failure
+}
 
 // Read implements io.Reader.
-func (u upload) Read(p []byte) (int, error) {
+func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		err = uploadFault{err}
+		select {
+		case u.failed <- err:
+		default:
+		}
 	}
 	return n, err
+}
+
+// failure returns why the body ended early, if it did. A read that fails ends the
+// request too, so the transport may say that and not why; it has waited for the
+// read in either case.
+func (u *upload) failure() error {
+	if u == nil {
+		return nil
+	}
+	select {
+	case err := <-u.failed:
+		return err
+	default:
+		return nil
+	}
 }
 
 // endBody takes what the app has left of the request body, up to what net/http
@@ -234,7 +252,8 @@ func limit1xx() *httptrace.ClientTrace {
 // this way.
 type appAnswer struct {
 	http.ResponseWriter
-	begun bool // the head of the app's answer was passed on
+	upload *upload // nil: none
+	begun  bool    // the head of the app's answer was passed on
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -311,18 +330,18 @@ func (in *Ingress) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var dial *dialFault
 	var timeout net.Error
 	var tooBig *http.MaxBytesError
-	var uploading uploadFault
+	var uploading error
 	if out, ok := w.(*appAnswer); ok {
-		w = out.ResponseWriter // this answer is ours
+		w, uploading = out.ResponseWriter, out.upload.failure() // this answer is ours
 	}
 	switch {
 	case errors.As(err, &tooBig):
 		answer(w, r, pageTooLarge)
 		return
-	case errors.As(err, &uploading) && errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(uploading, os.ErrDeadlineExceeded):
 		answer(w, r, pageStalled)
 		return
-	case r.Context().Err() != nil, errors.As(err, &uploading):
+	case r.Context().Err() != nil, uploading != nil:
 		panic(http.ErrAbortHandler) // the visitor is gone
 	case errors.As(err, &dial):
 		answer(w, r, dial.page)

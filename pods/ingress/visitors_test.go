@@ -2,12 +2,14 @@ package ingress_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -135,6 +137,28 @@ func TestStalledUploads(t *testing.T) {
 	defer res.Body.Close()
 	if page, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(page), "Send it again") {
 		t.Errorf("%d %v\n%s", res.StatusCode, err, page)
+	}
+}
+
+// late is a body whose failure ends the request before it is told, as those of
+// net/http do.
+type late struct{ end context.CancelFunc }
+
+func (l late) Read([]byte) (int, error) {
+	l.end()
+	time.Sleep(50 * time.Millisecond) // so that the end of the request is seen first
+	return 0, os.ErrDeadlineExceeded
+}
+
+func TestStalledUploadEndsItsRequest(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, handled(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body) }))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w := httptest.NewRecorder()
+	s.in.Serve(w, httptest.NewRequestWithContext(ctx, "POST", "http://shop/", late{cancel}), "shop")
+	if w.Code != http.StatusRequestTimeout || !strings.Contains(w.Body.String(), "Send it again") {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
