@@ -287,19 +287,19 @@ func (in *Ingress) rewrite(pr *httputil.ProxyRequest) {
 	h.Set("X-Forwarded-Proto", in.cfg.Scheme)
 }
 
-// dialFault carries the page that a failed dial leads to.
-type dialFault struct {
+// dialError carries the page that a failed dial leads to.
+type dialError struct {
 	page errorpage.Page
 	err  error
 }
 
-func (e *dialFault) Error() string { return e.err.Error() }
-func (e *dialFault) Unwrap() error { return e.err }
+func (e *dialError) Error() string { return e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
 
 func (in *Ingress) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	conn, pod, err := in.cfg.Pods.DialApp(ctx, podName(ctx))
 	if err != nil {
-		return nil, &dialFault{pageFor(err, pod.Status), err}
+		return nil, &dialError{pageFor(err, pod.Status), err}
 	}
 	return connlimit.Timed(conn, in.cfg.AnswerTimeout), nil
 }
@@ -327,7 +327,7 @@ func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // fail answers a request that got no answer from its app.
 func (in *Ingress) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var dial *dialFault
+	var dial *dialError
 	var timeout net.Error
 	var tooBig *http.MaxBytesError
 	var uploading error
