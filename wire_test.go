@@ -2,14 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"podgate/internal/config"
 	"podgate/internal/webtest"
 )
 
@@ -315,5 +321,28 @@ func TestDefaultPathsWithoutMetadata(t *testing.T) {
 	}
 	if len(c.authorize) != 1 || !strings.HasPrefix(c.authorize[0], srv.Issuer+"/authorize?") || !slices.Contains(paths, "POST /register") || !slices.Contains(paths, "POST /token") {
 		t.Errorf("took the way %v, %v", c.authorize, paths)
+	}
+}
+
+// The configuration knows the engines of the table that opens them, and no others.
+func TestEveryEngineCanBeOpened(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "podgate.toml")
+	if err := os.WriteFile(file, []byte("[[region]]\nname = \"local\"\nruntime = \"abacus\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := config.Load(file, nil, nil)
+	var faults *config.Error
+	if !errors.As(err, &faults) || len(faults.Faults) != 1 {
+		t.Fatal(err)
+	}
+	_, choices, _ := strings.Cut(faults.Faults[0].Message, "; write ")
+	var known []string
+	for _, m := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(choices, -1) {
+		known = append(known, m[1])
+	}
+	slices.Sort(known)
+	if table := slices.Sorted(maps.Keys(runtimes)); !slices.Equal(known, table) {
+		t.Errorf("the configuration knows %v, the table has %v", known, table)
 	}
 }
