@@ -86,7 +86,10 @@ func swapScore(score *os.File, to string) (was string) {
 
 // reserveThreads makes the limit of processes of a fresh child, and so of all
 // it starts, lower than that of the agent. The kernel counts them together but
-// looks at the limit of the one that starts another.
+// looks at the limit of the one that starts another. What the child has started
+// before it got its limit has the agent's, so that is looked for until there is
+// none. The agent cannot lower its own meanwhile: a thread that its runtime
+// misses at that moment would end it.
 func reserveThreads(pid int) {
 	var lim unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NPROC, &lim) != nil || lim.Cur == unix.RLIM_INFINITY || lim.Cur <= reservedThreads {
@@ -95,6 +98,32 @@ func reserveThreads(pid int) {
 	lim.Cur -= reservedThreads
 	lim.Max = lim.Cur
 	unix.Prlimit(pid, unix.RLIMIT_NPROC, &lim, nil)
+	const passes = 100 // each is a moment, and what forks in all of them is met by the pod's own limit
+	for range passes {
+		if !lowerOthers(lim) {
+			return
+		}
+	}
+}
+
+// lowerOthers gives every other process of the pod at most the limit, and
+// reports whether one had more.
+func lowerOthers(lim unix.Rlimit) (found bool) {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return false
+	}
+	defer proc.Close()
+	names, _ := proc.Readdirnames(-1) // what cannot be read is not there
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		var has unix.Rlimit
+		if err != nil || pid == os.Getpid() || unix.Prlimit(pid, unix.RLIMIT_NPROC, nil, &has) != nil || has.Max <= lim.Max {
+			continue
+		}
+		found = unix.Prlimit(pid, unix.RLIMIT_NPROC, &lim, nil) == nil || found
+	}
+	return found
 }
 
 // entryOf is one process as /proc shows it.
