@@ -98,7 +98,9 @@ func (x *execution) run(ctx context.Context, stdin []byte) (*wire.Exit, error) {
 	case <-p.done:
 		ended = p.mustEnd()
 	case <-ctx.Done():
+		// Else the caller is gone, who hears nothing, or the pod ends.
 		timedOut = errors.Is(ctx.Err(), context.DeadlineExceeded)
+		ended = !timedOut
 		if err := p.killTree(); err != nil {
 			x.agent.log.Printf("command: %v", err)
 		}
