@@ -247,13 +247,17 @@ func checkBind(path, dataDir string) error {
 	return nil
 }
 
-// followed is the path that a path leads to through links. What is absent leads
-// to itself.
+// followed is the path that a path leads to through links. What is absent, as the
+// data folder is before the first start, will be where its folder leads to.
 func followed(path string) string {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		return target
 	}
-	return path
+	dir := filepath.Dir(path)
+	if dir == path {
+		return path
+	}
+	return filepath.Join(followed(dir), filepath.Base(path))
 }
 
 func overlap(a, b string) bool {

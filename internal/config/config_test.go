@@ -290,6 +290,21 @@ func TestBindLeadsToTheData(t *testing.T) {
 	}
 }
 
+// A data folder that the first start has yet to make is where its folder leads.
+func TestBindLeadsToAbsentData(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	house, link := filepath.Join(dir, "house"), filepath.Join(dir, "link")
+	if err := errors.Join(os.Mkdir(house, 0o700), os.Symlink(house, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{house, filepath.Join(house, "data"), filepath.Join(house, "data", "pods")} {
+		if err := checkBind(path, filepath.Join(link, "data")); err == nil || !strings.Contains(err.Error(), "everybody's data") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 func TestGoodListens(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
