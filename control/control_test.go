@@ -347,3 +347,15 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+// What keeps the copy from being made, such as a full disk, is no damage.
+func TestUncheckedIsNotDamaged(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(DatabasePath(dir)+".check", "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := open(t, dir).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "was not checked") {
+		t.Errorf("%+v, %v", report, err)
+	}
+}

@@ -240,7 +240,11 @@ func (h *handler) removeMember(ctx context.Context, r memberRequest) (removedMem
 }
 
 func (h *handler) check(context.Context, empty) (Report, error) {
-	if err := h.DB.Check(); err != nil {
+	err := h.DB.Check()
+	if errors.Is(err, store.ErrNotChecked) {
+		return Report{}, err
+	}
+	if err != nil {
 		return Report{Counts: []store.Count{}, Damage: strings.Split(err.Error(), "\n")}, nil
 	}
 	counts, err := h.DB.Counts()

@@ -14,7 +14,8 @@ const maxDamage = 100
 
 // Check verifies the whole file: bbolt's pages, every record, every index
 // entry in both directions, every expiry entry, every reference. It returns
-// nil or an error that joins one for each piece of damage. It may run while the
+// nil or an error that joins one for each piece of damage, and ErrNotChecked
+// when it could not look, as on a full disk. It may run while the
 // server goes on: what it looks at is a copy, made beside the file and taken
 // away again, because bbolt cannot check its pages beside a writer.
 func (db *DB) Check() error {
@@ -22,7 +23,7 @@ func (db *DB) Check() error {
 	defer db.checkMu.Unlock()
 	snapshot, err := openSnapshot(db, db.bolt.Path()+".check")
 	if err != nil {
-		return fmt.Errorf("store: make the copy to check: %w", err)
+		return err
 	}
 	var damage []error
 	report := func(format string, args ...any) {
@@ -53,12 +54,19 @@ func (db *DB) Check() error {
 }
 
 // openSnapshot returns a copy of the database as it is now, for reading. Its
-// file has no name any more.
-func openSnapshot(db *DB, path string) (*bolt.DB, error) {
+// file has no name any more. The list of free pages is read at once: bbolt's own
+// check would read it where nobody can catch what a damaged one leads to.
+func openSnapshot(db *DB, path string) (snapshot *bolt.DB, err error) {
 	if err := writeCopy(db, path); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: make the copy to look at: %w", ErrNotChecked, err)
 	}
-	snapshot, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, FreelistType: bolt.FreelistMapType})
+	err = guarded(func() (err error) {
+		snapshot, err = bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, PreLoadFreelist: true, FreelistType: bolt.FreelistMapType})
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("pages: %w", err)
+	}
 	return snapshot, errors.Join(err, os.Remove(path))
 }
 

@@ -115,6 +115,43 @@ func TestCheckBesideWriters(t *testing.T) {
 	}
 }
 
+// A list of free pages that breaks under a running server is damage that Check
+// names. bbolt reads it where a fault would end the process.
+func TestCheckOfBrokenFreeList(t *testing.T) {
+	t.Parallel()
+	db, err := Open(filepath.Join(t.TempDir(), "podgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.CreateUser(User{ID: "u", Email: "a@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(db.bolt.Path(), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const kind, count, content, freelist = 8, 10, 16, 0x10 // of bbolt's pages
+	size, broken := int64(db.bolt.Info().PageSize), 0
+	for page := range int64(16) {
+		var head [16]byte
+		if _, err := f.ReadAt(head[:], page*size); err != nil || binary.NativeEndian.Uint16(head[kind:]) != freelist {
+			continue
+		}
+		// More than the file has, and it says so where a long list does.
+		_, err := f.WriteAt([]byte{0xff, 0xff}, page*size+count)
+		_, err2 := f.WriteAt(binary.NativeEndian.AppendUint64(nil, 1<<24), page*size+content)
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		broken++
+	}
+	if err := db.Check(); broken == 0 || err == nil || errors.Is(err, ErrNotChecked) || !strings.Contains(err.Error(), "cannot be read") {
+		t.Errorf("%d lists, Check = %v", broken, err)
+	}
+}
+
 // steppedBack is a reading of a clock that was set back by whole seconds after
 // the one that t is of: its monotonic part goes on.
 func steppedBack(t time.Time, seconds uint64) time.Time {

@@ -22,6 +22,7 @@ var (
 	ErrLocked     = errors.New("store: another process has the database open")
 	ErrForeign    = errors.New("store: not a podgate database")
 	ErrDamaged    = errors.New("store: the database is damaged")
+	ErrNotChecked = errors.New("store: the database was not checked")
 	ErrNewerStore = errors.New("store: database was written by a newer podgate")
 )
 
