@@ -32,8 +32,8 @@ type bodies struct {
 }
 
 // hold counts n bytes more for a connection. It may have as many as are left for
-// all others, which is two of the largest for the first one; so one that has none
-// gets in whatever the others do.
+// all others, which is two of the largest for the first one; so no single one
+// keeps the others out.
 func (b *bodies) hold(grant store.GrantID, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
