@@ -3,6 +3,7 @@ package pods_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -171,11 +172,13 @@ func TestSilentStart(t *testing.T) {
 func TestRegionThatOpensLater(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		far, tries, full := podstest.NewFake(t), 0, true
+		far := podstest.NewFake(t)
+		var tries atomic.Int32
+		var room atomic.Bool
 		h := newHouse(t, func(c *pods.Config) {
 			c.Regions = append(c.Regions, pods.Region{Name: "far", Kind: "fake", Open: func(ctx context.Context) (pods.Runtime, error) {
-				tries++
-				if full {
+				tries.Add(1)
+				if !room.Load() {
 					return nil, &pods.UnavailableError{Reason: "the disk is full", Fix: "Delete something"}
 				}
 				return far, nil
@@ -192,10 +195,10 @@ func TestRegionThatOpensLater(t *testing.T) {
 			t.Errorf("regions %+v", states)
 		}
 		time.Sleep(10 * time.Minute)
-		if tries < 10 || tries > 20 {
-			t.Errorf("%d tries in ten minutes", tries)
+		if n := tries.Load(); n < 10 || n > 20 {
+			t.Errorf("%d tries in ten minutes", n)
 		}
-		full = false
+		room.Store(true)
 		time.Sleep(time.Minute + time.Second)
 		if err := create(); err != nil {
 			t.Error(err)
@@ -212,8 +215,8 @@ func TestRegionThatOpensLater(t *testing.T) {
 		if p := h.status(t, "shop"); p.Status != "running" {
 			t.Errorf("after a death: %+v", p)
 		}
-		if tries > 30 {
-			t.Errorf("an open region was opened %d times", tries)
+		if n := tries.Load(); n > 30 {
+			t.Errorf("an open region was opened %d times", n)
 		}
 		if err := h.Close(); err != nil {
 			t.Error(err)
