@@ -126,7 +126,7 @@ func (ps *procs) fork(c command, attr *syscall.ProcAttr, m mark) (int, error) {
 		defer unmark()
 		pid, err := syscall.ForkExec(c.path, c.argv, attr)
 		if err == nil {
-			reserveThreads(pid)
+			lowerLimits(pid)
 		}
 		return pid, err
 	}

@@ -20,11 +20,24 @@ const (
 	killLook     = 20 * time.Millisecond
 	oomScore     = 500 // the kernel should take an app before the agent
 
-	// reservedThreads is how many of the pod's processes and threads are the
+	// ReservedThreads is how many of the pod's processes and threads are the
 	// agent's alone: a Go program that cannot start a thread dies, and with it
 	// would the pod, whenever an app has used up its processes.
-	reservedThreads = 32
+	ReservedThreads = 32
+
+	// ReservedData is how many bytes more than an app the agent may have in
+	// private memory (RLIMIT_DATA), where that is limited at all. It counts
+	// addresses rather than pages: the stack of each thread that the C library
+	// starts is 8 MiB of them, and the race detector adds hundreds.
+	ReservedData = 1 << 30
 )
+
+// reserved are the limits of the agent that are lower, by so much, for what it
+// starts.
+var reserved = []struct {
+	resource int
+	amount   uint64
+}{{unix.RLIMIT_NPROC, ReservedThreads}, {unix.RLIMIT_DATA, ReservedData}}
 
 // awaitChild waits until the child pid, or any when pid is 0, is dead, and
 // leaves it to be collected.
@@ -84,31 +97,33 @@ func swapScore(score *os.File, to string) (was string) {
 	return strings.TrimSpace(string(b[:n]))
 }
 
-// reserveThreads makes the limit of processes of a fresh child, and so of all
-// it starts, lower than that of the agent. The kernel counts them together but
-// looks at the limit of the one that starts another. What the child has started
-// before it got its limit has the agent's, so that is looked for until there is
-// none. The agent cannot lower its own meanwhile: a thread that its runtime
-// misses at that moment would end it.
-func reserveThreads(pid int) {
-	var lim unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NPROC, &lim) != nil || lim.Cur == unix.RLIM_INFINITY || lim.Cur <= reservedThreads {
-		return
-	}
-	lim.Cur -= reservedThreads
-	lim.Max = lim.Cur
-	unix.Prlimit(pid, unix.RLIMIT_NPROC, &lim, nil)
-	const passes = 100 // each is a moment, and what forks in all of them is met by the pod's own limit
-	for range passes {
-		if !lowerOthers(lim) {
-			return
+// lowerLimits gives a fresh child, and so all it starts, the agent's limits less
+// what is reserved. The kernel counts processes together but looks at the limit
+// of the one that starts another. What the child has started before it got its
+// limit has the agent's, so that is looked for until there is none. The agent
+// cannot lower its own meanwhile: a thread that its runtime misses at that
+// moment would end it.
+func lowerLimits(pid int) {
+	for _, r := range reserved {
+		var lim unix.Rlimit
+		if unix.Getrlimit(r.resource, &lim) != nil || lim.Cur == unix.RLIM_INFINITY || lim.Cur <= r.amount {
+			continue
+		}
+		lim.Cur -= r.amount
+		lim.Max = lim.Cur
+		unix.Prlimit(pid, r.resource, &lim, nil)
+		const passes = 100 // each is a moment, and what forks in all of them is met by the pod's own limit
+		for range passes {
+			if !lowerOthers(r.resource, lim) {
+				break
+			}
 		}
 	}
 }
 
 // lowerOthers gives every other process of the pod at most the limit, and
 // reports whether one had more.
-func lowerOthers(lim unix.Rlimit) (found bool) {
+func lowerOthers(resource int, lim unix.Rlimit) (found bool) {
 	proc, err := os.Open("/proc")
 	if err != nil {
 		return false
@@ -118,10 +133,10 @@ func lowerOthers(lim unix.Rlimit) (found bool) {
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		var has unix.Rlimit
-		if err != nil || pid == os.Getpid() || unix.Prlimit(pid, unix.RLIMIT_NPROC, nil, &has) != nil || has.Max <= lim.Max {
+		if err != nil || pid == os.Getpid() || unix.Prlimit(pid, resource, nil, &has) != nil || has.Max <= lim.Max {
 			continue
 		}
-		found = unix.Prlimit(pid, unix.RLIMIT_NPROC, &lim, nil) == nil || found
+		found = unix.Prlimit(pid, resource, &lim, nil) == nil || found
 	}
 	return found
 }

@@ -19,7 +19,7 @@ func awaitChild(pid int) (int, error) {
 
 func markProcess(int, mark) {}
 
-func reserveThreads(int) {}
+func lowerLimits(int) {}
 
 func markSelf(mark, *os.File) func() { return func() {} }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"podgate/pods"
+	"podgate/pods/agent"
 )
 
 // This file is limits by cgroups, as plain reads and writes of files.
@@ -297,7 +298,7 @@ func (h *hierarchy) settings(l pods.Limits) []setting {
 		set("memory", "memory.memsw.limit_in_bytes", memory, true)
 	}
 	if l.Processes > 0 {
-		set("pids", "pids.max", strconv.Itoa(l.Processes+agentThreads), false)
+		set("pids", "pids.max", strconv.Itoa(l.Processes+agent.ReservedThreads), false)
 	}
 	if l.CPUs > 0 && v2 {
 		set("cpu", "cpu.max", quota+" "+period, false)
@@ -308,13 +309,7 @@ func (h *hierarchy) settings(l pods.Limits) []setting {
 	return all
 }
 
-const (
-	cpuPeriod = 100000 // microseconds, the kernel's default
-
-	// agentThreads is what a pod may have in processes and threads on top of
-	// its plan, for the agent itself.
-	agentThreads = 32
-)
+const cpuPeriod = 100000 // microseconds, the kernel's default
 
 // create makes the groups of a pod with its limits.
 func (h *hierarchy) create(name string, l pods.Limits) (*group, error) {

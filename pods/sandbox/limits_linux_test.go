@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/pods"
+	"podgate/pods/agent"
 	"podgate/pods/podstest"
 	"podgate/store"
 	"podgate/store/storetest"
@@ -81,6 +83,26 @@ func TestPodForkBomb(t *testing.T) {
 }
 
 // A restart ends a bomb that makes more of itself whenever there is room.
+// What an app may have is the plan's; the agent, which is no app, has more, so
+// that it cannot be starved by its own bookkeeping.
+func TestPodReserves(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	start(t, r, "a", small)
+	want := map[string]int64{"Max processes": int64(small.Processes)}
+	if r.groups == nil {
+		want["Max data size"] = small.Memory + 256<<20
+	}
+	for name, most := range want {
+		for pid, most := range map[string]int64{"self": most, "1": most + map[string]int64{"Max processes": agent.ReservedThreads, "Max data size": agent.ReservedData}[name]} {
+			got := command(t, r, "a", `sed -n 's/^`+name+` *//p' /proc/`+pid+`/limits`)
+			if f := strings.Fields(got.stdout); len(f) < 2 || f[0] != fmt.Sprint(most) || f[1] != f[0] {
+				t.Errorf("%s of %s: %+v, want %d", name, pid, got, most)
+			}
+		}
+	}
+}
+
 func TestPodRestartEndsAForkBomb(t *testing.T) {
 	t.Parallel()
 	r := open(t, Config{})

@@ -31,8 +31,8 @@ type spec struct {
 // agentSpec is what of it goes on to stage 2.
 type agentSpec struct {
 	Control int `json:"control"` // descriptor of the control socket
-	// Data is RLIMIT_DATA of the agent and all it starts; 0 for none. Stage 2
-	// sets it, so that its own start is not measured with it.
+	// Data is RLIMIT_DATA of the agent, which lowers it for all it starts; 0 for
+	// none. Stage 2 sets it, so that its own start is not measured with it.
 	Data uint64 `json:"data,omitempty"`
 }
 

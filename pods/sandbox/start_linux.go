@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"podgate/pods"
+	"podgate/pods/agent"
 	"podgate/store"
 )
 
@@ -244,7 +245,7 @@ func (r *Runtime) specification(sp pods.Spec) spec {
 	limits := sp.Limits
 	s := spec{Hostname: hostname(sp), Rlimits: rlimits(limits), Scratch: limits.Memory / 2}
 	if limits.Memory > 0 && !r.groups.has("memory") {
-		s.Agent.Data = uint64(max(2*limits.Memory, limits.Memory+256<<20))
+		s.Agent.Data = uint64(max(2*limits.Memory, limits.Memory+256<<20)) + agent.ReservedData
 	}
 	for _, path := range r.cfg.Binds {
 		s.Binds = append(s.Binds, bind{Source: path, Target: path, Optional: true})
@@ -263,7 +264,7 @@ func hostname(sp pods.Spec) string {
 func rlimits(l pods.Limits) []rlimit {
 	all := []rlimit{{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, 65536}, {unix.RLIMIT_MEMLOCK, 8 << 20}}
 	if l.Processes > 0 {
-		all = append(all, rlimit{unix.RLIMIT_NPROC, uint64(l.Processes + agentThreads)})
+		all = append(all, rlimit{unix.RLIMIT_NPROC, uint64(l.Processes + agent.ReservedThreads)})
 	}
 	if l.Disk > 0 {
 		all = append(all, rlimit{unix.RLIMIT_FSIZE, uint64(l.Disk)})
