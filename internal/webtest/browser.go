@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -33,6 +34,9 @@ type Browser struct {
 	Stop func(*url.URL) bool
 	// Agent is the User-Agent.
 	Agent string
+	// Header is sent with every request beside what the browser says itself, as a
+	// proxy on the way would add it.
+	Header http.Header
 
 	t   testing.TB
 	jar *cookiejar.Jar
@@ -144,6 +148,7 @@ func (b *Browser) fetch(method string, u *url.URL, form string, header http.Head
 		b.t.Fatal(err)
 	}
 	req.Header = header.Clone()
+	maps.Copy(req.Header, b.Header)
 	req.Header.Set("Sec-Fetch-Mode", "navigate")
 	req.Header.Set("Sec-Fetch-Dest", "document")
 	req.Header.Set("User-Agent", b.Agent)
