@@ -92,7 +92,7 @@ func (inv *invocation) connection() *cobra.Command {
 
 func (inv *invocation) connectionRevoke() *cobra.Command {
 	return &cobra.Command{
-		Use: "revoke ID", Short: "end one connection, from its next call on", Example: "podgate connection revoke 4kq7xw2m", ValidArgsFunction: inv.ask(connectionIDs),
+		Use: "revoke ID", Short: "end one connection and what it is doing", Example: "podgate connection revoke 4kq7xw2m", ValidArgsFunction: inv.ask(connectionIDs),
 		Long: "ID is what «podgate connections» shows. Pods go on running, and the app may ask to be let in again.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()

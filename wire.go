@@ -101,7 +101,7 @@ func (srv *server) handler() (http.Handler, error) {
 		return nil, err
 	}
 	endpoint, err := mcp.New(mcp.Config{
-		Pods: srv.pods, Issuer: srv.issuer.String(), Version: version(), History: srv.history, Log: srv.log, InsufficientScope: auth.InsufficientScope,
+		Pods: srv.pods, Issuer: srv.issuer.String(), Version: version(), History: srv.history, Log: srv.log, InsufficientScope: auth.InsufficientScope, Watch: auth.Watch,
 	})
 	if err != nil {
 		return nil, err

@@ -177,7 +177,7 @@ func (s *Service) Connection(user store.UserID, id store.GrantID) (Connection, e
 const noConnection = "There is no such connection here. It may have ended; the home page shows those there are."
 
 // Limit gives one connection of that user other limits and takes away the
-// scopes that are not in scopes, from its next call on. ErrInvalid when no scope
+// scopes that are not in scopes, from then on. ErrInvalid when no scope
 // is left or one would be added, otherwise errors as of Connection.
 func (s *Service) Limit(user store.UserID, id store.GrantID, scopes []store.Scope, limits store.Limits) error {
 	if len(scopes) == 0 {

@@ -92,6 +92,8 @@ func outcomeOf(err error) string {
 		return store.AuditOK
 	case errors.As(err, &denied):
 		return "denied"
+	case is(authz.ErrRevoked):
+		return "revoked"
 	case is(pods.ErrTimedOut):
 		return "timed out"
 	case is(pods.ErrInterrupted):

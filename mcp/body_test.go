@@ -211,7 +211,7 @@ func TestBodiesAreCountedAsTheyCome(t *testing.T) {
 func TestStalledBodyKeepsItsWords(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	handler, err := mcp.New(mcp.Config{Pods: b.pods, Log: slog.New(slog.DiscardHandler), InsufficientScope: insufficient})
+	handler, err := mcp.New(mcp.Config{Pods: b.pods, Log: slog.New(slog.DiscardHandler), InsufficientScope: insufficient, Watch: unwatched})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func serveReference(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	over := mcp.Over(mcp.Config{Log: log, InsufficientScope: auth.InsufficientScope}, newReference())
+	over := mcp.Over(mcp.Config{Log: log, InsufficientScope: auth.InsufficientScope, Watch: auth.Watch}, newReference())
 	stack := &web.Stack{Log: log, Now: time.Now}
 	guarded := auth.Bearer(over)
 	served := stack.Handle(func(w http.ResponseWriter, r *http.Request) error { guarded.ServeHTTP(w, r); return nil }, web.WriteJSONError)

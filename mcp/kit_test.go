@@ -60,7 +60,7 @@ func newBench(t testing.TB, change ...func(*pods.Config)) *bench {
 	b.pods = podstest.ServiceOver(t, b.db, b.fake, change...)
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	b.history = history.New(history.Config{DB: b.db, Now: time.Now})
-	handler, err := mcp.New(mcp.Config{Pods: b.pods, Issuer: "https://pods.example", Version: "1.2.3", History: b.history, Log: log, InsufficientScope: insufficient})
+	handler, err := mcp.New(mcp.Config{Pods: b.pods, Issuer: "https://pods.example", Version: "1.2.3", History: b.history, Log: log, InsufficientScope: insufficient, Watch: unwatched})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +76,11 @@ func newBench(t testing.TB, change ...func(*pods.Config)) *bench {
 func insufficient(w http.ResponseWriter, _ *http.Request, needed []store.Scope) {
 	w.Header().Set("Needed", fmt.Sprint(needed))
 	w.WriteHeader(http.StatusForbidden)
+}
+
+// unwatched stands for package oauth: here nobody takes anything away.
+func unwatched(r *http.Request, _ func(authz.Actor) error) (*http.Request, func()) {
+	return r, func() {}
 }
 
 func (b *bench) bearer(next http.Handler) web.Handler {

@@ -34,6 +34,10 @@ type Config struct {
 	// InsufficientScope answers 403 with the challenge that names the scopes
 	// which the operation needs.
 	InsufficientScope func(w http.ResponseWriter, r *http.Request, needed []store.Scope)
+	// Watch returns the request with the actor as it is now and a context that
+	// ends, because of [authz.ErrRevoked], as soon as the access is taken away
+	// or mayGoOn refuses the actor that is left. stop ends the watch.
+	Watch func(r *http.Request, mayGoOn func(authz.Actor) error) (watched *http.Request, stop func())
 }
 
 // endpoint is the handler of POST /api/mcp.
@@ -47,8 +51,8 @@ type endpoint struct {
 
 // New returns the handler. It must stand behind the bearer check.
 func New(cfg Config) (http.Handler, error) {
-	if cfg.Pods == nil || cfg.Log == nil || cfg.InsufficientScope == nil {
-		return nil, errors.New("mcp: Pods, Log and InsufficientScope are required")
+	if cfg.Pods == nil || cfg.Log == nil || cfg.InsufficientScope == nil || cfg.Watch == nil {
+		return nil, errors.New("mcp: Pods, Log, InsufficientScope and Watch are required")
 	}
 	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}}
 	e.over(e.newServer())
@@ -123,12 +127,20 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refused.write(w)
 		return
 	}
+	came := authz.FromContext(r.Context())
+	r, stop := e.cfg.Watch(r, func(now authz.Actor) error { return e.mayGoOn(came, now, calls) })
+	defer stop()
+	defer hangUp(r)
 	if needed := e.missing(authz.FromContext(r.Context()), calls); len(needed) > 0 {
 		e.cfg.InsufficientScope(w, r, needed)
 		return
 	}
+	e.serve(w, e.withVisitor(r, calls), body)
+}
+
+// serve lets the transport answer a body.
+func (e *endpoint) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, r.Context()))
-	r = e.withVisitor(r, calls)
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	// A client that wants progress gets events; all others one JSON object,
 	// which is cheaper and passes every proxy.
@@ -149,4 +161,11 @@ func withCaller(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 	stop := context.AfterFunc(request, cancel)
 	return ctx, func() { stop(); cancel() }
+}
+
+// revoked reports whether the request that made the call ended because its
+// access was taken away.
+func revoked(ctx context.Context) bool {
+	request, ok := ctx.Value(requestKey{}).(context.Context)
+	return ok && errors.Is(context.Cause(request), authz.ErrRevoked)
 }

@@ -68,6 +68,9 @@ func add[In, Out any](e *endpoint, s *sdk.Server, t tool, fn func(context.Contex
 		ctx, cancel := withCaller(ctx)
 		defer cancel()
 		result, err := run(ctx, arguments, req, fn)
+		if err != nil && revoked(ctx) {
+			err = authz.ErrRevoked // whatever it was that noticed first
+		}
 		e.audit(ctx, t, req.Params.Arguments, err)
 		if err != nil {
 			result = &sdk.CallToolResult{IsError: true, Content: blocks(e.public(ctx, t.name, err), nil)}
@@ -133,6 +136,8 @@ func (e *endpoint) public(ctx context.Context, tool string, err error) string {
 		return fmt.Sprintf("insufficient scope: this connection may not %s; it needs %s. Reconnect and leave that permission ticked", denied.Action, denied.Scope)
 	case errors.As(err, &denied):
 		return "not a member of this team: reconnect and choose a team that you belong to"
+	case errors.Is(err, authz.ErrRevoked):
+		return "revoked: the access was taken away while the call ran"
 	case errors.Is(err, context.Canceled):
 		return "cancelled: the caller went away before the answer"
 	case errors.Is(err, context.DeadlineExceeded):

@@ -1,11 +1,13 @@
 package oauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"podgate/history"
 	"podgate/internal/authz"
@@ -129,4 +131,38 @@ func (s *Server) InsufficientScope(w http.ResponseWriter, r *http.Request, neede
 	h.Set("WWW-Authenticate", `Bearer error="`+codeInsufficientScope+`", error_description="`+message+`", scope="`+joinScopes(ask)+`", `+s.audience.at(r).challenges.metadata)
 	h.Set("Cache-Control", "no-store")
 	web.WriteJSON(w, http.StatusForbidden, map[string]string{"error": codeInsufficientScope, "error_description": message})
+}
+
+// Watch is the bearer check for as long as a request that passed it is being
+// answered. watched has the actor as it is now, and a context that ends because
+// of [authz.ErrRevoked] when the token or its connection is ended by somebody, or
+// when mayGoOn refuses the actor that is left after scopes or limits were taken
+// away. That is before whoever takes it hears that it is done. stop ends the watch.
+func (s *Server) Watch(r *http.Request, mayGoOn func(authz.Actor) error) (watched *http.Request, stop func()) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	token, _ := bearerToken(r.Header["Authorization"])
+	look := func() (authz.Actor, error) {
+		// A token that runs out in mid-call was good when it came, so the time
+		// does not matter any more.
+		access, err := s.db.Access(store.HashSecret(token), time.Time{})
+		if err != nil {
+			return authz.Actor{}, err
+		}
+		return authz.Connection(access), nil
+	}
+	unwatch := s.db.OnLoss(authz.FromContext(ctx).Grant, func() {
+		actor, err := look()
+		if err == nil {
+			err = mayGoOn(actor)
+		}
+		if err != nil {
+			cancel(fmt.Errorf("%w: %w", authz.ErrRevoked, err))
+		}
+	})
+	// What was taken since the check and before the watch is seen here.
+	actor, err := look()
+	if err != nil {
+		cancel(fmt.Errorf("%w: %w", authz.ErrRevoked, err))
+	}
+	return r.WithContext(authz.WithActor(ctx, actor)), func() { unwatch(); cancel(nil) }
 }

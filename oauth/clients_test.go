@@ -28,7 +28,7 @@ func TestClients(t *testing.T) {
 			replay(t, path, func(f *fixture, s *scribe) {
 				endpoint, err := mcp.New(mcp.Config{
 					Pods: podstest.NewService(t, f.db), Issuer: testIssuer, Version: "1.2.3",
-					Log: slog.New(slog.DiscardHandler), InsufficientScope: f.InsufficientScope,
+					Log: slog.New(slog.DiscardHandler), InsufficientScope: f.InsufficientScope, Watch: f.Watch,
 				})
 				f.must(err)
 				f.handler = f.mount(endpoint)

@@ -21,6 +21,7 @@ type DB struct {
 	// The access cache is valid only for the generation it was read in.
 	generation atomic.Uint64
 	access     accessCache
+	watches    watches
 
 	// usedMu guards the last-used times that Flush has yet to write.
 	usedMu       sync.Mutex

@@ -147,7 +147,7 @@ func (db *DB) RedeemCode(r Redemption, now time.Time) (out Redeemed, err error) 
 		code, err := redeemable(tx, r, now)
 		if errors.Is(err, ErrSpent) {
 			outcome = err
-			return endGrant(tx, []byte(code.Grant))
+			return db.revokeGrant(tx, code.Grant)
 		}
 		if err != nil {
 			outcome = err // nothing written, so nothing to roll back
@@ -156,7 +156,7 @@ func (db *DB) RedeemCode(r Redemption, now time.Time) (out Redeemed, err error) 
 		if out.Grant, err = redeem(tx, *code, r, now); err != nil {
 			return err
 		}
-		out.Replaced, err = endGrants(tx, code.Replaces)
+		out.Replaced, err = db.revokeGrants(tx, code.Replaces)
 		return err
 	})
 	return out, errors.Join(err, outcome)
@@ -242,9 +242,16 @@ func endGrant(tx *bolt.Tx, key []byte) error {
 	return grants.delete(tx, key)
 }
 
-// endGrants ends those of the connections that there still are, and returns
+// revokeGrant is endGrant for a connection whose time is not up, which those who
+// watch it are told of.
+func (db *DB) revokeGrant(tx *bolt.Tx, id GrantID) error {
+	db.takes(tx, id)
+	return endGrant(tx, []byte(id))
+}
+
+// revokeGrants ends those of the connections that there still are, and returns
 // them.
-func endGrants(tx *bolt.Tx, ids []GrantID) (ended []Grant, err error) {
+func (db *DB) revokeGrants(tx *bolt.Tx, ids []GrantID) (ended []Grant, err error) {
 	for _, id := range ids {
 		g, err := grants.get(tx, []byte(id))
 		if errors.Is(err, ErrNotFound) {
@@ -253,7 +260,7 @@ func endGrants(tx *bolt.Tx, ids []GrantID) (ended []Grant, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := endGrant(tx, []byte(id)); err != nil {
+		if err := db.revokeGrant(tx, id); err != nil {
 			return nil, err
 		}
 		ended = append(ended, *g)
@@ -289,7 +296,7 @@ func (db *DB) RevokeGrant(id GrantID, user UserID) error {
 		if g.User != user {
 			return ErrNotFound
 		}
-		return endGrant(tx, []byte(id))
+		return db.revokeGrant(tx, id)
 	})
 }
 
@@ -311,6 +318,7 @@ func (db *DB) RevokeToken(hash Hash, client ClientID) error {
 		if err != nil {
 			return err
 		}
+		db.takes(tx, t.Grant)
 		if err := tokens.delete(tx, hash[:]); err != nil {
 			return err
 		}

@@ -56,6 +56,7 @@ func (db *DB) LimitGrant(id GrantID, user UserID, scopes []Scope, limits Limits,
 				g.Revoked = append(g.Revoked, s)
 			}
 		}
+		db.takes(tx, id)
 		return grants.replace(tx, old, &g)
 	})
 	return g, err

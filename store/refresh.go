@@ -120,10 +120,11 @@ func (db *DB) RotateRefresh(r Rotation, now time.Time) (out Rotated, err error) 
 		switch turn {
 		case turnReused:
 			out, outcome = Rotated{Grant: *g}, ErrSpent
-			return endGrant(tx, []byte(g.ID))
+			return db.revokeGrant(tx, g.ID)
 		case turnAgain:
 			out, err = repeat(tx, g, r)
 		case turnLost:
+			db.takes(tx, g.ID)
 			if err := tokens.delete(tx, g.Refresh.Access[:]); err != nil {
 				return err
 			}
@@ -307,7 +308,7 @@ func (db *DB) RevokeRefresh(family Hash, client ClientID) error {
 			if err != nil {
 				return err
 			}
-			return endGrant(tx, []byte(g.ID))
+			return db.revokeGrant(tx, g.ID)
 		})
 	}
 	if errors.Is(err, ErrNotFound) {

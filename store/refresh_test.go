@@ -329,14 +329,14 @@ func TestReuseCostsOneCommit(t *testing.T) {
 	for i := range generations {
 		f.mustRotate(fmt.Sprint(i), fmt.Sprint(i+1), t0.Add(time.Duration(i)*time.Hour))
 	}
-	commits := f.db.Commits()
+	commits := f.db.Transaction()
 	_, err := f.rotate("0", "x", t0)
 	wantErr(t, err, store.ErrSpent)
 	for range 4 {
 		_, err := f.rotate("0", "x", t0)
 		wantErr(t, err, store.ErrNotFound)
 	}
-	if n := f.db.Commits() - commits; n != 1 {
+	if n := f.db.Transaction() - commits; n != 1 {
 		t.Errorf("five replays cost %d commits, want 1", n)
 	}
 	f.wantDead("after reuse", t0)
@@ -515,9 +515,9 @@ func TestEndedConnectionsDoNotRefresh(t *testing.T) {
 			t.Parallel()
 			f := newFamily(t)
 			f.mustRotate("0", "1", t0)
-			commits := f.db.Commits()
+			commits := f.db.Transaction()
 			wantErr(t, end(f), nil)
-			if n := f.db.Commits() - commits; n != 1 && name != "expiry" {
+			if n := f.db.Transaction() - commits; n != 1 && name != "expiry" {
 				t.Errorf("%d commits", n)
 			}
 			for _, token := range []string{"1", "0", "x"} {

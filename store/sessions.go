@@ -143,13 +143,13 @@ func (db *DB) EndEverything(user UserID) (ended, revoked int, err error) {
 		if _, err := users.get(tx, []byte(user)); err != nil {
 			return err
 		}
-		ended, revoked, err = endEverything(tx, user)
+		ended, revoked, err = db.endEverything(tx, user)
 		return err
 	})
 	return ended, revoked, err
 }
 
-func endEverything(tx *bolt.Tx, user UserID) (ended, revoked int, err error) {
+func (db *DB) endEverything(tx *bolt.Tx, user UserID) (ended, revoked int, err error) {
 	for _, key := range sessions.keysBy(tx, "user", []byte(user)) {
 		if err := endSession(tx, key); err != nil {
 			return 0, 0, err
@@ -157,7 +157,7 @@ func endEverything(tx *bolt.Tx, user UserID) (ended, revoked int, err error) {
 		ended++
 	}
 	for _, key := range grants.keysBy(tx, "user", []byte(user)) {
-		if err := endGrant(tx, key); err != nil {
+		if err := db.revokeGrant(tx, GrantID(key)); err != nil {
 			return 0, 0, err
 		}
 		revoked++

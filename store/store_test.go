@@ -366,12 +366,12 @@ func TestReplayCostsOneCommit(t *testing.T) {
 	code := storetest.Populate(t, db, "ada", t0).Code(t, db, read)
 	_, err := db.RedeemCode(code, t0)
 	wantErr(t, err, nil)
-	before := db.Commits()
+	before := db.Transaction()
 	for range 5 {
 		_, err := db.RedeemCode(code, t0)
 		wantErr(t, err, store.ErrSpent)
 	}
-	if n := db.Commits() - before; n != 1 {
+	if n := db.Transaction() - before; n != 1 {
 		t.Errorf("five replays cost %d commits, want 1", n)
 	}
 }

@@ -159,7 +159,7 @@ func (db *DB) RemoveMember(team TeamID, user UserID) (revoked int, err error) {
 			if g.Team != team {
 				continue
 			}
-			if err := endGrant(tx, []byte(g.ID)); err != nil {
+			if err := db.revokeGrant(tx, g.ID); err != nil {
 				return err
 			}
 			revoked++

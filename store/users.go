@@ -128,7 +128,7 @@ func (db *DB) ResetPassword(id UserID, phc string) (ended, revoked int, err erro
 		if err := users.put(tx, u); err != nil {
 			return err
 		}
-		ended, revoked, err = endEverything(tx, id)
+		ended, revoked, err = db.endEverything(tx, id)
 		return err
 	})
 	return ended, revoked, err
@@ -158,7 +158,7 @@ func (db *DB) DeleteUser(id UserID) error {
 		if u.Admin && countAdmins(tx) == 1 {
 			return ErrLastAdmin
 		}
-		if _, _, err := endEverything(tx, id); err != nil {
+		if _, _, err := db.endEverything(tx, id); err != nil {
 			return err
 		}
 		if _, err := members.deleteBy(tx, "user", []byte(id)); err != nil {

@@ -126,7 +126,7 @@ func (s *Server) serveRevoke(w http.ResponseWriter, r *http.Request, p who) erro
 	v := viewConnection(c)
 	return s.render(w, r, plainPage, http.StatusOK, "confirm", frame{Title: "Revoke " + v.Host, Here: "home", Page: confirmPage{
 		Title: "Revoke this connection?", Text: v.Host + v.Claim() + " works with the pods of " + v.Team + ".",
-		After:  "It can do nothing here from its next call on. Pods go on running. To let it in again, connect it again.",
+		After:  "It can do nothing here any more; what it is doing right now is broken off, commands included. Pods go on running. To let it in again, connect it again.",
 		Action: "/connection/" + string(v.ID) + "/revoke", Button: "Revoke", Back: "/#connections",
 	}})
 }

@@ -44,7 +44,7 @@ func (n notice) text() string {
 	case "revoked":
 		return "The connection is revoked. The assistant can do nothing here any more."
 	case "limited":
-		return "The limits are changed. They hold from the assistant's next call on."
+		return "The limits are changed. They hold at once."
 	case "session-ended":
 		return "The session is ended. That browser has to sign in again."
 	case "password":

@@ -6,6 +6,7 @@ package authz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -131,6 +132,10 @@ func (a Actor) decide(action Action, owner store.TeamID, pod *string) error {
 	}
 	return nil
 }
+
+// ErrRevoked is the cause with which what an actor has begun is broken off when
+// its right to it is taken away meanwhile.
+var ErrRevoked = errors.New("authz: the right to this was taken away while it ran")
 
 type actorKey struct{}
 

@@ -114,13 +114,20 @@ func (w World) Replacing(t testing.TB, db *store.DB, scopes ...store.Scope) stor
 // family is the hash of the connection's id, the token that of the id and «0».
 func (w World) Offline(t testing.TB, db *store.DB, scopes ...store.Scope) (store.Grant, store.Hash) {
 	t.Helper()
+	r := w.OfflineCode(t, db, scopes...)
+	g, err := db.RedeemCode(r, w.Now)
+	must(t, err)
+	return g.Grant, r.Access
+}
+
+// OfflineCode is Code for a connection as of Offline.
+func (w World) OfflineCode(t testing.TB, db *store.DB, scopes ...store.Scope) store.Redemption {
+	t.Helper()
 	r := w.code(t, db, store.AuthRequest{Scopes: scopes, Offline: true}, false)
 	r.Refresh = &store.NewRefresh{
 		Family: store.HashSecret(string(r.Grant)), Token: store.HashSecret(string(r.Grant) + "0"), Expires: w.Now.Add(90 * 24 * time.Hour),
 	}
-	g, err := db.RedeemCode(r, w.Now)
-	must(t, err)
-	return g.Grant, r.Access
+	return r
 }
 
 // code approves req, of which it fills in what is missing.

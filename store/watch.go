@@ -1,0 +1,59 @@
+package store
+
+import (
+	"slices"
+	"sync"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// watches are the functions of OnLoss, by connection.
+type watches struct {
+	mu   sync.Mutex
+	each map[GrantID][]*func()
+}
+
+// OnLoss has fn called after each commit that takes something from a connection:
+// all of it, one of its access tokens, scopes, or what other limits allowed. What
+// ends because its time is up is not told. fn is called before the writer hears
+// of the commit, and on the writer's goroutine: it may read and must not wait or
+// write. After stop no further call begins.
+func (db *DB) OnLoss(id GrantID, fn func()) (stop func()) { return db.watches.add(id, &fn) }
+
+// takes has those told who watch the connection, once tx is committed. The access
+// cache is retired before that: whoever begins to watch too late for being told
+// reads what the commit left.
+func (db *DB) takes(tx *bolt.Tx, id GrantID) {
+	tx.OnCommit(func() {
+		db.generation.Add(1)
+		db.watches.tell(id)
+	})
+}
+
+func (w *watches) add(id GrantID, fn *func()) (stop func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.each == nil {
+		w.each = map[GrantID][]*func(){}
+	}
+	w.each[id] = append(w.each[id], fn)
+	return func() { w.remove(id, fn) }
+}
+
+func (w *watches) remove(id GrantID, fn *func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.each[id] = slices.DeleteFunc(w.each[id], func(f *func()) bool { return f == fn })
+	if len(w.each[id]) == 0 {
+		delete(w.each, id)
+	}
+}
+
+func (w *watches) tell(id GrantID) {
+	w.mu.Lock()
+	list := slices.Clone(w.each[id])
+	w.mu.Unlock()
+	for _, fn := range list {
+		(*fn)()
+	}
+}
