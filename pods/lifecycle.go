@@ -114,7 +114,8 @@ func (s *Service) draft(a authz.Actor, r CreateRequest) (store.Pod, Plan, error)
 }
 
 func (s *Service) create(op *operation, a authz.Actor, rec store.Pod, plan Plan, p Progress) error {
-	if err := s.insert(a, rec, plan); err != nil {
+	rec, err := s.insert(a, rec, plan)
+	if err != nil {
 		s.drop(op.live)
 		return err
 	}
@@ -127,16 +128,19 @@ func (s *Service) create(op *operation, a authz.Actor, rec store.Pod, plan Plan,
 	return s.direct(op, rec, wire.AppRequest{Action: "start", Welcome: true, WaitMillis: millis(startWait)}, p)
 }
 
-// insert puts the record into the store, in the words of this package.
-func (s *Service) insert(a authz.Actor, rec store.Pod, plan Plan) error {
+// insert puts the record into the store and returns what is there then. Errors
+// are in the words of this package.
+func (s *Service) insert(a authz.Actor, rec store.Pod, plan Plan) (store.Pod, error) {
 	err := s.cfg.DB.CreatePod(rec, rec.Created, s.allowance(a, plan))
 	switch {
 	case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrReserved):
-		return &fault{ErrNameTaken, "choose another name", err}
+		return store.Pod{}, &fault{ErrNameTaken, "choose another name", err}
 	case errors.Is(err, store.ErrNotFound):
-		return &fault{ErrNotMember, "the team does not exist any more; reconnect and choose another", err}
+		return store.Pod{}, &fault{ErrNotMember, "the team does not exist any more; reconnect and choose another", err}
+	case err != nil:
+		return store.Pod{}, err
 	}
-	return err
+	return s.cfg.DB.Pod(rec.ID)
 }
 
 // undo takes back a pod that never ran. What it cannot finish, Reconcile does.
@@ -218,7 +222,15 @@ func (s *Service) startEnvironment(op *operation, rec store.Pod, p Progress) err
 		p.status("starting the environment")
 	}
 	kind, _ := preset.Find(rec.Preset) // one that podgate has no more needs nothing
-	if err := startIn(op.ctx, runtime, Spec{ID: rec.ID, Name: rec.Name, Needs: kind.Needs, Limits: plan.Limits}, p); err != nil {
+	spec := Spec{ID: rec.ID, Number: rec.Number, Name: rec.Name, Made: rec.Made, Needs: kind.Needs, Limits: plan.Limits}
+	if err := startIn(op.ctx, runtime, spec, p); err != nil {
+		return s.notStarted(op, rec, err)
+	}
+	if rec.Made {
+		return nil
+	}
+	// Before anything is in the home, so that what is lost was worth nothing.
+	if err := s.cfg.DB.SetMade(rec.ID); err != nil {
 		return s.notStarted(op, rec, err)
 	}
 	return nil
@@ -251,8 +263,13 @@ func (s *Service) notStarted(op *operation, rec store.Pod, err error) error {
 	s.cfg.Log.Error("pod did not start", "pod", rec.ID, "error", err)
 	var u *UnavailableError
 	var f *fault
+	var files *FilesError
 	switch {
 	case errors.As(err, &f):
+	case errors.As(err, &files):
+		err = &fault{ErrNotStarted, files.Words, err}
+		op.waits(text.Line(err.Error(), maxReason))
+		return err
 	case errors.As(err, &u):
 		err = unavailable(u)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errSilent):

@@ -177,6 +177,14 @@ func (l *live) failed(now time.Time, reason string) {
 	l.retry = now.Add(backoff(l.fails))
 }
 
+// waits notes a start that did not work and is not tried again until a person
+// asks for it.
+func (l *live) waits(reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.up, l.reason, l.retry = false, reason, time.Unix(1<<40, 0)
+}
+
 // died notes that the environment ended by itself. The first time it may come
 // back at once; one that keeps dying young waits longer each time.
 func (l *live) died(now time.Time, reason string) {

@@ -29,7 +29,9 @@ type Runtime interface {
 	// a running pod is left alone. The home survives Stop, Start and restarts of
 	// the server. A failed Start leaves nothing running. say hears what takes
 	// long, line by line, from one goroutine at a time and only before Start
-	// returns; who says nothing for StartSilence is taken for stuck.
+	// returns; who says nothing for StartSilence is taken for stuck. A pod that was
+	// made before and whose home is not there, or cannot be used, is a *FilesError:
+	// nothing is put in its place.
 	Start(ctx context.Context, spec Spec, say func(line string)) error
 	// Provides returns nil when pods with these needs can run here, and otherwise
 	// an error whose text tells a person why not and what to do about it. It
@@ -66,7 +68,9 @@ const StartSilence = 2 * time.Minute
 // Spec is what a runtime must know of a pod to start it.
 type Spec struct {
 	ID     store.PodID
+	Number int    // no other pod of the region has it; from 1 up
 	Name   string // a DNS label: the host name inside
+	Made   bool   // it ran before, so its files must be there
 	Needs  preset.Needs
 	Limits Limits
 }
@@ -114,6 +118,17 @@ type UnavailableError struct {
 func (e *UnavailableError) Error() string { return e.Reason + ". " + e.Fix }
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// FilesError says what is wrong with a pod's files, in words that end in what a
+// person must do before the pod is started again.
+type FilesError struct{ Words string }
+
+func (e *FilesError) Error() string { return e.Words }
+
+// FilesGone is the error of a pod whose files were at path.
+func FilesGone(path string) error {
+	return &FilesError{"its files are gone from " + path + "; restore them and start it again, or delete the pod"}
+}
 
 // Deaths is Runtime.Ended for implementations that learn of deaths one by one.
 // It holds the newest of each pod until somebody asks. Make one with NewDeaths.

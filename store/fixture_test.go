@@ -316,7 +316,7 @@ func fixturePods(db *DB) error {
 	}
 	gone := Pod{ID: "gone", Name: "demo-2", Team: "lab", Preset: "static", Plan: "small", Region: "local", Want: WantGone, Created: t0}
 	allow := func([]Pod) error { return nil }
-	return errors.Join(db.CreatePod(pod, t0, allow), db.CreatePod(gone, t0, allow), db.ForgetPod("gone", t0.Add(7*24*time.Hour)))
+	return errors.Join(db.CreatePod(pod, t0, allow), db.CreatePod(gone, t0, allow), db.SetMade("pod"), db.ForgetPod("gone", t0.Add(7*24*time.Hour)))
 }
 
 func fixtureHistory(db *DB) error {

@@ -2,8 +2,10 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"strconv"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -17,7 +19,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -53,9 +55,41 @@ func toReplaces(*bolt.Tx) error { return nil }
 // nobody.
 func toAuditGroups(*bolt.Tx) error { return nil }
 
-// renameMember gives a member of a bucket's records another name. What is no
-// record stays: Check names it afterwards as before.
+// toNumbers, from 6 to 7, numbers the pods of each region, by their ids. They
+// have all run as far as anybody knows, so no empty home takes the place of one
+// that is gone.
+func toNumbers(tx *bolt.Tx) error {
+	index, err := tx.CreateBucketIfNotExists([]byte("pods_by_number"))
+	if err != nil {
+		return err
+	}
+	last := map[string]uint64{}
+	return changeRecords(tx, "pods", func(key []byte, record map[string]json.RawMessage) (bool, error) {
+		var region string
+		if json.Unmarshal(record["region"], &region) != nil {
+			return false, nil
+		}
+		last[region]++
+		record["number"], record["made"] = strconv.AppendUint(nil, last[region], 10), json.RawMessage("true")
+		return true, index.Put(append([]byte(region+"\x00"), binary.BigEndian.AppendUint64(nil, last[region])...), key)
+	})
+}
+
+// renameMember gives a member of a bucket's records another name.
 func renameMember(tx *bolt.Tx, bucket, from, to string) error {
+	return changeRecords(tx, bucket, func(_ []byte, record map[string]json.RawMessage) (bool, error) {
+		if record[from] == nil {
+			return false, nil
+		}
+		record[to] = record[from]
+		delete(record, from)
+		return true, nil
+	})
+}
+
+// changeRecords writes those records of a bucket that change says it changed.
+// What is no record stays: Check names it afterwards as before.
+func changeRecords(tx *bolt.Tx, bucket string, change func(key []byte, record map[string]json.RawMessage) (bool, error)) error {
 	b := tx.Bucket([]byte(bucket))
 	if b == nil {
 		return nil // migrate says that it is missing
@@ -64,13 +98,15 @@ func renameMember(tx *bolt.Tx, bucket, from, to string) error {
 	var changed []entry // a bucket must not change while it is walked
 	err := b.ForEach(func(key, raw []byte) error {
 		var record map[string]json.RawMessage
-		if json.Unmarshal(raw, &record) != nil || record[from] == nil {
+		if json.Unmarshal(raw, &record) != nil || record == nil {
 			return nil
 		}
-		record[to] = record[from]
-		delete(record, from)
-		renamed, err := json.Marshal(record)
-		changed = append(changed, entry{bytes.Clone(key), renamed})
+		key = bytes.Clone(key)
+		if is, err := change(key, record); err != nil || !is {
+			return err
+		}
+		raw, err := json.Marshal(record)
+		changed = append(changed, entry{key, raw})
 		return err
 	})
 	if err != nil {

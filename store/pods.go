@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"encoding/binary"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -29,6 +31,12 @@ type Pod struct {
 	CreatedBy UserID            `json:"created_by,omitempty"` // may be gone since
 	Created   time.Time         `json:"created"`
 
+	// Number tells the pod from all others of its region, for a runtime that needs
+	// such a thing. CreatePod chooses it, from 1 up, and a deleted pod's comes again.
+	Number int `json:"number"`
+	// Made is true once the pod ran: from then on its files must be there.
+	Made bool `json:"made,omitempty"`
+
 	ReloadFault string `json:"reload_fault,omitempty"` // why the last reload failed, for a person; empty once one did not
 }
 
@@ -46,6 +54,7 @@ var pods = &table[Pod]{
 	indexes: []index[Pod]{
 		{"name", func(p *Pod) []byte { return []byte(p.Name) }},
 		{"team", func(p *Pod) []byte { return join([]byte(p.Team), []byte(p.ID)) }},
+		{"number", func(p *Pod) []byte { return numberKey(p.Region, p.Number) }},
 	},
 	refs: func(p *Pod) []ref { return []ref{{"teams", []byte(p.Team)}} },
 }
@@ -58,7 +67,22 @@ var reservations = &table[Reservation]{
 	expires: func(r *Reservation) time.Time { return r.Expires },
 }
 
-// CreatePod inserts p. ErrTaken when a pod has the name, ErrReserved when
+// numberKey is the key of a number in a region.
+func numberKey(region string, number int) []byte {
+	return join([]byte(region), binary.BigEndian.AppendUint64(nil, uint64(number)))
+}
+
+// freeNumber is the smallest that no pod of the region has.
+func freeNumber(tx *bolt.Tx, region string) int {
+	number := 1
+	c := tx.Bucket([]byte("pods_by_number")).Cursor()
+	for k, _ := c.Seek(numberKey(region, number)); bytes.Equal(k, numberKey(region, number)); k, _ = c.Next() {
+		number++
+	}
+	return number
+}
+
+// CreatePod inserts p with a number of its own. ErrTaken when a pod has the name, ErrReserved when
 // another team's deleted pod had it not long ago, ErrNotFound when the team is
 // gone. allow sees the team's pods, those being deleted included, inside the
 // same transaction and may refuse with an error of its own (a quota).
@@ -77,6 +101,7 @@ func (db *DB) CreatePod(p Pod, now time.Time, allow func([]Pod) error) error {
 		if err := allow(mine); err != nil {
 			return err
 		}
+		p.Number = freeNumber(tx, p.Region)
 		if err := pods.insert(tx, &p); err != nil {
 			return err
 		}
@@ -120,6 +145,19 @@ func (db *DB) SetWant(id PodID, want Want) error {
 			return ErrNotFound
 		}
 		p.Want = want
+		return pods.put(tx, p)
+	})
+}
+
+// SetMade notes that a pod ran, so that it has files. ErrNotFound when there is
+// no such pod.
+func (db *DB) SetMade(id PodID) error {
+	return db.update(func(tx *bolt.Tx) error {
+		p, err := pods.get(tx, []byte(id))
+		if err != nil {
+			return err
+		}
+		p.Made = true
 		return pods.put(tx, p)
 	})
 }

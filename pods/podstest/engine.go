@@ -3,7 +3,9 @@ package podstest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
@@ -61,7 +63,12 @@ type env struct {
 
 func (e *Engine) folder(id store.PodID) string { return filepath.Join(e.dir, string(id)) }
 
-func (e *Engine) launch(id store.PodID, serve AgentFunc) error {
+func (e *Engine) launch(spec pods.Spec, serve AgentFunc) error {
+	id := spec.ID
+	home := filepath.Join(e.folder(id), "home")
+	if _, err := os.Stat(home); spec.Made && errors.Is(err, fs.ErrNotExist) {
+		return pods.FilesGone(home)
+	}
 	for _, part := range []string{"home", "tmp", "logs"} {
 		if err := os.MkdirAll(filepath.Join(e.folder(id), part), 0o700); err != nil {
 			return err

@@ -162,7 +162,7 @@ func (f *Fake) Start(ctx context.Context, spec pods.Spec, say func(string)) erro
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return f.engine.launch(spec.ID, agent)
+	return f.engine.launch(spec, agent)
 }
 
 // Provides implements pods.Runtime.

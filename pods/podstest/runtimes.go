@@ -67,6 +67,25 @@ func testUnknown(t *testing.T, r pods.Runtime) {
 	}
 }
 
+// testFilesGone starts a pod that ran before and of which nothing is there.
+func testFilesGone(t *testing.T, r pods.Runtime) {
+	spec := bare()
+	spec.Made = true
+	var gone *pods.FilesError
+	if err := r.Start(t.Context(), spec, quiet); !errors.As(err, &gone) || !strings.Contains(gone.Words, "gone from") {
+		t.Errorf("start: %v", err)
+	}
+	if _, ok := status(t, r, spec.ID); ok {
+		t.Error("something was put in its place")
+	}
+	must(t, "remove", r.Remove(t.Context(), spec.ID))
+	spec.Made = false
+	must(t, "start as a new one", r.Start(t.Context(), spec, quiet))
+	must(t, "stop", r.Stop(t.Context(), spec.ID))
+	spec.Made = true
+	must(t, "start again", r.Start(t.Context(), spec, quiet))
+}
+
 // testCancelled calls everything for nobody.
 func testCancelled(t *testing.T, r pods.Runtime) {
 	spec := bare()

@@ -18,6 +18,7 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 	for name, test := range map[string]func(*testing.T, pods.Runtime){
 		"Lifecycle": testLifecycle,
 		"Unknown":   testUnknown,
+		"Gone":      testFilesGone,
 		"Cancel":    testCancelledStart,
 		"Cancelled": testCancelled,
 		"Home":      testHome,

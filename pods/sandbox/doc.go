@@ -40,8 +40,9 @@
 //
 // # On disk
 //
-// Below Config.Dir, per pod: ID/home (mounted at /home/pod), ID/logs (mounted
-// at /var/log/pod) and, as root, ID/uid (the pod's host uid in decimal). The
+// Below Config.Dir, per pod: ID/home (mounted at /home/pod) and ID/logs (mounted
+// at /var/log/pod). Who they belong to follows from the pod's number, which the
+// store keeps; a file ID/uid of an earlier version means nothing any more. The
 // folder is locked while a Runtime is open.
 //
 // # Limits of the promise

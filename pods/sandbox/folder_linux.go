@@ -12,19 +12,28 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"podgate/store"
+	"podgate/pods"
 )
 
-// prepareFolder makes the pod's folder with home and logs and returns the host
-// uid they belong to.
-func (r *Runtime) prepareFolder(id store.PodID) (hostID int, err error) {
-	folder := r.folder(id)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+// prepareFolder sees to the pod's folder with home and logs and returns the host
+// uid they belong to. The disk has them before anything is in them. The home of a
+// pod that was made before must be there.
+func (r *Runtime) prepareFolder(sp pods.Spec) (hostID int, err error) {
+	if hostID, err = r.hostID(sp.Number); err != nil {
 		return 0, err
 	}
-	hostID = os.Geteuid()
-	if r.uids != nil {
-		if hostID, err = r.uids.of(folder); err != nil {
+	folder := r.folder(sp.ID)
+	if _, err := os.Lstat(filepath.Join(folder, "home")); err != nil && sp.Made {
+		if errors.Is(err, fs.ErrNotExist) {
+			return 0, pods.FilesGone(folder)
+		}
+		return 0, badFolder(folder, err.Error())
+	}
+	made := false
+	for _, path := range []string{folder, filepath.Join(folder, "home"), filepath.Join(folder, "logs")} {
+		err := os.Mkdir(path, 0o700)
+		made = made || err == nil
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return 0, err
 		}
 	}
@@ -33,46 +42,62 @@ func (r *Runtime) prepareFolder(id store.PodID) (hostID int, err error) {
 			return 0, err
 		}
 	}
-	return hostID, nil
+	if made {
+		err = errors.Join(syncDir(folder), syncDir(r.cfg.Dir))
+	}
+	return hostID, err
 }
 
-// ownedDir makes path a folder of uid. When it exists with another owner, as
-// after a restore or a change from an ordinary user to root, all in it changes
-// hands.
-func ownedDir(path string, uid int) error {
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	info, err := os.Lstat(path)
+// syncDir waits until the disk has what a folder lists.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is not a folder", path)
-	}
-	if int(info.Sys().(*syscall.Stat_t).Uid) == uid {
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// badFolder is the error of a pod with a folder that it cannot use.
+func badFolder(path, why string) error {
+	return &pods.FilesError{Words: "its folder " + path + " cannot be used: " + why + "; mend that and start it again, or delete the pod"}
+}
+
+// ownedDir sees to it that path is a folder of uid. When it has another owner,
+// as after a restore or a change from an ordinary user to root, all in it changes
+// hands.
+func ownedDir(path string, uid int) error {
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return badFolder(path, err.Error())
+	case !info.IsDir():
+		return badFolder(path, "it is not a folder")
+	case int(info.Sys().(*syscall.Stat_t).Uid) == uid:
 		return nil
-	}
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("%s belongs to another user: give it to the one podgate runs as", path)
+	case os.Geteuid() != 0:
+		return badFolder(path, "it belongs to another user than the one that podgate runs as")
 	}
 	return giveTo(path, uid)
 }
 
 // giveTo changes the owner of a tree that may hold anything. No link in it is
-// followed.
+// followed. The top is the last, so that a crash on the way is seen.
 func giveTo(path string, uid int) error {
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	return fs.WalkDir(root.FS(), ".", func(name string, _ fs.DirEntry, err error) error {
-		if err != nil {
+	err = fs.WalkDir(root.FS(), ".", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || name == "." {
 			return err
 		}
 		return root.Lchown(name, uid, uid)
 	})
+	if err != nil {
+		return err
+	}
+	return root.Lchown(".", uid, uid)
 }
 
 // removeTree deletes a folder whatever its pod left in it, such as folders

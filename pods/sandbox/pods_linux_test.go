@@ -375,7 +375,7 @@ func TestPodMany(t *testing.T) {
 	for i := range n {
 		wg.Go(func() {
 			id := store.PodID(fmt.Sprint("p", i))
-			if err := r.Start(t.Context(), pods.Spec{ID: id, Name: string(id), Limits: limits}, quiet); err != nil {
+			if err := r.Start(t.Context(), pods.Spec{ID: id, Number: i + 1, Name: string(id), Limits: limits}, quiet); err != nil {
 				t.Error(err)
 				return
 			}

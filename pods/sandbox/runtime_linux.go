@@ -28,7 +28,6 @@ type Runtime struct {
 	self   *os.File   // our binary, sealed
 	lock   *os.File   // Dir is ours while this is locked
 	groups *hierarchy // nil without cgroups
-	uids   *uidPool   // nil unless root
 	spawn  *spawner
 	deaths *pods.Deaths
 	life   context.Context // ends with Close
@@ -99,11 +98,6 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	}
 	if r.self, err = sealedSelf(); err != nil {
 		return err
-	}
-	if r.root {
-		if r.uids, err = newUIDPool(r.cfg.Dir, r.cfg.FirstUID, r.cfg.UIDs); err != nil {
-			return err
-		}
 	}
 	if err := r.openGroups(); err != nil {
 		return err
@@ -177,7 +171,8 @@ func (r *Runtime) explain(err error) error {
 // probeID cannot be a pod's: validID wants another first character.
 const probeID store.PodID = ".probe"
 
-// probe starts and ends a pod. What an earlier one left goes first.
+// probe starts and ends a pod, with the number that is nobody's. What an earlier
+// one left goes first.
 func (r *Runtime) probe(ctx context.Context) error {
 	if err := removeTree(r.folder(probeID)); err != nil {
 		return err
@@ -298,9 +293,6 @@ func (r *Runtime) remove(ctx context.Context, id store.PodID, p *pod) error {
 	}
 	if err := removeTree(r.folder(id)); err != nil {
 		return fmt.Errorf("files of pod %s: %w", id, err)
-	}
-	if r.uids != nil {
-		r.uids.free(r.folder(id))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -33,15 +33,15 @@ func (u undo) run() {
 // start makes the pod run. The caller has the pod's turn. When it fails,
 // nothing of the attempt is left but the pod's folder.
 func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec) error {
+	hostID, err := r.prepareFolder(sp)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	defer context.AfterFunc(r.life, cancel)()
 	if r.cfg.LimitsMode == LimitsOff {
 		sp.Limits = pods.Limits{}
-	}
-	hostID, err := r.prepareFolder(sp.ID)
-	if err != nil {
-		return err
 	}
 	in, status, err := r.launch(sp, hostID)
 	if err != nil {
