@@ -89,7 +89,7 @@ func TestCallbackIsNotSentTheSession(t *testing.T) {
 			t.Errorf("%s is sent %v", name, cookies)
 		}
 	}
-	if cookies := ada.Cookies(srv.pages()); len(cookies) != 1 {
+	if cookies := ada.Cookies(srv.pages()); len(cookies) != 2 || cookies[0].Name != "podgate" || cookies[1].Name != "podgate-device" {
 		t.Errorf("the pages are sent %v", cookies)
 	}
 }
@@ -110,6 +110,9 @@ func TestPagesStayWhereTheirNameLeadsNowhere(t *testing.T) {
 	c := connect(t, srv, ada, connectOptions{origin: srv.URL})
 	if c.results[0].Iss != srv.URL {
 		t.Errorf("heard from %s", c.results[0].Iss)
+	}
+	if cookies := ada.Cookies(srv.Issuer); len(cookies) != 1 {
+		t.Errorf("other programs are sent %v", cookies)
 	}
 	resp, _ := srv.exchangeHTTP("GET", "/account", "", http.Header{"User-Agent": {ada.Agent}, "Cookie": {ada.Cookies(srv.Issuer)[0].String()}})
 	if cookie := resp.Header.Get("Set-Cookie"); resp.StatusCode != http.StatusOK || !strings.HasPrefix(cookie, "podgate=") || strings.Contains(cookie, "Max-Age") || strings.Contains(cookie, "Expires") {

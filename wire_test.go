@@ -245,9 +245,10 @@ func TestSessionAndTokenStayApart(t *testing.T) {
 	ada := setUp(t, srv)
 	token := connect(t, srv, ada, connectOptions{}).wire.token()
 	session := ada.Cookies(srv.pages())
-	if len(session) != 1 {
+	if len(session) != 2 || session[0].Name != "podgate" {
 		t.Fatalf("cookies: %v", session)
 	}
+	device := session[1].Value
 	const call = `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
 	for name, c := range map[string]struct {
 		path   string
@@ -256,6 +257,7 @@ func TestSessionAndTokenStayApart(t *testing.T) {
 		"session as cookie":        {"/api/mcp", http.Header{"Cookie": {session[0].String()}, "Origin": {srv.pages()}}},
 		"session at the pages":     {"/api/mcp", http.Header{"Cookie": {session[0].String()}, "Host": {hostOfURL(srv.pages())}}},
 		"session as token":         {"/api/mcp", http.Header{"Authorization": {"Bearer " + session[0].Value}}},
+		"device as token":          {"/api/mcp", http.Header{"Authorization": {"Bearer " + device}}},
 		"token as cookie":          {"/api/mcp", http.Header{"Cookie": {session[0].Name + "=" + token}}},
 		"token in the query":       {"/api/mcp?access_token=" + token, nil},
 		"token as Basic":           {"/api/mcp", http.Header{"Authorization": {"Basic " + token}}},
@@ -266,11 +268,11 @@ func TestSessionAndTokenStayApart(t *testing.T) {
 			t.Errorf("%s: %d %s", name, resp.StatusCode, body)
 		}
 	}
-	for _, header := range []http.Header{{"Authorization": {"Bearer " + token}}, {"Cookie": {session[0].Name + "=" + token}}} {
+	for _, header := range []http.Header{{"Authorization": {"Bearer " + token}}, {"Cookie": {session[0].Name + "=" + token}}, {"Cookie": {session[0].Name + "=" + device}}, {"Cookie": {session[1].String()}}} {
 		header["Host"] = []string{hostOfURL(srv.pages())}
 		for _, path := range []string{"/", "/account", "/?access_token=" + token} {
 			if resp, body := srv.exchangeHTTP("GET", path, "", header); resp.StatusCode == 200 && !strings.Contains(body, "Sign in") || strings.Contains(body, "ada@example.com") {
-				t.Errorf("a token opens %s: %d %s", path, resp.StatusCode, body)
+				t.Errorf("%v opens %s: %d %s", header, path, resp.StatusCode, body)
 			}
 		}
 	}

@@ -22,16 +22,17 @@ type Config struct {
 
 // Service is the rules about people. Its methods are safe for concurrent use.
 type Service struct {
-	db       *store.DB
-	log      *slog.Logger
-	now      func() time.Time
-	hashing  *semaphore
-	throttle *loginThrottle
+	db        *store.DB
+	log       *slog.Logger
+	now       func() time.Time
+	hashing   *semaphore
+	throttle  *loginThrottle
+	addresses signInAddresses
 }
 
 // New returns a service over cfg.DB.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, hashing: newSemaphore(cmp.Or(cfg.HashesAtOnce, hashesAtOnce), hashesWaiting, hashPatience), throttle: newLoginThrottle()}
+	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, hashing: newSemaphore(cmp.Or(cfg.HashesAtOnce, hashesAtOnce), hashesWaiting, hashPatience), throttle: newLoginThrottle(), addresses: signInAddresses{last: map[string]time.Time{}}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

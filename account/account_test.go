@@ -80,7 +80,7 @@ var passwordHash = sync.OnceValue(func() string { return account.Hash(password) 
 
 func (w *world) signIn(email string) string {
 	w.t.Helper()
-	secret, _, err := w.SignIn(ctx, email, password, here, "Firefox")
+	secret, _, err := w.SignIn(ctx, email, password, account.Browser{Addr: here, UserAgent: "Firefox"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestSignIn(t *testing.T) {
 		t.Fatalf("AddUser returned %+v, %v", u, err)
 	}
 
-	first, got, err := w.SignIn(ctx, "  ADA@Example.com ", password, here, "Firefox\x00\u202e on Linux")
+	first, got, err := w.SignIn(ctx, "  ADA@Example.com ", password, account.Browser{Addr: here, UserAgent: "Firefox\x00\u202e on Linux"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestStrangersLearnNothing(t *testing.T) {
 	want := ""
 	for _, email := range []string{"ada@example.com", "nobody@example.com", "none@example.com"} {
 		before := w.HashesDone()
-		_, _, err := w.SignIn(ctx, email, "a wrong password", here, "")
+		_, _, err := w.SignIn(ctx, email, "a wrong password", account.Browser{Addr: here})
 		if !errors.Is(err, account.ErrCredentials) {
 			t.Fatalf("%s: %v", email, err)
 		}
@@ -208,7 +208,7 @@ func TestStrangersLearnNothing(t *testing.T) {
 	}
 	for _, in := range [][2]string{{"not an address", password}, {"", password}, {"ada@example.com", ""}, {"ada@example.com", strings.Repeat("x", account.MaxPassword+1)}} {
 		before := w.HashesDone()
-		_, _, err := w.SignIn(ctx, in[0], in[1], here, "")
+		_, _, err := w.SignIn(ctx, in[0], in[1], account.Browser{Addr: here})
 		if !errors.Is(err, account.ErrCredentials) || message(t, err) != want {
 			t.Errorf("impossible input %.20q: %v", in, err)
 		}
@@ -226,12 +226,12 @@ func TestGuessingIsLimited(t *testing.T) {
 	w.addUser("ada@example.com")
 	attacker := netip.MustParseAddr("203.0.113.9")
 	for range 10 {
-		if _, _, err := w.SignIn(ctx, "ada@example.com", "a wrong password", attacker, ""); !errors.Is(err, account.ErrCredentials) {
+		if _, _, err := w.SignIn(ctx, "ada@example.com", "a wrong password", account.Browser{Addr: attacker}); !errors.Is(err, account.ErrCredentials) {
 			t.Fatalf("a failure within the allowance: %v", err)
 		}
 	}
 	before := w.HashesDone()
-	_, _, err := w.SignIn(ctx, "ada@example.com", password, attacker, "")
+	_, _, err := w.SignIn(ctx, "ada@example.com", password, account.Browser{Addr: attacker})
 	var e *account.Error
 	if !errors.As(err, &e) || !errors.Is(err, account.ErrTooMany) || e.Wait <= 0 || e.Wait > time.Minute {
 		t.Fatalf("the eleventh guess, a right one: %v; it must not be looked at", err)
@@ -246,7 +246,7 @@ func TestGuessingIsLimited(t *testing.T) {
 		w.signIn("ada@example.com")
 	}
 	w.advance(e.Wait)
-	if _, _, err := w.SignIn(ctx, "ada@example.com", password, attacker, ""); err != nil {
+	if _, _, err := w.SignIn(ctx, "ada@example.com", password, account.Browser{Addr: attacker}); err != nil {
 		t.Errorf("after the wait that was promised: %v", err)
 	}
 }
@@ -261,7 +261,7 @@ func TestGuessingInParallel(t *testing.T) {
 	var group sync.WaitGroup
 	for range 100 {
 		group.Go(func() {
-			if _, _, err := w.SignIn(ctx, "ada@example.com", "a wrong password", here, ""); errors.Is(err, account.ErrCredentials) {
+			if _, _, err := w.SignIn(ctx, "ada@example.com", "a wrong password", account.Browser{Addr: here}); errors.Is(err, account.ErrCredentials) {
 				looked.Add(1)
 			}
 		})
@@ -309,10 +309,10 @@ func TestChangePassword(t *testing.T) {
 	if list, err := w.Connections(u.ID); err != nil || len(list) != 1 {
 		t.Errorf("connections after the change: %d, %v", len(list), err)
 	}
-	if _, _, err := w.SignIn(ctx, u.Email, password, here, ""); !errors.Is(err, account.ErrCredentials) {
+	if _, _, err := w.SignIn(ctx, u.Email, password, account.Browser{Addr: here}); !errors.Is(err, account.ErrCredentials) {
 		t.Errorf("the old password still works: %v", err)
 	}
-	if _, _, err := w.SignIn(ctx, u.Email, "another long password", here, ""); err != nil {
+	if _, _, err := w.SignIn(ctx, u.Email, "another long password", account.Browser{Addr: here}); err != nil {
 		t.Errorf("the new password: %v", err)
 	}
 }

@@ -10,9 +10,11 @@
 //   - Every sign-in makes a new random secret; no secret that came from outside
 //     ever becomes a session.
 //   - Failed sign-ins are limited so that nobody is locked out by somebody
-//     else's failures; see [Service.SignIn] for the rule.
+//     else's failures; see [Service.SignIn] for the rule. But for a device of the
+//     account, no limit knows whether there is one.
 //   - The memory that hashing takes is bounded; who would have to wait too long
-//     is told so ([ErrBusy]).
+//     is told so ([ErrBusy]), which strangers cannot bring about for people whose
+//     browser or address is known.
 //   - There is an administrator only through the setup link or an
 //     administrator's command, never by being first.
 //   - Removing somebody, or giving them a new password by command, ends their

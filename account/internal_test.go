@@ -20,6 +20,23 @@ import (
 // consists of.
 func (s *Service) HashesDone() int64 { return s.hashing.acquired.Load() }
 
+// Exhaust has failed at an address, with ever other accounts, until nobody is
+// looked at there any more.
+func (s *Service) Exhaust(at netip.Addr) {
+	for n := 0; ; n++ {
+		if _, wait := s.throttle.take(attempt{account: fmt.Sprint("account ", s.now(), n), addr: at}, s.now()); wait > 0 {
+			return
+		}
+	}
+}
+
+// Attack has failed with an account from ever other addresses.
+func (s *Service) Attack(email string) {
+	for n := range 200 {
+		s.throttle.take(attempt{account: email, addr: addr(n)}, s.now())
+	}
+}
+
 // Hash is the hash that a new password gets.
 func Hash(password string) string { return defaultCost.hash(password) }
 
@@ -31,8 +48,8 @@ func addr(n int) netip.Addr {
 
 // fail takes one attempt and says whether it was let through.
 func fail(t *loginThrottle, who string, from netip.Addr, known bool, now time.Time) bool {
-	_, ok := t.take(attempt{who, from, known}, now)
-	return ok
+	_, wait := t.take(attempt{account: who, addr: from, known: known}, now)
+	return wait == 0
 }
 
 func failures(t *loginThrottle, who string, from netip.Addr, known bool, now time.Time) (n int) {
@@ -77,8 +94,11 @@ func TestThrottleAddress(t *testing.T) {
 	if fail(g, "ada", addr(1), false, t0) {
 		t.Error("an unknown account at the flooded address is let through")
 	}
-	if !fail(g, "ada", addr(1), true, t0) {
-		t.Error("somebody who is signed in at that address is locked out by a neighbour")
+	if fail(g, "ada", addr(1), true, t0) {
+		t.Error("who has signed in at that address can be told from who has not")
+	}
+	if _, wait := g.take(attempt{account: "ada", addr: addr(1), device: "phone"}, t0); wait > 0 {
+		t.Error("a device of the account is locked out by a neighbour")
 	}
 	ipv6 := netip.MustParseAddr("2001:db8:1:2::1")
 	other := netip.MustParseAddr("2001:db8:1:2:ffff::99")
@@ -114,16 +134,113 @@ func TestThrottleAccount(t *testing.T) {
 func TestThrottleGiveBack(t *testing.T) {
 	t.Parallel()
 	g := newLoginThrottle()
-	a := attempt{"ada", addr(1), false}
 	for i := range 200 {
-		if _, ok := g.take(a, t0); !ok {
+		a := attempt{account: "ada", addr: addr(1), device: []string{"", "phone"}[i%2]}
+		got, wait := g.take(a, t0)
+		if wait > 0 {
 			t.Fatalf("success %d was limited", i)
 		}
-		g.giveBack(a, t0)
+		g.giveBack(got, t0)
 	}
-	for name, b := range map[string]buckets{"pair": g.pair, "strict": g.strict, "address": g.address, "account": g.account} {
+	for name, b := range map[string]buckets{
+		"device": g.device, "pair": g.pair, "strict": g.strict, "account": g.account, "address": g.networks[0], "network": g.networks[1],
+	} {
 		if len(b.level) != 0 {
 			t.Errorf("successes left %d entries in %s", len(b.level), name)
+		}
+	}
+}
+
+// A success gives back what it took and no more: who can sign in must not be able
+// to earn guesses at others so.
+func TestThrottleGivesBackNoMore(t *testing.T) {
+	t.Parallel()
+	g := newLoginThrottle()
+	for n := range 60 {
+		fail(g, fmt.Sprint("account ", n), addr(1), false, t0)
+	}
+	for i := range 200 {
+		fail(g, "ada", addr(300+i), false, t0)
+	}
+	for range 20 {
+		for _, a := range []attempt{{account: "eve", addr: addr(1), device: "laptop"}, {account: "ada", addr: addr(200)}, {account: "ada", addr: addr(201), known: true}} {
+			got, wait := g.take(a, t0)
+			if wait > 0 {
+				t.Fatalf("%+v waits %v", a, wait)
+			}
+			g.giveBack(got, t0)
+		}
+	}
+	if fail(g, "bob", addr(1), false, t0) {
+		t.Error("successes at an address gave it failures")
+	}
+	if n := g.account.tokens("ada", t0); n != 0 {
+		t.Errorf("successes of an account gave it %v failures", n)
+	}
+}
+
+// A device has failures of its own and no more; then it is judged like anybody.
+func TestThrottleDevice(t *testing.T) {
+	t.Parallel()
+	g := newLoginThrottle()
+	try := func(device string, from netip.Addr, now time.Time) (byDevice, ok bool) {
+		got, wait := g.take(attempt{account: "ada", addr: from, device: device}, now)
+		return got.device, wait == 0
+	}
+	for i := range 500 {
+		fail(g, "ada", addr(i), false, t0)
+	}
+	failures(g, "ada", addr(1), false, t0)
+	for i := range 10 {
+		if byDevice, ok := try("phone", addr(1), t0); !byDevice || !ok {
+			t.Fatalf("failure %d of a device under attack from its own address: %v, %v", i, byDevice, ok)
+		}
+	}
+	if _, ok := try("phone", addr(1), t0); ok {
+		t.Error("a device guesses without bound")
+	}
+	if byDevice, ok := try("phone", addr(900), t0); byDevice || !ok {
+		t.Errorf("elsewhere it has what a stranger has: %v, %v", byDevice, ok)
+	}
+	if byDevice, ok := try("laptop", addr(1), t0); !byDevice || !ok {
+		t.Error("another device suffers")
+	}
+	if byDevice, ok := try("phone", addr(1), t0.Add(time.Minute)); !byDevice || !ok {
+		t.Error("a minute later it has no failure more")
+	}
+}
+
+// Whoever has many addresses has the budget of their network, and each wider one
+// has more than the narrower.
+func TestThrottleNetworks(t *testing.T) {
+	t.Parallel()
+	v6 := func(site, net int) netip.Addr {
+		return netip.MustParseAddr(fmt.Sprintf("2001:db8:%x:%x::1", site, net))
+	}
+	for name, c := range map[string]struct {
+		at       func(i int) netip.Addr
+		want     int
+		neighbor netip.Addr // of the same network
+		stranger netip.Addr // of the next wider one
+	}{
+		"IPv6 /64": {func(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("2001:db8:1:1::%x", i)) }, 60, v6(1, 1), v6(1, 2)},
+		"IPv6 /48": {func(i int) netip.Addr { return v6(1, i) }, 180, v6(1, 0xffff), v6(2, 1)},
+		"IPv6 /32": {func(i int) netip.Addr { return v6(i, i) }, 600, v6(0xffff, 1), netip.MustParseAddr("2001:db9::1")},
+		"IPv4":     {func(int) netip.Addr { return addr(1) }, 60, addr(1), addr(2)},
+		"IPv4 /24": {func(i int) netip.Addr { return addr(i % 250) }, 180, addr(255), addr(256)},
+	} {
+		g, n := newLoginThrottle(), 0
+		for n < 5000 && fail(g, fmt.Sprint("account ", n), c.at(n), false, t0) {
+			n++
+		}
+		if n != c.want {
+			t.Errorf("%s: %d failures, want %d", name, n, c.want)
+		}
+		if fail(g, "ada", c.neighbor, false, t0) || fail(g, "ada", c.neighbor, true, t0) {
+			t.Errorf("%s: %s is let through", name, c.neighbor)
+		}
+		if !fail(g, "ada", c.stranger, false, t0) {
+			t.Errorf("%s: %s suffers", name, c.stranger)
 		}
 	}
 }
@@ -152,12 +269,12 @@ func TestSemaphore(t *testing.T) {
 		results := make(chan error, 10)
 		for range 10 {
 			go func() {
-				err := s.acquire(t.Context())
+				release, err := s.acquire(t.Context(), "")
 				if err == nil {
 					most.Store(max(most.Load(), inside.Add(1)))
 					time.Sleep(time.Second)
 					inside.Add(-1)
-					s.release()
+					release()
 				}
 				results <- err
 			}()
@@ -182,37 +299,123 @@ func TestSemaphore(t *testing.T) {
 func TestHashesAtOnceAreConfigured(t *testing.T) {
 	t.Parallel()
 	for configured, want := range map[int]int{0: hashesAtOnce, 1: 1} {
-		if got := cap(New(Config{HashesAtOnce: configured}).hashing.slots); got != want {
+		if got := New(Config{HashesAtOnce: configured}).hashing.free; got != want {
 			t.Errorf("%d gives %d, want %d", configured, got, want)
 		}
 	}
 }
 
-func TestSemaphorePatience(t *testing.T) {
+// hold takes a place for that key, which the test gives back.
+func hold(t *testing.T, s *semaphore, key string) (release func()) {
+	t.Helper()
+	release, err := s.acquire(t.Context(), key)
+	if err != nil {
+		t.Fatalf("%q: %v", key, err)
+	}
+	return release
+}
+
+// flood has so many come at once, each for a second, and again as soon as they are
+// out or refused, until it is ended.
+func flood(t *testing.T, s *semaphore, callers int, key func(caller int) string) (end func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	for i := range callers {
+		go func() {
+			for ctx.Err() == nil {
+				release, err := s.acquire(ctx, key(i))
+				time.Sleep(time.Second)
+				if err == nil {
+					release()
+				}
+			}
+		}()
+	}
+	synctest.Wait()
+	return func() {
+		cancel()
+		time.Sleep(time.Minute)
+		if len(s.keys)+len(s.known)+len(s.strangers) != 0 {
+			t.Errorf("afterwards: %+v", s)
+		}
+	}
+}
+
+func stranger(int) string { return "" }
+
+// However many strangers come, who is known is never refused, and is among the
+// next two who go in.
+func TestSemaphoreUnderAFlood(t *testing.T) {
+	t.Parallel()
+	for _, places := range []int{1, 2, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSemaphore(places, 32, 5*time.Second)
+			defer flood(t, s, 100, stranger)()
+			for i := range 10 {
+				start := time.Now()
+				release := hold(t, s, "ada")
+				if waited := time.Since(start); waited > 2*time.Second {
+					t.Errorf("with %d places, ada waited %v the %dth time", places, waited, i)
+				}
+				release()
+			}
+		})
+	}
+}
+
+// Nor do strangers wait for ever behind those who are known.
+func TestSemaphoreStrangersHaveTheirTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSemaphore(1, 3, 5*time.Second)
-		if err := s.acquire(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		start := time.Now()
-		var e *Error
-		if err := s.acquire(t.Context()); !errors.As(err, &e) || !errors.Is(err, ErrBusy) || e.Wait <= 0 || time.Since(start) != 5*time.Second {
-			t.Errorf("after %v: %v", time.Since(start), err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := s.acquire(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a caller who leaves: %v", err)
-		}
-		if n := s.waiting.Load(); n != 0 {
-			t.Errorf("%d still counted as waiting", n)
-		}
-		s.release()
-		if err := s.acquire(t.Context()); err != nil {
-			t.Errorf("the freed slot: %v", err)
+		s := newSemaphore(1, 32, 5*time.Second)
+		defer flood(t, s, 30, func(i int) string { return fmt.Sprint("known ", i) })()
+		for range 10 {
+			start := time.Now()
+			release := hold(t, s, "")
+			if waited := time.Since(start); waited > 2*time.Second {
+				t.Errorf("a stranger waited %v", waited)
+			}
+			release()
 		}
 	})
+}
+
+// Who is known has one place at a time, so that nobody can fill the line in which
+// the others of them wait.
+func TestSemaphoreOnePlaceForEachKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSemaphore(2, 3, 5*time.Second)
+		defer flood(t, s, 50, func(int) string { return "eve" })()
+		if len(s.known) != 0 || len(s.strangers) != 3 {
+			t.Errorf("of one %d wait among those known and %d among strangers", len(s.known), len(s.strangers))
+		}
+		hold(t, s, "ada")()
+	})
+}
+
+func TestSemaphorePatience(t *testing.T) {
+	t.Parallel()
+	for _, key := range []string{"", "ada"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSemaphore(1, 3, 5*time.Second)
+			release := hold(t, s, "")
+			start := time.Now()
+			var e *Error
+			if _, err := s.acquire(t.Context(), key); !errors.As(err, &e) || !errors.Is(err, ErrBusy) || e.Wait <= 0 || time.Since(start) != 5*time.Second {
+				t.Errorf("after %v: %v", time.Since(start), err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := s.acquire(ctx, key); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("a caller who leaves: %v", err)
+			}
+			if n := len(s.known) + len(s.strangers) + len(s.keys); n != 0 {
+				t.Errorf("%d still counted as waiting", n)
+			}
+			release()
+			hold(t, s, key)()
+		})
+	}
 }
 
 // An attempt that was never looked at must not count as a failure.
@@ -227,7 +430,7 @@ func TestCancelledSignInDoesNotCount(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 50 {
-		if _, _, err := s.SignIn(ctx, "ada@example.com", "some password", addr(1), ""); !errors.Is(err, context.Canceled) {
+		if _, _, err := s.SignIn(ctx, "ada@example.com", "some password", Browser{Addr: addr(1)}); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
 	}
@@ -290,7 +493,7 @@ func TestRehash(t *testing.T) {
 	if err := db.CreateUser(store.User{ID: "u", Email: "ada@example.com", Password: old}); err != nil {
 		t.Fatal(err)
 	}
-	secret, _, err := s.SignIn(t.Context(), "ada@example.com", "some password", addr(1), "")
+	secret, _, err := s.SignIn(t.Context(), "ada@example.com", "some password", Browser{Addr: addr(1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +501,7 @@ func TestRehash(t *testing.T) {
 	if err != nil || !strings.HasPrefix(u.Password, "$argon2id$v=19$m=32768,t=2,p=1$") {
 		t.Errorf("the stored hash is still %q (%v)", u.Password, err)
 	}
-	if _, _, err := s.SignIn(t.Context(), "ada@example.com", "some password", addr(1), ""); err != nil {
+	if _, _, err := s.SignIn(t.Context(), "ada@example.com", "some password", Browser{Addr: addr(1)}); err != nil {
 		t.Errorf("the new hash: %v", err)
 	}
 	if _, _, err := s.Authenticate(secret); err != nil {
@@ -325,7 +528,7 @@ func TestRehashInParallel(t *testing.T) {
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
-			if _, _, err := s.SignIn(t.Context(), "ada@example.com", "some password", addr(1), ""); err != nil {
+			if _, _, err := s.SignIn(t.Context(), "ada@example.com", "some password", Browser{Addr: addr(1)}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -96,23 +96,25 @@ func noAccount() phc {
 	return phc{cost: defaultCost, salt: make([]byte, saltBytes), key: make([]byte, keyBytes)}
 }
 
-// hashPassword checks a new password and hashes it.
+// hashPassword checks a new password and hashes it. Strangers have nothing to set
+// one with, so it does not wait behind them.
 func (s *Service) hashPassword(ctx context.Context, password, email, name string) (string, error) {
 	if err := checkPassword(password, email, name); err != nil {
 		return "", err
 	}
-	if err := s.hashing.acquire(ctx); err != nil {
+	release, err := s.hashing.acquire(ctx, "new password of "+email)
+	if err != nil {
 		return "", err
 	}
-	defer s.hashing.release()
+	defer release()
 	return defaultCost.hash(password), nil
 }
 
 // verify checks a password against a user, or against the zero User when there
 // is no such account, and takes as long either way. It replaces the hash, in
-// the store and in u, when the cost has changed since. The error is about
-// waiting, not about the password.
-func (s *Service) verify(ctx context.Context, u *store.User, password string) (bool, error) {
+// the store and in u, when the cost has changed since. place is the caller's in the
+// semaphore. The error is about waiting, not about the password.
+func (s *Service) verify(ctx context.Context, u *store.User, password, place string) (bool, error) {
 	stored, err := parsePHC(u.Password)
 	if err != nil {
 		if u.Password != "" {
@@ -120,10 +122,11 @@ func (s *Service) verify(ctx context.Context, u *store.User, password string) (b
 		}
 		stored = noAccount()
 	}
-	if err := s.hashing.acquire(ctx); err != nil {
-		return false, err
+	release, refused := s.hashing.acquire(ctx, place)
+	if refused != nil {
+		return false, refused
 	}
-	defer s.hashing.release()
+	defer release()
 	if !stored.matches(password) || u.Password == "" || err != nil {
 		return false, nil
 	}

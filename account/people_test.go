@@ -75,7 +75,7 @@ func TestSetPasswordEndsEverything(t *testing.T) {
 	if _, err := w.db.Access(token, w.now()); err == nil {
 		t.Error("a token outlived the password")
 	}
-	if _, _, err := w.SignIn(ctx, u.Email, "another long password", here, ""); err != nil {
+	if _, _, err := w.SignIn(ctx, u.Email, "another long password", account.Browser{Addr: here}); err != nil {
 		t.Errorf("the new password: %v", err)
 	}
 }
@@ -240,7 +240,7 @@ func TestPasswordRules(t *testing.T) {
 		if _, err := w.AddUser(ctx, account.AddUser{Email: email, Password: good}); err != nil {
 			t.Errorf("password %.30q: %v", good, err)
 		}
-		if _, _, err := w.SignIn(ctx, email, good, here, ""); err != nil {
+		if _, _, err := w.SignIn(ctx, email, good, account.Browser{Addr: here}); err != nil {
 			t.Errorf("sign in with %.30q: %v", good, err)
 		}
 	}

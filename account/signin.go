@@ -18,6 +18,13 @@ import (
 // tell a person which browser it was.
 const maxUserAgent = 200
 
+// Browser is where a sign-in comes from.
+type Browser struct {
+	Addr      netip.Addr
+	UserAgent string
+	Device    string // what Device gave it, if it has any
+}
+
 // SignIn checks an address and a password and begins a session. It returns the
 // session's secret, which goes into the cookie and is kept nowhere else, and
 // the user. The secret is fresh at every call.
@@ -28,31 +35,40 @@ const maxUserAgent = 200
 //
 // Failures are limited, successes never are. The rule:
 //
-//  1. One account from one address (an IPv6 /64 counts as one): 10 failures at
+//  1. A device of the account has 10 failures at once, then one a minute. As long
+//     as it has some, nothing else is asked.
+//  2. One account from one address (an IPv6 /64 counts as one): 10 failures at
 //     once, then one a minute.
-//  2. One address, all accounts: 60 failures at once, then one every 5 s.
-//  3. One account, all addresses: 100 failures at once, then one a minute.
+//  3. One address, all accounts: 60 failures at once, then one every 5 s. One
+//     IPv6 /48 or IPv4 /24: 180, then one every 2 s. One IPv6 /32: 600, then two
+//     a second.
+//  4. One account, all addresses: 100 failures at once, then one a minute.
 //     Beyond that nobody is refused, but each address has 3 failures of its own
-//     with that account, then one in 15 minutes.
+//     with that account, then one in 15 minutes; but for addresses at which
+//     somebody has signed in, for whichever account.
 //
-// An address from which the account has a live session is known to it: only
-// the first line holds for it. So whoever guesses at an account, from however
-// many addresses, cannot keep its owner out: the owner's first tries are always
-// looked at, from a known address and from a new one. Only a flood from the
-// same address, and only as long as no session began there, makes the owner
-// wait (second line).
+// So whoever guesses at an account, from however many addresses, cannot keep its
+// owner out: the owner's first tries are always looked at, in a browser that they
+// used before from anywhere, and in a new one from an address that no flood comes
+// from.
+//
+// Passwords are checked a few at a time. Devices, and addresses at which somebody
+// has signed in, wait in another line than strangers.
 //
 // An attempt that is refused here is not checked at all, so a refusal says
-// nothing about the password.
-func (s *Service) SignIn(ctx context.Context, email, password string, addr netip.Addr, userAgent string) (string, store.User, error) {
+// nothing about the password. Nor does it say anything about the account: but for
+// a device, which only its owner has, every limit and every place is the same for
+// one that does not exist.
+func (s *Service) SignIn(ctx context.Context, email, password string, b Browser) (string, store.User, error) {
 	for range 2 {
-		u, err := s.checkCredentials(ctx, email, password, addr)
+		u, err := s.checkCredentials(ctx, email, password, b)
 		if err != nil {
 			return "", store.User{}, err
 		}
-		secret, session := s.newSession(u.ID, addr, userAgent)
+		secret, session := s.newSession(u.ID, b.Addr, b.UserAgent)
 		err = s.db.CreateSessionWith(session, u.Password)
 		if err == nil {
+			s.addresses.note(b.Addr, session.Created)
 			return secret, public(u), nil
 		}
 		// The account changed while the password was checked. Another sign-in
@@ -66,7 +82,7 @@ func (s *Service) SignIn(ctx context.Context, email, password string, addr netip
 
 // checkCredentials is SignIn up to the session. An input that no account could
 // have is refused at once, with the words of every other refusal.
-func (s *Service) checkCredentials(ctx context.Context, email, password string, addr netip.Addr) (store.User, error) {
+func (s *Service) checkCredentials(ctx context.Context, email, password string, b Browser) (store.User, error) {
 	email, err := NormalizeEmail(email)
 	if err != nil || password == "" || len(password) > MaxPassword {
 		return store.User{}, wrongCredentials()
@@ -75,17 +91,23 @@ func (s *Service) checkCredentials(ctx context.Context, email, password string, 
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return store.User{}, fmt.Errorf("look for the account: %w", err)
 	}
-	known, err := s.knownAddress(u.ID, addr)
+	known, err := s.addresses.has(s.db, b.Addr, s.now())
 	if err != nil {
 		return store.User{}, err
 	}
-	a := attempt{account: email, addr: addr, known: known}
-	if wait, ok := s.throttle.take(a, s.now()); !ok {
+	a := attempt{account: email, addr: b.Addr, device: knownDevice(u, b.Device, s.now()), known: known}
+	return s.checkPasswordOf(ctx, u, password, a)
+}
+
+// checkPasswordOf checks the password of an attempt, if there may be another one.
+func (s *Service) checkPasswordOf(ctx context.Context, u store.User, password string, a attempt) (store.User, error) {
+	got, wait := s.throttle.take(a, s.now())
+	if wait > 0 {
 		return store.User{}, tooMany(wait)
 	}
-	right, err := s.verify(ctx, &u, password)
+	right, err := s.verify(ctx, &u, password, a.place(got))
 	if right || err != nil {
-		s.throttle.giveBack(a, s.now())
+		s.throttle.giveBack(got, s.now())
 	}
 	switch {
 	case err != nil:
@@ -96,16 +118,16 @@ func (s *Service) checkCredentials(ctx context.Context, email, password string, 
 	return u, nil
 }
 
-// knownAddress reports whether the user has a live session that began there.
-func (s *Service) knownAddress(user store.UserID, addr netip.Addr) (bool, error) {
-	list, err := s.db.Sessions(user, s.now())
-	if err != nil {
-		return false, fmt.Errorf("look for the account's sessions: %w", err)
+// place is the key under which the attempt waits for a check of its password;
+// empty for a stranger.
+func (a attempt) place(got taken) string {
+	switch {
+	case got.device:
+		return "account " + a.account
+	case a.known:
+		return "address " + ratelimit.AddrKey(a.addr)
 	}
-	return slices.ContainsFunc(list, func(x store.Session) bool {
-		began, err := netip.ParseAddr(x.Addr)
-		return err == nil && ratelimit.AddrKey(began) == ratelimit.AddrKey(addr)
-	}), nil
+	return ""
 }
 
 func (s *Service) newSession(user store.UserID, addr netip.Addr, userAgent string) (secret string, session store.Session) {
@@ -194,7 +216,8 @@ func (s *Service) LogOutEverywhere(user store.UserID) (sessions, connections int
 }
 
 // ChangePassword replaces the user's own password. The old one is checked
-// under the rule of SignIn. Every session but keep ends; connections stay. It
+// under the rule of SignIn, with the session keep as a device of the account.
+// Every session but keep ends, and every device is forgotten; connections stay. It
 // returns how many sessions ended. Errors as of SignIn, and ErrInvalid.
 func (s *Service) ChangePassword(ctx context.Context, user store.UserID, old, password string, keep store.Hash, addr netip.Addr) (ended int, err error) {
 	u, err := s.db.User(user)
@@ -204,9 +227,7 @@ func (s *Service) ChangePassword(ctx context.Context, user store.UserID, old, pa
 	if err := checkPassword(password, u.Email, u.Name); err != nil {
 		return 0, err
 	}
-	if _, err := s.checkCredentials(ctx, u.Email, old, addr); errors.Is(err, ErrCredentials) {
-		return 0, &Error{Message: "That is not your present password. Nothing was changed.", Field: "old", Err: ErrCredentials}
-	} else if err != nil {
+	if err := s.checkOldPassword(ctx, u, old, attempt{account: u.Email, addr: addr, device: "session " + keep.String()}); err != nil {
 		return 0, err
 	}
 	if old == password {
@@ -217,4 +238,15 @@ func (s *Service) ChangePassword(ctx context.Context, user store.UserID, old, pa
 		return 0, err
 	}
 	return s.db.SetPassword(user, phc, keep)
+}
+
+func (s *Service) checkOldPassword(ctx context.Context, u store.User, old string, a attempt) error {
+	err := wrongCredentials()
+	if old != "" && len(old) <= MaxPassword {
+		_, err = s.checkPasswordOf(ctx, u, old, a)
+	}
+	if errors.Is(err, ErrCredentials) {
+		return &Error{Message: "That is not your present password. Nothing was changed.", Field: "old", Err: ErrCredentials}
+	}
+	return err
 }

@@ -17,76 +17,110 @@ type allowance struct {
 
 // The limits of [Service.SignIn], which states the rule.
 var (
+	deviceAllowance  = allowance{10, time.Minute}
 	pairAllowance    = allowance{10, time.Minute}
 	strictAllowance  = allowance{3, 15 * time.Minute}
-	addressAllowance = allowance{60, 5 * time.Second}
 	accountAllowance = allowance{100, time.Minute}
+	// networkAllowances are those of ratelimit.Networks. A wider network has more,
+	// because more people are in it, and far less than its addresses have together.
+	networkAllowances = [...]allowance{{60, 5 * time.Second}, {180, 2 * time.Second}, {600, time.Second / 2}}
 )
 
-// maxBuckets bounds the memory of each of the four tables (about 150 bytes an
-// entry). To push one's own failures out of a full table takes that many
-// failures, each of which costs a slow hash.
+// maxBuckets bounds the memory of each table (about 150 bytes an entry). To push
+// one's own failures out of a full table takes that many failures, each of which
+// costs a slow hash.
 const maxBuckets = 10_000
 
 // loginThrottle counts failed sign-ins. An attempt takes from the tables before the
 // password is looked at, so that a hundred attempts at once are not all judged
 // by the state before the first, and gets it back when the password was right.
-// That, and four tables that decide together, is more than package ratelimit's
+// That, and tables that decide together, is more than package ratelimit's
 // counting of events.
 type loginThrottle struct {
-	mu                             sync.Mutex
-	pair, strict, address, account buckets
+	mu                            sync.Mutex
+	device, pair, strict, account buckets
+	networks                      [len(networkAllowances)]buckets
 }
 
 func newLoginThrottle() *loginThrottle {
-	return &loginThrottle{
-		pair: newBuckets(pairAllowance), strict: newBuckets(strictAllowance),
-		address: newBuckets(addressAllowance), account: newBuckets(accountAllowance),
+	t := &loginThrottle{
+		device: newBuckets(deviceAllowance), pair: newBuckets(pairAllowance),
+		strict: newBuckets(strictAllowance), account: newBuckets(accountAllowance),
 	}
+	for i, a := range networkAllowances {
+		t.networks[i] = newBuckets(a)
+	}
+	return t
 }
 
-// attempt is one try to sign in. known: the account has a live session that
-// began at this address.
+// attempt is one try to sign in. What of it depends on whether the account
+// exists, which is the device alone, comes from who has proved it before.
 type attempt struct {
-	account string
+	account string // the address as typed, normalized
 	addr    netip.Addr
-	known   bool
+	device  string // by which the account knows the caller; empty: none
+	known   bool   // somebody has signed in at this address
 }
 
-func (a attempt) addressKey() string { return ratelimit.AddrKey(a.addr) }
-func (a attempt) pairKey() string    { return a.addressKey() + " " + a.account }
+// charge is what an attempt took from a table.
+type charge struct {
+	table buckets
+	key   string
+}
+
+// taken is what an attempt took, until it is known how it ended.
+type taken struct {
+	charges []charge
+	device  bool // it was the device that let it through
+}
 
 // take lets the attempt go on and counts it as failed for now, or says how
 // long to wait.
-func (t *loginThrottle) take(a attempt, now time.Time) (wait time.Duration, ok bool) {
+func (t *loginThrottle) take(a attempt, now time.Time) (got taken, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	wait = t.pair.wait(a.pairKey(), now)
-	if !a.known {
-		wait = max(wait, t.address.wait(a.addressKey(), now))
-		if t.account.wait(a.account, now) > 0 {
-			wait = max(wait, t.strict.wait(a.pairKey(), now))
-		}
+	if a.device != "" && t.device.wait(a.device, now) == 0 {
+		got = taken{[]charge{{t.device, a.device}}, true}
+		got.add(-1, now)
+		return got, 0
+	}
+	pair := ratelimit.AddrKey(a.addr) + " " + a.account
+	judges := []charge{{t.pair, pair}}
+	for i, network := range ratelimit.Networks(a.addr) {
+		judges = append(judges, charge{t.networks[i], network})
+	}
+	others := []charge{{t.strict, pair}}
+	if t.account.wait(a.account, now) == 0 || a.known {
+		others = append(others, charge{t.account, a.account})
+	} else {
+		judges, others = append(judges, others...), nil
+	}
+	for _, j := range judges {
+		wait = max(wait, j.table.wait(j.key, now))
 	}
 	if wait > 0 {
-		return wait, false
+		return taken{}, wait
 	}
-	t.add(a, -1, now)
-	return 0, true
+	for _, c := range append(judges, others...) {
+		if c.table.wait(c.key, now) == 0 { // else there is nothing to give back
+			got.charges = append(got.charges, c)
+		}
+	}
+	got.add(-1, now)
+	return got, 0
 }
 
 // giveBack undoes take: the password was right, or was never looked at.
-func (t *loginThrottle) giveBack(a attempt, now time.Time) {
+func (t *loginThrottle) giveBack(got taken, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.add(a, +1, now)
+	got.add(+1, now)
 }
 
-func (t *loginThrottle) add(a attempt, n float64, now time.Time) {
-	t.pair.add(a.pairKey(), n, now)
-	t.strict.add(a.pairKey(), n, now)
-	t.address.add(a.addressKey(), n, now)
-	t.account.add(a.account, n, now)
+func (got taken) add(n float64, now time.Time) {
+	for _, c := range got.charges {
+		c.table.add(c.key, n, now)
+	}
 }
 
 // buckets are token buckets by key. A key that is not there is full.

@@ -123,6 +123,16 @@ func (db *DB) Sessions(user UserID, now time.Time) (list []Session, err error) {
 	return list, err
 }
 
+// AllSessions returns every session, ended ones that the sweeper has not met
+// included, in no particular order. It walks them all and is meant for a start.
+func (db *DB) AllSessions() (list []Session, err error) {
+	err = db.view(func(tx *bolt.Tx) error { list, err = sessions.all(tx); return err })
+	for i := range list {
+		db.useOf(&list[i])
+	}
+	return list, err
+}
+
 // DeleteSession ends one session; nil when it is gone already.
 func (db *DB) DeleteSession(hash Hash) error {
 	return db.update(func(tx *bolt.Tx) error { return endSession(tx, hash[:]) })

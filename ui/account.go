@@ -74,6 +74,7 @@ func (s *Server) handlePassword(w http.ResponseWriter, r *http.Request, p who) e
 		}
 		return s.showAccount(w, r, p, status, fault)
 	}
+	s.setDevice(w, r, s.cookie(r, sessionCookie)) // the old one is void
 	s.setNotice(w, notice{"password", ended})
 	return s.redirect(w, "/account#change-password")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"podgate/account"
 	"podgate/pods"
 	"podgate/store"
 )
@@ -16,6 +17,9 @@ var (
 	Guides      = guides
 	Files       = files
 )
+
+// Browser is what a sign-in is told of the browser.
+func (s *Server) Browser(r *http.Request) account.Browser { return s.browser(r) }
 
 // Template names, so that no page goes without a test.
 func (s *Server) PageNames() []string {

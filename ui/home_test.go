@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"podgate/account"
 	"podgate/internal/authz"
 	"podgate/pods"
 	"podgate/pods/podstest"
@@ -119,7 +120,7 @@ func TestHomeSaysWherePodsCannotRun(t *testing.T) {
 			Reason: "The kernel does not let podgate make <namespaces>", Fix: "Set user.max_user_namespaces above 0.", Err: errors.New("private cause"),
 		})}
 	})
-	secret, _, err := s.account.SignIn(t.Context(), "ada@example.com", password, here, "")
+	secret, _, err := s.account.SignIn(t.Context(), "ada@example.com", password, account.Browser{Addr: here})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +154,7 @@ func TestHostedGuidesWarnAboutThisComputer(t *testing.T) {
 	if a := s.browser().signIn("ada@example.com"); strings.Count(a.body, warning) != 2 {
 		t.Errorf("on localhost %d guides warn, want Claude's and ChatGPT's", strings.Count(a.body, warning))
 	}
-	secret, _, err := s.account.SignIn(t.Context(), "ada@example.com", password, here, "")
+	secret, _, err := s.account.SignIn(t.Context(), "ada@example.com", password, account.Browser{Addr: here})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"podgate/account"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -41,6 +42,25 @@ func (s *Server) setSession(w http.ResponseWriter, r *http.Request, secret strin
 	s.setCookie(w, sessionCookie, secret, age)
 }
 
+// setDevice makes the browser one that is known when the session's user signs in
+// the next time. Where other programs see the cookie there is none. Who has none is
+// a stranger then, which is no reason to fail now.
+func (s *Server) setDevice(w http.ResponseWriter, r *http.Request, secret string) {
+	if s.pageHost.Shared(r) {
+		return
+	}
+	_, user, err := s.account.Authenticate(secret)
+	var device string
+	if err == nil {
+		device, err = s.account.Device(user.ID)
+	}
+	if err != nil {
+		s.log.Error("a browser could not be remembered", "error", err)
+		return
+	}
+	s.setCookie(w, deviceCookie, device, account.DeviceTTL)
+}
+
 func (s *Server) clearCookie(w http.ResponseWriter, name string) {
 	http.SetCookie(w, &http.Cookie{
 		Name: s.cookieName(name), Path: "/", MaxAge: -1,
@@ -59,6 +79,7 @@ func (s *Server) cookie(r *http.Request, name string) string {
 
 const (
 	sessionCookie = "podgate"
+	deviceCookie  = "podgate-device" // stays after signing out
 	setupCookie   = "podgate-setup"
 	noticeCookie  = "podgate-notice"
 )
@@ -112,13 +133,24 @@ func (s *Server) signedIn(h func(http.ResponseWriter, *http.Request, who) error)
 	}
 }
 
-// begin makes the browser hold a fresh session. The one it held before ends,
-// so that nothing which somebody else may know of outlives a sign-in.
+// begin makes the browser hold a fresh session, and be known at the next sign-in.
+// The session it held before ends, so that nothing which somebody else may know of
+// outlives a sign-in.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, secret string) {
 	if err := s.account.SignOut(s.cookie(r, sessionCookie)); err != nil {
 		s.log.Error("the session before a sign-in could not be ended", "error", err)
 	}
 	s.setSession(w, r, secret)
+	s.setDevice(w, r, secret)
+}
+
+// browser is what package account wants to know of a request.
+func (s *Server) browser(r *http.Request) account.Browser {
+	b := account.Browser{Addr: s.addr(r), UserAgent: r.UserAgent()}
+	if !s.pageHost.Shared(r) {
+		b.Device = s.cookie(r, deviceCookie)
+	}
+	return b
 }
 
 func (s *Server) addr(r *http.Request) netip.Addr { return web.ClientAddr(r, s.trusted) }

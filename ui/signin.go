@@ -46,7 +46,7 @@ func (s *Server) serveSignIn(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
 	page := newSignInPage(r.PostForm.Get("next"))
 	email := r.PostForm.Get("email")
-	secret, user, err := s.account.SignIn(r.Context(), email, r.PostForm.Get("password"), s.addr(r), r.UserAgent())
+	secret, user, err := s.account.SignIn(r.Context(), email, r.PostForm.Get("password"), s.browser(r))
 	s.recordSignIn(r, page.Next, email, user, err)
 	if err != nil {
 		fault, status, err := forPerson(w, err)

@@ -1,7 +1,10 @@
 package ui_test
 
 import (
+	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -153,16 +156,90 @@ func TestCookieAttributes(t *testing.T) {
 			t.Fatal(err)
 		}
 		header := http.Header{"Origin": {c.origin}, "User-Agent": {c.agent}}
-		check := func(when string, list []*http.Cookie) *http.Cookie {
+		check := func(when string, list []*http.Cookie, ages map[string]time.Duration) {
 			t.Helper()
-			if len(list) != 1 || list[0].Name != c.name || !list[0].HttpOnly || list[0].SameSite != http.SameSiteLaxMode || list[0].Path != "/" || list[0].Domain != "" ||
-				list[0].Secure != strings.HasPrefix(c.issuer, "https") || list[0].MaxAge != int(c.age/time.Second) {
-				t.Fatalf("%+v sets %v at %s", c, list, when)
+			if len(list) != len(ages) {
+				t.Errorf("%+v sets %v at %s", c, list, when)
 			}
-			return list[0]
+			for _, x := range list {
+				age, ok := ages[x.Name]
+				if !ok || !x.HttpOnly || x.SameSite != http.SameSiteLaxMode || x.Path != "/" || x.Domain != "" ||
+					x.Secure != strings.HasPrefix(c.issuer, "https") || x.MaxAge != int(age/time.Second) {
+					t.Errorf("%+v sets %v at %s", c, x, when)
+				}
+			}
 		}
-		given := check("the sign-in", serve(t, server, http.MethodPost, "/sign-in", url.Values{"email": {"ada@example.com"}, "password": {password}}, header).Result().Cookies())
-		check("a visit", serve(t, server, http.MethodGet, "/account", nil, header, given).Result().Cookies())
+		session, both := map[string]time.Duration{c.name: c.age}, map[string]time.Duration{c.name: c.age}
+		if c.age > 0 { // where no other program sees it
+			both[c.name+"-device"] = account.DeviceTTL
+		}
+		given := serve(t, server, http.MethodPost, "/sign-in", url.Values{"email": {"ada@example.com"}, "password": {password}}, header).Result().Cookies()
+		check("the sign-in", given, both)
+		check("a visit", serve(t, server, http.MethodGet, "/account", nil, header, given...).Result().Cookies(), session)
+	}
+}
+
+// A browser that somebody signed in with is known when they sign in again,
+// whatever goes on at its address; for them alone, and not by its session.
+func TestBrowserIsKnownAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.addUser("ada@example.com", true, "red")
+	s.addUser("eve@example.com", false, "red")
+	b, stranger := s.browser(), s.browser()
+	b.signIn("ada@example.com")
+	b.post("/sign-out", nil)
+	for i := range 61 {
+		err := "none"
+		if _, _, e := s.account.SignIn(t.Context(), fmt.Sprintf("%d@example.com", i/10), "a guess", account.Browser{Addr: netip.MustParseAddr("127.0.0.1")}); e != nil {
+			err = e.Error()
+		}
+		if limited := strings.Contains(err, "Too many"); limited != (i == 60) {
+			t.Fatalf("guess %d: %s", i, err)
+		}
+	}
+	if a := stranger.signIn("ada@example.com"); a.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("a strange browser: %d", a.StatusCode)
+	}
+	if a := b.signIn("eve@example.com"); a.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("another account in the browser: %d", a.StatusCode)
+	}
+	old := b.cookie("podgate-device")
+	if a := b.signIn("ada@example.com"); a.h1() != "Home" {
+		t.Fatalf("the browser: %d %q", a.StatusCode, a.h1())
+	}
+	if now := b.cookie("podgate-device"); now == old || now == "" {
+		t.Errorf("after signing in again it holds %q", now)
+	}
+	const changed = "another long password"
+	b.post("/account/password", url.Values{"old": {password}, "password": {changed}, "again": {changed}})
+	b.post("/sign-out", nil)
+	if a := b.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {changed}}); a.h1() != "Home" {
+		t.Errorf("the browser that changed the password: %d %q", a.StatusCode, a.h1())
+	}
+}
+
+// Where other programs of the computer see cookies none is given, and none taken.
+func TestNoDeviceWhereCookiesAreShared(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u := s.addUser("ada@example.com", true)
+	device, err := s.account.Device(u.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const safari = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.4 Safari/605.1.15"
+	for agent, want := range map[string]string{"": device, safari: ""} {
+		server, err := ui.New(ui.Config{Issuer: "http://localhost:8080", Account: s.account, Now: s.clock.now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodPost, "/sign-in", nil)
+		r.Header.Set("User-Agent", agent)
+		r.AddCookie(&http.Cookie{Name: "podgate-device", Value: device})
+		if got := server.Browser(r).Device; got != want {
+			t.Errorf("%q brings %q", agent, got)
+		}
 	}
 }
 
