@@ -102,22 +102,10 @@ func newChaos(t *testing.T) *chaos {
 		return newChaosActor(c, p, rand.New(rand.NewPCG(seed, uint64(n+1))))
 	}
 	c.actors = append(c.actors, &chaosSessions{chaosActor: actorOf(0)}, newChaosApps(actorOf(1)), newChaosApps(actorOf(2)))
-	if c.podsRun() {
+	if podsRun(t, c.srv) {
 		c.actors = append(c.actors, newChaosPods(actorOf(3)))
 	}
 	return c
-}
-
-// podsRun reports whether pods can run here. Where they are required they must.
-func (c *chaos) podsRun() bool {
-	_, reason, missing := strings.Cut(c.srv.Stdout.String(), "Pods cannot run in the region local yet. ")
-	if missing && strings.Contains(os.Getenv("PODGATE_REQUIRE"), "sandbox") {
-		c.Fatalf("pods are required here: %s", reason)
-	}
-	if missing {
-		c.Logf("without pods: %s", reason)
-	}
-	return !missing
 }
 
 // steadyPort is a free port that no connection and no listener on port 0 is given

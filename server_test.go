@@ -36,8 +36,9 @@ func TestMain(m *testing.M) {
 		return nil, errors.New("tests ask no name server")
 	}}
 	testscript.Main(m, map[string]func(){
-		"podgate": main,
-		"craft":   craft,
+		"podgate":          main,
+		"podgate-observed": observed,
+		"craft":            craft,
 	})
 }
 
@@ -52,13 +53,14 @@ type testServer struct {
 
 	roots *x509.CertPool // who vouches for it over https; nil: nobody
 
-	t      testing.TB
-	config string // its configuration file
-	killed atomic.Bool
-	cancel context.CancelFunc // of one that runs in this process
-	proc   *os.Process        // of one that does not
-	code   chan int           // the exit code, once
-	ended  *int
+	t       testing.TB
+	program string // that launch starts
+	config  string // its configuration file
+	killed  atomic.Bool
+	cancel  context.CancelFunc // of one that runs in this process
+	proc    *os.Process        // of one that does not
+	code    chan int           // the exit code, once
+	ended   *int
 }
 
 // pages is the origin of the server's pages.
@@ -108,7 +110,7 @@ func startProcess(t testing.TB, dir string, extra ...string) *testServer {
 // launch starts the program in a process of its own.
 func (s *testServer) launch(env config.Environ, stdout, stderr io.Writer, args []string) {
 	s.t.Helper()
-	exe, err := exec.LookPath("podgate") // testscript puts this binary on PATH
+	exe, err := exec.LookPath(s.program) // testscript puts this binary on PATH
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -126,7 +128,7 @@ func (s *testServer) launch(env config.Environ, stdout, stderr io.Writer, args [
 }
 
 func newTestServer(t testing.TB, dir string) *testServer {
-	return &testServer{t: t, DataDir: dir, Stdout: &syncBuffer{}, Log: &syncBuffer{}, code: make(chan int, 1)}
+	return &testServer{t: t, program: "podgate", DataDir: dir, Stdout: &syncBuffer{}, Log: &syncBuffer{}, code: make(chan int, 1)}
 }
 
 // testEnv is all that servers of tests see of this process's environment.
