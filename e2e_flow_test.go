@@ -225,14 +225,23 @@ func TestDenyAndFewerScopes(t *testing.T) {
 	}
 	create := &sdk.CallToolParams{Name: "create_pod", Arguments: args{"name": "x", "preset": "static"}}
 
-	// The SDK answers 403 insufficient_scope by asking once more; a person who
-	// leaves the same boxes ticked has said no.
+	// What the person unticks is not offered to the app, and asking brings nothing.
 	c := connect(t, srv, ada, connectOptions{scopes: []string{"pods:read"}})
-	c.call(t, "list_pods", nil)
-	if _, err := c.CallTool(t.Context(), create); err == nil || len(c.authorize) != 2 {
-		t.Errorf("without the scope: %v after %d authorizations", err, len(c.authorize))
+	refused := "the person who connected you took the permission pods:write away"
+	if words := c.refused(t, create.Name, create.Arguments.(args)); !strings.Contains(words, refused) || len(c.authorize) != 1 {
+		t.Errorf("without the scope: %s after %d authorizations", words, len(c.authorize))
 	}
-	c = connect(t, srv, ada, connectOptions{scopes: []string{"pods:read"}})
+	if tools, err := c.ListTools(t.Context(), nil); err != nil || len(tools.Tools) != 8 {
+		t.Errorf("%d tools, %v", len(tools.Tools), err)
+	}
+
+	// Where the app did not ask, the SDK answers 403 insufficient_scope by asking;
+	// a person who leaves the new box unticked has said no.
+	c = connect(t, srv, ada, connectOptions{asks: "pods:read", scopes: []string{"pods:read"}})
+	if words := c.refused(t, create.Name, create.Arguments.(args)); !strings.Contains(words, refused) || len(c.authorize) != 2 {
+		t.Errorf("without the scope: %s after %d authorizations", words, len(c.authorize))
+	}
+	c = connect(t, srv, ada, connectOptions{asks: "pods:read"})
 	if list := c.call(t, "list_pods", nil); len(list["pods"].([]any)) != 0 {
 		t.Errorf("something was made: %v", list)
 	}

@@ -46,8 +46,16 @@ func TestConnectionLimits(t *testing.T) {
 	change(webtest.Fields{"read_only": {}, "max_pods": {""}, "scope": {"pods:read", "pods:exec"}})
 	c.call(t, "exec_command", args{"name": "web-1", "command": "true"})
 
-	// Writing was taken away, so the client asks for it; all it has comes along.
-	if got := c.call(t, "write_file", args{"name": "web-1", "path": "x", "content": "x"}); got["bytes"] != 1.0 || len(c.authorize) != 2 {
+	// Writing was taken away, and no asking brings it back.
+	write := args{"name": "web-1", "path": "x", "content": "x"}
+	if words := c.refused(t, "write_file", write); !strings.Contains(words, "took the permission pods:write away") || len(c.authorize) != 1 {
+		t.Errorf("after %d authorizations: %s", len(c.authorize), words)
+	}
+
+	// An app that did not ask for it does so now; all it has comes along.
+	c = connect(t, srv, ada, connectOptions{asks: "pods:read pods:exec", limits: webtest.Fields{"prefix": {"web-"}}})
+	c.options.limits = nil
+	if got := c.call(t, "write_file", write); got["bytes"] != 1.0 || len(c.authorize) != 2 {
 		t.Errorf("after %d authorizations: %v", len(c.authorize), got)
 	}
 	c.call(t, "exec_command", args{"name": "web-1", "command": "true"})

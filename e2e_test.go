@@ -120,6 +120,7 @@ type connection struct {
 type connectOptions struct {
 	origin   string   // that the client was given; empty: the server's own
 	team     string   // its name on the consent page; empty: the one team is chosen already
+	asks     string   // the scopes that the client asks for at first; empty: those of the challenge
 	scopes   []string // left ticked; nil: all
 	protocol string   // handshake version; empty: the newest
 	deny     bool
@@ -154,8 +155,12 @@ func tryConnect(t testing.TB, srv *testServer, p *person, o connectOptions) (*co
 		}},
 		RedirectURL: callback,
 		AuthorizationCodeFetcher: func(_ context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
-			c.authorize = append(c.authorize, args.URL)
-			r, err := p.decide(args.URL, c.options)
+			address := args.URL
+			if len(c.authorize) == 0 && o.asks != "" {
+				address = withScope(t, address, o.asks)
+			}
+			c.authorize = append(c.authorize, address)
+			r, err := p.decide(address, c.options)
 			if r != nil {
 				c.results = append(c.results, *r)
 			}
@@ -182,6 +187,19 @@ func tryConnect(t testing.TB, srv *testServer, p *person, o connectOptions) (*co
 	}
 	t.Cleanup(func() { _ = c.Close() }) // a session without state: nothing to lose
 	return c, nil
+}
+
+// withScope returns the address of an authorization request for other scopes.
+func withScope(t testing.TB, address, scope string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set("scope", scope)
+	u.RawQuery = q.Encode()
+	return u.String()
 }
 
 // decide is what the person does in the browser that the client opened.

@@ -14,10 +14,10 @@ import (
 )
 
 // missing returns all scopes that the tools called in a body need, when the
-// actor lacks one of them and having it would help, and nil otherwise. What a
-// read-only connection may not do no scope allows: its call goes on to a
-// refusal in words, because a client that is told of a scope asks for it over
-// and over. It only makes a refusal friendlier: package pods enforces the rules.
+// actor lacks one of them and asking for it would help, and nil otherwise. What a
+// read-only connection may not do no scope allows, and what its person took away
+// no client gets by asking: such a call goes on to a refusal in words, because a
+// client that is told of a scope asks for it over and over. It only makes a refusal friendlier: package pods enforces the rules.
 func (e *endpoint) missing(a authz.Actor, calls []call) []store.Scope {
 	if hasAll(a, authz.Scopes()) {
 		return nil
@@ -30,7 +30,7 @@ func (e *endpoint) missing(a authz.Actor, calls []call) []store.Scope {
 		}
 		scope, _ := authz.Needs(action)
 		var denied *authz.Denied
-		hopeless := errors.As(a.Allow(action, a.Team.ID), &denied) && denied.Scope == ""
+		hopeless := errors.As(a.Allow(action, a.Team.ID), &denied) && (denied.Scope == "" || slices.Contains(a.Taken, denied.Scope))
 		if !hopeless && !slices.Contains(needed, scope) {
 			needed = append(needed, scope)
 		}

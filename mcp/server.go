@@ -20,7 +20,7 @@ import (
 )
 
 // listTTL is how long a client may keep the lists of tools and prompts, which
-// change only with a new podgate.
+// change with a new podgate, and that of tools when its person takes a scope away.
 const listTTL = 5 * time.Minute
 
 // Config is what the endpoint needs. All fields but Issuer and
@@ -78,14 +78,19 @@ func (e *endpoint) over(server *sdk.Server) {
 func (e *endpoint) newServer() *sdk.Server {
 	s := sdk.NewServer(&sdk.Implementation{Name: "podgate", Title: "podgate", Version: e.cfg.Version, WebsiteURL: e.cfg.Issuer}, &sdk.ServerOptions{
 		Instructions: instructions,
-		// Lists never change while the server runs, so no change is announced.
+		// No change of a list is announced: requests are answered one by one, and
+		// what was taken away meanwhile is refused in words.
 		// Resources are offered, and empty, because some clients ask for the
 		// list without looking at the capabilities.
 		Capabilities: &sdk.ServerCapabilities{Tools: &sdk.ToolCapabilities{}, Prompts: &sdk.PromptCapabilities{}, Resources: &sdk.ResourceCapabilities{}},
-		SetCacheable: func(_ context.Context, _ sdk.Request, c *sdk.Cacheable) {
+		SetCacheable: func(_ context.Context, r sdk.Request, c *sdk.Cacheable) {
 			c.TTLMs = int(listTTL.Milliseconds())
+			if _, tools := r.(*sdk.ListToolsRequest); tools {
+				c.CacheScope = "private" // see listWithoutTaken
+			}
 		},
 	})
+	s.AddReceivingMiddleware(e.listWithoutTaken)
 	e.addCatalogueTools(s)
 	e.addPodTools(s)
 	e.addExecTool(s)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 
 	"github.com/google/jsonschema-go/jsonschema"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -132,6 +133,8 @@ func (e *endpoint) public(ctx context.Context, tool string, err error) string {
 		return start
 	case errors.As(err, &denied) && denied.Limit == authz.LimitReadOnly:
 		return fmt.Sprintf("this connection is read-only: it may not %s. Asking for more permissions does not help; the person who connected you can change it on podgate's home page", denied.Action)
+	case errors.As(err, &denied) && denied.Scope != "" && slices.Contains(authz.FromContext(ctx).Taken, denied.Scope):
+		return e.taken(denied)
 	case errors.As(err, &denied) && denied.Scope != "":
 		return fmt.Sprintf("insufficient scope: this connection may not %s; it needs %s. Reconnect and leave that permission ticked", denied.Action, denied.Scope)
 	case errors.As(err, &denied):

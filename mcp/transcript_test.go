@@ -16,6 +16,9 @@ import (
 	"testing"
 
 	"golang.org/x/tools/txtar"
+
+	"podgate/internal/authz"
+	"podgate/store"
 )
 
 var update = flag.Bool("update", false, "write the answers that the server gives into testdata/*.txtar")
@@ -38,6 +41,7 @@ func TestTranscripts(t *testing.T) {
 		t.Fatalf("no transcripts: %v", err)
 	}
 	b := newBench(t)
+	b.kept("commands only", []store.Scope{authz.ScopeRead}, authz.ScopeExec)
 	t.Run("files", func(t *testing.T) {
 		for _, path := range files {
 			t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {

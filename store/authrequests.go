@@ -142,7 +142,7 @@ func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 		}
 		return codes.insert(tx, &Code{
 			Hash: a.Code, Client: req.Client, RedirectURI: req.RedirectURI, Challenge: req.Challenge,
-			Scopes: a.Scopes, Limits: a.Limits, Resource: req.Resource, User: s.User, Team: a.Team, Offline: req.Offline,
+			Scopes: a.Scopes, Declined: minus(req.Scopes, a.Scopes), Limits: a.Limits, Resource: req.Resource, User: s.User, Team: a.Team, Offline: req.Offline,
 			Created: now, Expires: a.Expires, Attempt: req.Attempt, Session: a.Session, Replaces: a.replaces(req, live),
 		})
 	})

@@ -18,6 +18,7 @@ type Code struct {
 	RedirectURI string    `json:"redirect_uri"`
 	Challenge   string    `json:"challenge"`
 	Scopes      []Scope   `json:"scopes"`
+	Declined    []Scope   `json:"declined,omitempty"` // asked for by the client and unticked by the person
 	Limits      Limits    `json:"limits,omitzero"`
 	Resource    string    `json:"resource"`
 	User        UserID    `json:"user"`
@@ -42,7 +43,8 @@ type Grant struct {
 	RedirectHost string    `json:"redirect_host"`         // where the code went
 	Team         TeamID    `json:"team"`
 	Scopes       []Scope   `json:"scopes"`
-	Revoked      []Scope   `json:"revoked,omitempty"` // granted once and taken away since
+	Declined     []Scope   `json:"declined,omitempty"` // asked for and not granted
+	Revoked      []Scope   `json:"revoked,omitempty"`  // granted once and taken away since
 	Limits       Limits    `json:"limits,omitzero"`
 	Resource     string    `json:"resource"`
 	Created      time.Time `json:"created"`
@@ -206,7 +208,7 @@ func redeem(tx *bolt.Tx, code Code, r Redemption, now time.Time) (Grant, error) 
 	spent.Grant = r.Grant
 	g := Grant{
 		ID: r.Grant, User: code.User, Client: code.Client, ClientName: r.ClientName, RedirectHost: r.RedirectHost,
-		Team: code.Team, Scopes: code.Scopes, Limits: code.Limits, Resource: code.Resource, Created: now, LastUsed: now, Expires: r.Expires,
+		Team: code.Team, Scopes: code.Scopes, Declined: code.Declined, Limits: code.Limits, Resource: code.Resource, Created: now, LastUsed: now, Expires: r.Expires,
 		Attempt: code.Attempt,
 	}
 	if n := r.Refresh; n != nil && code.Offline {

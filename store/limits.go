@@ -76,7 +76,17 @@ func (g *Grant) mayAskFor(scopes []Scope) bool {
 
 // includes reports whether every one of scopes is in have.
 func includes(have, scopes []Scope) bool {
-	return !slices.ContainsFunc(scopes, func(s Scope) bool { return !slices.Contains(have, s) })
+	return len(minus(scopes, have)) == 0
+}
+
+// minus returns those of scopes that are not in others; nil when there are none.
+func minus(scopes, others []Scope) (left []Scope) {
+	for _, s := range scopes {
+		if !slices.Contains(others, s) {
+			left = append(left, s)
+		}
+	}
+	return left
 }
 
 // GrantsOf returns the connections of that user and client which are live at

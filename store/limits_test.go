@@ -190,3 +190,47 @@ func TestRefreshAfterAScopeWasTaken(t *testing.T) {
 	}
 	f.mustRotate("2", "3", t0)
 }
+
+// What the client asked for and the person unticked is remembered with the
+// connection for as long as that lives; what nobody asked for is not.
+func TestDeclinedScopes(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	w := storetest.Populate(t, db, "ada", t0)
+	w.Connect(t, db, read, write, exec) // so that more than is asked for could be kept
+	connect := func(asked, left []store.Scope) store.Grant {
+		t.Helper()
+		r, session := w.OfflineCode(t, db), w.SignIn(t, db)
+		handle := store.HashSecret(store.NewID())
+		wantErr(t, db.CreateAuthRequest(store.AuthRequest{
+			Handle: handle, Session: session.Hash, Client: r.Client, RedirectURI: r.RedirectURI, Challenge: r.Challenge, Resource: r.Resources[0], Scopes: asked, Offline: true, Expires: t0.Add(time.Hour),
+		}), nil)
+		r.Code = store.HashSecret(store.NewID())
+		_, err := db.Approve(store.Approval{Handle: handle, Session: session.Hash, Team: w.Team.ID, Scopes: left, Code: r.Code, Expires: t0.Add(time.Hour)}, t0)
+		wantErr(t, err, nil)
+		redeemed, err := db.RedeemCode(r, t0)
+		wantErr(t, err, nil)
+		return redeemed.Grant
+	}
+	for _, c := range []struct{ asked, left, declined []store.Scope }{
+		{[]store.Scope{read, write}, []store.Scope{read, write}, nil},
+		{[]store.Scope{read, write}, []store.Scope{read}, []store.Scope{write}},
+		{[]store.Scope{read, write, exec}, []store.Scope{write}, []store.Scope{read, exec}},
+		{[]store.Scope{read}, []store.Scope{exec}, []store.Scope{read}},
+	} {
+		g := connect(c.asked, c.left)
+		if !slices.Equal(g.Declined, c.declined) {
+			t.Errorf("asked for %v, left %v: declined %v", c.asked, c.left, g.Declined)
+		}
+		_, err := db.RotateRefresh(store.Rotation{
+			Family: g.Refresh.Family, Token: g.Refresh.Current, Client: g.Client, Salt: []byte("salt"), Next: store.HashSecret(store.NewID()), NextExpires: t0.Add(time.Hour),
+			Access: store.HashSecret(store.NewID()), AccessExpires: t0.Add(time.Hour),
+		}, t0)
+		wantErr(t, err, nil)
+		_, err = db.LimitGrant(g.ID, g.User, g.Scopes, store.Limits{ReadOnly: true}, t0)
+		wantErr(t, err, nil)
+		if kept, err := db.GrantOf(g.ID, g.User, t0); err != nil || !slices.Equal(kept.Declined, c.declined) {
+			t.Errorf("after a refresh and a change of limits: %v, %v", kept.Declined, err)
+		}
+	}
+}

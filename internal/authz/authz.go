@@ -72,6 +72,7 @@ type Actor struct {
 	Team   store.Team
 	Role   store.Role
 	Scopes []store.Scope
+	Taken  []store.Scope // which the person keeps from the connection, although its client asked
 	Limits store.Limits  // of the connection
 	Grant  store.GrantID // the connection acted through; empty for a browser session
 }
@@ -84,7 +85,10 @@ func Person(user store.UserID, m store.Membership) Actor {
 
 // Connection is the actor for a client that came with an access token.
 func Connection(a *store.Access) Actor {
-	return Actor{User: a.Grant.User, Team: a.Team, Role: a.Role, Scopes: a.Scopes(), Limits: a.Grant.Limits, Grant: a.Grant.ID}
+	return Actor{
+		User: a.Grant.User, Team: a.Team, Role: a.Role,
+		Scopes: a.Scopes(), Taken: slices.Concat(a.Grant.Declined, a.Grant.Revoked), Limits: a.Grant.Limits, Grant: a.Grant.ID,
+	}
 }
 
 // Denied says why an action is refused.

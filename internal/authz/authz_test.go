@@ -110,6 +110,10 @@ func TestActors(t *testing.T) {
 	}
 	access := &store.Access{Grant: store.Grant{ID: "g", User: "u", Team: "mine", Scopes: []store.Scope{authz.ScopeRead}, Limits: store.Limits{Prefix: "web-"}}, Team: team, Role: store.RoleMember}
 	got := authz.FromContext(authz.WithActor(context.Background(), authz.Connection(access)))
+	access.Grant.Declined, access.Grant.Revoked = []store.Scope{authz.ScopeExec}, []store.Scope{authz.ScopeWrite}
+	if taken := authz.Connection(access).Taken; !slices.Equal(taken, []store.Scope{authz.ScopeExec, authz.ScopeWrite}) || len(got.Taken) > 0 {
+		t.Errorf("taken: %v, and %v where nothing was", taken, got.Taken)
+	}
 	if got.Grant != "g" || got.Allow(authz.ReadPod, "mine") != nil || got.Allow(authz.Exec, "mine") == nil || got.AllowPod(authz.ReadPod, "mine", "shop") == nil {
 		t.Errorf("connection: %+v", got)
 	}

@@ -1,0 +1,36 @@
+package mcp
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"podgate/internal/authz"
+)
+
+// listWithoutTaken leaves out of the list of tools those whose scope the person
+// keeps from the connection: what is not there no model calls. A tool whose scope
+// the client never asked for stays, because a client that steps up asks for it
+// when its tool is called.
+func (e *endpoint) listWithoutTaken(next sdk.MethodHandler) sdk.MethodHandler {
+	return func(ctx context.Context, method string, r sdk.Request) (sdk.Result, error) {
+		result, err := next(ctx, method, r)
+		list, ok := result.(*sdk.ListToolsResult)
+		taken := authz.FromContext(ctx).Taken
+		if !ok || err != nil || len(taken) == 0 {
+			return result, err
+		}
+		list.Tools = slices.DeleteFunc(slices.Clone(list.Tools), func(t *sdk.Tool) bool {
+			scope, _ := authz.Needs(e.tools[t.Name])
+			return slices.Contains(taken, scope)
+		})
+		return list, nil
+	}
+}
+
+// taken says who keeps a scope from the connection, and where that is changed.
+func (e *endpoint) taken(d *authz.Denied) string {
+	return fmt.Sprintf("this connection may not %s: the person who connected you took the permission %s away from it. Only that person can give it back, by connecting you again and leaving it ticked; podgate's home page (%s) shows what the connection may do", d.Action, d.Scope, e.cfg.Issuer)
+}

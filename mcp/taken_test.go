@@ -1,0 +1,62 @@
+package mcp_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"podgate/internal/authz"
+	"podgate/store"
+)
+
+// kept makes token stand for ann with the scopes that she left her assistant and
+// those that she kept from it.
+func (b *bench) kept(token string, taken []store.Scope, scopes ...store.Scope) {
+	a := b.actor("ann")
+	a.Scopes, a.Taken = scopes, taken
+	b.as(token, a)
+}
+
+// Each tool is absent from the list exactly where its scope was taken away, and a
+// call of it is refused in words that say by whom; others are called as always.
+func TestToolsOfTakenScopes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.pod("shop")
+	for _, scope := range authz.Scopes() {
+		left := slices.DeleteFunc(authz.Scopes(), func(s store.Scope) bool { return s == scope })
+		b.kept("without "+string(scope), []store.Scope{scope}, left...)
+		for _, era := range eras {
+			c := b.connect("without "+string(scope), era)
+			list, err := c.ListTools(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var listed []string
+			for _, tool := range list.Tools {
+				listed = append(listed, tool.Name)
+			}
+			for tool, with := range examples {
+				if with == nil {
+					with = args{}
+				}
+				taken := scopeOf(tool) == scope
+				if slices.Contains(listed, tool) == taken {
+					t.Errorf("%s without %s lists %v", era, scope, listed)
+				}
+				body, header := message(era, "tools/call", args{"name": tool, "arguments": with})
+				if !taken {
+					continue
+				}
+				resp, text := b.post("without "+string(scope), body, header)
+				if want := "the person who connected you took the permission " + string(scope) + " away"; resp.StatusCode != http.StatusOK || !strings.Contains(text, want) || !strings.Contains(text, `"isError":true`) {
+					t.Errorf("%s %s: %d %.300s", era, tool, resp.StatusCode, text)
+				}
+			}
+		}
+	}
+	if got, err := b.connect("ann", modern).ListTools(t.Context(), nil); err != nil || len(got.Tools) != len(examples) {
+		t.Errorf("others are listed %d tools, %v", len(got.Tools), err)
+	}
+}
