@@ -74,8 +74,9 @@ func (r *Recorder) Called(g *store.Grant, req *http.Request) {
 	}
 }
 
-// cameBack closes the attempt of a visitor that called without a token and read
-// nothing: some clients do that at each start and then use the token they have.
+// cameBack closes the attempt of a visitor that came without a token and did not
+// register: some clients call, and some read the documents, at each start, and then
+// use the token they have.
 func (r *Recorder) cameBack(from Visitor, now time.Time) {
 	if id := r.correlator.cameBack(from.key(), now); id != "" {
 		r.Step(Note{Kind: StepChallenge, Detail: DetailCameBack, From: from, Attempt: id})

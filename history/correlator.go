@@ -45,6 +45,7 @@ type ongoing struct {
 	user    store.UserID   // of browsers: who signed in
 	claimed bool           // of clients: a browser came
 	reads   bool           // of visitors: more than calls without a token
+	back    bool           // of visitors: a call with a good token came after the last step
 }
 
 func (o ongoing) within(pause time.Duration, now time.Time) bool {
@@ -166,7 +167,7 @@ func (c *correlator) stranger(n Note, visitor string, now time.Time) store.Attem
 	if !had.within(preludePause, now) {
 		had = ongoing{attempt: newAttempt()}
 	}
-	had.last = now
+	had.last, had.back = now, false
 	had.reads = had.reads || n.Kind != StepChallenge
 	if n.Kind == StepChallenge {
 		c.challenged.Store(now.UnixNano())
@@ -182,15 +183,22 @@ func (c *correlator) anyChallenged(now time.Time) bool {
 	return now.UnixNano()-c.challenged.Load() < int64(preludePause)
 }
 
-// cameBack ends a visitor's prelude of nothing but calls without a token, and
-// returns it.
+// cameBack returns a visitor's prelude that led to no registration, once. It ends
+// there if it is nothing but calls without a token. One that read the documents may
+// be that of a neighbour, and is still there for whoever signs in.
 func (c *correlator) cameBack(visitor string, now time.Time) store.AttemptID {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.visitors.get(visitor).reads {
+	had := c.visitors.get(visitor)
+	if !had.reads {
+		return c.claim(visitor, preludePause, now)
+	}
+	if had.back || !had.within(preludePause, now) || had.client != "" {
 		return ""
 	}
-	return c.claim(visitor, preludePause, now)
+	had.back = true
+	c.visitors.put(visitor, had)
+	return had.attempt
 }
 
 // waiting returns the attempt that the browser is on the way with, and whose

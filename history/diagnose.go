@@ -2,6 +2,7 @@ package history
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,7 +120,7 @@ func (c diagnosed) unrefused() Diagnosis {
 // looking reads the steps before anything of a client is known.
 func (c diagnosed) looking() Diagnosis {
 	if c.last.Detail == DetailCameBack {
-		return Diagnosis{State: Works, What: "It called without a token first and then with one, as some clients do at each start. It works."}
+		return Diagnosis{State: Works, What: "It came without a token first and then called with one, as some clients do at each start. It works."}
 	}
 	host, address := c.elsewhere()
 	switch resource, server := c.read("resource"), c.read("authorization server"); {
@@ -134,6 +135,10 @@ func (c diagnosed) looking() Diagnosis {
 		return c.pending(clientTime, "It read the resource document and stopped.", "It should have read the authorization server document next.",
 			"Usually the URL that was typed differs from the one in the document, or a proxy in front of this server answers /.well-known/ itself.")
 	}
+	if c.mayNotRegister() {
+		return c.pending(clientTime, "It read where to sign in and stopped.", "Clients cannot register themselves here, so it should have opened a browser with an id that this server lets in.",
+			"Usually it has none and needs to register: an administrator can allow that with oauth.registration = \"open\". What only scans for servers looks the same.")
+	}
 	return c.pending(clientTime, "It read where to sign in and stopped.", "It should have registered itself or opened a browser.",
 		"Usually it waits for a person to press Connect or Authenticate. What only scans for servers looks the same.")
 }
@@ -146,6 +151,17 @@ func (c diagnosed) read(document string) bool {
 		}
 	}
 	return false
+}
+
+// mayNotRegister reports whether what the client read last offers no registration.
+func (c diagnosed) mayNotRegister() bool {
+	offers := true
+	for _, s := range c.Steps {
+		if s.Kind == StepDiscovery && strings.HasPrefix(s.Detail, "authorization server") {
+			offers = !strings.Contains(s.Detail, DetailNoRegistration)
+		}
+	}
+	return !offers
 }
 
 // elsewhere returns the name under which the client came and the address that it
@@ -200,13 +216,18 @@ func space(s string) string {
 	return " " + s
 }
 
+// ended reports whether the connection was ended before its time.
+func ended(a store.Attempt) bool {
+	return slices.ContainsFunc(a.Steps, func(s store.Step) bool {
+		return s.Kind == StepRevoke || s.Fault == FaultSpentCode || s.Fault == FaultReusedRefresh
+	})
+}
+
 // DeadToken says why the access token of an attempt opens nothing any more, as
 // the word of the timeline.
 func DeadToken(a store.Attempt) string {
-	for _, s := range a.Steps {
-		if s.Kind == StepRevoke || s.Fault == FaultSpentCode || s.Fault == FaultReusedRefresh {
-			return FaultRevokedToken
-		}
+	if ended(a) {
+		return FaultRevokedToken
 	}
 	return FaultExpiredToken
 }

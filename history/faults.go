@@ -115,7 +115,13 @@ func (c diagnosed) refusedRefresh() Diagnosis {
 		return Diagnosis{Refused, "The client wanted more at a refresh than was approved.", "It has to open a browser for that.", ""}
 	case FaultUnknownClient:
 		return Diagnosis{Refused, "It uses a client id that this server no longer knows.", again, ""}
+	case FaultForeignRefresh:
+		return Diagnosis{Refused, "The client came with the refresh token of another registration.", "Connect again.",
+			"Usually it registered anew and kept what it had before. If this was not you, somebody has that token: revoke the connection."}
 	case FaultUnknownRefresh:
+		if ended(c.Attempt) {
+			return Diagnosis{Refused, "The connection was revoked, and the client tried to renew it.", "It should have opened a browser; else " + lower(again), ""}
+		}
 		return Diagnosis{Refused, "The client came with a refresh token that this server does not know.", "Connect again.", "Usually the connection was revoked, or its access ran out."}
 	}
 	return Diagnosis{Refused, "The client could not renew its access.", "Connect again.", ""}

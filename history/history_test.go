@@ -270,13 +270,33 @@ func TestCameBackWithAToken(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
-	// One that reads the documents is on its way to a sign-in, whoever else
-	// calls from there.
-	b.wait(time.Hour)
-	b.take(history.Note{Kind: history.StepChallenge, From: b.Visitor(v)}, history.Note{Kind: history.StepDiscovery, From: b.Visitor(v)})
+}
+
+// So are those that read the documents at each start. But such a one may be a
+// neighbour on the way to a sign-in, and then it goes on with the sign-in.
+func TestCameBackAfterReading(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	v, g := request("203.0.113.9", "codex"), store.Grant{ID: "g", User: "ada", Client: "c", Attempt: "attempt"}
+	look := []history.Note{{Kind: history.StepChallenge, From: b.Visitor(v)}, {Kind: history.StepDiscovery, From: b.Visitor(v)}}
+	for range 2 { // the second start belongs to the same prelude, and is closed as well
+		b.take(look...)
+		b.Called(&g, v)
+		b.wait(time.Minute)
+		b.Called(&g, v)
+	}
+	b.wantTold("client= user=: challenge×2 discovery×2 challenge×2", "client=c user=ada: call")
+	list, err := b.Attempts(store.AttemptQuery{Limit: 10})
+	if err != nil || list.Attempts[0].Diagnosis.State != history.Works {
+		t.Errorf("%+v, %v", list, err)
+	}
+	b.take(look[1])
+	attempt := b.approve(b.from("203.0.113.9", "Firefox"), b.Visitor(v), "https://app.example/client", "bob", "gb")
+	b.wantTold("client=https://app.example/client user=bob: challenge×2 discovery×3 challenge×2 consent approve code", "client=c user=ada: call")
+	b.take(history.Note{Kind: history.StepRegister, From: b.Visitor(v), Client: "c2"})
 	b.Called(&g, v)
-	if got := b.told(); got[1] != "client= user=: challenge discovery" {
-		t.Errorf("%q", got)
+	if got := b.told(); got[0] != "client=c2 user=: register" || attempt == "" {
+		t.Errorf("a registration is told as %q", got)
 	}
 }
 

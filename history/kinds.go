@@ -41,6 +41,7 @@ const (
 	FaultUnknownRefresh    = "unknown_refresh"
 	FaultExpiredRefresh    = "expired_refresh"
 	FaultReusedRefresh     = "reused_refresh"
+	FaultForeignRefresh    = "foreign_refresh" // another client's
 	FaultScope             = "scope"
 	FaultNotMember         = "not_member"
 	FaultUnknownToken      = "unknown_token"
@@ -53,6 +54,8 @@ const (
 const (
 	DetailCameBack = "came back with a token"             // of StepChallenge
 	DetailReplaced = "because a newer one took its place" // of StepRevoke
+
+	DetailNoRegistration = "that offers no registration" // of StepDiscovery
 
 	detailAsked, detailNotAs = "asked for as ", " instead of "
 )

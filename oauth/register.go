@@ -76,6 +76,7 @@ func (s *Server) handleRegister(w http.ResponseWriter, r *http.Request) error {
 	recordOf(r).of(client, "")
 	recordOf(r).note.Detail = describeRegistration(reg)
 	w.Header().Set("Cache-Control", "no-store")
+	s.finish(recordOf(r))
 	web.WriteJSON(w, http.StatusCreated, s.describeClient(client))
 	return nil
 }

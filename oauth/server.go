@@ -187,7 +187,7 @@ type endpoint struct {
 func (s *Server) endpoints() []endpoint {
 	return []endpoint{
 		{paths: wellKnown("oauth-protected-resource"), get: s.discovered("resource document", s.serveResourceMetadata), errors: writeError, head: true, cors: true},
-		{paths: wellKnown("oauth-authorization-server"), get: s.discovered("authorization server document", s.serveServerMetadata), errors: writeError, head: true, cors: true},
+		{paths: wellKnown("oauth-authorization-server"), get: s.discovered(serverDocumentName, s.serveServerMetadata), errors: writeError, head: true, cors: true},
 		{paths: []string{"/api/oauth/register", "/register"}, post: s.traced(history.StepRegister, s.handleRegister), errors: writeError, cors: true},
 		{paths: []string{"/oauth/authorize", "/authorize"}, get: navigationsOnly(s.atPages(s.traced(history.StepAuthorize, s.showingRefusals(s.serveAuthorize)))), post: s.showingRefusals(s.handleDecision), errors: s.writePageError},
 		{paths: []string{"/api/oauth/token", "/token"}, post: s.traced(history.StepCode, s.handleToken), errors: writeError, cors: true},

@@ -149,6 +149,7 @@ func (s *Server) handleToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.limitFailures(r, err)
 	}
+	s.finish(recordOf(r))
 	w.Header().Set("Cache-Control", "no-store")
 	web.WriteJSON(w, http.StatusOK, answer)
 	return nil

@@ -22,6 +22,7 @@ type requestRecord struct {
 	// refresh is the refresh token that was sent, in clear: it is gone with the
 	// request.
 	refresh string
+	told    bool // it is recorded
 }
 
 type recordKey struct{}
@@ -63,8 +64,10 @@ func (rec *requestRecord) connected(a tokenAnswer) {
 	}
 }
 
-// traced records the step of a handler: refused when it returns an error. The
-// authorization endpoint answers with pages and records those itself.
+// traced records the step of a handler: refused when it returns an error, which is
+// before that is written. A handler that answers itself calls finish before it
+// does, or the client's next step could come before this one. The authorization
+// endpoint answers with pages and records those itself.
 func (s *Server) traced(kind string, h web.Handler) web.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		rec := &requestRecord{note: history.Note{Kind: kind, From: s.history.Visitor(r)}}
@@ -82,9 +85,16 @@ func (s *Server) traced(kind string, h web.Handler) web.Handler {
 // finish records a request, in the attempt that its code was given out in or in
 // its connection's, if that is known.
 func (s *Server) finish(rec *requestRecord) {
+	if rec.told {
+		return
+	}
+	rec.told = true
 	if rec.note.Attempt == "" && rec.refresh != "" {
-		if g, ok := s.connectionOf(rec.refresh); ok && g.Client == rec.note.Client {
+		switch g, ok := s.connectionOf(rec.refresh); {
+		case ok && g.Client == rec.note.Client:
 			rec.connected(tokenAnswer{}.about(g))
+		case ok && rec.note.Fault == history.FaultUnknownRefresh:
+			rec.note.Fault = history.FaultForeignRefresh
 		}
 	}
 	if rec.note.Attempt == "" && rec.note.Client != "" && !rec.code.IsZero() {
@@ -118,6 +128,9 @@ func (s *Server) auditToken(n history.Note) {
 	s.history.Audit(n.From, e)
 }
 
+// serverDocumentName is what the timeline calls the metadata of RFC 8414.
+const serverDocumentName = "authorization server document"
+
 // discovered records the reading of a discovery document.
 func (s *Server) discovered(document string, h web.Handler) web.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
@@ -126,6 +139,9 @@ func (s *Server) discovered(document string, h web.Handler) web.Handler {
 			form = " (path form)"
 		}
 		detail := document + form
+		if document == serverDocumentName && !s.open {
+			detail += " " + history.DetailNoRegistration
+		}
 		if elsewhere := s.askedElsewhere(r); elsewhere != "" {
 			detail += " " + elsewhere
 		}

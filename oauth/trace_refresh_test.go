@@ -1,6 +1,8 @@
 package oauth
 
 import (
+	"io"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +28,9 @@ func TestTimelineOfRefreshing(t *testing.T) {
 	// Another client with the token learns nothing and touches nothing.
 	f.clock.advance(time.Second)
 	f.refresh(f.register(), second)
+	if got := f.attempts(store.AttemptQuery{}); !strings.HasSuffix(got[0], "refresh!foreign_refresh") {
+		t.Errorf("the other client's attempt is %q", got)
+	}
 	if got := f.attempts(store.AttemptQuery{User: "alice"}); len(got) != 1 || !strings.HasSuffix(got[0], "refresh!scope") {
 		t.Errorf("alice's attempt is %q", got)
 	}
@@ -119,4 +124,61 @@ func TestTimelineOfRefusedDocuments(t *testing.T) {
 	f = withHistory(t, online(n))
 	f.authorize(asApp("client_id=https://127.0.0.1/client.json"), "alice")
 	f.wantAttempts("user=alice: metadata!client_metadata")
+}
+
+// toldFirst is an answer that remembers what the timeline held when it began.
+type toldFirst struct {
+	*httptest.ResponseRecorder
+	f    *fixture
+	told []string
+}
+
+func (w *toldFirst) WriteHeader(status int) {
+	w.told = w.f.attempts(store.AttemptQuery{})
+	w.ResponseRecorder.WriteHeader(status)
+}
+
+// A client may take its next step as soon as it has an answer, so by then the step
+// before it is told.
+func TestStepsAreToldBeforeTheyAreAnswered(t *testing.T) {
+	t.Parallel()
+	f := withHistory(t)
+	told := func(path, contentType, body string) string {
+		t.Helper()
+		r := newRequest("POST", path)
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		r.Header.Set("Content-Type", contentType)
+		w := &toldFirst{ResponseRecorder: httptest.NewRecorder(), f: f}
+		f.handler.ServeHTTP(w, r)
+		if w.Code >= 300 || len(w.told) == 0 {
+			t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		}
+		return w.told[0]
+	}
+	if got := told("/register", "application/json", `{"redirect_uris":["https://early.example/"]}`); got != "user=: register" {
+		t.Errorf("as it was answered, the registration was told as %q", got)
+	}
+	f.clock.advance(time.Minute)
+	client := f.register()
+	code := f.code(client, "alice", "red")
+	f.clock.advance(time.Second)
+	if got := told("/token", "application/x-www-form-urlencoded", exchange(client, code).Encode()); !strings.HasSuffix(got, " approve code") {
+		t.Errorf("as it was answered, the code was told as %q", got)
+	}
+}
+
+// Who may not register reads so, and the timeline says that it did.
+func TestTimelineWithoutRegistration(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[string]string{"open": "press Connect", "known": "Usually it has none and needs to register", "off": "needs to register"} {
+		f := withHistory(t, func(c *Config) { c.Registration = mode })
+		f.send("GET", "/.well-known/oauth-protected-resource/api/mcp", "", "User-Agent: app", "Via: 1.1 proxy")
+		f.clock.advance(time.Second)
+		f.send("GET", "/.well-known/oauth-authorization-server", "", "User-Agent: app", "Via: 1.1 proxy")
+		f.clock.advance(time.Hour)
+		list, err := f.history.Attempts(store.AttemptQuery{Limit: 10})
+		if err != nil || len(list.Attempts) != 1 || !strings.Contains(list.Attempts[0].Diagnosis.Text(), want) {
+			t.Errorf("%s: %+v, %v", mode, list, err)
+		}
+	}
 }
