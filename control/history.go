@@ -245,7 +245,7 @@ func (h *handler) auditList(_ context.Context, r ListRequest) ([]Entry, error) {
 			}
 			list = append(list, Entry{
 				At: e.At.UTC(), Last: e.Last.UTC(), Count: e.Count, Actor: e.ActorName, Action: e.Action, Object: e.Object,
-				Client: e.Client, Name: page.ClientNames[e.Grant], Grant: e.Grant, Team: e.TeamName, Outcome: e.Outcome, Addr: e.Addr,
+				Client: e.Client, Name: page.Claimed(e), Grant: e.Grant, Team: e.TeamName, Outcome: e.Outcome, Addr: e.Addr,
 			})
 		}
 		if page.Next == "" {

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"slices"
 
 	"podgate/store"
@@ -71,10 +72,12 @@ func (r *Recorder) OwnAttempts(user store.UserID, connection store.GrantID, befo
 // AuditPage is some entries of the audit list, newest first.
 type AuditPage struct {
 	store.AuditPage
-	// ClientNames are what the clients of the entries' connections call
-	// themselves. It is a claim, and not known for ever.
-	ClientNames map[store.GrantID]string
+	names map[store.GrantID]string // of the clients of the entries' connections
 }
+
+// Claimed returns what the client of an entry calls itself; empty when it is not
+// known any more.
+func (p AuditPage) Claimed(e store.AuditEntry) string { return cmp.Or(p.names[e.Grant], e.Claimed) }
 
 // AuditList reads the audit list. A nil Recorder has none.
 func (r *Recorder) AuditList(q store.AuditQuery) (AuditPage, error) {

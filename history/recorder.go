@@ -150,6 +150,6 @@ func (r *Recorder) Audit(from Visitor, e store.AuditEntry) {
 	}
 	e.Stranger = e.Actor == "" && e.ActorName != CommandLine
 	e.Object, e.Outcome, e.Client = text.Field(e.Object, maxAuditText), text.Field(e.Outcome, maxAuditText), text.Field(e.Client, maxAuditText)
-	e.ActorName = text.Field(e.ActorName, maxAuditText)
+	e.ActorName, e.Claimed = text.Field(e.ActorName, maxAuditText), text.Field(e.Claimed, maxName)
 	r.db.NoteAudit(e)
 }

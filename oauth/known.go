@@ -19,6 +19,8 @@ type knownDocument struct {
 // out. A copy is used only as long as the document itself cannot be had. With
 // registration = "known" the list is also who may come at all.
 //
+// OpenCode is not among them: what its version 1.18 does is register.
+//
 // ChatGPT and Codex have a document for each server too; both use the one here
 // with a server that sends iss (RFC 9207), as this one does.
 var knownDocuments = []knownDocument{
@@ -31,7 +33,6 @@ var knownDocuments = []knownDocument{
 		"http://localhost:8787/callback", "http://127.0.0.1:8787/callback",
 	}},
 	{"https://github.com/copilot/cli/client-metadata.json", "GitHub Copilot CLI", []string{"http://127.0.0.1:33418/"}},
-	{"https://opencode.ai/oauth/opencode/client.json", "opencode", []string{"http://127.0.0.1/callback", "http://localhost/callback"}},
 	{"https://vscode.dev/oauth/client-metadata.json", "Visual Studio Code", []string{"http://127.0.0.1:33418/", "https://vscode.dev/redirect"}},
 	{"https://zed.dev/oauth/client-metadata.json", "Zed", []string{"http://127.0.0.1/callback"}},
 }

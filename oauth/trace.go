@@ -241,6 +241,10 @@ func (s *Server) decided(r *http.Request, req store.AuthRequest, n history.Note,
 	if target, err := parseRedirect(req.RedirectURI, s.schemes); err == nil {
 		n.Host, e.Client = target.host, target.host
 	}
+	if c, err := s.db.Client(req.Client); err == nil {
+		n.ClientName = text.Line(c.Name, maxNameShown)
+		e.Claimed = n.ClientName
+	}
 	n.From, n.Attempt, n.Client, n.Public = s.history.Visitor(r), req.Attempt, req.Client, isClientURL(req.Client)
 	e.Actor = n.User
 	s.history.Step(n)

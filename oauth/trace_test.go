@@ -108,6 +108,34 @@ func TestTimelineOfAConnection(t *testing.T) {
 	}
 }
 
+// Every entry of the audit list that a client has a part in has the name that it
+// gave itself, also where there is no connection: local programs all have one host.
+func TestClaimedNamesInTheAuditList(t *testing.T) {
+	t.Parallel()
+	f := withHistory(t)
+	for _, name := range []string{"node", "python"} {
+		q := request(f.registerAs(name, testRedirect))
+		denial := approval(f.handle(f.authorize(q, "alice")), "red")
+		denial.Set("decision", "deny")
+		f.decide(denial, "alice")
+		code := f.location(f.decide(approval(f.handle(f.authorize(q, "alice")), "red"), "alice")).Get("code")
+		f.post("/token", exchange(store.ClientID(q.Get("client_id")), code))
+	}
+	page, err := f.history.AuditList(store.AuditQuery{Limit: 100})
+	f.must(err)
+	var got []string
+	for _, e := range page.Entries {
+		got = append(got, string(e.Action)+" "+page.Claimed(e)+" "+e.Client)
+	}
+	want := []string{
+		"issue_token python localhost", "approve python localhost", "deny python localhost",
+		"issue_token node localhost", "approve node localhost", "deny node localhost",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func (f *fixture) wantAudit(want ...string) {
 	f.Helper()
 	page, err := f.history.AuditList(store.AuditQuery{Limit: 100})

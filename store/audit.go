@@ -36,6 +36,7 @@ type AuditEntry struct {
 	Concerns  UserID      `json:"concerns,omitempty"` // another person who may see the entry
 	Grant     GrantID     `json:"grant,omitempty"`    // the connection acted through or upon
 	Client    string      `json:"client,omitempty"`   // its host, as it was
+	Claimed   string      `json:"claimed,omitempty"`  // what the client called itself, where there is no connection that tells
 	Team      TeamID      `json:"team,omitempty"`
 	TeamName  string      `json:"team_name,omitempty"` // its slug, as it was
 	Action    AuditAction `json:"action"`

@@ -19,7 +19,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -78,6 +78,10 @@ func toNumbers(tx *bolt.Tx) error {
 // toDeclined, from 7 to 8, has the scopes that a person unticked in codes and
 // grants. Without it nobody knows who kept a scope from a connection.
 func toDeclined(*bolt.Tx) error { return nil }
+
+// toClaimed, from 8 to 9, has the names of clients in the entries of decisions.
+// Of earlier ones only the host is known.
+func toClaimed(*bolt.Tx) error { return nil }
 
 // renameMember gives a member of a bucket's records another name.
 func renameMember(tx *bolt.Tx, bucket, from, to string) error {

@@ -281,7 +281,7 @@ func (s *Server) serveAudit(w http.ResponseWriter, r *http.Request, p who) error
 			page.Days = append(page.Days, dayView{Date: e.Last})
 		}
 		day := &page.Days[len(page.Days)-1]
-		day.Entries = append(day.Entries, viewEntry(e, list.ClientNames[e.Grant], p.user.ID, page.All))
+		day.Entries = append(day.Entries, viewEntry(e, list.Claimed(e), p.user.ID, page.All))
 	}
 	page.pages(r, list.Next)
 	return s.render(w, r, plainPage, http.StatusOK, "audit", frame{Title: page.title("Audit list"), Here: "activity", Page: page})

@@ -77,6 +77,18 @@ const PortAdvice = "Run «setcap cap_net_bind_service=+ep» on the podgate binar
 // lookupTime is how long one question to the resolver may take.
 const lookupTime = 5 * time.Second
 
+// shortAccess is how long access tokens should last at least. With about five
+// minutes left Gemini CLI renews before every call, and mcporter registers anew
+// whenever one has ended.
+const shortAccess = 10 * minute
+
+// adviseTokens warns of access tokens that clients cannot work well with.
+func (s *Settings) adviseTokens() {
+	if ttl := s.OAuth.AccessTokenTTL; ttl < shortAccess {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("oauth.access_token_ttl is %s: with less than %s some assistants renew before each call (Gemini CLI) or register anew again and again (mcporter)", ttl, shortAccess))
+	}
+}
+
 // Advise returns what is likely to be in the way although the configuration
 // itself is sound.
 func (s *Settings) Advise(ctx context.Context, m *Machine) []string {

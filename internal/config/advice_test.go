@@ -73,6 +73,24 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
+// Access tokens that last for some minutes only are worth a note, not a fault.
+func TestShortAccessTokens(t *testing.T) {
+	t.Parallel()
+	for ttl, warned := range map[string]bool{"": false, "1m": true, "9m59s": true, "10m": false, "1h": false} {
+		env := Environ{}
+		if ttl != "" {
+			env = Environ{"PODGATE_OAUTH_ACCESS_TOKEN_TTL=" + ttl}
+		}
+		s, err := Load("", env, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(s.Warnings, "\n"); strings.Contains(got, "oauth.access_token_ttl is "+ttl+": with less than 10m") != warned || !warned && got != "" {
+			t.Errorf("%q: %s", ttl, got)
+		}
+	}
+}
+
 func TestBindCapability(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[string]bool{

@@ -78,6 +78,7 @@ func Load(file string, env Environ, flags map[string]string) (*Settings, error) 
 	if len(l.faults) > 0 {
 		return nil, &Error{l.faults}
 	}
+	l.adviseTokens()
 	return &l.Settings, nil
 }
 
