@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -350,4 +351,23 @@ func TestPodKeepsANameThatIsReservedNow(t *testing.T) {
 	}
 	_, err := h.Create(t.Context(), h.ann, pods.CreateRequest{Name: "openpgpkey", Preset: "static"}, nil)
 	wants(t, err, pods.ErrInvalidName, "openpgpkey-app")
+}
+
+// The agent ends the app before it puts a new home in place, so one that fails
+// then, or whose caller leaves, must not stay without it.
+func TestReconcileStartsTheAppAfterAnImportThatFailed(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "shop")
+	h.script.set(func(s *script) { s.fault = &wire.Fault{Code: wire.FaultFailed, Message: "the disk is full"} })
+	_, err := h.ImportHome(t.Context(), h.ann, "shop", strings.NewReader("a tar"))
+	wants(t, err, pods.ErrBadInput, "the disk is full")
+	h.script.set(func(s *script) { s.fault = nil })
+	h.reconcile(t)
+	same(t, "the agent was asked to", h.script.actions(), []string{"start", "start"})
+	if p := h.status(t, "shop"); p.Status != "running" {
+		t.Errorf("it is %s", p.Status)
+	}
+	h.reconcile(t)
+	same(t, "the agent was asked to, at last", h.script.actions(), []string{"start", "start"})
 }

@@ -27,7 +27,7 @@ type script struct {
 	mu     sync.Mutex
 	state  wire.State
 	usage  wire.Usage
-	fault  *wire.Fault // of app actions
+	fault  *wire.Fault // of app actions and of a new home
 	asked  []wire.AppRequest
 	looks  int             // how often the state was asked for
 	follow chan wire.Event // what is sent to who follows the state
@@ -74,6 +74,18 @@ func (s *script) serve(ctx context.Context, _ string, l net.Listener) error {
 			s.files[r.URL.Query().Get("path")] = string(raw)
 			return wire.FileInfo{Name: "/home/pod/app/" + r.URL.Query().Get("path"), Size: int64(len(raw))}
 		})
+	})
+	mux.HandleFunc("PUT "+wire.PathHome, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.state.App = wire.AppStopped
+		if s.fault != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+			_ = json.NewEncoder(w).Encode(s.fault)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(wire.Imported{})
 	})
 	mux.HandleFunc("POST "+wire.PathExec, func(w http.ResponseWriter, r *http.Request) {
 		var req wire.ExecRequest

@@ -303,7 +303,8 @@ func (s *Service) ExportHome(ctx context.Context, a authz.Actor, name string) (i
 }
 
 // ImportHome puts what a tar holds in the place of all that lies in a pod's home,
-// and starts the app anew. A tar that cannot be taken whole changes nothing.
+// and starts the app anew. A tar that cannot be taken whole changes nothing. Where
+// it fails later the app is started by Reconcile.
 func (s *Service) ImportHome(ctx context.Context, a authz.Actor, name string, archive io.Reader) (Pod, error) {
 	if err := a.Allow(authz.WriteFiles, a.Team.ID); err != nil {
 		return Pod{}, err
@@ -322,6 +323,8 @@ func (s *Service) ImportHome(ctx context.Context, a authz.Actor, name string, ar
 		src := &source{transfer: newTransfer(op.ctx), r: archive, take: func(int) error { return nil }}
 		query := url.Values{"max": {strconv.FormatInt(min(plan.Limits.Disk, wire.MaxTransfer), 10)}}
 		if err := op.client.put(src, wire.PathHome, query, -1, new(wire.Imported)); err != nil {
+			op.stopped() // the app may be, so Reconcile looks
+			s.wake(rec.Region)
 			return s.fromAgent(op.ctx, rec, err)
 		}
 		return s.direct(op, rec, wire.AppRequest{Action: "start", WaitMillis: millis(startWait)}, nil)
