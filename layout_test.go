@@ -20,7 +20,7 @@ import (
 var mayImport = map[string][]string{
 	"store":                {},
 	"internal/authz":       {"store"},
-	"internal/config":      {"internal/web", "oauth", "pods", "pods/sandbox"},
+	"internal/config":      {"internal/web", "oauth", "pods", "pods/sandbox", "pods/wire"},
 	"internal/connlimit":   {"internal/ratelimit"},
 	"internal/errorpage":   {},
 	"internal/netfilter":   {},

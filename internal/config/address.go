@@ -4,9 +4,10 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"podgate/pods/wire"
 )
 
 // Issuer returns the public URL; port is what the server listens on.
@@ -53,8 +54,6 @@ func IsLoopback(host string) bool {
 	return err == nil && a.Zone() == "" && a.Unmap().IsLoopback()
 }
 
-var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-
 // validHost accepts an address or a name of DNS labels in any case.
 func validHost(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
@@ -63,9 +62,11 @@ func validHost(host string) bool {
 	return ValidDomain(strings.ToLower(host))
 }
 
+// ValidDomain reports whether s is a domain name of at most 253 bytes (RFC 1035
+// section 2.3.4), in lower case and without a dot at its end.
 func ValidDomain(s string) bool {
 	for part := range strings.SplitSeq(s, ".") {
-		if !label.MatchString(part) {
+		if !wire.Label(part) {
 			return false
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"podgate/internal/web"
 	"podgate/oauth"
 	"podgate/pods/sandbox"
+	"podgate/pods/wire"
 )
 
 // check returns everything that is wrong with the values, each with what to
@@ -210,7 +211,7 @@ func checkCPUs(n float64) error {
 }
 
 func checkName(name string, taken map[string]bool) error {
-	if !label.MatchString(name) {
+	if !wire.Label(name) {
 		return fmt.Errorf("%q is not a name; write lower-case letters, digits and hyphens", name)
 	}
 	if taken[name] {
