@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -77,6 +78,37 @@ func TestNamedTestsExist(t *testing.T) {
 	}
 	if named < 60 {
 		t.Errorf("only %d tests are named", named)
+	}
+}
+
+var (
+	designRow = regexp.MustCompile("(?m)^\\| `([a-z/0-9]+)` \\| [^|]+ \\| ([^|]+) \\|$")
+	aside     = regexp.MustCompile(`\([^)]*\)`)
+	word      = regexp.MustCompile(`[a-z]+`)
+)
+
+// The table of packages in the design says what the layout lets each import.
+func TestDesignNamesImports(t *testing.T) {
+	t.Parallel()
+	documented := map[string]bool{}
+	for _, row := range designRow.FindAllStringSubmatch(documents(t)["docs/design.md"], -1) {
+		pkg, said := row[1], word.FindAllString(aside.ReplaceAllString(row[2], ""), -1)
+		documented[pkg] = true
+		var allowed []string
+		for _, name := range mayImport[pkg] {
+			allowed = append(allowed, path.Base(name))
+		}
+		said = slices.DeleteFunc(said, func(w string) bool { return slices.Contains([]string{"nothing", "and", "the"}, w) })
+		slices.Sort(said)
+		slices.Sort(allowed)
+		if !slices.Equal(said, allowed) {
+			t.Errorf("%s knows %q by docs/design.md and %q by the layout", pkg, said, allowed)
+		}
+	}
+	for pkg := range mayImport {
+		if pkg != "" && !slices.Contains(testOnly, pkg) && !documented[pkg] {
+			t.Errorf("docs/design.md has no line for %s", pkg)
+		}
 	}
 }
 
