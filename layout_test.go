@@ -49,6 +49,7 @@ var mayImport = map[string][]string{
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},
+	"internal/clocktest":   {},
 	"internal/conformance": {},
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
@@ -56,7 +57,7 @@ var mayImport = map[string][]string{
 }
 
 // testOnly are packages that no program code imports.
-var testOnly = []string{"internal/acmetest", "internal/conformance", "internal/webtest", "store/storetest", "pods/podstest"}
+var testOnly = []string{"internal/acmetest", "internal/clocktest", "internal/conformance", "internal/webtest", "store/storetest", "pods/podstest"}
 
 // notInside are packages of others that some of ours must do without.
 var notInside = map[string][]string{

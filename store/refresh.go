@@ -180,7 +180,7 @@ func (f *Refresh) turn(token Hash, now time.Time) turn {
 		return turnNext
 	case token != f.Previous:
 		return turnReused
-	case len(f.Salt) > 0 && now.Before(f.Rotated.Add(RefreshGrace)):
+	case len(f.Salt) > 0 && now.Sub(f.Rotated).Abs() < RefreshGrace: // a clock that was set back makes it no longer
 		return turnAgain
 	case f.Seen:
 		return turnReused
