@@ -22,8 +22,8 @@ func DatabasePath(dir string) string { return filepath.Join(dir, databaseName) }
 
 // OpenDatabase opens the database of the data folder dir. One that is absent is
 // begun if create says so, else it is ErrNoDatabase. It is never begun beside
-// pods: to an empty database they would be nobody's, and be taken away. Other
-// errors are store.Open's.
+// pods: an empty database knows none of them, so they would be stopped and nobody
+// could reach them. Other errors are store.Open's.
 func OpenDatabase(dir string, create bool) (*store.DB, error) {
 	path := DatabasePath(dir)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

@@ -114,7 +114,7 @@ func (b *bench) approve(browser, client history.Visitor, id store.ClientID, user
 
 // A client that registers itself: its own steps and the browser's are one
 // attempt, although they come from two addresses.
-func TestRegisteredClientIsOneStory(t *testing.T) {
+func TestRegisteredClientIsOneAttempt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	client, browser := b.from("203.0.113.9", "node"), b.from("198.51.100.7", "Firefox")
@@ -182,7 +182,7 @@ func TestPeopleWithOneDocumentStayApart(t *testing.T) {
 
 // Servers of one maker stand for many people: once an attempt is somebody's,
 // what they read next is another's.
-func TestNextPreludeIsAnotherStory(t *testing.T) {
+func TestNextPreludeIsAnotherAttempt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	cloud, browser := b.from("203.0.113.9", "Claude-User"), b.from("198.51.100.7", "Firefox")

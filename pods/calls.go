@@ -152,7 +152,7 @@ func (r ExecRequest) kept() int {
 	return r.MaxOutput
 }
 
-// wire checks a request and puts it into the form of the protocol.
+// request checks a request and puts it into the form of the protocol.
 func (r ExecRequest) request() (wire.ExecRequest, error) {
 	if r.Timeout == 0 {
 		r.Timeout = defaultExecTimeout
@@ -329,7 +329,7 @@ func (s *Service) Logs(ctx context.Context, a authz.Actor, name string, q LogQue
 	return lines, err
 }
 
-// wire checks a query and puts it into the form of the protocol.
+// query checks a query and puts it into the form of the protocol.
 func (q LogQuery) query() (url.Values, error) {
 	if q.Lines == 0 {
 		q.Lines = defaultLines

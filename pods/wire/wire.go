@@ -91,7 +91,7 @@ const (
 // AppSpec is what the agent must know about the app it supervises. The server
 // sends it with every start, so nothing of it is kept in the pod.
 type AppSpec struct {
-	Preset string            `json:"preset"` // static, nodejs, python, php, command
+	Preset string            `json:"preset"` // the name of one, such as static
 	Port   int               `json:"port"`   // told to the app as $PORT
 	Env    map[string]string `json:"env,omitempty"`
 	Name   string            `json:"name"`          // of the pod; for the welcome page and $PODGATE_NAME
