@@ -44,14 +44,16 @@ func (s *Service) visited(name string) (store.Pod, error) {
 	return lookup(s.cfg.DB, name)
 }
 
-// lookup returns the pod of that name. One that is being deleted is absent
+// lookup returns the pod of that name, or errAbsent.
+func lookup(db *store.DB, name string) (store.Pod, error) { return present(db.PodByName(name)) }
+
+// present is what the store says of a pod. One that is being deleted is absent
 // like a name that is nobody's: errAbsent.
-func lookup(db *store.DB, name string) (store.Pod, error) {
-	rec, err := db.PodByName(name)
-	if errors.Is(err, store.ErrNotFound) || err == nil && rec.Want == store.WantGone {
+func present(rec store.Pod, err error) (store.Pod, error) {
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && rec.Want == store.WantGone:
 		return store.Pod{}, errAbsent
-	}
-	if err != nil {
+	case err != nil:
 		return store.Pod{}, fmt.Errorf("pods: look up a pod: %w", err)
 	}
 	return rec, nil

@@ -339,11 +339,7 @@ func (s *Service) operate(ctx context.Context, rec store.Pod, phase string, how 
 
 // current reads a pod's record again; errAbsent when it is gone by now.
 func (s *Service) current(id store.PodID) (store.Pod, error) {
-	rec, err := s.cfg.DB.Pod(id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && rec.Want == store.WantGone {
-		return store.Pod{}, errAbsent
-	}
-	return rec, err
+	return present(s.cfg.DB.Pod(id))
 }
 
 // Start makes a pod run and returns it when its app answers, or when it is
