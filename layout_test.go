@@ -32,6 +32,8 @@ var mayImport = map[string][]string{
 	"history":              {"store", "internal/ratelimit", "internal/text", "internal/web"},
 	"oauth":                {"store", "history", "internal/authz", "internal/ratelimit", "internal/text", "internal/web", "internal/webfetch"},
 	"pods":                 {"store", "internal/authz", "internal/text", "pods/preset", "pods/wire"},
+	"pods/egress":          {"internal/netfilter"},
+	"pods/egress/netstack": {"pods/egress"},
 	"pods/preset":          {},
 	"pods/wire":            {},
 	"pods/agent":           {"pods/preset", "pods/wire"},
@@ -80,6 +82,7 @@ var bannedImports = map[string]string{
 var onlyInside = map[string]string{
 	"github.com/caddyserver/certmagic": "certs",
 	"go.uber.org/zap":                  "certs",
+	"gvisor.dev/gvisor":                "pods/egress/netstack",
 	"github.com/spf13/cobra":           "",
 	"github.com/spf13/pflag":           "",
 }
@@ -98,7 +101,7 @@ var bannedCalls = map[string]map[string]string{
 		"": "main", "pods/agent": "child process", "pods/sandbox": "child process",
 	},
 	"time.Now": {
-		"": "wiring", "ui": "default of Config.Now", "account": "default of Config.Now", "pods": "default of Config.Now",
+		"": "wiring", "ui": "default of Config.Now", "account": "default of Config.Now", "pods": "default of Config.Now", "pods/egress": "default of Config.Now", "pods/egress/netstack": "deadlines of datagrams",
 		"control": "how long a command waits", "mcp": "pace of progress; a span before now in get_logs",
 		"pods/agent": "deadlines of processes and streams", "pods/sandbox": "when a pod was started",
 		"internal/connlimit": "deadlines of connections", "internal/acmetest": "test", "internal/webtest": "test", "pods/podstest": "test",

@@ -1,0 +1,390 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Bounds of one pod.
+const (
+	MaxOpen     = 512              // connections at once, TCP and UDP together
+	newPerSec   = 100              // new connections a second, after a burst
+	newBurst    = MaxOpen          // so many at once
+	askPerSec   = 50               // questions for names a second, after a burst
+	askBurst    = 500              // an install asks for many at once
+	dialTimeout = 20 * time.Second // for all addresses of a name
+	oneDial     = 8 * time.Second  // for one of several
+	fresh       = 5 * time.Second  // an answer to the pod's question serves the connection that follows it
+	ownFresh    = 10 * time.Second // this machine's addresses are looked at so often
+	askTimeout  = 10 * time.Second // a question outside
+)
+
+// Resolver is the part of [net.Resolver] that is needed.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+	LookupTXT(ctx context.Context, name string) ([]string, error)
+	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
+	LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
+}
+
+// Config is what gates need of the world outside. The zero Config is the real
+// one.
+type Config struct {
+	Resolver Resolver
+	// Dial connects to an address that was judged. network is "tcp" or "udp".
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Own returns this machine's addresses, each with its network.
+	Own func() ([]netip.Prefix, error)
+	Now func() time.Time
+}
+
+func (c Config) withDefaults() Config {
+	if c.Resolver == nil {
+		c.Resolver = net.DefaultResolver
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
+	}
+	if c.Own == nil {
+		c.Own = ownPrefixes
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+// ownPrefixes asks the kernel.
+func ownPrefixes() ([]netip.Prefix, error) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	var all []netip.Prefix
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			ip, _ := netip.AddrFromSlice(n.IP)
+			bits, _ := n.Mask.Size()
+			if ip = ip.Unmap(); bits > ip.BitLen() {
+				bits -= 96
+			}
+			all = append(all, netip.PrefixFrom(ip, bits))
+		}
+	}
+	return all, nil
+}
+
+// Gate is one pod's way out. It is safe for concurrent use. Make one with
+// [NewGate].
+type Gate struct {
+	cfg   Config
+	names *names
+	log   *ledger
+	news  *rate.Limiter
+	asks  *rate.Limiter
+
+	mu      sync.Mutex
+	policy  Policy
+	changed chan struct{} // closed when policy changes, and made anew
+	open    map[ConnID]*opened
+	pending int // connections being made
+	last    ConnID
+	own     []netip.Prefix
+	ownAt   time.Time
+}
+
+// ConnID names a connection that a gate has made, as long as it is open.
+type ConnID uint64
+
+type opened struct {
+	target target
+	addr   netip.Addr // what was dialled
+	entry  *Entry
+	since  time.Time
+}
+
+// NewGate returns a gate with this policy.
+func NewGate(cfg Config, p Policy) *Gate {
+	return &Gate{
+		cfg: cfg.withDefaults(), names: newNames(), log: newLedger(), policy: p, changed: make(chan struct{}), open: map[ConnID]*opened{},
+		news: rate.NewLimiter(newPerSec, newBurst), asks: rate.NewLimiter(askPerSec, askBurst),
+	}
+}
+
+// SetPolicy changes the policy for what is asked from now on. Who keeps
+// connections open looks at [Gate.Stale] then.
+func (g *Gate) SetPolicy(p Policy) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.policy = p
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// Policy returns the policy that holds.
+func (g *Gate) Policy() Policy {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.policy
+}
+
+// Changed is closed when the policy changes.
+func (g *Gate) Changed() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.changed
+}
+
+// Stale reports whether a connection is open that the policy does not allow any
+// more.
+func (g *Gate) Stale() bool {
+	own := g.ownPrefixes()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, o := range g.open {
+		if g.policy.allows(o.target) != nil || g.policy.reaches(o.addr, o.target.port, own) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Check judges by policy alone and at once whether the pod may send to an
+// address that it uses, one of its own names' or another.
+func (g *Gate) Check(network string, to netip.AddrPort) error {
+	t, err := g.target(to)
+	if err == nil {
+		p := g.Policy()
+		err = p.allows(t)
+	}
+	if err == nil && t.name == "" {
+		err = g.judge(t, t.addr)
+	}
+	return g.refused(network, t, err)
+}
+
+// target finds the name that an address stands for.
+func (g *Gate) target(to netip.AddrPort) (target, error) {
+	t := target{addr: to.Addr().Unmap(), port: to.Port()}
+	if to.Port() == 0 || !to.IsValid() {
+		return t, &Refusal{Target: to.String(), Reason: "it has no port"}
+	}
+	if !fakes.Contains(t.addr) {
+		return t, nil
+	}
+	if t.name = g.names.of(t.addr, g.cfg.Now()); t.name == "" {
+		return t, &Refusal{Target: t.String(), Reason: "this address stands for no name that the pod has asked for lately; ask for the name again"}
+	}
+	return t, nil
+}
+
+// judge is the last look at an address before it is dialled.
+func (g *Gate) judge(t target, a netip.Addr) error {
+	p := g.Policy()
+	if err := p.reaches(a, t.port, g.ownPrefixes()); err != nil {
+		return &Refusal{Target: t.String(), Reason: err.Error()}
+	}
+	return nil
+}
+
+// ownPrefixes keeps what the machine's addresses were some seconds ago. When
+// they cannot be read the last that are known hold.
+func (g *Gate) ownPrefixes() []netip.Prefix {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.cfg.Now()
+	if g.ownAt.IsZero() || now.Sub(g.ownAt) > ownFresh || now.Before(g.ownAt) {
+		if own, err := g.cfg.Own(); err == nil {
+			g.own, g.ownAt = own, now
+		}
+	}
+	return g.own
+}
+
+// refused notes a refusal and passes it on.
+func (g *Gate) refused(network string, t target, err error) error {
+	if r, ok := errors.AsType[*Refusal](err); ok {
+		g.log.refuse(network, t, r, g.cfg.Now())
+	}
+	return err
+}
+
+// Dial connects the pod to where an address that it uses leads: through the
+// name that it stands for, or to itself. network is "tcp" or "udp". The caller
+// says with [Gate.Closed] when the connection is over. The error is a *Refusal
+// when the pod may not, and anything else when the other side cannot be
+// reached.
+func (g *Gate) Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, ConnID, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if err := g.Check(network, to); err != nil {
+		return nil, 0, err
+	}
+	t, err := g.target(to)
+	if err == nil {
+		err = g.begin(t)
+	}
+	if err != nil {
+		return nil, 0, g.refused(network, t, err)
+	}
+	defer g.begun()
+	addrs, err := g.addresses(ctx, t)
+	if err != nil {
+		g.log.fail(network, t, err, g.cfg.Now())
+		return nil, 0, err
+	}
+	conn, addr, err := g.dialOne(ctx, network, t, addrs)
+	if err != nil {
+		if _, ok := errors.AsType[*Refusal](err); !ok {
+			g.log.fail(network, t, err, g.cfg.Now())
+		}
+		return nil, 0, g.refused(network, t, err)
+	}
+	return conn, g.opened(network, t, addr), nil
+}
+
+// begin takes a place among the pod's connections.
+func (g *Gate) begin(t target) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.open)+g.pending >= MaxOpen {
+		return &Refusal{Target: t.String(), Reason: fmt.Sprintf("it has %d connections open, which is all that one pod may have; close some", MaxOpen)}
+	}
+	if !g.news.AllowN(g.cfg.Now(), 1) {
+		return &Refusal{Target: t.String(), Reason: fmt.Sprintf("it opens more than %d new connections a second; keep connections open instead", newPerSec)}
+	}
+	g.pending++
+	return nil
+}
+
+func (g *Gate) begun() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pending--
+}
+
+// addresses are what a target's name leads to now.
+func (g *Gate) addresses(ctx context.Context, t target) ([]netip.Addr, error) {
+	if t.name == "" {
+		return []netip.Addr{t.addr}, nil
+	}
+	return g.resolve(ctx, t.name)
+}
+
+// resolve asks outside, unless the pod has just been answered.
+func (g *Gate) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+	now := g.cfg.Now()
+	if addrs := g.names.known(name, now); addrs != nil {
+		return addrs, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	// With the last dot, so that no search list of this machine is tried.
+	addrs, err := g.cfg.Resolver.LookupNetIP(ctx, "ip", name+".")
+	if err != nil {
+		return nil, err
+	}
+	g.names.learn(name, addrs, now)
+	return addrs, nil
+}
+
+// dialOne tries the addresses that the pod may reach, one after the other,
+// those of IPv4 first: many servers have no way to the others.
+func (g *Gate) dialOne(ctx context.Context, network string, t target, addrs []netip.Addr) (net.Conn, netip.Addr, error) {
+	var first error
+	for _, want6 := range []bool{false, true} {
+		for _, a := range addrs {
+			if a = a.Unmap(); a.Is6() != want6 {
+				continue
+			}
+			err := g.judge(t, a)
+			if err == nil {
+				var conn net.Conn
+				if conn, err = g.dialAddr(ctx, network, netip.AddrPortFrom(a, t.port), len(addrs)); err == nil {
+					return conn, a, nil
+				}
+			}
+			if first == nil {
+				first = err
+			}
+		}
+	}
+	if first == nil {
+		first = fmt.Errorf("%s has no address", t.host())
+	}
+	return nil, netip.Addr{}, first
+}
+
+func (g *Gate) dialAddr(ctx context.Context, network string, to netip.AddrPort, of int) (net.Conn, error) {
+	if of > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, oneDial)
+		defer cancel()
+	}
+	return g.cfg.Dial(ctx, network, to.String())
+}
+
+func (g *Gate) opened(network string, t target, a netip.Addr) ConnID {
+	now := g.cfg.Now()
+	entry := g.log.open(network, t, now)
+	if t.name != "" {
+		g.names.use(t.name, 1)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last++
+	g.open[g.last] = &opened{target: t, addr: a, entry: entry, since: now}
+	return g.last
+}
+
+// Moved adds to what a connection has carried since it was last said, in bytes
+// from the pod and to it.
+func (g *Gate) Moved(id ConnID, sent, received int64) {
+	g.mu.Lock()
+	o := g.open[id]
+	g.mu.Unlock()
+	if o != nil {
+		g.log.moved(o.entry, sent, received, g.cfg.Now())
+	}
+}
+
+// Closed says that a connection is over. One that is not known is nothing.
+func (g *Gate) Closed(id ConnID) {
+	g.mu.Lock()
+	o := g.open[id]
+	delete(g.open, id)
+	g.mu.Unlock()
+	if o == nil {
+		return
+	}
+	g.log.closed(o.entry, g.cfg.Now())
+	if o.target.name != "" {
+		g.names.use(o.target.name, -1)
+	}
+}
+
+// CloseAll says that all connections are over.
+func (g *Gate) CloseAll() {
+	g.mu.Lock()
+	var all []ConnID
+	for id := range g.open {
+		all = append(all, id)
+	}
+	g.mu.Unlock()
+	for _, id := range all {
+		g.Closed(id)
+	}
+}
+
+// Ledger returns what the pod has reached and was refused, newest first.
+func (g *Gate) Ledger() []Entry { return g.log.entries() }
+
+// Refusals returns the last refusals as lines for people, oldest first.
+func (g *Gate) Refusals() []Line { return g.log.lines() }

@@ -1,0 +1,129 @@
+package netstack
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+
+	"podgate/pods/egress"
+)
+
+// carried is what one connection has carried and not yet told its gate.
+type carried struct {
+	id             egress.ConnID
+	sent, received atomic.Int64
+}
+
+func (s *server) begin(id egress.ConnID) *carried {
+	c := &carried{id: id}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moved[c] = struct{}{}
+	return c
+}
+
+func (s *server) end(c *carried) {
+	s.mu.Lock()
+	delete(s.moved, c)
+	s.mu.Unlock()
+	s.tell(c)
+}
+
+func (s *server) tell(c *carried) {
+	if sent, received := c.sent.Swap(0), c.received.Swap(0); sent+received > 0 {
+		s.gate.Moved(c.id, sent, received)
+	}
+}
+
+// account tells the gate what all connections have carried.
+func (s *server) account() {
+	s.mu.Lock()
+	all := make([]*carried, 0, len(s.moved))
+	for c := range s.moved {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	for _, c := range all {
+		s.tell(c)
+	}
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
+// halfCloser is a stream of which one direction can end.
+type halfCloser interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// splice carries a stream in both directions. When one side says that no more
+// comes, the other is told so and goes on in its own direction; when one
+// fails, both are over.
+func (s *server) splice(id egress.ConnID, in *gonet.TCPConn, out net.Conn) {
+	c := s.begin(id)
+	defer s.end(c)
+	defer in.Close()
+	defer context.AfterFunc(s.ctx, func() { in.Close(); out.Close() })()
+	var both sync.WaitGroup
+	both.Go(func() { s.oneWay(out, in, &c.sent, in, out) })
+	both.Go(func() { s.oneWay(in, out, &c.received, in, out) })
+	both.Wait()
+}
+
+func (s *server) oneWay(to, from net.Conn, count *atomic.Int64, all ...net.Conn) {
+	if stream(to, from, count) == nil {
+		if w, ok := to.(halfCloser); ok && w.CloseWrite() == nil {
+			return
+		}
+	}
+	for _, c := range all {
+		c.Close()
+	}
+}
+
+// stream copies until from ends.
+func stream(to io.Writer, from io.Reader, count *atomic.Int64) error {
+	b := buffers.Get().(*[]byte)
+	defer buffers.Put(b)
+	for {
+		n, err := from.Read(*b)
+		if n > 0 {
+			if _, err := to.Write((*b)[:n]); err != nil {
+				return err
+			}
+			count.Add(int64(n))
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// datagrams copies until from fails. That one could not be sent is no end:
+// the network may lose datagrams, and an answer that nothing listens may come
+// before the next is taken.
+func datagrams(to io.Writer, from io.Reader, count *atomic.Int64, alive func()) {
+	b := buffers.Get().(*[]byte)
+	defer buffers.Put(b)
+	for {
+		n, err := from.Read(*b)
+		if err != nil {
+			return
+		}
+		if _, err := to.Write((*b)[:n]); err == nil {
+			count.Add(int64(n))
+		} else if !errors.Is(err, syscall.EMSGSIZE) && !errors.Is(err, syscall.ENOBUFS) && !errors.Is(err, syscall.EAGAIN) {
+			return
+		}
+		alive()
+	}
+}

@@ -1,0 +1,236 @@
+// Package netstack is the other end of a pod's network: it takes the packets of
+// one pod, is every address that the pod can think of, and asks its gate for
+// each connection. TCP and UDP end here and go on as plain bytes, so nothing
+// that a pod writes into a header leaves this machine.
+//
+// It works on packets from hostile code, and so runs in a process of its own
+// for each pod.
+package netstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"podgate/pods/egress"
+)
+
+// Gate is what decides and connects. [*egress.Gate] is one.
+type Gate interface {
+	Ask(ctx context.Context, name string, kind egress.Kind) egress.Answer
+	Check(network string, to netip.AddrPort) error
+	Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, egress.ConnID, error)
+	Moved(id egress.ConnID, sent, received int64)
+	Closed(id egress.ConnID)
+}
+
+const (
+	nic = 1
+
+	// A pod's half-open connections; more are dropped, and the pod's kernel
+	// tries again.
+	maxHalfOpen = 128
+	// The network between a pod and this stack is memory, so small buffers are
+	// enough, and 512 connections of them fit.
+	bufferDefault = 128 << 10
+	bufferMost    = 256 << 10
+
+	udpIdle      = 60 * time.Second
+	maxUDPFlows  = 512
+	maxQuestions = 64 // answered at once
+	dnsPort      = 53
+	accounting   = 2 * time.Second // between two entries of what was carried
+)
+
+// server is one pod's network.
+type server struct {
+	ctx   context.Context
+	gate  Gate
+	stack *stack.Stack
+	flows chan struct{} // a place each for UDP
+	asks  chan struct{} // a place each for questions
+
+	mu    sync.Mutex
+	moved map[*carried]struct{}
+}
+
+// Serve answers the pod at the other end of link until ctx ends. All its
+// connections are closed then.
+func Serve(ctx context.Context, link stack.LinkEndpoint, gate Gate) error {
+	s := &server{ctx: ctx, gate: gate, flows: make(chan struct{}, maxUDPFlows), asks: make(chan struct{}, maxQuestions), moved: map[*carried]struct{}{}}
+	s.stack = stack.New(stack.Options{
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol}, // ARP for links that have addresses, though nothing is asked on them
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol},
+	})
+	defer s.stack.Destroy()
+	if err := s.configure(link); err != nil {
+		return err
+	}
+	tick := time.NewTicker(accounting)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			s.account()
+		}
+	}
+}
+
+func (s *server) configure(link stack.LinkEndpoint) error {
+	sack := tcpip.TCPSACKEnabled(true)
+	waiting := &late{LinkEndpoint: link}
+	for _, err := range []tcpip.Error{
+		s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &sack),
+		s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: bufferDefault, Max: bufferMost}),
+		s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: bufferDefault, Max: bufferMost}),
+		s.stack.CreateNIC(nic, waiting),
+		s.stack.SetPromiscuousMode(nic, true), // it is every address
+		s.stack.SetSpoofing(nic, true),        // and answers as that
+		knowPod(s.stack, link),
+	} {
+		if err != nil {
+			return fmt.Errorf("network of a pod: %s", err)
+		}
+	}
+	s.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}})
+	s.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(s.stack, 0, maxHalfOpen, s.acceptTCP).HandlePacket)
+	s.stack.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(s.stack, s.acceptUDP).HandlePacket)
+	waiting.begin()
+	return nil
+}
+
+// knowPod tells the stack where the pod is, where a link has addresses.
+func knowPod(s *stack.Stack, link stack.LinkEndpoint) tcpip.Error {
+	if link.Capabilities()&stack.CapabilityResolutionRequired == 0 {
+		return nil
+	}
+	return s.AddStaticNeighbor(nic, ipv4.ProtocolNumber, tcpip.AddrFrom4(egress.PodAddr.Addr().As4()), link.LinkAddress())
+}
+
+// late takes no packet before the stack is ready for it: the first one is there
+// already, and it would be lost.
+type late struct {
+	stack.LinkEndpoint
+	to stack.NetworkDispatcher
+}
+
+// Attach implements stack.LinkEndpoint. The stack calls it with nil at the end.
+func (l *late) Attach(to stack.NetworkDispatcher) {
+	if l.to = to; to == nil {
+		l.LinkEndpoint.Attach(nil)
+	}
+}
+
+func (l *late) begin() { l.LinkEndpoint.Attach(l.to) }
+
+// destination is where the pod wants to go.
+func destination(id stack.TransportEndpointID) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(id.LocalAddress.AsSlice())
+	return netip.AddrPortFrom(a, id.LocalPort)
+}
+
+// acceptTCP runs in a goroutine of its own. The pod's connection is accepted
+// once the one outside exists, so that a program in the pod learns what the
+// other side said.
+func (s *server) acceptTCP(r *tcp.ForwarderRequest) {
+	to := destination(r.ID())
+	if to.Addr() == egress.ResolverAddr && to.Port() == dnsPort {
+		if conn := s.accept(r); conn != nil {
+			s.answerTCP(conn)
+		}
+		return
+	}
+	out, id, err := s.gate.Dial(s.ctx, "tcp", to)
+	if err != nil {
+		r.Complete(true)
+		return
+	}
+	defer s.gate.Closed(id)
+	defer out.Close()
+	if in := s.accept(r); in != nil {
+		s.splice(id, in, out)
+	}
+}
+
+func (s *server) accept(r *tcp.ForwarderRequest) *gonet.TCPConn {
+	var wq waiter.Queue
+	ep, err := r.CreateEndpoint(&wq)
+	if err != nil {
+		r.Complete(true)
+		return nil
+	}
+	r.Complete(false)
+	ep.SocketOptions().SetKeepAlive(true)
+	return gonet.NewTCPConn(&wq, ep)
+}
+
+// acceptUDP returns false, upon which the pod's program is told that nothing
+// listens there, when the pod may not send to that address.
+func (s *server) acceptUDP(r *udp.ForwarderRequest) bool {
+	to := destination(r.ID())
+	resolver := to.Addr() == egress.ResolverAddr && to.Port() == dnsPort
+	if !resolver && s.gate.Check("udp", to) != nil {
+		return false
+	}
+	select {
+	case s.flows <- struct{}{}:
+	default:
+		return false
+	}
+	var wq waiter.Queue
+	ep, err := r.CreateEndpoint(&wq)
+	if err != nil {
+		<-s.flows
+		return false
+	}
+	go func() {
+		defer func() { <-s.flows }()
+		in := gonet.NewUDPConn(&wq, ep)
+		defer in.Close()
+		if resolver {
+			s.answerUDP(in)
+			return
+		}
+		s.relay(in, to)
+	}()
+	return true
+}
+
+// relay carries datagrams between the pod and one address until both are silent
+// for a while.
+func (s *server) relay(in *gonet.UDPConn, to netip.AddrPort) {
+	out, id, err := s.gate.Dial(s.ctx, "udp", to)
+	if err != nil {
+		return
+	}
+	defer s.gate.Closed(id)
+	defer out.Close()
+	c := s.begin(id)
+	defer s.end(c)
+	defer context.AfterFunc(s.ctx, func() { in.Close(); out.Close() })()
+	alive := func() {
+		until := time.Now().Add(udpIdle)
+		_ = errors.Join(in.SetReadDeadline(until), out.SetReadDeadline(until)) // a closed one fails its read, too
+	}
+	alive()
+	var both sync.WaitGroup
+	both.Go(func() { datagrams(out, in, &c.sent, alive); out.Close(); in.Close() })
+	both.Go(func() { datagrams(in, out, &c.received, alive); out.Close(); in.Close() })
+	both.Wait()
+}
