@@ -47,7 +47,7 @@ func (srv *server) openPods(ctx context.Context) error {
 	conf := srv.settings
 	service, err := pods.New(pods.Config{
 		DB: srv.db, Regions: srv.regions(), Plans: plans(conf.Plans), Quota: pods.Quota{Pods: conf.Pods.QuotaPods, Memory: int64(conf.Pods.QuotaMemory)},
-		URL: srv.podURL(), Log: srv.log, Now: time.Now,
+		URL: srv.podURL(), NameLists: conf.Lists(), Log: srv.log, Now: time.Now,
 	})
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func (srv *server) openPods(ctx context.Context) error {
 func (srv *server) regions() []pods.Region {
 	var all []pods.Region
 	for _, c := range srv.settings.Regions {
-		r := pods.Region{Name: c.Name, Kind: c.Runtime, Open: func(ctx context.Context) (pods.Runtime, error) {
+		r := pods.Region{Name: c.Name, Kind: c.Runtime, Network: c.Policy(srv.settings.Lists()), Open: func(ctx context.Context) (pods.Runtime, error) {
 			return runtimes[c.Runtime](ctx, srv, c)
 		}}
 		if c.Name == srv.settings.Pods.DefaultRegion {

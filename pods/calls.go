@@ -323,8 +323,13 @@ func (s *Service) Logs(ctx context.Context, a authz.Actor, name string, q LogQue
 	}
 	var lines []wire.LogLine
 	err = s.call(ctx, a, authz.ReadLogs, name, func(_ store.Pod, l *live) (err error) {
-		lines, err = l.client.logs(ctx, query)
-		return err
+		if q.Source != networkSource {
+			if lines, err = l.client.logs(ctx, query); err != nil || q.Source != "" {
+				return err
+			}
+		}
+		lines = s.withNetwork(l, q, lines)
+		return nil
 	})
 	return lines, err
 }
@@ -339,8 +344,8 @@ func (q LogQuery) query() (url.Values, error) {
 		return nil, refuse(ErrBadInput, "lines must be from 1 to %d", wire.MaxLines)
 	case len(q.Grep) > maxGrep || !isText(q.Grep):
 		return nil, refuse(ErrBadInput, "grep must be text of at most %d bytes", maxGrep)
-	case !slices.Contains([]string{"", "app", "agent", "install"}, q.Source):
-		return nil, refuse(ErrBadInput, "source must be app, agent or install, or left out for all")
+	case !slices.Contains([]string{"", "app", "agent", "install", networkSource}, q.Source):
+		return nil, refuse(ErrBadInput, "source must be app, agent, install or network, or left out for all")
 	}
 	query := url.Values{"lines": {strconv.Itoa(q.Lines)}}
 	if !q.Since.IsZero() {

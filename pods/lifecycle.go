@@ -222,7 +222,7 @@ func (s *Service) startEnvironment(op *operation, rec store.Pod, p Progress) err
 		p.status("starting the environment")
 	}
 	kind, _ := preset.Find(rec.Preset) // one that podgate has no more needs nothing
-	spec := Spec{ID: rec.ID, Number: rec.Number, Name: rec.Name, Made: rec.Made, Needs: kind.Needs, Limits: plan.Limits}
+	spec := Spec{ID: rec.ID, Number: rec.Number, Name: rec.Name, Made: rec.Made, Needs: kind.Needs, Limits: plan.Limits, Gate: s.gate(rec, op.live)}
 	if err := startIn(op.ctx, runtime, spec, p); err != nil {
 		return s.notStarted(op, rec, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"podgate/pods/egress"
 	"podgate/pods/preset"
 	"podgate/pods/wire"
 	"podgate/store"
@@ -29,6 +30,7 @@ type live struct {
 	reason    string                  // why the last start failed or the environment ended
 	wrote     written                 // bytes that were written since the disk was last measured
 	coming    int64                   // bytes of uploads that are still to come
+	gate      *egress.Gate            // nil before the first start
 }
 
 // of returns what is known of a pod, at first nothing.

@@ -9,12 +9,15 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/internal/text"
+	"podgate/pods/egress"
 )
 
 // Region is a place where pods run, as it is configured.
 type Region struct {
 	Name string
 	Kind string // sandbox, …
+	// Network is what its pods may reach at most.
+	Network egress.Policy
 	// Open makes its runtime ready. As long as it fails, usually with an
 	// *UnavailableError, it is called again after a pause. ctx bounds the
 	// opening only.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"podgate/pods/egress"
 	"podgate/pods/preset"
 	"podgate/store"
 )
@@ -73,6 +74,10 @@ type Spec struct {
 	Made   bool   // it ran before, so its files must be there
 	Needs  preset.Needs
 	Limits Limits
+	// Gate is the pod's way out; nil for a pod without network. It decides at
+	// each connection, so a change needs no restart. A runtime whose machine
+	// gives pods no network of their own starts them without.
+	Gate *egress.Gate
 }
 
 // Limits is what a plan allows a pod.
@@ -91,6 +96,8 @@ type Status struct {
 	Exit     string   // why it ended, when it ended by itself
 	Enforced []string // the limits that hold for it: memory, cpus, disk, processes, each with how, as "memory (cgroup v2)"
 	Usage    Usage    // of a running pod
+	// NoNetwork is why a running pod has no network though it has a gate.
+	NoNetwork string
 }
 
 // Usage is what a pod uses, counted from outside. What is not known is 0.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"podgate/internal/text"
+	"podgate/pods/egress"
 	"podgate/pods/wire"
 	"podgate/store"
 )
@@ -23,8 +24,11 @@ type Config struct {
 	// URL gives the address of a pod from its name, such as
 	// http://NAME.localhost:8080.
 	URL func(name string) string
-	Log *slog.Logger
-	Now func() time.Time
+	// Egress is the world outside for pods; the zero Config is the real one.
+	Egress    egress.Config
+	NameLists map[string][]egress.Rule // that a setting can name as @NAME
+	Log       *slog.Logger
+	Now       func() time.Time
 }
 
 // Plan is a named set of limits.
@@ -76,6 +80,11 @@ type Pod struct {
 	Command  string
 	Usage
 	Enforced []string
+	// Network is what it may reach: none, names or internet; NetworkNames are those
+	// names, and Refused is what it was refused lately, with the reasons.
+	Network      string
+	NetworkNames []string
+	Refused      []string
 }
 
 // Progress hears what a long call is doing, as it happens: a line of text (the
@@ -139,6 +148,9 @@ func withDefaults(cfg Config) Config {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Egress.Now == nil {
+		cfg.Egress.Now = cfg.Now
 	}
 	return cfg
 }

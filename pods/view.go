@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"podgate/internal/authz"
+	"podgate/pods/egress"
 	"podgate/pods/wire"
 	"podgate/store"
 )
@@ -56,11 +57,15 @@ func (s *Service) Get(ctx context.Context, a authz.Actor, name string) (Pod, err
 // counts.
 func (s *Service) describe(ctx context.Context, rec store.Pod) Pod {
 	pod := s.glance(ctx, rec)
+	s.showNetwork(rec, &pod)
 	if rec.Want != store.WantRunning {
 		return pod
 	}
 	if st := s.seen(ctx, rec); st.Running {
 		pod.Usage, pod.Enforced = st.Usage, slices.Clone(st.Enforced)
+		if st.NoNetwork != "" {
+			pod.Network, pod.NetworkNames, pod.Refused = string(egress.ModeNone), nil, []string{"the pod has no network on this server: " + st.NoNetwork}
+		}
 	}
 	return pod
 }

@@ -19,7 +19,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -82,6 +82,10 @@ func toDeclined(*bolt.Tx) error { return nil }
 // toClaimed, from 8 to 9, has the names of clients in the entries of decisions.
 // Of earlier ones only the host is known.
 func toClaimed(*bolt.Tx) error { return nil }
+
+// toNetwork, from 9 to 10, has a member more in teams and pods. Without it
+// nothing is taken away from what the region lets pods reach.
+func toNetwork(*bolt.Tx) error { return nil }
 
 // renameMember gives a member of a bucket's records another name.
 func renameMember(tx *bolt.Tx, bucket, from, to string) error {

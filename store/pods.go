@@ -27,6 +27,7 @@ type Pod struct {
 	Plan      string            `json:"plan"`
 	Region    string            `json:"region"`
 	Env       map[string]string `json:"env,omitempty"`
+	Network   Network           `json:"network,omitzero"`
 	Want      Want              `json:"want"`
 	CreatedBy UserID            `json:"created_by,omitempty"` // may be gone since
 	Created   time.Time         `json:"created"`

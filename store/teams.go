@@ -12,6 +12,7 @@ type Team struct {
 	ID      TeamID    `json:"id"`
 	Slug    string    `json:"slug"` // unique; what commands and addresses use
 	Name    string    `json:"name"`
+	Network Network   `json:"network,omitzero"`
 	Created time.Time `json:"created"`
 }
 

@@ -53,6 +53,7 @@ func (s *Settings) checkPods(report func(string, error)) {
 	report("pods.domain", checkDomain(s.Pods.Domain, s.PublicURL))
 	report("pods.quota_pods", atLeast(s.Pods.QuotaPods, 1, "1"))
 	report("pods.quota_memory", atLeast(s.Pods.QuotaMemory, mebibyte, `"1MiB"`))
+	s.checkNameLists(report)
 	s.checkRegions(report)
 }
 
@@ -63,6 +64,7 @@ func (s *Settings) checkRegions(report func(string, error)) {
 		report(key+"name", checkName(r.Name, names))
 		report(key+"runtime", oneOf(r.Runtime, runtimes))
 		report(key+"limits", oneOf(r.Limits, limitModes))
+		s.checkNetwork(key, r, report)
 		for j, folder := range r.Binds {
 			report(fmt.Sprintf("%sbinds[%d]", key, j), checkBind(folder, s.DataDir))
 		}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"podgate/pods"
+	"podgate/pods/egress"
 )
 
 // Config is everything that can be configured. The toml tags are the keys; a
@@ -22,6 +23,7 @@ type Config struct {
 	Log            Log            `toml:"log"`
 	Regions        []Region       `toml:"region"`
 	Plans          []Plan         `toml:"plan"`
+	NameLists      []NameList     `toml:"name_list"`
 }
 
 // OAuth is the section [oauth].
@@ -48,6 +50,17 @@ type Region struct {
 	Runtime string   `toml:"runtime"` // sandbox
 	Limits  string   `toml:"limits"`  // auto, require, off; empty: auto
 	Binds   []string `toml:"binds"`
+
+	Network    string   `toml:"network"`     // none, names, internet; empty: internet
+	Names      []string `toml:"names"`       // of network = "names"
+	AllowLocal []string `toml:"allow_local"` // addresses that are not public
+	Mail       bool     `toml:"mail"`
+}
+
+// NameList is one [[name_list]]: hosts that are named together as @NAME.
+type NameList struct {
+	Name  string   `toml:"name"`
+	Names []string `toml:"names"`
 }
 
 // Plan is one [[plan]]: a size that a pod can have.
@@ -70,6 +83,7 @@ var (
 	registrations = []string{"open", "known", "off"}
 	limitModes    = []string{"auto", "require", "off"}
 	runtimes      = []string{runtimeSandbox}
+	networks      = []string{string(egress.ModeNone), string(egress.ModeNames), string(egress.ModeInternet)}
 	logLevels     = []string{"debug", "info", "warn", "error"}
 	logFormats    = []string{"text", "json"}
 )
@@ -81,14 +95,15 @@ const runtimeSandbox = "sandbox"
 func Default() Config {
 	quota := pods.DefaultQuota()
 	return Config{
-		Listen:  "localhost:8080",
-		DataDir: "data",
-		TLS:     defaultTLS(),
-		OAuth:   OAuth{AccessTokenTTL: 30 * day, RefreshTokenTTL: 90 * day, CodeTTL: 10 * minute, Registration: "open", ClientMetadataDocuments: true},
-		Pods:    Pods{DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: Size(quota.Memory)},
-		Log:     Log{Level: "info", Format: "text"},
-		Regions: []Region{{Name: "local", Runtime: runtimeSandbox, Limits: "auto"}},
-		Plans:   defaultPlans(),
+		Listen:    "localhost:8080",
+		DataDir:   "data",
+		TLS:       defaultTLS(),
+		OAuth:     OAuth{AccessTokenTTL: 30 * day, RefreshTokenTTL: 90 * day, CodeTTL: 10 * minute, Registration: "open", ClientMetadataDocuments: true},
+		Pods:      Pods{DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: Size(quota.Memory)},
+		Log:       Log{Level: "info", Format: "text"},
+		Regions:   []Region{{Name: "local", Runtime: runtimeSandbox, Limits: "auto"}},
+		Plans:     defaultPlans(),
+		NameLists: []NameList{{Name: "github", Names: []string{"github.com", "*.github.com", "*.githubusercontent.com"}}},
 	}
 }
 

@@ -102,8 +102,9 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		"tls.cloudflare_token_file": "/token", "tls.dns_resolvers": "9.9.9.9:53",
 		"pods.domain": "apps.example.com", "pods.default_region": "here", "pods.quota_pods": "3", "pods.quota_memory": "1GiB",
 		"log.level": "debug", "log.format": "json",
-		"region": `[{name = "here", runtime = "sandbox", limits = "require", binds = ["/opt/a", "/opt/b"]}]`,
-		"plan":   `[{name = "one", memory = "64MiB", cpus = 2, disk = "1GiB", processes = 20}]`,
+		"region":    `[{name = "here", runtime = "sandbox", limits = "require", binds = ["/opt/a", "/opt/b"], network = "names", names = ["a.example.com", "@packages"], allow_local = ["10.0.0.1:5432"], mail = true}]`,
+		"name_list": `[{name = "packages", names = ["registry.npmjs.org"]}]`,
+		"plan":      `[{name = "one", memory = "64MiB", cpus = 2, disk = "1GiB", processes = 20}]`,
 	}
 	var env []string
 	for _, key := range configKeys() {
@@ -129,11 +130,12 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 			"off", ":8443", ":8081", []string{"/a.pem", "/b.pem"}, []string{"/a.key", "/b.key"}, "ada@example.com", "https://ca.example.com/dir",
 			"/root.pem", "kid", "/eab", 1, 2, "", "/token", []string{"9.9.9.9:53"},
 		},
-		OAuth:   OAuth{2 * day, 180 * day, minute, "off", false, []string{"cursor", "zed"}},
-		Pods:    Pods{"apps.example.com", "here", 3, gibibyte},
-		Log:     Log{"debug", "json"},
-		Regions: []Region{{"here", "sandbox", "require", []string{"/opt/a", "/opt/b"}}},
-		Plans:   []Plan{{"one", 64 * mebibyte, 2, gibibyte, 20}},
+		OAuth:     OAuth{2 * day, 180 * day, minute, "off", false, []string{"cursor", "zed"}},
+		Pods:      Pods{"apps.example.com", "here", 3, gibibyte},
+		Log:       Log{"debug", "json"},
+		Regions:   []Region{{Name: "here", Runtime: "sandbox", Limits: "require", Binds: []string{"/opt/a", "/opt/b"}, Network: "names", Names: []string{"a.example.com", "@packages"}, AllowLocal: []string{"10.0.0.1:5432"}, Mail: true}},
+		Plans:     []Plan{{"one", 64 * mebibyte, 2, gibibyte, 20}},
+		NameLists: []NameList{{"packages", []string{"registry.npmjs.org"}}},
 	}
 	if diff := same(want, s.Config); diff != "" {
 		t.Error(diff)

@@ -15,7 +15,7 @@ func TestRegionDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Default().Regions, s.Regions); diff != "" {
+	if diff := cmp.Diff(resolved(Default()).Regions, s.Regions); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -78,7 +78,7 @@ func TestMovedSettings(t *testing.T) {
 // meant.
 func TestMovedSettingsAsWritten(t *testing.T) {
 	t.Parallel()
-	want := []Region{{"local", "sandbox", "require", []string{`/opt/a "quoted" folder`, "/opt/b"}}}
+	want := []Region{{Name: "local", Runtime: "sandbox", Limits: "require", Binds: []string{`/opt/a "quoted" folder`, "/opt/b"}, Mail: true}}
 	file, env := newLoader(), newLoader()
 	file.document("text", regionTable(want[0]))
 	env.env(Environ{strings.ReplaceAll(strings.TrimSpace(regionVariable(want)), "'", "")})

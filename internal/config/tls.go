@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"podgate/pods/egress"
 )
 
 // TLS says who answers https, and with what certificates.
@@ -68,6 +70,9 @@ func (s *Settings) resolve() {
 	for i := range s.Regions {
 		if s.Regions[i].Limits == "" {
 			s.Regions[i].Limits = "auto"
+		}
+		if s.Regions[i].Network == "" {
+			s.Regions[i].Network = string(egress.ModeInternet)
 		}
 	}
 	if s.Pods.Domain == "" {

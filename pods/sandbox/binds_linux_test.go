@@ -50,7 +50,7 @@ func TestBindsOfRuntime(t *testing.T) {
 // TestMadeInEtc compares the list that CheckBind knows with what is made.
 func TestMadeInEtc(t *testing.T) {
 	t.Parallel()
-	for name := range generated("a") {
+	for name := range generated(spec{Hostname: "a"}) {
 		if CheckBind("/etc/"+name) == nil {
 			t.Errorf("/etc/%s is made for a pod and can be bound", name)
 		}

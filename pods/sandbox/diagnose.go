@@ -20,6 +20,7 @@ const (
 	stepFiles    = "make files"      // generated files and folders
 	stepPivot    = "pivot_root"      //
 	stepLoopback = "bring lo up"     //
+	stepNetwork  = "network"         // handing the device over
 	stepRlimits  = "set rlimits"     //
 	stepDrop     = "drop privileges" //
 	stepSeccomp  = "seccomp"         //

@@ -16,6 +16,7 @@ const (
 	donatedSpec    = "spec"    // read: the specification
 	donatedStatus  = "status"  // write: a failure; end of file means that stage 2 runs
 	donatedControl = "control" // the control socket, for stage 2
+	donatedNetwork = "network" // a socket to send the other end of the network device over
 	donatedSelf    = "self"    // our binary
 )
 

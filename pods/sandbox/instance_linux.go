@@ -28,24 +28,27 @@ const (
 
 // instance is one run of a pod.
 type instance struct {
-	process  *os.Process
-	control  *control
-	group    *group // nil without cgroups
-	limits   pods.Limits
-	enforced []string
-	started  time.Time
-	home     *homeMeter
-	output   *output
-	log      *slog.Logger
-	ended    func(reason string) // is told when the pod ends by itself
-	watched  watched
+	process   *os.Process
+	control   *control
+	group     *group // nil without cgroups
+	limits    pods.Limits
+	enforced  []string
+	started   time.Time
+	home      *homeMeter
+	output    *output
+	log       *slog.Logger
+	ended     func(reason string) // is told when the pod ends by itself
+	watched   watched
+	noNetwork string // why it has none, though it was to have one
 
-	mu     sync.Mutex
-	up     bool   // Start has succeeded, so that ending is news
-	wanted bool   // Stop was called, so that it is none
-	blame  string // why the watcher killed it
-	exit   string // set before done is closed
-	done   chan struct{}
+	mu      sync.Mutex
+	network *podNetwork // nil without
+	gone    bool        // its first process has ended
+	up      bool        // Start has succeeded, so that ending is news
+	wanted  bool        // Stop was called, so that it is none
+	blame   string      // why the watcher killed it
+	exit    string      // set before done is closed
+	done    chan struct{}
 }
 
 // alive is false for nil.
@@ -64,7 +67,7 @@ func (in *instance) alive() bool {
 func (in *instance) status(id store.PodID) pods.Status {
 	s := pods.Status{ID: id, Running: in.alive(), Started: in.started}
 	if s.Running {
-		s.Enforced = in.enforced
+		s.Enforced, s.NoNetwork = in.enforced, in.noNetwork
 		return s
 	}
 	in.mu.Lock()
@@ -78,6 +81,7 @@ func (in *instance) status(id store.PodID) pods.Status {
 func (in *instance) reap() {
 	state, err := in.process.Wait()
 	in.control.Close()
+	in.endNetwork()
 	in.output.wait()
 	oom := false
 	if in.group != nil {
@@ -93,6 +97,26 @@ func (in *instance) reap() {
 	}
 	close(in.done)
 	in.tellLocked()
+}
+
+// setNetwork keeps n until the pod ends, which may have happened.
+func (in *instance) setNetwork(n *podNetwork) {
+	in.mu.Lock()
+	gone := in.gone
+	in.network = n
+	in.mu.Unlock()
+	if gone {
+		n.end()
+	}
+}
+
+// endNetwork ends the network with the pod.
+func (in *instance) endNetwork() {
+	in.mu.Lock()
+	in.gone = true
+	n := in.network
+	in.mu.Unlock()
+	n.end()
 }
 
 // isUp is called once, when Start succeeds.

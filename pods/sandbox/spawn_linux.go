@@ -57,9 +57,9 @@ func (s *spawner) close() {
 	<-s.done
 }
 
-// isolation is how stage 1 is started. hostID is the pod's uid and gid on the
-// host.
-func isolation(hostID int, root bool) *syscall.SysProcAttr {
+// isolation is how stage 1 and the gateway are started. hostID is the pod's uid
+// and gid on the host, capabilities what the process has in its own namespaces.
+func isolation(hostID int, root bool, capabilities []uintptr) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{
 		Setsid: true,
 		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC |

@@ -25,6 +25,7 @@ type spec struct {
 	Binds    []bind   `json:"binds"`
 	Scratch  int64    `json:"scratch"` // bytes of /tmp, of /var/tmp and of /dev/shm; 0 leaves it to the kernel
 	Rlimits  []rlimit `json:"rlimits"`
+	Network  bool     `json:"network,omitempty"` // make a device and hand its other end over
 	Agent    agentSpec
 }
 

@@ -23,13 +23,15 @@ func Dispatch() {
 		runStage1()
 	case stage2Name:
 		runStage2()
+	case gatewayName:
+		runGateway()
 	}
 }
 
 // capabilities are what stage 1 is given in the pod's user namespace, each for
-// one purpose, until it drops them: mounts, lo, the bounding set, making
-// folders, rlimits.
-var capabilities = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_SETPCAP, unix.CAP_DAC_OVERRIDE, unix.CAP_SYS_RESOURCE}
+// one purpose, until it drops them: mounts, network devices, packet sockets, the
+// bounding set, making folders, rlimits.
+var capabilities = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_SETPCAP, unix.CAP_DAC_OVERRIDE, unix.CAP_SYS_RESOURCE}
 
 // runStage1 builds the pod around itself and becomes stage 2. Everything
 // happens on one thread: capabilities, no_new_privs and the filter belong to
@@ -62,6 +64,11 @@ func stage1(files donated) error {
 	// it sent the specification, and that one becomes the visible root.
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return fail(stepClone, err)
+	}
+	if s.Network { // first, as it needs the host's /dev and a writable /proc
+		if err := network(files.file(donatedNetwork)); err != nil {
+			return fail(stepNetwork, err)
+		}
 	}
 	if err := buildRoot(s, files); err != nil {
 		return err

@@ -43,12 +43,15 @@ func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec) error {
 	if r.cfg.LimitsMode == LimitsOff {
 		sp.Limits = pods.Limits{}
 	}
-	in, status, err := r.launch(sp, hostID)
+	in, h, err := r.launch(sp, hostID)
 	if err != nil {
 		return err
 	}
-	defer status.Close()
-	if err := in.comesUp(ctx, status); err != nil {
+	defer closeAll([]*os.File{h.status, h.network})
+	if err := in.comesUp(ctx, h.status); err != nil {
+		return errors.Join(err, in.abandon())
+	}
+	if err := r.connect(in, h, sp, hostID); err != nil {
 		return errors.Join(err, in.abandon())
 	}
 	r.mu.Lock()
@@ -59,9 +62,30 @@ func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec) error {
 	return nil
 }
 
+// connect takes over the network that stage 1 has made, of a pod that is to have
+// one.
+func (r *Runtime) connect(in *instance, h *handover, sp pods.Spec, hostID int) error {
+	if h.network == nil {
+		return nil
+	}
+	d, packets, err := receiveDevice(h.network)
+	if err != nil {
+		return fail(stepNetwork, err)
+	}
+	if d.Fault != "" {
+		in.log.Warn("the pod has no network", "reason", d.Fault)
+		in.noNetwork = d.Fault
+		return nil
+	}
+	n := &podNetwork{rt: r, gate: sp.Gate, group: in.group, hostID: hostID, device: d, fd: packets, log: in.log}
+	n.begin()
+	in.setNetwork(n)
+	return nil
+}
+
 // launch starts stage 1 and sends it its specification. What it reports comes
-// out of the returned file.
-func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *os.File, err error) {
+// out of the status and network files of the handover.
+func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *handover, err error) {
 	var undo undo
 	defer func() {
 		if err != nil {
@@ -86,6 +110,11 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *os.File, err
 	if err = r.homeMounts(&s, h, sp.ID); err != nil {
 		return nil, nil, err
 	}
+	if s.Network {
+		if err = h.addNetwork(); err != nil {
+			return nil, nil, err
+		}
+	}
 	if in.process, err = r.spawnStage1(h, hostID); err != nil {
 		return nil, nil, err
 	}
@@ -93,10 +122,10 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *os.File, err
 	go in.reap()
 	if err = errors.Join(in.confine(), h.send(s)); err != nil {
 		undo = undo[:0] // reap does it all
-		h.status.Close()
+		closeAll([]*os.File{h.status, h.network})
 		return nil, nil, errors.Join(err, in.abandon())
 	}
-	return in, h.status, nil
+	return in, h, nil
 }
 
 func (r *Runtime) newInstance(sp pods.Spec) *instance {
@@ -169,6 +198,7 @@ type handover struct {
 	spec        *os.File // ours: write
 	status      *os.File // ours: read
 	stderr      *os.File // ours: read
+	network     *os.File // ours: read; nil for a pod without one
 	childStderr *os.File
 	theirs      donation // what is given away, and closed here then
 }
@@ -198,6 +228,17 @@ func newHandover() (h *handover, err error) {
 	return h, err
 }
 
+// addNetwork makes the socket for what stage 1 makes of a network.
+func (h *handover) addNetwork() error {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	h.network = os.NewFile(uintptr(fds[0]), donatedNetwork)
+	h.theirs.add(donatedNetwork, os.NewFile(uintptr(fds[1]), donatedNetwork))
+	return nil
+}
+
 func (h *handover) closeTheirs() {
 	closeAll(append(slices.Clip(h.theirs.files), h.childStderr))
 }
@@ -206,7 +247,7 @@ func (h *handover) closeOurs() {
 	if h.control != nil {
 		h.control.Close()
 	}
-	closeAll([]*os.File{h.spec, h.status, h.stderr})
+	closeAll([]*os.File{h.spec, h.status, h.stderr, h.network})
 }
 
 func closeAll(files []*os.File) {
@@ -234,7 +275,7 @@ func (r *Runtime) spawnStage1(h *handover, hostID int) (*os.Process, error) {
 		Dir:   "/",
 		Env:   []string{"GOMAXPROCS=1", "GOGC=off"}, // it lives for milliseconds
 		Files: append([]*os.File{null, h.childStderr, h.childStderr}, given.files...),
-		Sys:   isolation(hostID, r.root),
+		Sys:   isolation(hostID, r.root, capabilities),
 	}
 	process, err := r.spawn.start(fmt.Sprintf("/proc/self/fd/%d", r.self.Fd()), []string{stage1Name, given.argument()}, attr)
 	return process, fail(stepClone, err)
@@ -243,7 +284,7 @@ func (r *Runtime) spawnStage1(h *handover, hostID int) (*os.Process, error) {
 // specification is what stage 1 does for this pod, but for its home.
 func (r *Runtime) specification(sp pods.Spec) spec {
 	limits := sp.Limits
-	s := spec{Hostname: hostname(sp), Rlimits: rlimits(limits), Scratch: limits.Memory / 2}
+	s := spec{Hostname: hostname(sp), Rlimits: rlimits(limits), Scratch: limits.Memory / 2, Network: sp.Gate != nil}
 	if limits.Memory > 0 && !r.groups.has("memory") {
 		s.Agent.Data = uint64(max(2*limits.Memory, limits.Memory+256<<20)) + agent.ReservedData
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"podgate/pods/egress"
 )
 
 // This file says what of the host's system a pod sees, and which files are
@@ -56,7 +58,7 @@ func makeFiles(s spec, links []link) error {
 			return err
 		}
 	}
-	for name, content := range generated(s.Hostname) {
+	for name, content := range generated(s) {
 		if err := os.WriteFile("etc/"+name, []byte(content), 0o644); err != nil {
 			return err
 		}
@@ -64,10 +66,17 @@ func makeFiles(s spec, links []link) error {
 	return nil
 }
 
-func generated(hostname string) map[string]string {
+func generated(s spec) map[string]string {
+	hostname := s.Hostname
 	shell := "/bin/sh"
 	if _, err := os.Stat("/bin/bash"); err == nil {
 		shell = "/bin/bash"
+	}
+	// Without a network this makes a look-up fail at once, where a library's own
+	// defaults would make it wait.
+	resolv := "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
+	if s.Network {
+		resolv = fmt.Sprintf("nameserver %s\noptions timeout:10 attempts:2\n", egress.ResolverAddr)
 	}
 	return map[string]string{
 		"passwd": fmt.Sprintf("root:x:0:0:root:/root:/usr/sbin/nologin\npod:x:%d:%d:pod:%s:%s\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
@@ -77,8 +86,6 @@ func generated(hostname string) map[string]string {
 		"hostname":      hostname + "\n",
 		"nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n",
 		"shells":        "/bin/sh\n" + shell + "\n",
-		// There is no name server inside; this makes a look-up fail at once
-		// where a library's own defaults would make it wait.
-		"resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+		"resolv.conf":   resolv,
 	}
 }

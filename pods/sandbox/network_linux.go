@@ -1,0 +1,353 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"podgate/pods/egress"
+)
+
+// This file is the server's side of a pod's network: it starts the process that
+// takes the pod's packets, and answers what that asks.
+
+const (
+	gatewayRetryLeast = time.Second
+	gatewayRetryMost  = 30 * time.Second
+	gatewayHealthy    = time.Minute // one that lived so long starts anew at once
+	maxAsks           = 256         // of one pod at once
+	maxMessage        = 64 << 10
+)
+
+// podNetwork is the network of one run of a pod.
+type podNetwork struct {
+	rt     *Runtime
+	gate   *egress.Gate
+	group  *group // the pod's, nil without
+	hostID int
+	device device
+	fd     *os.File // our copy of the pod's packets
+	log    *slog.Logger
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// receiveDevice reads what stage 1 has sent, which it does before its status.
+func receiveDevice(conn *os.File) (device, *os.File, error) {
+	var (
+		d   device
+		b   = make([]byte, maxMessage)
+		oob = make([]byte, unix.CmsgSpace(4))
+	)
+	n, oobn, _, _, err := unix.Recvmsg(int(conn.Fd()), b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return d, nil, fmt.Errorf("network of the pod: %w", err)
+	}
+	if err := json.Unmarshal(b[:n], &d); err != nil {
+		return d, nil, fmt.Errorf("network of the pod: %w", err)
+	}
+	if d.Fault != "" {
+		return d, nil, nil
+	}
+	fd, err := oneRight(oob[:oobn])
+	if err != nil {
+		return d, nil, fmt.Errorf("network of the pod: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return d, nil, err
+	}
+	return d, os.NewFile(uintptr(fd), "packets"), nil
+}
+
+// oneRight is the one descriptor in a control message.
+func oneRight(oob []byte) (int, error) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(messages) != 1 {
+		return -1, errors.New("a message without its descriptor")
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return -1, errors.New("a message without its descriptor")
+	}
+	return fds[0], nil
+}
+
+// begin keeps the pod's network going until end.
+func (n *podNetwork) begin() {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel, n.done = cancel, make(chan struct{})
+	go func() {
+		defer close(n.done)
+		defer n.fd.Close()
+		n.keep(ctx)
+	}()
+}
+
+// end returns when nothing of the network is left.
+func (n *podNetwork) end() {
+	if n != nil {
+		n.cancel()
+		<-n.done
+	}
+}
+
+// keep starts the gateway when the pod sends something, so that pods without
+// use for a network cost none, and again when it has ended. One that fails, a
+// defect of ours that a pod has found, costs that pod its connections and a
+// moment.
+func (n *podNetwork) keep(ctx context.Context) {
+	defer context.AfterFunc(ctx, func() { _ = n.fd.SetReadDeadline(time.Unix(1, 0)) })()
+	wait := gatewayRetryLeast
+	for n.waitForPacket() == nil {
+		began := time.Now()
+		err := n.run(ctx)
+		n.gate.CloseAll()
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		if time.Since(began) > gatewayHealthy {
+			wait = gatewayRetryLeast
+		}
+		n.log.Warn("a pod's network failed and is started anew", "error", err, "in", wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, gatewayRetryMost)
+	}
+}
+
+// waitForPacket leaves the packet where it is.
+func (n *podNetwork) waitForPacket() error {
+	raw, err := n.fd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Read(func(fd uintptr) bool {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		_, err := unix.Poll(poll, 0)
+		return err == nil && poll[0].Revents != 0
+	})
+}
+
+// run starts one gateway and serves it until it ends; nil when that was wanted:
+// it was idle, the policy changed, or the pod ended.
+func (n *podNetwork) run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	conn, process, output, err := n.spawn()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var cut sync.WaitGroup
+	wanted := false
+	cut.Go(func() {
+		wanted = n.awaitCut(ctx)
+		_ = process.Kill() // dead already
+	})
+	n.serve(ctx, conn)
+	state, err := process.Wait()
+	output.wait()
+	over := ctx.Err() != nil // before that is our own doing
+	stop()
+	cut.Wait()
+	if err != nil {
+		return err
+	}
+	if over || wanted || state.Success() {
+		return nil
+	}
+	return fmt.Errorf("%s: %s", state, output.last())
+}
+
+// awaitCut returns when everything that is open must end: true when the policy
+// does not allow it any more, false when ctx ends. What policies take away,
+// they take away from what is open too, and a process that is gone has nothing
+// open.
+func (n *podNetwork) awaitCut(ctx context.Context) bool {
+	for {
+		changed := n.gate.Changed()
+		if n.gate.Stale() {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-changed:
+		}
+	}
+}
+
+// spawn starts the gateway, with nothing but the pod's packets, a socket to ask
+// over and a way to say its last words.
+func (n *podNetwork) spawn() (_ *net.UnixConn, _ *os.Process, _ *output, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "asks")
+	defer theirs.Close()
+	conn, err := unixConn(fds[0])
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		conn.Close()
+		return nil, nil, nil, err
+	}
+	defer w.Close()
+	process, err := n.start(theirs, w)
+	if err == nil && n.group != nil {
+		// What it works and keeps is the pod's doing, and so the pod's share.
+		if err = n.group.add(process.Pid); err != nil {
+			_ = process.Kill() // dead already
+			_, _ = process.Wait()
+		}
+	}
+	if err != nil {
+		conn.Close()
+		r.Close()
+		return nil, nil, nil, err
+	}
+	return conn, process, newOutput(r, n.log), nil
+}
+
+func (n *podNetwork) start(asks, stderr *os.File) (*os.Process, error) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	argument, err := json.Marshal(n.device)
+	if err != nil {
+		return nil, err
+	}
+	attr := &os.ProcAttr{
+		Dir: "/",
+		Env: []string{"GOMAXPROCS=2", "GOMEMLIMIT=32MiB"},
+		// Its descriptors are gatewayAsks, gatewayPackets and so on.
+		Files: []*os.File{null, stderr, stderr, asks, n.fd},
+		Sys:   isolation(n.hostID, n.rt.root, nil),
+	}
+	return n.rt.spawn.start(fmt.Sprintf("/proc/self/fd/%d", n.rt.self.Fd()), []string{gatewayName, string(argument)}, attr)
+}
+
+// serve answers the gateway until it hangs up.
+func (n *podNetwork) serve(ctx context.Context, conn *net.UnixConn) {
+	ctx, cancel := context.WithCancel(ctx)
+	var (
+		all   sync.WaitGroup
+		slots = make(chan struct{}, maxAsks)
+		b     = make([]byte, maxMessage)
+	)
+	defer all.Wait()
+	defer cancel()
+	for {
+		size, err := conn.Read(b)
+		if err != nil || size == 0 {
+			return
+		}
+		var q ask
+		if err := json.Unmarshal(b[:size], &q); err != nil {
+			n.log.Warn("a pod's network asked what cannot be read", "error", err)
+			return
+		}
+		switch q.Op {
+		case opMoved:
+			n.gate.Moved(q.Conn, q.Sent, q.Received)
+		case opClosed:
+			n.gate.Closed(q.Conn)
+		default:
+			slots <- struct{}{}
+			all.Go(func() {
+				defer func() { <-slots }()
+				n.answer(ctx, conn, q)
+			})
+		}
+	}
+}
+
+// answer answers one question that has an answer. When it cannot be sent the
+// gateway is gone.
+func (n *podNetwork) answer(ctx context.Context, conn *net.UnixConn, q ask) {
+	a := reply{ID: q.ID}
+	switch q.Op {
+	case opAsk:
+		answer := n.gate.Ask(ctx, q.Name, q.Kind)
+		a.Answer = &answer
+	case opCheck:
+		a.Fault = faultText(n.gate.Check(q.Network, q.To))
+	case opDial:
+		n.dial(ctx, conn, q, a)
+		return
+	default:
+		a.Fault = "there is no such question"
+	}
+	_ = send(conn, a, nil)
+}
+
+// dial gives the connection itself away: its bytes do not pass through the
+// server.
+func (n *podNetwork) dial(ctx context.Context, conn *net.UnixConn, q ask, a reply) {
+	out, id, err := n.gate.Dial(ctx, q.Network, q.To)
+	if err != nil {
+		a.Fault = faultText(err)
+		_ = send(conn, a, nil)
+		return
+	}
+	defer out.Close()
+	a.Conn = id
+	if err := send(conn, a, out); err != nil {
+		n.gate.Closed(id)
+	}
+}
+
+func faultText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// send writes one message, with the descriptor of out if there is one.
+func send(conn *net.UnixConn, a reply, out net.Conn) error {
+	message, err := json.Marshal(a)
+	if err != nil || len(message) > maxMessage {
+		return fmt.Errorf("a message of %d bytes: %w", len(message), err)
+	}
+	if out == nil {
+		_, err := conn.Write(message)
+		return err
+	}
+	s, ok := out.(syscall.Conn)
+	if !ok {
+		return errors.New("a connection without descriptor")
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	if err := raw.Control(func(fd uintptr) { _, _, sent = conn.WriteMsgUnix(message, unix.UnixRights(int(fd)), nil) }); err != nil {
+		return err
+	}
+	return sent
+}
