@@ -404,6 +404,8 @@ func FuzzRequests(f *testing.F) {
 	f.Add("path=/home/pod/../..&offset=1&limit=2", []byte(`{"action":"start","spec":{"preset":"static","port":1,"name":"a"}}`))
 	f.Add("lines=5&since=2026-01-01T00:00:00Z&grep=x&source=app", []byte(`{"action":"stop"} x`))
 	f.Add("port=80", []byte(`null`))
+	f.Add("follow=1&lines=0", []byte(`{}`))
+	f.Add("max=1", []byte(`{}`))
 	f.Add("path=%00&%gg;", []byte(`{"command":"\u0000"}`))
 	f.Fuzz(func(t *testing.T, query string, body []byte) {
 		if q, err := parseWrite(query); err == nil {
@@ -421,7 +423,7 @@ func FuzzRequests(f *testing.F) {
 		if q, err := parseDir(query); err == nil {
 			checkFuzzedPath(t, q.Path)
 		}
-		if q, err := parseLogs(query); err == nil && (q.Lines < 1 || q.Lines > wire.MaxLines || len(q.Grep) > maxGrep) {
+		if q, err := parseLogs(query); err == nil && (q.Lines < 0 || q.Lines == 0 && !q.Follow || q.Lines > wire.MaxLines || len(q.Grep) > maxGrep) {
 			t.Errorf("%+v", q)
 		}
 		if n, err := parseImport(query); err == nil && (n < 1 || n > wire.MaxTransfer) {
