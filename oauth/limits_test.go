@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,24 +67,113 @@ func TestRegistrationBehindProxy(t *testing.T) {
 	}
 }
 
-// A flood from everywhere stops at the total, so it cannot fill the disk.
+// floodRegistrations has clients register from ever other addresses, as fast as the server lets
+// them, for so long, and returns how many did.
+func (f *fixture) floodRegistrations(long time.Duration, addr func(i int) string) int {
+	f.Helper()
+	var registered, next atomic.Int64
+	for end := f.now().Add(long); f.now().Before(end); f.clock.advance(4 * time.Second) {
+		var group sync.WaitGroup
+		for range 8 { // which share commits
+			group.Go(func() {
+				for refused := 0; refused < 30; {
+					n := int(next.Add(1))
+					if f.registerFrom(addr(n), "", n).status == http.StatusCreated {
+						registered.Add(1)
+						continue
+					}
+					refused++
+				}
+			})
+		}
+		group.Wait()
+	}
+	return int(registered.Load())
+}
+
+// clients returns how many clients there are.
+func (f *fixture) clients() int {
+	f.Helper()
+	counts, err := f.db.Counts()
+	f.must(err)
+	for _, c := range counts {
+		if c.Kind == "clients" {
+			return c.N
+		}
+	}
+	f.Fatal("there is no count of clients")
+	return 0
+}
+
+// Whoever has many addresses has what their network has, and others register as
+// ever.
+func TestRegistrationFloodFromANetwork(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		addr  func(i int) string
+		most  int
+		other string
+	}{
+		"IPv4 /24": {func(i int) string { return fmt.Sprintf("192.0.2.%d:1", i%250) }, 100, "192.0.3.1:1"},
+		"IPv6 /48": {func(i int) string { return fmt.Sprintf("[2001:db8:1:%x::1]:1", i%0xffff) }, 100, "[2001:db8:2::1]:1"},
+		"IPv6 /32": {func(i int) string { return fmt.Sprintf("[2001:db8:%x:1::1]:1", i%0xffff) }, 300, "[2001:db9::1]:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			if n := f.floodRegistrations(time.Second, c.addr); n != c.most {
+				t.Errorf("%d registered at once, want %d", n, c.most)
+			}
+			if a := f.registerFrom(c.other, "", 1_000_000); a.status != http.StatusCreated {
+				t.Errorf("another network pays for it: %d %s", a.status, a.body)
+			}
+		})
+	}
+}
+
+// A flood from everywhere pushes out what the flood left before. Who registered in
+// the middle of it has time to sign in, and from then on to decide; and what
+// somebody uses stays.
 func TestRegistrationFloodFromEverywhere(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	n := 0
-	for ; n < 1000; n++ {
-		if a := f.registerFrom(fmt.Sprintf("192.0.%d.%d:1", n/250, n%250), "", n); a.status != http.StatusCreated {
-			break
+	everywhere := func(i int) string { return fmt.Sprintf("[2001:%x::1]:1", i%0xffff) }
+	before := f.registerByWire()
+	token := f.connect(before, "alice", "red")
+	f.clock.advance(time.Hour)
+	_, err := f.db.Sweep(f.now()) // the spent code
+	f.must(err)
+	n := f.floodRegistrations(time.Second, everywhere)
+	f.clock.advance(time.Second) // which is what a refused one is told to wait
+	client := f.registerByWire()
+	if client == "" {
+		t.Fatal("nobody else can register")
+	}
+	n += f.floodRegistrations(5*time.Minute, everywhere)
+	handle := f.handle(f.authorize(request(client), "alice"))
+	n += f.floodRegistrations(150*time.Second, everywhere)
+	second := f.connectWith(client, f.location(f.decide(approval(handle, "red"), "alice")).Get("code"))
+	n += f.floodRegistrations(20*time.Second, everywhere)
+	for name, token := range map[string]string{"before": token, "during": second} {
+		if a := f.call(token); a.status != http.StatusOK {
+			t.Errorf("the connection from %s the flood: %d %s", name, a.status, a.body)
 		}
 	}
-	if n != 100 {
-		t.Errorf("%d clients were registered at once", n)
+	for _, id := range []store.ClientID{before, client} {
+		if _, err := f.db.Client(id); err != nil {
+			t.Errorf("a client that is used: %v", err)
+		}
 	}
-	f.clock.advance(24 * time.Hour)
-	swept, err := f.db.Sweep(f.now())
-	if err != nil || swept < n {
-		t.Errorf("swept %d, %v", swept, err)
+	if have := f.clients(); n < store.MaxUnusedClients+1000 || have > store.MaxUnusedClients+2+100 {
+		t.Errorf("of %d registered %d are there", n, have)
 	}
+}
+
+// connectWith redeems a code and returns the access token.
+func (f *fixture) connectWith(client store.ClientID, code string) (access string) {
+	f.Helper()
+	access, _ = f.tokens(f.post("/api/oauth/token", exchange(client, code)))
+	return access
 }
 
 // What a registration can leave on disk is bounded, however large its body is.

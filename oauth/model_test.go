@@ -99,7 +99,7 @@ func playModel(t *testing.T, script []byte) {
 	m.fixture = newFixtureOn(t, storetest.Open(t, m.path))
 	t.Cleanup(func() { m.must(m.db.Close()) })
 	unlimited := ratelimit.New(1<<20, time.Nanosecond, 1<<20, time.Nanosecond)
-	m.limits = limits{register: unlimited, visit: unlimited, authorize: unlimited, fail: unlimited}
+	m.limits = limits{register: newRegistrationLimit(), visit: unlimited, authorize: unlimited, fail: unlimited}
 	for _, refresh := range []bool{true, true, false} {
 		id := store.ClientID(store.NewID())
 		m.must(m.db.CreateClient(store.Client{

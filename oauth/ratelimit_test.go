@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,11 +121,16 @@ func TestLimitsInAll(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	now := f.now()
+	everywhere := func(number string) netip.Addr { // each in a network of its own
+		n, err := strconv.Atoi(number)
+		f.must(err)
+		return netip.AddrFrom16([16]byte{0x20, 1, byte(n >> 8), byte(n)})
+	}
 	for name, c := range map[string]struct {
 		allow func(string) bool
 		total int
 	}{
-		"registration": {func(a string) bool { _, ok := f.limits.register.Allow(a, now); return ok }, 100},
+		"registration": {func(a string) bool { _, ok := f.limits.register.allow(everywhere(a), now); return ok }, 1000},
 		"visits":       {func(a string) bool { _, ok := f.limits.visit.Allow(a, now); return ok }, 5000},
 		"consent":      {func(a string) bool { _, ok := f.limits.authorize.Allow(a, now); return ok }, 300},
 		"failures":     {func(a string) bool { _, ok := f.limits.fail.Allow(a, now); return ok }, 600},
@@ -142,9 +148,10 @@ func TestLimitsInAll(t *testing.T) {
 	}
 }
 
-// What a day of registrations without pause can leave on disk is bounded: the
-// most that the limits let through, of the largest record there is.
-func TestRegistrationsOfADayFitOnDisk(t *testing.T) {
+// What registrations without pause can leave on disk is bounded: so many of the
+// largest record there is. And the limits let so few through that the newest of
+// them live long enough for somebody to sign in.
+func TestRegistrationsFitOnDisk(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	uris := make([]string, maxRedirectURIs)
@@ -165,17 +172,18 @@ func TestRegistrationsOfADayFitOnDisk(t *testing.T) {
 	f.must(err)
 	raw, err := json.Marshal(c)
 	f.must(err)
-	allowed := 0
-	limit := newLimits().register
-	for second := range 24 * 60 * 60 {
-		for i := range 3 {
-			if _, ok := limit.Allow(fmt.Sprint(second, i), f.now().Add(time.Duration(second)*time.Second)); ok {
-				allowed++
-			}
+	if total := store.MaxUnusedClients * len(raw); total > 64<<20 {
+		t.Errorf("%d clients of %d bytes: %d MiB", store.MaxUnusedClients, len(raw), total>>20)
+	}
+	allowed, limit := 0, newLimits().register
+	for ms := 0; ms < 5*60*1000; ms += 10 {
+		addr := netip.AddrFrom16([16]byte{0x20, 1, byte(ms >> 16), byte(ms >> 8), byte(ms)})
+		if _, ok := limit.allow(addr, f.now().Add(time.Duration(ms)*time.Millisecond)); ok {
+			allowed++
 		}
 	}
-	if total := allowed * len(raw); total > 64<<20 || allowed < 1000 {
-		t.Errorf("%d registrations of %d bytes: %d MiB", allowed, len(raw), total>>20)
+	if allowed > store.MaxUnusedClients || allowed < 1000 {
+		t.Errorf("%d registrations in five minutes", allowed)
 	}
 }
 

@@ -55,7 +55,7 @@ func (s *Server) handleRegister(w http.ResponseWriter, r *http.Request) error {
 		return web.Fault(http.StatusForbidden, codeAccessDenied, "This server does not let clients register themselves. Ask its administrator.", reason(history.FaultRegistrationOff))
 	}
 	now, addr := s.now(), s.addrKey(r)
-	if wait, ok := s.limits.register.Allow(addr, now); !ok {
+	if wait, ok := s.limits.register.allow(web.ClientAddr(r, s.proxies), now); !ok {
 		return tooMany(wait, "registrations")
 	}
 	if err := checkJSON(r); err != nil {

@@ -76,7 +76,7 @@ type Server struct {
 // limits keep one peer from wearing the server out. They are far above what
 // real clients do.
 type limits struct {
-	register  *ratelimit.Limiter // registrations, by address
+	register  registrationLimit
 	visit     *ratelimit.Limiter // requests for and from the consent page, by address
 	authorize *ratelimit.Limiter // consent pages, by browser session
 	fail      *ratelimit.Limiter // failed token requests, by address; success is free
@@ -84,9 +84,7 @@ type limits struct {
 
 func newLimits() limits {
 	return limits{
-		// The total bounds what a flood from many addresses can write to disk
-		// before the sweeper takes unused clients away after a day.
-		register: ratelimit.New(20, 30*time.Second, 100, 5*time.Second),
+		register: newRegistrationLimit(),
 		// A visit costs a look into the store and no more, so the total only
 		// bounds the memory of those that wait.
 		visit:     ratelimit.New(120, time.Second, 5000, time.Millisecond),

@@ -30,6 +30,8 @@ type DB struct {
 
 	queue historyQueue
 
+	maxUnusedClients int // the constant, but in tests
+
 	checkMu sync.Mutex // one snapshot at a time
 }
 
@@ -49,7 +51,7 @@ func open(path string, format int, steps []migration) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{bolt: b, usedGrants: map[GrantID]time.Time{}, usedSessions: map[Hash]time.Time{}, queue: historyQueue{bounds: auditBounds{maxAudit, maxAuditStrangers, maxAuditConcerns}}}
+	db := &DB{bolt: b, usedGrants: map[GrantID]time.Time{}, usedSessions: map[Hash]time.Time{}, maxUnusedClients: MaxUnusedClients, queue: historyQueue{bounds: auditBounds{maxAudit, maxAuditStrangers, maxAuditConcerns}}}
 	if db.migrated, err = prepare(db, format, steps); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}

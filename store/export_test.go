@@ -27,6 +27,9 @@ func (db *DB) SetAuditBounds(known, strangers, concerns uint64) {
 	db.queue.bounds = auditBounds{known, strangers, concerns}
 }
 
+// SetMaxUnusedClients makes room for fewer clients that nobody used.
+func (db *DB) SetMaxUnusedClients(n int) { db.maxUnusedClients = n }
+
 // Lost returns how much was noted and is neither waiting nor written.
 func (db *DB) Lost() int {
 	db.queue.mu.Lock()

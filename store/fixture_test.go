@@ -79,7 +79,7 @@ func TestFormatsAreRead(t *testing.T) {
 		}
 		got := dumpAfter(t, unpackFixture(t, format), func(*DB) error { return nil })
 		for bucket, records := range want {
-			if len(records) == 0 {
+			if len(records) == 0 && format >= bucketsSince[bucket] {
 				t.Errorf("the fixture has nothing in %s", bucket)
 			}
 			for key, record := range records {
@@ -93,6 +93,9 @@ func TestFormatsAreRead(t *testing.T) {
 		}
 	}
 }
+
+// bucketsSince are buckets of which the fixtures of earlier formats have nothing.
+var bucketsSince = map[string]int{"clients_by_unused": 11}
 
 // membersSince are members that the fixtures of earlier formats cannot have.
 var membersSince = map[string]map[int]string{"codes": {4: "session"}}
@@ -186,7 +189,7 @@ func writeFixture(db *DB, format int) error {
 	for _, step := range []struct {
 		since int // the first format that can say it
 		write func(*DB) error
-	}{{1, fixturePeople}, {1, fixtureClients}, {1, fixtureConnection}, {1, fixtureCodes}, {1, fixturePods}, {1, fixtureHistory}, {5, fixtureReplacement}} {
+	}{{1, fixturePeople}, {1, fixtureClients}, {1, fixtureConnection}, {1, fixtureCodes}, {1, fixturePods}, {1, fixtureHistory}, {5, fixtureReplacement}, {11, fixtureUnused}} {
 		if step.since > format {
 			continue
 		}
@@ -307,6 +310,11 @@ func fixtureReplacement(db *DB) error {
 		Code: HashSecret("code replacing"), Expires: t0.Add(10 * time.Minute),
 	}, t0)
 	return err
+}
+
+// fixtureUnused leaves a client that nobody used.
+func fixtureUnused(db *DB) error {
+	return db.CreateClient(Client{ID: "unused", RedirectURIs: []string{fixtureCallback}, Created: t0, Expires: t0.Add(ClientUnusedTTL)})
 }
 
 func fixturePods(db *DB) error {

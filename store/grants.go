@@ -225,14 +225,19 @@ func redeem(tx *bolt.Tx, code Code, r Redemption, now time.Time) (Grant, error) 
 	)
 }
 
-// keepClient puts the client's deadline off to about until. A day more or less
-// is nobody's loss, so a client that connects often is not written each time.
+// keepClient notes that the client is used and puts its deadline off to about
+// until. A day more or less is nobody's loss, so a client that connects often is not
+// written each time.
 func keepClient(tx *bolt.Tx, c *Client, until time.Time) error {
-	if until.Sub(c.Expires) < 24*time.Hour {
+	later := until.Sub(c.Expires) >= 24*time.Hour
+	if c.Used && !later {
 		return nil
 	}
 	kept := *c
-	kept.Expires = until
+	kept.Used = true
+	if later {
+		kept.Expires = until
+	}
 	return clients.replace(tx, c, &kept)
 }
 

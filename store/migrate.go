@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -19,7 +20,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -86,6 +87,33 @@ func toClaimed(*bolt.Tx) error { return nil }
 // toNetwork, from 9 to 10, has a member more in teams and pods. Without it
 // nothing is taken away from what the region lets pods reach.
 func toNetwork(*bolt.Tx) error { return nil }
+
+// toUsedClients, from 10 to 11, notes which clients have had a connection: those that
+// have one, and those that live longer than one that never had any. The others that
+// registered themselves are ordered by age.
+func toUsedClients(tx *bolt.Tx) error {
+	index, err := tx.CreateBucketIfNotExists([]byte("clients_by_unused"))
+	grants := tx.Bucket([]byte("grants_by_client"))
+	if err != nil || grants == nil {
+		return err // migrate says what is missing
+	}
+	return changeRecords(tx, "clients", func(key []byte, record map[string]json.RawMessage) (bool, error) {
+		var created, expires time.Time
+		if err := errors.Join(json.Unmarshal(record["created"], &created), json.Unmarshal(record["expires"], &expires)); err != nil {
+			return false, nil
+		}
+		prefix := append(bytes.Clone(key), 0)
+		grant, _ := grants.Cursor().Seek(prefix)
+		switch {
+		case bytes.HasPrefix(grant, prefix) || expires.Sub(created) > 48*time.Hour && record["document"] == nil:
+			record["used"] = json.RawMessage("true")
+			return true, nil
+		case record["document"] != nil:
+			return false, nil
+		}
+		return false, index.Put(append(binary.BigEndian.AppendUint64(nil, uint64(created.UnixNano())), key...), key)
+	})
+}
 
 // renameMember gives a member of a bucket's records another name.
 func renameMember(tx *bolt.Tx, bucket, from, to string) error {

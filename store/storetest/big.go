@@ -154,7 +154,7 @@ func (w *bigWriter) clients() error {
 	for i := range w.size.Clients {
 		c := store.Client{
 			ID: clientID(i), Name: "Assistant", RedirectURIs: []string{"http://localhost:4711/callback"}, GrantTypes: []string{"authorization_code", "refresh_token"},
-			Created: w.now, Expires: w.now.Add(180*24*time.Hour + time.Duration(i)*time.Second),
+			Created: w.now, Used: true, Expires: w.now.Add(180*24*time.Hour + time.Duration(i)*time.Second),
 		}
 		clients = append(clients, entry{[]byte(c.ID), encode(c)})
 		w.expire(3, []byte(c.ID), c.Expires)
