@@ -170,6 +170,9 @@ func Words(s store.Step) string {
 	if s.Kind == StepChallenge && s.Detail == DetailCameBack {
 		return "Called again, with a token that is good"
 	}
+	if s.Kind == StepMetadata && s.Detail != "" {
+		return strings.TrimSuffix(s.Detail, ".") // a copy was used
+	}
 	if s.Detail != "" && (s.Kind == StepRegister || s.Kind == StepApprove || s.Kind == StepChallenge) {
 		return text + ": " + s.Detail
 	}

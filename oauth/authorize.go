@@ -28,7 +28,7 @@ type authorization struct {
 	redirectURI string
 	state       *string // nil: none was sent
 
-	client store.Client
+	client found
 	target target
 	server *identity // whose resource is asked for, and who answers
 
@@ -182,7 +182,7 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 	}
 	session, user, signedIn := s.sessions.Current(r)
 	a, err := s.check(r, signedIn)
-	recordOf(r).of(a.client, a.target.host)
+	recordOf(r).of(a.client.Client, a.target.host)
 	switch {
 	case errors.Is(err, errSignInFirst):
 		recordOf(r).note.Claimed = a.clientID
@@ -269,31 +269,41 @@ func (s *Server) prove(r *http.Request, a *authorization, signedIn bool) (err er
 	}
 	target, ok := matchRedirect(a.client.RedirectURIs, a.redirectURI, s.schemes)
 	if !ok {
-		return &refusal{title: "Unknown redirect address", message: "The app wants the answer sent to an address (redirect_uri) that it has not registered. " + startOver, fault: history.FaultRedirect}
+		return unknownRedirect(a.client)
 	}
 	a.target = target
 	return nil
 }
 
+// unknownRedirect is for a person who may be locked out by a copy that is not
+// what the document says today: connecting anew does not help them.
+func unknownRedirect(c found) *refusal {
+	message := "The app wants the answer sent to an address (redirect_uri) that it has not registered. " + startOver
+	if c.copied != "" {
+		message = "The app wants the answer sent to an address (redirect_uri) that the description of it does not name. " + c.copied + " The document itself may name the address: try again when this server can fetch it."
+	}
+	return &refusal{title: "Unknown redirect address", message: message, fault: history.FaultRedirect}
+}
+
 // client finds the client of an authorization request. Errors as of
 // [documents.client].
-func (s *Server) client(r *http.Request, id store.ClientID, signedIn bool) (store.Client, error) {
+func (s *Server) client(r *http.Request, id store.ClientID, signedIn bool) (found, error) {
 	if isClientURL(id) {
 		began := s.now()
 		client, err := s.documents.client(r.Context(), id, s.addrKey(r), signedIn)
-		if err == nil && !client.Document.Fetched.Before(began) {
+		if err == nil && (client.copied != "" || !client.Document.Fetched.Before(began)) {
 			s.documentRead(r, client)
 		}
 		return client, err
 	}
 	client, err := s.db.Client(id)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.Client{}, &refusal{title: "Unknown app", message: "This server does not know the app that sent you here; it may have forgotten it. " + startOver, fault: history.FaultUnknownClient}
+		return found{}, &refusal{title: "Unknown app", message: "This server does not know the app that sent you here; it may have forgotten it. " + startOver, fault: history.FaultUnknownClient}
 	}
 	if err != nil {
-		return store.Client{}, fmt.Errorf("find client: %w", err)
+		return found{}, fmt.Errorf("find client: %w", err)
 	}
-	return client, nil
+	return found{Client: client}, nil
 }
 
 func orEmpty(s *string) string {

@@ -47,8 +47,8 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 	}
 	handle, attempt := newSecret(), s.atBrowser(r, history.StepConsent, user.ID)
 	req := store.AuthRequest{
-		Handle: store.HashSecret(handle), Session: session.Hash, Client: a.client.ID, RedirectURI: a.redirectURI, State: a.state,
-		Challenge: a.challenge, Scopes: a.scopes, Resource: a.server.resource, Offline: s.givesRefresh(a.client, a.offline), Created: now, Expires: now.Add(requestTTL),
+		Handle: store.HashSecret(handle), Session: session.Hash, Client: a.client.ID, Copied: a.client.copied, RedirectURI: a.redirectURI, State: a.state,
+		Challenge: a.challenge, Scopes: a.scopes, Resource: a.server.resource, Offline: s.givesRefresh(a.client.Client, a.offline), Created: now, Expires: now.Add(requestTTL),
 		Attempt: attempt,
 	}
 	err := s.db.CreateAuthRequest(req)
@@ -58,7 +58,7 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 	if err != nil {
 		return fmt.Errorf("keep authorization request: %w", err)
 	}
-	v, err := s.review(req, a.client, user)
+	v, err := s.review(req, a.client.Client, user)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, v review, f form, fault string) error {
 	o := v.offer(f.filled)
 	return s.pages.Consent(w, r, Consent{
-		Handle: f.handle, User: v.user, ClientName: text.Line(v.client.Name, maxNameShown), DocumentHost: DocumentHost(v.client.ID),
+		Handle: f.handle, User: v.user, ClientName: text.Line(v.client.Name, maxNameShown), DocumentHost: DocumentHost(v.client.ID), DocumentCopied: v.request.Copied,
 		RedirectHost: v.target.host, Loopback: v.target.local, Teams: v.teams, Scopes: o.consentScopes(f.scopes),
 		AccessTTL: s.accessTTL, RefreshTTL: s.refreshShown(v.request), Fault: fault, Team: f.team,
 		Filled: o.team, Earlier: o.replaceable(f.replace), Limits: f.fields, LimitFault: f.faultyField(fault),

@@ -56,8 +56,17 @@ type documents struct {
 
 // failure is a fetch without a usable document.
 type failure struct {
-	err       error // a *refusal, or 429
-	transient bool  // the document may be as it was, so a copy of it will do
+	err       error  // a *refusal, or 429
+	transient bool   // the document may be as it was, so a copy of it will do
+	why       string // when it is transient, as part of a sentence
+}
+
+// found is the client of an authorization request.
+type found struct {
+	store.Client
+	// copied says that a copy stands in for its document, and why, for the
+	// person who decides; empty when none does.
+	copied string
 }
 
 // errSignInFirst asks for a signed-in person before a document is looked for.
@@ -94,38 +103,38 @@ func admits(registration string) func(known bool) bool {
 // client returns the client with that URL. who is the key of the address that
 // asks; signedIn tells whether a person does. The error is a *refusal, which
 // says in plain words what is wrong, errSignInFirst, a 429, or a fault here.
-func (d *documents) client(ctx context.Context, id store.ClientID, who string, signedIn bool) (store.Client, error) {
+func (d *documents) client(ctx context.Context, id store.ClientID, who string, signedIn bool) (found, error) {
 	host, err := d.admissible(id)
 	if err != nil {
-		return store.Client{}, err
+		return found{}, err
 	}
 	if !signedIn {
-		return store.Client{}, errSignInFirst
+		return found{}, errSignInFirst
 	}
 	stored, err := d.db.Client(id)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return store.Client{}, fmt.Errorf("find client: %w", err)
+		return found{}, fmt.Errorf("find client: %w", err)
 	}
 	now := d.now()
 	_, known := knownDocumentAt(id)
 	switch {
 	case usable(stored) && now.Before(stored.Document.Fresh):
-		return stored, nil
+		return found{Client: stored}, nil
 	case stored.Document == nil && !d.admits(known):
-		return store.Client{}, notAdmitted(host)
+		return found{}, notAdmitted(host)
 	}
 	if f, ok := d.failures.get(id, now); ok {
 		return d.fallback(f, id, stored)
 	}
 	if wait, ok := d.limit.Allow(who, now); !ok {
-		return d.fallback(failure{err: tooMany(wait, "descriptions of apps to fetch"), transient: true}, id, stored)
+		return d.fallback(failure{err: tooMany(wait, "descriptions of apps to fetch"), transient: true, why: "too many descriptions were asked for at once"}, id, stored)
 	}
 	// The fetch is everybody's who waits for it, so no single one ends it.
 	v, err, _ := d.flights.Do(string(id), func() (any, error) { return d.refresh(context.WithoutCancel(ctx), id, host, stored) })
 	if err != nil {
-		return store.Client{}, err
+		return found{}, err
 	}
-	return v.(store.Client), nil
+	return v.(found), nil
 }
 
 // admissible judges an identifier before anything is looked up.
@@ -147,7 +156,7 @@ func (d *documents) admissible(id store.ClientID) (host string, err error) {
 func usable(c store.Client) bool { return c.Document != nil && !c.Document.Gone }
 
 // refresh fetches the document and keeps what it says.
-func (d *documents) refresh(ctx context.Context, id store.ClientID, host string, stored store.Client) (store.Client, error) {
+func (d *documents) refresh(ctx context.Context, id store.ClientID, host string, stored store.Client) (found, error) {
 	fetched, err := d.fetch.JSON(ctx, string(id))
 	var doc clientDocument
 	if err == nil {
@@ -162,7 +171,7 @@ func (d *documents) refresh(ctx context.Context, id store.ClientID, host string,
 		d.failures.forget(id)
 		d.log.Info("client document read", "client", c.ID, "name", c.Name, "redirect_uris", len(c.RedirectURIs), "until", c.Document.Fresh)
 	}
-	return c, err
+	return found{Client: c}, err
 }
 
 // keep stores what a document says. The token endpoint finds the client there.
@@ -185,7 +194,7 @@ func (d *documents) keep(id store.ClientID, doc clientDocument, about store.Docu
 // failed remembers why there is no document and does without it. That this
 // server was busy is not remembered: it says nothing of the document, and whoever
 // keeps the fetches busy should not keep an app away for longer.
-func (d *documents) failed(err error, id store.ClientID, host string, stored store.Client) (store.Client, error) {
+func (d *documents) failed(err error, id store.ClientID, host string, stored store.Client) (found, error) {
 	f := describeFailure(err, host)
 	var e *webfetch.Error
 	asked := errors.As(err, &e)
@@ -195,25 +204,37 @@ func (d *documents) failed(err error, id store.ClientID, host string, stored sto
 	d.log.Warn("client document cannot be used", "client", id, "error", text.Line(err.Error(), maxLogged), "temporary", f.transient)
 	if asked && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) && usable(stored) {
 		if err := d.db.MarkDocumentGone(id); err != nil && !errors.Is(err, store.ErrNotFound) {
-			return store.Client{}, fmt.Errorf("mark client document as gone: %w", err)
+			return found{}, fmt.Errorf("mark client document as gone: %w", err)
 		}
 	}
 	return d.fallback(f, id, stored)
 }
 
 // fallback returns a copy if one will do, and otherwise the reason that there
-// is no document.
-func (d *documents) fallback(f failure, id store.ClientID, stored store.Client) (store.Client, error) {
+// is no document. A copy that came with an earlier podgate gives way to the one
+// that comes with this.
+func (d *documents) fallback(f failure, id store.ClientID, stored store.Client) (found, error) {
 	known, builtIn := knownDocumentAt(id)
+	never := stored.Document == nil || usable(stored) && stored.Document.Fetched.IsZero()
 	switch {
-	case f.transient && usable(stored):
-		return stored, nil
-	case f.transient && builtIn && stored.Document == nil:
+	case f.transient && builtIn && never && !known.is(stored):
 		doc := clientDocument{name: known.name, redirectURIs: known.redirectURIs, refresh: true, scopes: knownScopes("")}
 		// Fresh is the zero time: the document is asked for again soon.
-		return d.keep(id, doc, store.Document{})
+		c, err := d.keep(id, doc, store.Document{})
+		return found{c, copyWords(c, f.why)}, err
+	case f.transient && usable(stored):
+		return found{stored, copyWords(stored, f.why)}, nil
 	}
-	return store.Client{}, f.err
+	return found{}, f.err
+}
+
+// copyWords says which copy of a document is used, and why.
+func copyWords(c store.Client, why string) string {
+	which := "the copy that comes with podgate"
+	if c.Document != nil && !c.Document.Fetched.IsZero() {
+		which = "the copy of " + c.Document.Fetched.UTC().Format("2 January 2006, 15:04 UTC")
+	}
+	return "The app's document could not be fetched (" + why + "); " + which + " was used."
 }
 
 const (
@@ -221,6 +242,7 @@ const (
 	// unreadable and unfit are the titles of the page.
 	unreadable = "The description of the app cannot be read"
 	unfit      = "The description of the app cannot be used"
+	retry      = " Wait a minute and try again. If it stays like this, the log of this server says more."
 )
 
 func notAdmitted(host string) *refusal {
@@ -235,9 +257,11 @@ func describeFailure(err error, host string) failure {
 	if !errors.As(err, &e) {
 		return failure{err: &refusal{title: unfit, message: "What " + host + " says about the app cannot be used: " + err.Error() + ". " + tellMaker, fault: history.FaultMetadata}}
 	}
-	const retry = " Wait a minute and try again. If it stays like this, the log of this server says more."
 	says := func(title, what, advice string) *refusal {
 		return &refusal{title: title, message: "The app says that " + host + " describes it, but " + what + "." + advice, fault: history.FaultMetadata}
+	}
+	passing := func(what, advice string) failure {
+		return failure{transient: true, why: what, err: says(unreadable, what, advice)}
 	}
 	switch e.Kind {
 	case webfetch.Unreachable:
@@ -245,13 +269,13 @@ func describeFailure(err error, host string) failure {
 		if e.TimedOut {
 			what = host + " does not answer in time"
 		}
-		return failure{transient: true, err: says(unreadable, what, retry)}
+		return passing(what, retry)
 	case webfetch.Busy:
-		return failure{transient: true, err: says(unreadable, "this server is fetching too many descriptions at once", retry)}
+		return passing("this server is fetching too many descriptions at once", retry)
 	case webfetch.NotPublic:
-		return failure{transient: true, err: says(unreadable, host+" leads to an address that is not on the public internet, where this server does not ask", " A description has to be where everybody can read it.")}
+		return passing(host+" leads to an address that is not on the public internet, where this server does not ask", " A description has to be where everybody can read it.")
 	case webfetch.BadStatus:
-		return describeStatus(e.Status, host, says, retry)
+		return describeStatus(e.Status, host, says, passing)
 	}
 	return failure{err: says(unfit, map[webfetch.Kind]string{
 		webfetch.BadAddress: "its address cannot be fetched", webfetch.NotJSON: "what is there is not JSON",
@@ -259,12 +283,12 @@ func describeFailure(err error, host string) failure {
 	}[e.Kind], " "+tellMaker)}
 }
 
-func describeStatus(status int, host string, says func(title, what, advice string) *refusal, retry string) failure {
+func describeStatus(status int, host string, says func(title, what, advice string) *refusal, passing func(what, advice string) failure) failure {
 	switch {
 	case status == http.StatusNotFound, status == http.StatusGone:
 		return failure{err: says(unreadable, fmt.Sprintf("%s has no such description (status %d)", host, status), " The app may have moved: update it, remove the connector and add it again.")}
 	case status >= 500, slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests}, status):
-		return failure{transient: true, err: says(unreadable, fmt.Sprintf("%s answers with an error (status %d)", host, status), retry)}
+		return passing(fmt.Sprintf("%s answers with an error (status %d)", host, status), retry)
 	case status >= 300 && status < 400:
 		return failure{err: says(unfit, fmt.Sprintf("%s answers with a redirect (status %d), and redirects are not followed", host, status), " "+tellMaker)}
 	}

@@ -164,6 +164,9 @@ func (p *fakePages) Consent(w http.ResponseWriter, _ *http.Request, c Consent) e
 		described = "described by: " + c.DocumentHost + "\n"
 	}
 	_, _ = fmt.Fprintf(w, "CONSENT %s\nuser: %s\nclient: %q\nhost: %s loopback: %v\n%slasts: %v\n", c.Handle, c.User.Email, c.ClientName, c.RedirectHost, c.Loopback, described, max(c.AccessTTL, c.RefreshTTL))
+	if c.DocumentCopied != "" {
+		_, _ = fmt.Fprintf(w, "copied: %s\n", c.DocumentCopied)
+	}
 	for _, m := range c.Teams {
 		_, _ = fmt.Fprintf(w, "team: %s %s\n", m.Team.ID, m.Role)
 	}

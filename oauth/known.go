@@ -32,9 +32,14 @@ var knownDocuments = []knownDocument{
 		"https://www.cursor.com/agents/mcp/oauth/callback", "https://www.cursor.com/bot/mcp/oauth/callback",
 		"http://localhost:8787/callback", "http://127.0.0.1:8787/callback",
 	}},
-	{"https://github.com/copilot/cli/client-metadata.json", "GitHub Copilot CLI", []string{"http://127.0.0.1:33418/"}},
+	{"https://github.com/copilot/cli/client-metadata.json", "GitHub Copilot CLI", []string{"http://127.0.0.1/callback", "http://127.0.0.1:33418/"}},
 	{"https://vscode.dev/oauth/client-metadata.json", "Visual Studio Code", []string{"http://127.0.0.1:33418/", "https://vscode.dev/redirect"}},
 	{"https://zed.dev/oauth/client-metadata.json", "Zed", []string{"http://127.0.0.1/callback"}},
+}
+
+// is reports whether a stored client is this copy.
+func (k knownDocument) is(c store.Client) bool {
+	return c.Name == k.name && slices.Equal(c.RedirectURIs, k.redirectURIs)
 }
 
 // knownDocumentAt returns the copy for an identifier, compared byte for byte:

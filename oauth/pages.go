@@ -33,18 +33,19 @@ type Sessions interface {
 
 // Consent is everything the consent page shows.
 type Consent struct {
-	Handle       string // goes back as the field request
-	User         store.User
-	ClientName   string             // the client's own claim: cleaned, at most 60 characters; may be empty
-	DocumentHost string             // describes the client in a metadata document; empty: it registered itself
-	RedirectHost string             // will receive the code; the page's largest words
-	Loopback     bool               // RedirectHost is a program on the person's own computer
-	Teams        []store.Membership // none: the page says how to get one
-	Scopes       []ConsentScope
-	AccessTTL    time.Duration
-	RefreshTTL   time.Duration // how long access lasts after its last use; 0: it ends after AccessTTL
-	Fault        string        // shown above the form when the decision could not be taken; may be empty
-	Team         store.TeamID  // chosen already, when the form is shown again
+	Handle         string // goes back as the field request
+	User           store.User
+	ClientName     string             // the client's own claim: cleaned, at most 60 characters; may be empty
+	DocumentHost   string             // describes the client in a metadata document; empty: it registered itself
+	DocumentCopied string             // that a copy stands in for the document, and why; empty when none does
+	RedirectHost   string             // will receive the code; the page's largest words
+	Loopback       bool               // RedirectHost is a program on the person's own computer
+	Teams          []store.Membership // none: the page says how to get one
+	Scopes         []ConsentScope
+	AccessTTL      time.Duration
+	RefreshTTL     time.Duration // how long access lasts after its last use; 0: it ends after AccessTTL
+	Fault          string        // shown above the form when the decision could not be taken; may be empty
+	Team           store.TeamID  // chosen already, when the form is shown again
 
 	// Filled is the team for which the client has a connection with this person
 	// already, from which the form is filled in; empty when there is none. It

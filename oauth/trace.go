@@ -195,9 +195,10 @@ func (s *Server) signInFirst(w http.ResponseWriter, r *http.Request) error {
 	return s.pages.SignIn(w, r)
 }
 
-// documentRead records that a client's metadata document was fetched for r.
-func (s *Server) documentRead(r *http.Request, c store.Client) {
-	n := history.Note{Kind: history.StepMetadata, From: s.history.Visitor(r), Client: c.ID, Public: true, ClientName: text.Line(c.Name, maxNameShown)}
+// documentRead records that a client's metadata document was fetched for r, or
+// what was used in its place.
+func (s *Server) documentRead(r *http.Request, c found) {
+	n := history.Note{Kind: history.StepMetadata, Detail: c.copied, From: s.history.Visitor(r), Client: c.ID, Public: true, ClientName: text.Line(c.Name, maxNameShown)}
 	if _, user, ok := s.sessions.Current(r); ok {
 		n.User = user.ID
 	}

@@ -14,6 +14,7 @@ type AuthRequest struct {
 	Handle      Hash      `json:"handle"`
 	Session     Hash      `json:"session"`
 	Client      ClientID  `json:"client"`
+	Copied      string    `json:"copied,omitempty"` // why a copy stands in for the client's document, for the person
 	RedirectURI string    `json:"redirect_uri"`
 	State       *string   `json:"state,omitempty"` // nil: the client sent none
 	Challenge   string    `json:"challenge"`       // S256 (RFC 7636)

@@ -20,7 +20,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -114,6 +114,10 @@ func toUsedClients(tx *bolt.Tx) error {
 		return false, index.Put(append(binary.BigEndian.AppendUint64(nil, uint64(created.UnixNano())), key...), key)
 	})
 }
+
+// toCopied, from 11 to 12, has in requests why a copy of a document is used.
+// Those that wait say nothing of it.
+func toCopied(*bolt.Tx) error { return nil }
 
 // renameMember gives a member of a bucket's records another name.
 func renameMember(tx *bolt.Tx, bucket, from, to string) error {

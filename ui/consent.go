@@ -97,6 +97,7 @@ func viewConsent(c oauth.Consent) consentView {
 // it alone is proved.
 func (s *Server) Consent(w http.ResponseWriter, r *http.Request, c oauth.Consent) error {
 	c.ClientName = text.Line(c.ClientName, 60)
+	c.DocumentCopied = text.Line(c.DocumentCopied, 600)
 	c.RedirectHost, c.DocumentHost = text.Line(c.RedirectHost, 260), text.Line(c.DocumentHost, 255)
 	status := http.StatusOK
 	if c.Fault != "" {

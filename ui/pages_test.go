@@ -273,6 +273,10 @@ func TestConsentShowsTheDocument(t *testing.T) {
 			t.Errorf("the heading is %q", a.h1())
 		}
 	}
+	s.consent.DocumentHost, s.consent.DocumentCopied = "claude.ai", "The app's document could not be fetched (no <b>network</b>); a copy was used."
+	if main := text(b.get("/oauth/authorize").all("main")[0]); !strings.Contains(main, s.consent.DocumentCopied) {
+		t.Errorf("that a copy was used is missing in:\n%s", main)
+	}
 }
 
 func TestConsentPage(t *testing.T) {
