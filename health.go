@@ -28,6 +28,7 @@ func serveHealth(w http.ResponseWriter, _ *http.Request) error {
 // and no cause that only the log may hold.
 type readiness struct {
 	Ready        bool                `json:"ready"`
+	Problems     []problem           `json:"problems"` // why it is not
 	Certificates []certificateStatus `json:"certificates"`
 	PodProblems  int                 `json:"pod_problems,omitempty"` // pods whose certificate was refused last
 }
@@ -44,14 +45,16 @@ func (srv *server) serveReady(w http.ResponseWriter, _ *http.Request) error {
 	if _, err := srv.accounts.NeedsSetup(); err != nil { // the store answers
 		return web.Fault(http.StatusServiceUnavailable, "not_ready", "The database cannot be read. The server's log says why.", err)
 	}
-	answer := readiness{Ready: true, Certificates: []certificateStatus{}}
+	answer, certificates := readiness{Certificates: []certificateStatus{}}, true
 	if srv.certs != nil {
 		status := srv.certs.Status()
-		answer.Ready, answer.PodProblems = status.Ready(time.Now()), status.PodProblems
+		certificates, answer.PodProblems = status.Ready(time.Now()), status.PodProblems
 		for _, n := range status.Names {
 			answer.Certificates = append(answer.Certificates, certificateStatus{n.Name, present(n.Expires), n.Problem, present(n.At)})
 		}
 	}
+	answer.Problems = srv.problems(certificates)
+	answer.Ready = len(answer.Problems) == 0
 	w.Header().Set("Cache-Control", "no-store")
 	code := http.StatusOK
 	if !answer.Ready {

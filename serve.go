@@ -73,6 +73,7 @@ type server struct {
 	certs     *certs.Manager // nil: somebody else answers https
 	accounts  *account.Service
 	db        *store.DB
+	database  os.FileInfo // the file of db
 	history   *history.Recorder
 	pods      *pods.Service
 	failed    chan error // something that must not end has ended
@@ -143,6 +144,10 @@ func (srv *server) openStore(context.Context) error {
 	}
 	srv.db = db
 	srv.onStop(db.Close)
+	if srv.database, err = os.Stat(control.DatabasePath(dir)); err != nil {
+		return err
+	}
+	srv.background(srv.keepRoom)
 	if m := db.Migrated(); m != nil {
 		srv.log.Info("the database was migrated", "from", m.From, "to", m.To, "copy", m.Copy)
 	}

@@ -115,6 +115,7 @@ func inWords(err error) error {
 		code   string
 	}{
 		{account.ErrInvalid, http.StatusBadRequest, "invalid"},
+		{store.ErrDiskFull, http.StatusInsufficientStorage, "disk_full"},
 		{store.ErrTaken, http.StatusConflict, "taken"},
 		{store.ErrSetUp, http.StatusConflict, "set_up"},
 		{store.ErrLastAdmin, http.StatusConflict, "last_admin"},

@@ -54,12 +54,17 @@ func New(c Config) *Recorder {
 func (r *Recorder) Run(ctx context.Context) {
 	tick := time.NewTicker(writeEvery)
 	defer tick.Stop()
+	said := "" // a full disk is not news every second
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
 		}
-		if err := r.db.FlushHistory(); err != nil {
+		err := r.db.FlushHistory()
+		if err == nil {
+			said = ""
+		} else if said != err.Error() {
+			said = err.Error()
 			r.log.Error("timeline and audit entries could not be written", "error", err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/pods"
+	"podgate/store"
 )
 
 // A tool is one tool's declaration.
@@ -131,6 +132,9 @@ func (e *endpoint) public(ctx context.Context, tool string, err error) string {
 	case pods.IsPublic(err):
 		start, _ := text.Start(text.Valid(err.Error()), maxRefusal)
 		return start
+	case errors.Is(err, store.ErrDiskFull):
+		e.cfg.Log.ErrorContext(ctx, "tool failed", "tool", tool, "error", err)
+		return web.DiskFull
 	case errors.As(err, &denied) && denied.Limit == authz.LimitReadOnly:
 		return fmt.Sprintf("this connection is read-only: it may not %s. Asking for more permissions does not help; the person who connected you can change it on podgate's home page", denied.Action)
 	case errors.As(err, &denied) && denied.Scope != "" && slices.Contains(authz.FromContext(ctx).Taken, denied.Scope):

@@ -28,6 +28,7 @@ const (
 	codeAccessDenied            = "access_denied"
 	codeInsufficientScope       = "insufficient_scope"
 	codeServerError             = "server_error"
+	codeTemporarilyUnavailable  = "temporarily_unavailable"
 	codeTooManyRequests         = "too_many_requests" // what client libraries call status 429
 	codeMethodNotAllowed        = "method_not_allowed"
 )
@@ -83,7 +84,9 @@ func invalidClient(message string) *web.Error {
 // that is too large, take the nearest code that clients know.
 func writeError(w http.ResponseWriter, r *http.Request, e *web.Error) {
 	answer := *e
-	if !slices.Contains(answerCodes(), e.Code) {
+	if e.Code == web.CodeDiskFull {
+		answer.Status, answer.Code = http.StatusServiceUnavailable, codeTemporarilyUnavailable
+	} else if !slices.Contains(answerCodes(), e.Code) {
 		answer.Code = codeInvalidRequest
 		if e.Status >= 500 {
 			answer.Code = codeServerError

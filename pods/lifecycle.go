@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"syscall"
 	"time"
 
 	"podgate/internal/authz"
@@ -272,6 +273,8 @@ func (s *Service) notStarted(op *operation, rec store.Pod, err error) error {
 		return err
 	case errors.As(err, &u):
 		err = unavailable(u)
+	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
+		err = &fault{ErrNotStarted, "the disk of the server is full; whoever runs it has to make room, then use manage_pod with action start", err}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errSilent):
 		err = &fault{ErrNotStarted, "its environment took too long; use manage_pod with action start to try again", err}
 	default:

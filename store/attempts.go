@@ -286,7 +286,7 @@ type AttemptPage struct {
 // Attempts reads a page of attempts, with the steps that are not past their
 // time at now. What was noted before the call is in it.
 func (db *DB) Attempts(q AttemptQuery, now time.Time) (page AttemptPage, err error) {
-	if err := db.FlushHistory(); err != nil {
+	if err := db.flushForReader(); err != nil {
 		return AttemptPage{}, err
 	}
 	name, prefix := "last", []byte(nil)

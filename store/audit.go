@@ -240,7 +240,7 @@ type AuditPage struct {
 // What was noted before the call is in it. ErrCursor for a Before that no page
 // gave.
 func (db *DB) Audit(q AuditQuery, now time.Time) (page AuditPage, err error) {
-	if err := db.FlushHistory(); err != nil {
+	if err := db.flushForReader(); err != nil {
 		return AuditPage{}, err
 	}
 	err = db.view(func(tx *bolt.Tx) error {

@@ -164,7 +164,7 @@ func (a *Approval) replaces(r *AuthRequest, live []Grant) (ids []GrantID) {
 
 // Deny spends the request. Errors as of AuthRequest.
 func (db *DB) Deny(handle, session Hash, now time.Time) (r AuthRequest, err error) {
-	err = db.update(func(tx *bolt.Tx) error {
+	err = db.release(func(tx *bolt.Tx) error {
 		if err := load(&r)(waitingRequest(tx, handle, session, now)); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 // every one is a single transaction unless it says otherwise.
 type DB struct {
 	bolt     *bolt.DB
+	reserve  reserve
 	batcher  batcher
 	migrated *Migrated
 
@@ -76,11 +77,25 @@ func (db *DB) WriteTo(w io.Writer) (n int64, err error) {
 func (db *DB) view(fn func(*bolt.Tx) error) error { return db.bolt.View(fn) }
 
 // update runs fn in a commit of its own.
-func (db *DB) update(fn func(*bolt.Tx) error) error { return db.committed(db.bolt.Update(fn)) }
+func (db *DB) update(fn func(*bolt.Tx) error) error {
+	return db.committed(db.adding(func() error { return db.bolt.Update(fn) }))
+}
+
+// release is update for what takes away: rights, sessions, records. It works on a
+// full disk, where fn runs a second time once the reserve is given up.
+func (db *DB) release(fn func(*bolt.Tx) error) error {
+	err := db.words(db.bolt.Update(fn))
+	if errors.Is(err, ErrDiskFull) && db.giveUpReserve() {
+		err = db.words(db.bolt.Update(fn))
+	}
+	return db.committed(err)
+}
 
 // batch runs fn in a commit that concurrent callers share. fn may run more
 // than once, so it must set every result it reports on each run.
-func (db *DB) batch(fn func(*bolt.Tx) error) error { return db.committed(db.batcher.do(db.bolt, fn)) }
+func (db *DB) batch(fn func(*bolt.Tx) error) error {
+	return db.committed(db.adding(func() error { return db.batcher.do(db.bolt, fn) }))
+}
 
 // committed retires the access cache. It runs after the commit and before the
 // writer hears of it, so a revocation that was answered is in force.

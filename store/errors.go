@@ -16,6 +16,7 @@ var (
 	ErrMismatch   = errors.New("store: belongs to somebody else")
 	ErrNotMember  = errors.New("store: user is not a member of the team")
 	ErrFull       = errors.New("store: there are as many of these as may be")
+	ErrDiskFull   = errors.New("store: the disk is full")
 	ErrLastAdmin  = errors.New("store: user is the last administrator")
 	ErrSetUp      = errors.New("store: an administrator exists already")
 	ErrCursor     = errors.New("store: no page of a list begins there")

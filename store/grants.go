@@ -140,11 +140,19 @@ type Redeemed struct {
 func (db *DB) RedeemCode(r Redemption, now time.Time) (out Redeemed, err error) {
 	// A bad code must not cost a commit, so look before writing. A spent one
 	// goes on while there is something left to revoke.
-	if err := db.view(func(tx *bolt.Tx) error { return redemptionSettled(tx, r, now) }); err != nil {
+	commit := db.batch
+	err = db.view(func(tx *bolt.Tx) error {
+		spent, err := redemptionSettled(tx, r, now)
+		if spent {
+			commit = db.release // nothing is given: also on a full disk
+		}
+		return err
+	})
+	if err != nil {
 		return Redeemed{}, err
 	}
 	var outcome error
-	err = db.batch(func(tx *bolt.Tx) error {
+	err = commit(func(tx *bolt.Tx) error {
 		out, outcome = Redeemed{}, nil
 		code, err := redeemable(tx, r, now)
 		if errors.Is(err, ErrSpent) {
@@ -165,13 +173,13 @@ func (db *DB) RedeemCode(r Redemption, now time.Time) (out Redeemed, err error) 
 }
 
 // redemptionSettled returns the error of a redemption that has nothing to
-// write, and nil for one that has.
-func redemptionSettled(tx *bolt.Tx, r Redemption, now time.Time) error {
+// write, and for one that has whether that is only what a second use ends.
+func redemptionSettled(tx *bolt.Tx, r Redemption, now time.Time) (spent bool, err error) {
 	code, err := redeemable(tx, r, now)
 	if errors.Is(err, ErrSpent) && grants.has(tx, []byte(code.Grant)) {
-		return nil
+		return true, nil
 	}
-	return err
+	return false, err
 }
 
 // redeemable returns the code if the request may redeem it. With ErrSpent it
@@ -295,7 +303,7 @@ func (db *DB) Grants(user UserID, now time.Time) (list []Grant, err error) {
 // RevokeGrant ends one connection of that user. ErrNotFound for an unknown
 // one and, in the same words, for somebody else's.
 func (db *DB) RevokeGrant(id GrantID, user UserID) error {
-	return db.update(func(tx *bolt.Tx) error {
+	return db.release(func(tx *bolt.Tx) error {
 		g, err := grants.get(tx, []byte(id))
 		if err != nil {
 			return err
@@ -317,7 +325,7 @@ func (db *DB) RevokeToken(hash Hash, client ClientID) error {
 	if err != nil || !owned {
 		return err
 	}
-	return db.update(func(tx *bolt.Tx) error {
+	return db.release(func(tx *bolt.Tx) error {
 		if owned, err := ownsToken(tx, hash, client); err != nil || !owned {
 			return err
 		}

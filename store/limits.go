@@ -39,7 +39,7 @@ func ownGrant(tx *bolt.Tx, id GrantID, user UserID, now time.Time) (*Grant, erro
 // transaction. Otherwise errors as of GrantOf. It counts from the next call
 // with one of the connection's tokens.
 func (db *DB) LimitGrant(id GrantID, user UserID, scopes []Scope, limits Limits, now time.Time) (g Grant, err error) {
-	err = db.update(func(tx *bolt.Tx) error {
+	err = db.release(func(tx *bolt.Tx) error {
 		old, err := ownGrant(tx, id, user, now)
 		if err != nil {
 			return err

@@ -137,7 +137,11 @@ func (db *DB) Pods() (list []Pod, err error) {
 // SetWant changes what the pod should be. ErrNotFound when there is no such
 // pod, and when it is being deleted: nothing brings it back.
 func (db *DB) SetWant(id PodID, want Want) error {
-	return db.update(func(tx *bolt.Tx) error {
+	commit := db.release
+	if want == WantRunning {
+		commit = db.update
+	}
+	return commit(func(tx *bolt.Tx) error {
 		p, err := pods.get(tx, []byte(id))
 		if err != nil {
 			return err
@@ -179,7 +183,7 @@ func (db *DB) SetReloadFault(id PodID, fault string) error {
 // ForgetPod deletes the record of a pod whose environment is gone, and
 // reserves its name for its team until the given time; nil when forgotten.
 func (db *DB) ForgetPod(id PodID, until time.Time) error {
-	return db.update(func(tx *bolt.Tx) error {
+	return db.release(func(tx *bolt.Tx) error {
 		p, err := pods.get(tx, []byte(id))
 		if err == ErrNotFound {
 			return nil

@@ -58,9 +58,14 @@ func (db *DB) NoteStep(n StepNote) {
 			return
 		}
 	}
+	q.addStep(n)
+}
+
+// addStep queues a step if there is room. The caller holds mu.
+func (q *historyQueue) addStep(n StepNote) {
 	stranger := n.User == "" && n.Grant == ""
 	if len(q.steps) >= maxQueuedSteps || stranger && q.strangersSteps >= maxStrangersSteps {
-		q.lose(n.Step.At, 1)
+		q.lose(n.Step.Last, n.Step.Count)
 		return
 	}
 	if stranger {
@@ -91,10 +96,15 @@ func (db *DB) NoteAudit(e AuditEntry) {
 		had.Last = latest(had.Last, e.Last)
 		return
 	}
+	q.addEntry(e)
+}
+
+// addEntry queues an entry if there is room. The caller holds mu.
+func (q *historyQueue) addEntry(e AuditEntry) {
 	// Of strangers' entries those that concern one person, or nobody, may take as
 	// much as is left for all others.
 	if len(q.entries) >= maxQueuedEntries || e.Stranger && q.concerns[e.Concerns] >= maxStrangersEntries-q.strangersEntries {
-		q.lose(e.At, 1)
+		q.lose(e.Last, e.Count)
 		return
 	}
 	if e.Stranger {
@@ -140,9 +150,15 @@ func (db *DB) FlushHistory() error {
 		s, e := min(queueStep, len(steps)), min(queueStep, len(entries))
 		// Straight to bbolt: history changes nobody's rights, so the access cache
 		// may stay.
-		err := db.bolt.Update(func(tx *bolt.Tx) error {
-			return errors.Join(writeSteps(tx, steps[:s]), writeAudit(tx, entries[:e], db.queue.bounds))
+		err := db.adding(func() error {
+			return db.bolt.Update(func(tx *bolt.Tx) error {
+				return errors.Join(writeSteps(tx, steps[:s]), writeAudit(tx, entries[:e], db.queue.bounds))
+			})
 		})
+		if errors.Is(err, ErrDiskFull) {
+			db.queue.putBack(steps, entries)
+			return err
+		}
 		if err != nil {
 			db.queue.loseAll(steps, entries)
 			return err
@@ -150,6 +166,34 @@ func (db *DB) FlushHistory() error {
 		steps, entries = steps[s:], entries[e:]
 	}
 	return nil
+}
+
+// flushForReader is FlushHistory before a look: on a full disk what was written is
+// shown, and what waits for room is not.
+func (db *DB) flushForReader() error {
+	if err := db.FlushHistory(); !errors.Is(err, ErrDiskFull) {
+		return err
+	}
+	return nil
+}
+
+// putBack queues what found no room on the disk again, before what came since.
+// Strangers' part is counted anew, and what is over the bounds is lost.
+func (q *historyQueue) putBack(steps []StepNote, entries []AuditEntry) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	steps, entries = append(steps, q.steps...), append(entries, q.entries...)
+	q.steps, q.entries, q.strangersSteps, q.strangersEntries, q.concerns = nil, nil, 0, 0, nil
+	for _, n := range steps {
+		q.addStep(n)
+	}
+	for _, e := range entries {
+		if e.Action == AuditLost {
+			q.lose(e.Last, e.Count) // it is told again
+		} else {
+			q.addEntry(e)
+		}
+	}
 }
 
 // loseAll counts what could not be written. It is not tried again: what cannot

@@ -97,9 +97,12 @@ type Rotated struct {
 // A *MismatchError for resource or scope, which spends nothing.
 func (db *DB) RotateRefresh(r Rotation, now time.Time) (out Rotated, err error) {
 	// What is hopeless or a repetition must not cost a commit, so look first.
-	repeated := false
+	repeated, commit := false, db.batch
 	err = db.view(func(tx *bolt.Tx) error {
 		g, turn, err := turnOf(tx, r, now)
+		if err == nil && turn == turnReused {
+			commit = db.release // nothing is given: also on a full disk
+		}
 		if err == nil && turn == turnAgain {
 			repeated = true
 			out, err = repeat(tx, g, r)
@@ -110,7 +113,7 @@ func (db *DB) RotateRefresh(r Rotation, now time.Time) (out Rotated, err error) 
 		return out, err
 	}
 	var outcome error
-	err = db.batch(func(tx *bolt.Tx) error {
+	err = commit(func(tx *bolt.Tx) error {
 		out, outcome = Rotated{}, nil
 		g, turn, err := turnOf(tx, r, now)
 		if err != nil {
@@ -303,7 +306,7 @@ func (db *DB) RevokeRefresh(family Hash, client ClientID) error {
 	}
 	err := db.view(func(tx *bolt.Tx) error { _, err := owned(tx); return err })
 	if err == nil {
-		err = db.update(func(tx *bolt.Tx) error {
+		err = db.release(func(tx *bolt.Tx) error {
 			g, err := owned(tx)
 			if err != nil {
 				return err

@@ -135,7 +135,7 @@ func (db *DB) AllSessions() (list []Session, err error) {
 
 // DeleteSession ends one session; nil when it is gone already.
 func (db *DB) DeleteSession(hash Hash) error {
-	return db.update(func(tx *bolt.Tx) error { return endSession(tx, hash[:]) })
+	return db.release(func(tx *bolt.Tx) error { return endSession(tx, hash[:]) })
 }
 
 // endSession deletes a session and the authorization requests bound to it.
@@ -149,7 +149,7 @@ func endSession(tx *bolt.Tx, key []byte) error {
 // EndEverything ends every session, connection and outstanding code of the
 // user in one transaction and says how many sessions and connections it met.
 func (db *DB) EndEverything(user UserID) (ended, revoked int, err error) {
-	err = db.update(func(tx *bolt.Tx) error {
+	err = db.release(func(tx *bolt.Tx) error {
 		if _, err := users.get(tx, []byte(user)); err != nil {
 			return err
 		}
@@ -205,18 +205,20 @@ func (db *DB) Flush() error {
 	}
 	// Straight to bbolt: a last-used time changes nobody's rights, so the
 	// access cache may stay.
-	err := db.bolt.Update(func(tx *bolt.Tx) error {
-		for hash, at := range usedSessions {
-			if err := touch(tx, sessions, hash[:], func(s *Session) { s.Use(at) }); err != nil {
-				return err
+	err := db.adding(func() error {
+		return db.bolt.Update(func(tx *bolt.Tx) error {
+			for hash, at := range usedSessions {
+				if err := touch(tx, sessions, hash[:], func(s *Session) { s.Use(at) }); err != nil {
+					return err
+				}
 			}
-		}
-		for id, at := range usedGrants {
-			if err := touch(tx, grants, []byte(id), func(g *Grant) { g.use(at) }); err != nil {
-				return err
+			for id, at := range usedGrants {
+				if err := touch(tx, grants, []byte(id), func(g *Grant) { g.use(at) }); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
+			return nil
+		})
 	})
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ func (db *DB) Sweep(now time.Time) (int, error) {
 			return total, err
 		}
 		n := 0
-		err := db.update(func(tx *bolt.Tx) (err error) { n, err = sweepSome(tx, now); return err })
+		err := db.release(func(tx *bolt.Tx) (err error) { n, err = sweepSome(tx, now); return err })
 		if err != nil {
 			return total, err
 		}

@@ -147,7 +147,7 @@ func putMember(tx *bolt.Tx, m Member) error {
 // transaction. It returns how many connections were revoked; ErrNotMember when
 // there is nothing to remove.
 func (db *DB) RemoveMember(team TeamID, user UserID) (revoked int, err error) {
-	err = db.update(func(tx *bolt.Tx) error {
+	err = db.release(func(tx *bolt.Tx) error {
 		revoked = 0
 		if _, err := members.get(tx, memberKey(team, user)); err != nil {
 			return ErrNotMember

@@ -71,7 +71,7 @@ func (db *DB) Users() (list []User, err error) {
 // but keep, which may be zero, with the codes that were approved in them and not
 // redeemed yet. It returns how many sessions ended.
 func (db *DB) SetPassword(id UserID, phc string, keep Hash) (ended int, err error) {
-	err = db.update(func(tx *bolt.Tx) error {
+	err = db.release(func(tx *bolt.Tx) error {
 		ended = 0
 		u, err := users.get(tx, []byte(id))
 		if err != nil {
@@ -119,7 +119,7 @@ func deleteWaitingCodes(tx *bolt.Tx, user UserID, keep Hash) error {
 // have been somebody else's too. It returns how many sessions and connections
 // ended; ErrNotFound when the user is gone.
 func (db *DB) ResetPassword(id UserID, phc string) (ended, revoked int, err error) {
-	err = db.update(func(tx *bolt.Tx) error {
+	err = db.release(func(tx *bolt.Tx) error {
 		u, err := users.get(tx, []byte(id))
 		if err != nil {
 			return err
@@ -150,7 +150,7 @@ func (db *DB) RehashPassword(id UserID, old, phc string) error {
 // DeleteUser removes the user with every session, membership, connection and
 // code. ErrLastAdmin when nobody could administer podgate afterwards.
 func (db *DB) DeleteUser(id UserID) error {
-	return db.update(func(tx *bolt.Tx) error {
+	return db.release(func(tx *bolt.Tx) error {
 		u, err := users.get(tx, []byte(id))
 		if err != nil {
 			return err

@@ -46,6 +46,8 @@ func (e *Error) Title() string {
 		return "Too fast"
 	case http.StatusServiceUnavailable:
 		return "Busy"
+	case http.StatusInsufficientStorage:
+		return "The disk is full"
 	case http.StatusRequestEntityTooLarge, http.StatusRequestHeaderFieldsTooLarge:
 		return "Too large"
 	case http.StatusMisdirectedRequest:
@@ -81,6 +83,8 @@ func AsError(err error) *Error {
 		return Fault(http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("The request body is larger than the %d bytes allowed here.", tooBig.Limit), err)
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNotMember):
 		return Fault(http.StatusNotFound, "not_found", "There is nothing here under that name.", err)
+	case errors.Is(err, store.ErrDiskFull):
+		return Fault(http.StatusInsufficientStorage, CodeDiskFull, DiskFull, err)
 	case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrReserved):
 		return Fault(http.StatusConflict, "taken", "That name is taken. Choose another.", err)
 	case errors.Is(err, context.Canceled):
@@ -90,6 +94,14 @@ func AsError(err error) *Error {
 	}
 	return Fault(http.StatusInternalServerError, "server_error", "Something went wrong on this server. Its log says what.", err)
 }
+
+// CodeDiskFull is the code of an error for want of room, and DiskFull its words.
+// They name the disk by what is on it: strangers read them as well, and the path is
+// in the log.
+const (
+	CodeDiskFull = "disk_full"
+	DiskFull     = "The disk that holds podgate's database is full, so nothing new can be kept. Whoever runs this server has to make room on it. Revoking, signing out and deleting work meanwhile."
+)
 
 // Cancelled is the error of a request whose client has left, which only the log
 // sees.

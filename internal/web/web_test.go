@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,6 +44,7 @@ func TestErrorsShowOnlyTheirPublicHalf(t *testing.T) {
 		"unknown":       {cause, http.StatusInternalServerError, "Its log says what."},
 		"not found":     {fmt.Errorf("%s: %w", private, store.ErrNotFound), http.StatusNotFound, "nothing here"},
 		"taken":         {store.ErrTaken, http.StatusConflict, "taken"},
+		"disk full":     {&store.DiskFullError{Path: private, Err: syscall.ENOSPC}, http.StatusInsufficientStorage, "make room"},
 		"too large":     {&http.MaxBytesError{Limit: 12}, http.StatusRequestEntityTooLarge, "12 bytes"},
 		"deadline":      {context.DeadlineExceeded, http.StatusGatewayTimeout, "too long"},
 		"client is off": {context.Canceled, 499, "cancelled"},

@@ -33,6 +33,12 @@ func (u undo) run() {
 // start makes the pod run. The caller has the pod's turn. When it fails,
 // nothing of the attempt is left but the pod's folder.
 func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec) error {
+	// One that was there before may start, so that somebody can clean up in it.
+	if !sp.Made && sp.ID != probeID {
+		if err := diskLow(r.cfg.Dir); err != nil {
+			return err
+		}
+	}
 	hostID, err := r.prepareFolder(sp)
 	if err != nil {
 		return err

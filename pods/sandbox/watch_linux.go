@@ -20,10 +20,11 @@ import (
 
 const (
 	watchPeriod   = 500 * time.Millisecond
-	measurePeriod = 5 * time.Second // between two measurements of a home, at least
+	diskPeriod    = watchPeriod / 10 // between two looks at how much of the disk is left
+	measurePeriod = 5 * time.Second  // between two measurements of a home, at least
 
-	// writingMuch is what a process may write between two looks while its
-	// pod's home is over the limit: deleting and logging need less.
+	// writingMuch is what a process may write in a watchPeriod while its pod's home
+	// is over the limit, or the disk nearly full: deleting and logging need less.
 	writingMuch = 1 << 20
 )
 
@@ -31,21 +32,60 @@ const (
 // touches it.
 type watched struct {
 	nextMeasure time.Time
-	over        bool           // home was over the limit at the last measurement
-	written     map[int]uint64 // bytes by process, while it is over
+	over        bool    // home was over the limit at the last measurement
+	writes      writing // while it is over
+	lowWrites   writing // while the disk is nearly full
+}
+
+// writing is what processes had written when a watchPeriod began, in bytes by
+// process.
+type writing struct {
+	began  time.Time
+	before map[int]uint64
 }
 
 func (r *Runtime) watchPods(ctx context.Context) {
-	ticker := time.NewTicker(watchPeriod)
+	ticker := time.NewTicker(diskPeriod)
 	defer ticker.Stop()
+	var watched time.Time
+	low := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			r.watchOnce(now)
+			low = r.watchDisk(now, low)
+			if now.Sub(watched) >= watchPeriod-diskPeriod/2 {
+				watched = now
+				r.watchOnce(now)
+			}
 		}
 	}
+}
+
+// watchDisk stops what writes while the disk that homes are on is nearly full. It
+// reports whether it is; was is what it reported before.
+func (r *Runtime) watchDisk(now time.Time, was bool) bool {
+	all := r.runningAll()
+	if len(all) == 0 {
+		return false
+	}
+	left, err := DiskLeft(r.cfg.Dir)
+	low := err == nil && left < diskFloor
+	if low && !was {
+		r.log.Warn("the disk that pods are on is nearly full; what writes much in a pod is killed", "left", left, "floor", diskFloor)
+	}
+	if !low {
+		return false
+	}
+	table := readProcesses()
+	for _, in := range all {
+		if !was {
+			in.watched.lowWrites = writing{}
+		}
+		in.holdWriters(now, &in.watched.lowWrites, table.below(in.process.Pid), "the disk is nearly full")
+	}
+	return true
 }
 
 // watchOnce looks at all running pods. The table of processes is read only
@@ -66,7 +106,7 @@ func (r *Runtime) watchOnce(now time.Time) {
 			in.holdMemory(processes)
 		}
 		if in.watched.over {
-			in.holdDisk(processes)
+			in.holdWriters(now, &in.watched.writes, processes, "the home is over its limit")
 		}
 	}
 }
@@ -277,19 +317,26 @@ func (in *instance) measureHome(now time.Time) {
 	}
 	if over && !w.over {
 		in.log.Warn("the home of a pod is over its limit", "used", used, "limit", in.limits.Disk, "error", err)
-		w.written = map[int]uint64{}
+		w.writes = writing{}
 	}
 	w.over = over
 }
 
-// holdDisk kills what goes on writing while the home is over the limit.
-func (in *instance) holdDisk(processes []process) {
+// holdWriters kills what has written much since the watchPeriod began, while it is
+// so that nothing should.
+func (in *instance) holdWriters(now time.Time, w *writing, processes []process, why string) {
+	began, before := w.began, w.before
+	if now.Sub(began) >= watchPeriod-diskPeriod {
+		w.began, w.before = now, map[int]uint64{}
+	}
 	for _, p := range processes {
-		now := uint64(sumFields(fmt.Sprintf("/proc/%d/io", p.pid), "wchar:"))
-		before, known := in.watched.written[p.pid]
-		in.watched.written[p.pid] = now
-		if known && now > before+writingMuch {
-			in.log.Warn("a process of a pod was killed because it writes while the home is over its limit", "limit", in.limits.Disk)
+		written := uint64(sumFields(fmt.Sprintf("/proc/%d/io", p.pid), "wchar:"))
+		had, known := before[p.pid]
+		if _, noted := w.before[p.pid]; !noted {
+			w.before[p.pid] = written
+		}
+		if known && written > had+writingMuch {
+			in.log.Warn("a process of a pod was killed because it writes", "while", why)
 			p.kill()
 		}
 	}

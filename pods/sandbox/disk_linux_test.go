@@ -1,0 +1,56 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"podgate/pods"
+	"podgate/store/storetest"
+)
+
+// What writes in a pod is killed before the disk is full. The pod goes on, so that
+// somebody can clean up, also after it was stopped; new ones are refused until there
+// is room.
+func TestWritersStopBeforeTheDiskIsFull(t *testing.T) {
+	t.Parallel()
+	storetest.OnSmallDisk(t, "256m", func(dir string) {
+		r := open(t, Config{Dir: filepath.Join(dir, "pods")})
+		spec := pods.Spec{ID: "a", Number: 1, Limits: limits}
+		if err := r.Start(t.Context(), spec, quiet); err != nil {
+			t.Fatal(err)
+		}
+		got := command(t, r, "a", `x=$(head -c 4000 /dev/zero | tr '\0' x); sh -c 'while :; do printf %s "$0" || exit 7; done > big' "$x"; echo ended with $?`)
+		if !strings.Contains(got.stdout, "ended with 137") {
+			t.Errorf("the writer: %+v", got)
+		}
+		if left, err := DiskLeft(dir); err != nil || left >= diskFloor || left < diskFloor/4 {
+			t.Errorf("left: %d, %v", left, err)
+		}
+		if got := command(t, r, "a", "echo little > note; cat note"); got.stdout != "little\n" {
+			t.Errorf("the pod: %+v", got)
+		}
+		other := pods.Spec{ID: "b", Number: 2, Limits: limits}
+		var refused *pods.UnavailableError
+		if err := r.Start(t.Context(), other, quiet); !errors.As(err, &refused) || !strings.Contains(refused.Error(), "less than 64 MiB left") {
+			t.Errorf("a new pod: %v", err)
+		}
+		if _, err := os.Stat(r.folder("b")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("left of the refused one: %v", err)
+		}
+		spec.Made = true
+		if err := errors.Join(r.Stop(t.Context(), "a"), r.Start(t.Context(), spec, quiet)); err != nil {
+			t.Fatal(err)
+		}
+		if got := command(t, r, "a", "rm big; echo rid"); got.stdout != "rid\n" {
+			t.Errorf("the pod: %+v", got)
+		}
+		if err := r.Start(t.Context(), other, quiet); err != nil {
+			t.Errorf("a new pod with room again: %v", err)
+		}
+	})
+}
