@@ -267,9 +267,9 @@ func TestSemaphore(t *testing.T) {
 		s := newSemaphore(2, 3, 5*time.Second)
 		var inside, most atomic.Int64
 		results := make(chan error, 10)
-		for range 10 {
+		for i := range 10 {
 			go func() {
-				release, err := s.acquire(t.Context(), "")
+				release, err := s.acquire(t.Context(), place{network: fmt.Sprint(i)})
 				if err == nil {
 					most.Store(max(most.Load(), inside.Add(1)))
 					time.Sleep(time.Second)
@@ -305,24 +305,24 @@ func TestHashesAtOnceAreConfigured(t *testing.T) {
 	}
 }
 
-// hold takes a place for that key, which the test gives back.
-func hold(t *testing.T, s *semaphore, key string) (release func()) {
+// hold takes a slot, which the test gives back.
+func hold(t *testing.T, s *semaphore, p place) (release func()) {
 	t.Helper()
-	release, err := s.acquire(t.Context(), key)
+	release, err := s.acquire(t.Context(), p)
 	if err != nil {
-		t.Fatalf("%q: %v", key, err)
+		t.Fatalf("%+v: %v", p, err)
 	}
 	return release
 }
 
 // flood has so many come at once, each for a second, and again as soon as they are
 // out or refused, until it is ended.
-func flood(t *testing.T, s *semaphore, callers int, key func(caller int) string) (end func()) {
+func flood(t *testing.T, s *semaphore, callers int, who func(caller int) place) (end func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	for i := range callers {
 		go func() {
 			for ctx.Err() == nil {
-				release, err := s.acquire(ctx, key(i))
+				release, err := s.acquire(ctx, who(i))
 				time.Sleep(time.Second)
 				if err == nil {
 					release()
@@ -340,7 +340,9 @@ func flood(t *testing.T, s *semaphore, callers int, key func(caller int) string)
 	}
 }
 
-func stranger(int) string { return "" }
+func stranger(i int) place { return place{network: fmt.Sprint(i)} }
+
+var ada = place{known: "ada"}
 
 // However many strangers come, who is known is never refused, and is among the
 // next two who go in.
@@ -352,7 +354,7 @@ func TestSemaphoreUnderAFlood(t *testing.T) {
 			defer flood(t, s, 100, stranger)()
 			for i := range 10 {
 				start := time.Now()
-				release := hold(t, s, "ada")
+				release := hold(t, s, ada)
 				if waited := time.Since(start); waited > 2*time.Second {
 					t.Errorf("with %d places, ada waited %v the %dth time", places, waited, i)
 				}
@@ -367,10 +369,10 @@ func TestSemaphoreStrangersHaveTheirTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSemaphore(1, 32, 5*time.Second)
-		defer flood(t, s, 30, func(i int) string { return fmt.Sprint("known ", i) })()
+		defer flood(t, s, 30, func(i int) place { return place{known: fmt.Sprint(i)} })()
 		for range 10 {
 			start := time.Now()
-			release := hold(t, s, "")
+			release := hold(t, s, place{})
 			if waited := time.Since(start); waited > 2*time.Second {
 				t.Errorf("a stranger waited %v", waited)
 			}
@@ -385,35 +387,71 @@ func TestSemaphoreOnePlaceForEachKnown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSemaphore(2, 3, 5*time.Second)
-		defer flood(t, s, 50, func(int) string { return "eve" })()
+		defer flood(t, s, 50, func(i int) place { return place{"eve", fmt.Sprint(i)} })()
 		if len(s.known) != 0 || len(s.strangers) != 3 {
 			t.Errorf("of one %d wait among those known and %d among strangers", len(s.known), len(s.strangers))
 		}
-		hold(t, s, "ada")()
+		hold(t, s, ada)()
 	})
+}
+
+// Who has a whole network waits for it, and others find room.
+func TestSemaphoreSharesTheLine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSemaphore(2, 32, 20*time.Second)
+		defer flood(t, s, 100, func(int) place { return place{network: "theirs"} })()
+		if n := s.strangers.from("theirs"); n != 16 {
+			t.Errorf("of one network %d wait, want 16", n)
+		}
+		for i := range 5 {
+			hold(t, s, stranger(i))()
+		}
+	})
+}
+
+// Strangers wait as one of the widest network that they are in.
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	v6, v4 := netip.MustParseAddr("2001:db8:1:2::3"), addr(1)
+	for _, c := range []struct {
+		attempt
+		device bool
+		want   place
+	}{
+		{attempt{account: "ada", addr: v6}, false, place{"", "2001:db8::/32"}},
+		{attempt{account: "ada", addr: v4}, false, place{"", "198.18.0.0/24"}},
+		{attempt{account: "ada", addr: v6, known: true}, false, place{"address 2001:db8:1:2::/64", "2001:db8::/32"}},
+		{attempt{account: "ada", addr: v4, known: true, device: "phone"}, true, place{"account ada", "198.18.0.0/24"}},
+		{attempt{account: "ada", addr: v4, device: "phone"}, false, place{"", "198.18.0.0/24"}}, // which has used its failures up
+	} {
+		if got := c.place(taken{device: c.device}); got != c.want {
+			t.Errorf("%+v waits as %+v, want %+v", c.attempt, got, c.want)
+		}
+	}
 }
 
 func TestSemaphorePatience(t *testing.T) {
 	t.Parallel()
-	for _, key := range []string{"", "ada"} {
+	for _, p := range []place{{}, ada} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSemaphore(1, 3, 5*time.Second)
-			release := hold(t, s, "")
+			release := hold(t, s, place{})
 			start := time.Now()
 			var e *Error
-			if _, err := s.acquire(t.Context(), key); !errors.As(err, &e) || !errors.Is(err, ErrBusy) || e.Wait <= 0 || time.Since(start) != 5*time.Second {
+			if _, err := s.acquire(t.Context(), p); !errors.As(err, &e) || !errors.Is(err, ErrBusy) || e.Wait <= 0 || time.Since(start) != 5*time.Second {
 				t.Errorf("after %v: %v", time.Since(start), err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			if _, err := s.acquire(ctx, key); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := s.acquire(ctx, p); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("a caller who leaves: %v", err)
 			}
 			if n := len(s.known) + len(s.strangers) + len(s.keys); n != 0 {
 				t.Errorf("%d still counted as waiting", n)
 			}
 			release()
-			hold(t, s, key)()
+			hold(t, s, p)()
 		})
 	}
 }

@@ -102,7 +102,7 @@ func (s *Service) hashPassword(ctx context.Context, password, email, name string
 	if err := checkPassword(password, email, name); err != nil {
 		return "", err
 	}
-	release, err := s.hashing.acquire(ctx, "new password of "+email)
+	release, err := s.hashing.acquire(ctx, place{known: "new password of " + email})
 	if err != nil {
 		return "", err
 	}
@@ -112,9 +112,9 @@ func (s *Service) hashPassword(ctx context.Context, password, email, name string
 
 // verify checks a password against a user, or against the zero User when there
 // is no such account, and takes as long either way. It replaces the hash, in
-// the store and in u, when the cost has changed since. place is the caller's in the
-// semaphore. The error is about waiting, not about the password.
-func (s *Service) verify(ctx context.Context, u *store.User, password, place string) (bool, error) {
+// the store and in u, when the cost has changed since. at is the caller's place in
+// the semaphore. The error is about waiting, not about the password.
+func (s *Service) verify(ctx context.Context, u *store.User, password string, at place) (bool, error) {
 	stored, err := parsePHC(u.Password)
 	if err != nil {
 		if u.Password != "" {
@@ -122,7 +122,7 @@ func (s *Service) verify(ctx context.Context, u *store.User, password, place str
 		}
 		stored = noAccount()
 	}
-	release, refused := s.hashing.acquire(ctx, place)
+	release, refused := s.hashing.acquire(ctx, at)
 	if refused != nil {
 		return false, refused
 	}

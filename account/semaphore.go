@@ -21,7 +21,8 @@ const (
 // semaphore lets a few in at once and a few more wait, in two lines that have their
 // turns: one of strangers, one of those whom the server knows. So whatever
 // strangers do, every second slot that becomes free is for somebody known; and
-// whatever those do, strangers have the other.
+// whatever those do, strangers have the other. No network has more than half of
+// the strangers' line.
 type semaphore struct {
 	most     int // in each line
 	patience time.Duration
@@ -35,76 +36,98 @@ type semaphore struct {
 	keys      map[string]bool // of those known who wait or are in
 }
 
-// line is who waits, the first first. The channel is closed when they are in.
-type line []chan struct{}
+// place says for whom somebody waits.
+type place struct {
+	known   string // whom the server knows; empty for a stranger
+	network string // of a stranger
+}
+
+// waiter is one in a line. The channel is closed when they are in.
+type waiter struct {
+	in chan struct{}
+	place
+}
+
+// line is who waits, the first first.
+type line []waiter
+
+// from is how many of a network wait.
+func (l line) from(network string) (n int) {
+	for _, w := range l {
+		if w.network == network {
+			n++
+		}
+	}
+	return n
+}
 
 func newSemaphore(atOnce, waiting int, patience time.Duration) *semaphore {
 	return &semaphore{most: waiting, patience: patience, free: atOnce, keys: map[string]bool{}}
 }
 
-// acquire waits for a slot, which release gives back. key names whom the server
-// knows, and is empty for a stranger; a second with the same key at the same time
-// is taken for a stranger, so that nobody can fill the line of those known.
-// ErrBusy when too many wait already or patience ends; the context's error when
-// that ends first.
-func (s *semaphore) acquire(ctx context.Context, key string) (release func(), err error) {
+// acquire waits for a slot, which release gives back. A second for the same known
+// one at the same time is taken for a stranger, so that nobody can fill the line of
+// those known. ErrBusy when too many wait already or patience ends; the context's
+// error when that ends first.
+func (s *semaphore) acquire(ctx context.Context, p place) (release func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	in, key, ok := s.join(key)
+	w, ok := s.join(p)
 	if !ok {
 		return nil, busy()
 	}
 	timer := time.NewTimer(s.patience)
 	defer timer.Stop()
 	select {
-	case <-in:
+	case <-w.in:
 		s.acquired.Add(1)
-		return func() { s.leave(in, key) }, nil
+		return func() { s.leave(w) }, nil
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-timer.C:
 		err = busy()
 	}
-	s.leave(in, key)
+	s.leave(w)
 	return nil, err
 }
 
-// join puts the caller into a line and lets in who can go. It returns the key that
-// counts; not ok: the line is full.
-func (s *semaphore) join(key string) (in chan struct{}, counted string, ok bool) {
+// join puts the caller into a line and lets in who can go; not ok: there is no
+// room in the line.
+func (s *semaphore) join(p place) (w waiter, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := &s.strangers
-	if s.keys[key] {
-		key = ""
+	if s.keys[p.known] {
+		p.known = ""
 	}
-	if key != "" {
-		l = &s.known
-	}
-	in = make(chan struct{})
-	*l = append(*l, in)
+	w = waiter{make(chan struct{}), p}
+	l := s.line(w)
+	*l = append(*l, w)
 	s.admitLocked()
-	if len(*l) > s.most { // then this one is still in it
+	if len(*l) > s.most || p.known == "" && l.from(p.network) > max(1, s.most/2) { // then this one is still in it
 		*l = (*l)[:len(*l)-1]
-		return nil, "", false
+		return w, false
 	}
-	if key != "" {
-		s.keys[key] = true
+	if p.known != "" {
+		s.keys[p.known] = true
 	}
-	return in, key, true
+	return w, true
+}
+
+func (s *semaphore) line(w waiter) *line {
+	if w.known != "" {
+		return &s.known
+	}
+	return &s.strangers
 }
 
 // leave gives the slot back, or the place in the line.
-func (s *semaphore) leave(in chan struct{}, key string) {
+func (s *semaphore) leave(w waiter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.keys, key)
-	l := &s.strangers
-	if key != "" {
-		l = &s.known
-	}
-	if i := slices.Index(*l, in); i >= 0 {
+	delete(s.keys, w.known)
+	l := s.line(w)
+	if i := slices.IndexFunc(*l, func(x waiter) bool { return x.in == w.in }); i >= 0 {
 		*l = slices.Delete(*l, i, i+1)
 		return
 	}
@@ -120,7 +143,7 @@ func (s *semaphore) admitLocked() {
 		if s.lastKnown {
 			l = &s.known
 		}
-		close((*l)[0])
+		close((*l)[0].in)
 		*l = (*l)[1:]
 		s.free--
 	}

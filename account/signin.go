@@ -53,7 +53,8 @@ type Browser struct {
 // from.
 //
 // Passwords are checked a few at a time. Devices, and addresses at which somebody
-// has signed in, wait in another line than strangers.
+// has signed in, wait in another line than strangers, of whose line no network has
+// more than half.
 //
 // An attempt that is refused here is not checked at all, so a refusal says
 // nothing about the password. Nor does it say anything about the account: but for
@@ -118,16 +119,17 @@ func (s *Service) checkPasswordOf(ctx context.Context, u store.User, password st
 	return u, nil
 }
 
-// place is the key under which the attempt waits for a check of its password;
-// empty for a stranger.
-func (a attempt) place(got taken) string {
-	switch {
+// place is where the attempt waits for a check of its password.
+func (a attempt) place(got taken) place {
+	networks := ratelimit.Networks(a.addr)
+	switch widest := networks[len(networks)-1]; {
 	case got.device:
-		return "account " + a.account
+		return place{"account " + a.account, widest}
 	case a.known:
-		return "address " + ratelimit.AddrKey(a.addr)
+		return place{"address " + networks[0], widest}
+	default:
+		return place{network: widest}
 	}
-	return ""
 }
 
 func (s *Service) newSession(user store.UserID, addr netip.Addr, userAgent string) (secret string, session store.Session) {
