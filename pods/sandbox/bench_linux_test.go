@@ -3,12 +3,19 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"podgate/pods"
+	"podgate/pods/egress"
 )
 
 // BenchmarkStart is from the call until the agent has answered. cpu-ms/op is
@@ -45,4 +52,93 @@ func processorTime(b *testing.B) time.Duration {
 		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	}
 	return sum
+}
+
+// BenchmarkEgress compares what a pod reaches outside with what a program beside
+// it does: a long stream, and connections that are made one after the other.
+func BenchmarkEgress(b *testing.B) {
+	const size = 64 << 20
+	source := newSource(b, size)
+	r := open(b, Config{})
+	g := egress.NewGate(egress.Config{
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, source.String())
+		},
+		Own: func() ([]netip.Prefix, error) { return nil, nil },
+	}, openToAll)
+	startWith(b, r, "a", g)
+	const read = `bash -c 'exec 3<>/dev/tcp/%s/%d; echo >&3; exec cat <&3' | wc -c`
+	outside := func(line string) string {
+		out, err := exec.Command("sh", "-c", line).Output()
+		if err != nil {
+			b.Fatal(err)
+		}
+		return string(out)
+	}
+	inside := func(line string) string { return command(b, r, "a", line).stdout }
+	for _, c := range []struct {
+		name string
+		run  func(string) string
+		host string
+		port uint16
+	}{{"bare", outside, "127.0.0.1", source.Port()}, {"pod", inside, "8.8.8.8", 443}} {
+		b.Run("stream/"+c.name, func(b *testing.B) {
+			b.SetBytes(size)
+			for b.Loop() {
+				if got := c.run(fmt.Sprintf(read, c.host, c.port)); got != fmt.Sprintln(size) {
+					b.Fatalf("%q", got)
+				}
+			}
+		})
+		b.Run("connections/"+c.name, func(b *testing.B) {
+			const some = 50
+			line := fmt.Sprintf(`perl -MIO::Socket::INET -MTime::HiRes=time -e '$t = time; for (1..%d) { IO::Socket::INET->new(PeerAddr => "%s:%d") or die } printf "%%f", (time - $t) / %d'`, some, c.host, c.port, some)
+			var each float64
+			n := 0
+			for b.Loop() {
+				seconds, err := strconv.ParseFloat(c.run(line), 64)
+				if err != nil {
+					b.Fatal(err)
+				}
+				each += seconds
+				n++
+				if c.name == "pod" {
+					time.Sleep(some * time.Second / 100) // as fast as a pod may
+				}
+			}
+			b.ReportMetric(each/float64(n)*1e6, "µs/connection")
+		})
+	}
+}
+
+// newSource sends size bytes to who sends a line.
+func newSource(b *testing.B, size int) netip.AddrPort {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var all sync.WaitGroup
+	b.Cleanup(func() { l.Close(); all.Wait() })
+	all.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer c.Close()
+				if n, _ := c.Read(make([]byte, 1)); n == 0 {
+					return
+				}
+				block := make([]byte, 1<<20)
+				for range size / len(block) {
+					if _, err := c.Write(block); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return netip.MustParseAddrPort(l.Addr().String())
 }

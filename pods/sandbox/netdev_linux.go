@@ -57,17 +57,31 @@ func network(to *os.File) error {
 }
 
 func makeDevice() (fd int, d device, err error) {
-	if fd, err := openTUN(); err == nil {
-		return fd, device{Kind: netstack.LinkTUN}, configure()
+	fd, d, err = makeTUN()
+	if err != nil {
+		noTUN := err
+		if fd, d, err = makeVeth(); err != nil {
+			return -1, d, fmt.Errorf("neither /dev/net/tun can be used (%w) nor a veth made: %w", noTUN, err)
+		}
 	}
+	if err := configure(); err != nil {
+		unix.Close(fd)
+		return -1, d, err
+	}
+	return fd, d, nil
+}
+
+func makeTUN() (int, device, error) {
+	fd, err := openTUN()
+	return fd, device{Kind: netstack.LinkTUN}, err
+}
+
+func makeVeth() (fd int, d device, err error) {
 	if err := addVeth(); err != nil {
-		return -1, d, fmt.Errorf("neither can /dev/net/tun be opened nor a veth made: %w", err)
+		return -1, d, err
 	}
 	fd, mac, err := openFarEnd()
-	if err != nil {
-		return -1, d, fmt.Errorf("packet socket: %w", err)
-	}
-	return fd, device{Kind: netstack.LinkPacket, MAC: mac}, configure()
+	return fd, device{Kind: netstack.LinkPacket, MAC: mac}, err
 }
 
 func openTUN() (int, error) {

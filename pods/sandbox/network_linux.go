@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,6 +42,8 @@ type podNetwork struct {
 	log    *slog.Logger
 	cancel context.CancelFunc
 	done   chan struct{}
+
+	pid atomic.Int64 // of the gateway; 0 while there is none
 }
 
 // receiveDevice reads what stage 1 has sent, which it does before its status.
@@ -156,6 +159,8 @@ func (n *podNetwork) run(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
+	n.pid.Store(int64(process.Pid))
+	defer n.pid.Store(0)
 	var cut sync.WaitGroup
 	wanted := false
 	cut.Go(func() {

@@ -3,18 +3,27 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"podgate/pods"
 	"podgate/pods/egress"
+	"podgate/pods/egress/netstack"
 	"podgate/store"
 )
 
@@ -127,4 +136,260 @@ func TestPodNetwork(t *testing.T) {
 	if lines := g.Refusals(); !slices.ContainsFunc(lines, func(l egress.Line) bool { return strings.Contains(l.Text, "inner.example.com port 80") }) {
 		t.Errorf("%+v", lines)
 	}
+}
+
+// gatewayOf is the process that takes a pod's packets, 0 when there is none.
+func gatewayOf(r *Runtime, id store.PodID) int {
+	in := r.running(id)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return int(in.network.pid.Load())
+}
+
+// A pod that asks for nothing costs no process, and the one that it gets has no
+// rights: no capability, a filter, a network of its own that is empty, and no
+// descriptors but what it needs.
+func TestPodNetworkIsConfined(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	startWith(t, r, "a", gateTo(newElsewhere(t), openToAll))
+	if command(t, r, "a", "true"); gatewayOf(r, "a") != 0 {
+		t.Error("a pod without use for its network has a gateway")
+	}
+	if got := command(t, r, "a", perlTCP+"8.8.8.8:443"); got.stdout != "hello\n" {
+		t.Fatalf("%+v", got)
+	}
+	pid := gatewayOf(r, "a")
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/status", pid))
+	if err != nil || len(tasks) < 2 {
+		t.Fatalf("%q, %v", tasks, err)
+	}
+	for _, path := range tasks {
+		of, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+			if !strings.Contains(string(of), want+"\n") {
+				t.Errorf("%s lacks %q:\n%s", path, want, of)
+			}
+		}
+	}
+	if r.root && strings.Contains(string(status), "Uid:\t0\t") {
+		t.Errorf("it runs as root:\n%s", status)
+	}
+	mine, theirs := namespace(t, os.Getpid(), "net"), namespace(t, pid, "net")
+	if agent := namespace(t, r.running("a").process.Pid, "net"); theirs == mine || theirs == agent {
+		t.Errorf("its network is %s, the server's %s, the pod's %s", theirs, mine, agent)
+	}
+	if in := command(t, r, "a", "ls /proc | grep -c '^[0-9]'; kill -9 -1; true"); in.code == 0 && gatewayOf(r, "a") != pid {
+		t.Errorf("the pod reaches its gateway: %+v", in)
+	}
+}
+
+// namespace is skipped over where the kernel does not show it to us.
+func namespace(t *testing.T, pid int, kind string) string {
+	t.Helper()
+	link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Sprintf("hidden, of %d", pid) // it does not let itself be looked at
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return link
+}
+
+// The end of the process that takes packets apart, which is what a defect in it
+// would come to, costs that pod its connections, and nobody else anything.
+func TestPodNetworkDies(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	e := newElsewhere(t)
+	g := gateTo(e, openToAll)
+	startWith(t, r, "a", g)
+	startWith(t, r, "b", gateTo(e, openToAll))
+	for _, id := range []store.PodID{"a", "b"} {
+		if got := command(t, r, id, perlTCP+"8.8.8.8:443"); got.stdout != "hello\n" {
+			t.Fatalf("%+v", got)
+		}
+	}
+	first, other := gatewayOf(r, "a"), gatewayOf(r, "b")
+	p, err := os.FindProcess(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the gateway is gone", func() bool { return gatewayOf(r, "a") != first })
+	eventually(t, "the network is back", func() bool {
+		return command(t, r, "a", perlTCP+"8.8.8.8:443").stdout == "hello\n"
+	})
+	if gatewayOf(r, "b") != other || r.running("a") == nil {
+		t.Error("others felt it")
+	}
+	eventually(t, "the ledger says what is open", func() bool {
+		return !slices.ContainsFunc(g.Ledger(), func(e egress.Entry) bool { return e.Open != 0 })
+	})
+	if err := r.Stop(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a policy takes away is cut while it is open.
+func TestPodNetworkIsCut(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	g := gateTo(newElsewhere(t), openToAll)
+	startWith(t, r, "a", g)
+	ended := make(chan result, 1)
+	go func() {
+		// It ends when the connection does.
+		ended <- command(t, r, "a", `perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(PeerAddr => "8.8.8.8:443") or die; print $s "x\n"; $s->flush; <$s>; print STDERR "open\n"; while (1) { select(undef, undef, undef, 0.01); print $s "y\n" or last; $s->flush or last; <$s> or last }'`)
+	}()
+	eventually(t, "the connection is open", func() bool {
+		return slices.ContainsFunc(g.Ledger(), func(e egress.Entry) bool { return e.Open == 1 })
+	})
+	g.SetPolicy(egress.Policy{Layers: []egress.Layer{{Who: egress.WhoTeam, Mode: egress.ModeNone}}})
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Error("the connection goes on")
+	}
+	if got := command(t, r, "a", perlTCP+"8.8.8.8:443"); got.code == 0 || !strings.Contains(got.stderr, "refused") {
+		t.Errorf("%+v", got)
+	}
+	g.SetPolicy(openToAll)
+	if got := command(t, r, "a", perlTCP+"api.example.com:443"); got.stdout != "hello\n" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Connections to every port, and datagrams to many, harm nobody: the pod gets
+// its share and the server answers on.
+func TestPodNetworkFloods(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	e := newElsewhere(t)
+	g := gateTo(e, openToAll)
+	startWith(t, r, "a", g)
+	startWith(t, r, "b", gateTo(e, openToAll))
+	const flood = `perl -MSocket -MIO::Socket::INET -e 'for $p (1..4000) { socket($s, PF_INET, SOCK_STREAM, 0); IO::Handle::blocking($s, 0); connect($s, sockaddr_in($p + 1000, inet_aton("8.8.8.8"))); push @a, $s if @a < 600;
+socket($u, PF_INET, SOCK_DGRAM, 0); send($u, "x", 0, sockaddr_in($p + 1000, inet_aton("8.8.8.8"))) } print scalar(@a)'`
+	if got := command(t, r, "a", flood); got.stdout != "600" {
+		t.Fatalf("%+v", got)
+	}
+	if got := command(t, r, "b", perlTCP+"8.8.8.8:443"); got.stdout != "hello\n" {
+		t.Errorf("another pod: %+v", got)
+	}
+	open := 0
+	for _, entry := range g.Ledger() {
+		open += entry.Open
+	}
+	if open > egress.MaxOpen {
+		t.Errorf("%d connections are open", open)
+	}
+	eventually(t, "the pod has its network again", func() bool {
+		return command(t, r, "a", perlTCP+"api.example.com:443").stdout == "hello\n"
+	})
+}
+
+// A network of a pod ends with it, and with the server.
+func TestPodNetworkEnds(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	startWith(t, r, "a", gateTo(newElsewhere(t), openToAll))
+	if got := command(t, r, "a", perlTCP+"8.8.8.8:443"); got.stdout != "hello\n" {
+		t.Fatalf("%+v", got)
+	}
+	pid := gatewayOf(r, "a")
+	if err := r.Stop(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("the gateway of a stopped pod lives: %v", err)
+	}
+}
+
+// inNamespace runs f on a thread with a network of its own, which ends with it.
+func inNamespace(t testing.TB, f func() error) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root makes a network without a user namespace")
+	}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Both kinds of devices carry streams and datagrams, whichever a machine has.
+func TestDevices(t *testing.T) {
+	t.Parallel()
+	e := newElsewhere(t)
+	for kind, create := range map[netstack.LinkKind]func() (int, device, error){netstack.LinkTUN: makeTUN, netstack.LinkPacket: makeVeth} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			inNamespace(t, func() error {
+				fd, d, err := create()
+				if kind == netstack.LinkTUN && errors.Is(err, os.ErrNotExist) {
+					t.Log("there is no /dev/net/tun here")
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				defer unix.Close(fd)
+				if err := configure(); err != nil {
+					return err
+				}
+				link, err := netstack.Link(d.Kind, fd, d.MAC)
+				if err != nil {
+					return err
+				}
+				ctx, cancel := context.WithCancel(context.Background())
+				var served sync.WaitGroup
+				served.Go(func() {
+					if err := netstack.Serve(ctx, link, gateTo(e, openToAll)); err != nil {
+						t.Error(err)
+					}
+				})
+				defer served.Wait()
+				defer cancel()
+				return errors.Join(echoed("tcp", 1<<20), echoed("udp", 1400))
+			})
+		})
+	}
+}
+
+// echoed sends and reads so many bytes.
+func echoed(network string, size int) error {
+	c, err := net.DialTimeout(network, "8.8.8.8:443", 10*time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	sent := bytes.Repeat([]byte{'x'}, size)
+	go func() { _, _ = c.Write(sent) }()
+	got := make([]byte, size)
+	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, sent) {
+		return fmt.Errorf("%s: %w", network, err)
+	}
+	return nil
 }

@@ -14,9 +14,11 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
 	"gvisor.dev/gvisor/pkg/tcpip/link/pipe"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -383,6 +385,43 @@ func FuzzAnswer(f *testing.F) {
 		var m dnsmessage.Message
 		if err := m.Unpack(answer); err != nil || !m.Response || datagram && len(answer) > maxDatagram {
 			t.Errorf("%x gives %x: %v", message, answer, err)
+		}
+	})
+}
+
+// Packets that no kernel would send change nothing for the next one.
+func FuzzPackets(f *testing.F) {
+	ip := func(protocol byte, rest ...byte) []byte {
+		b := append([]byte{0x45, 0, 0, byte(20 + len(rest)), 0, 1, 0, 0, 64, protocol, 0, 0, 198, 18, 0, 2, 8, 8, 8, 8}, rest...)
+		return b
+	}
+	syn := []byte{0, 80, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0}
+	f.Add(ip(6, syn...), ip(17, 0, 80, 0, 53, 0, 9, 0, 0, 'x'))
+	f.Add(ip(1, 8, 0, 0, 0, 0, 0, 0, 0), ip(6, 0, 80, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0xf0, 2, 0, 0, 0, 0, 0, 0))
+	first, second := ip(17, 0, 80, 0, 53, 0, 99, 0, 0), ip(17, make([]byte, 16)...)
+	first[6], second[6], second[7] = 0x20, 0, 1 // fragments that overlap
+	f.Add(first, second)
+	f.Add([]byte{}, []byte{0x46})
+	f.Fuzz(func(t *testing.T, one, two []byte) {
+		link := channel.New(64, 1500, "")
+		ctx, cancel := context.WithCancel(t.Context())
+		var served sync.WaitGroup
+		gate := egress.NewGate(egress.Config{
+			Resolver: resolver{}, Own: func() ([]netip.Prefix, error) { return nil, nil },
+			Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("nobody is there") },
+		}, open)
+		served.Go(func() {
+			if err := Serve(ctx, link, gate); err != nil {
+				t.Error(err)
+			}
+		})
+		defer served.Wait()
+		defer cancel()
+		eventually(t, link.IsAttached)
+		for _, p := range [][]byte{one, two, ip(17, 0, 99, 0, 53, 0, 8, 0, 0)} {
+			packet := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(p)})
+			link.InjectInbound(ipv4.ProtocolNumber, packet)
+			packet.DecRef()
 		}
 	})
 }

@@ -31,7 +31,12 @@ func callData(arch, number uint32, args [6]uint64) []byte {
 
 func machineVM(t *testing.T, arch string) *bpf.VM {
 	t.Helper()
-	program, err := Filter(arch)
+	return vmOf(t, arch, Filter)
+}
+
+func vmOf(t *testing.T, arch string, filter func(string) (Program, error)) *bpf.VM {
+	t.Helper()
+	program, err := filter(arch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,6 +132,36 @@ func TestFilter(t *testing.T) {
 	}
 }
 
+// A process of ours that works on what pods send opens nothing, starts nothing
+// and makes no socket, and does what it needs: read, write, wait, threads.
+func TestSealedFilter(t *testing.T) {
+	for arch, m := range machines {
+		vm := vmOf(t, arch, Sealed)
+		verdict := func(c call, args ...uint64) int {
+			var all [6]uint64
+			copy(all[:], args)
+			got, err := vm.Run(callData(m.audit, uint32(c.number(arch)), all))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		for _, c := range append(sealed[:len(sealed):len(sealed)], forbidden...) {
+			if c.number(arch) >= 0 && verdict(c, 2, 1, 0) != int(errno(ePERM)) {
+				t.Errorf("%s: %s is allowed", arch, c.name)
+			}
+		}
+		for _, c := range []call{{"read", 0, 63}, {"write", 1, 64}, {"recvmsg", 47, 212}, {"sendmsg", 46, 211}, {"mmap", 9, 222}, {"futex", 202, 98}, {"shutdown", 48, 210}, {"fcntl", 72, 25}, {"epoll_pwait", 281, 22}, {"exit_group", 231, 94}} {
+			if verdict(c) != int(verdictAllow) {
+				t.Errorf("%s: %s is refused", arch, c.name)
+			}
+		}
+		if verdict(callClone, 0x3d0f00) != int(verdictAllow) || verdict(callClone, 0x10000000) != int(errno(ePERM)) {
+			t.Errorf("%s: threads and namespaces", arch)
+		}
+	}
+}
+
 // TestFilterStrangers tries what is not a call of the machine at all.
 func TestFilterStrangers(t *testing.T) {
 	nosys := int(errno(eNOSYS))
@@ -161,7 +196,7 @@ func TestNumbers(t *testing.T) {
 		t.Fatalf("where is golang.org/x/sys/unix: %v", err)
 	}
 	dir := strings.TrimSpace(string(out))
-	calls := append([]call{callClone, callClone3, callIoctl, callPersonality, callSocket, callSocketpair}, forbidden...)
+	calls := append([]call{callClone, callClone3, callIoctl, callPersonality, callSocket, callSocketpair}, append(sealed, forbidden...)...)
 	for arch := range machines {
 		numbers := kernelNumbers(t, filepath.Join(dir, fmt.Sprintf("zsysnum_linux_%s.go", arch)))
 		for _, c := range calls {
