@@ -28,39 +28,39 @@ const retryBody = 2 * time.Second
 type bodies struct {
 	mu   sync.Mutex
 	all  int64
-	each map[store.GrantID]int64
+	each map[store.UserID]int64
 }
 
-// hold counts n bytes more for a connection. It may have as many as are left for
-// all others, which is two of the largest for the first one; so no single one
-// keeps the others out.
-func (b *bodies) hold(grant store.GrantID, n int64) error {
+// hold counts n bytes more for a person, whose connections share what they have: as
+// many as are left for all others, which is two of the largest for the first one. So
+// nobody keeps the others out.
+func (b *bodies) hold(user store.UserID, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if mine := b.each[grant]; mine+n > maxBodies-(b.all+n) {
+	if mine := b.each[user]; mine+n > maxBodies-(b.all+n) {
 		if mine > 0 {
-			return web.TooMany(retryBody, "large requests of this connection at once")
+			return web.TooMany(retryBody, "large requests of one person at once")
 		}
 		return web.Fault(http.StatusServiceUnavailable, "busy", "The server has as many large requests as it can hold. Try again in a moment.", nil).
 			With("Retry-After", strconv.Itoa(int(retryBody.Seconds())))
 	}
 	if b.each == nil {
-		b.each = map[store.GrantID]int64{}
+		b.each = map[store.UserID]int64{}
 	}
 	b.all += n
-	b.each[grant] += n
+	b.each[user] += n
 	return nil
 }
 
-func (b *bodies) release(grant store.GrantID, n int64) {
+func (b *bodies) release(user store.UserID, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if n == 0 {
 		return
 	}
 	b.all -= n
-	if b.each[grant] -= n; b.each[grant] == 0 {
-		delete(b.each, grant)
+	if b.each[user] -= n; b.each[user] == 0 {
+		delete(b.each, user)
 	}
 }
 
@@ -68,8 +68,8 @@ func (b *bodies) release(grant store.GrantID, n int64) {
 // nil. A body whose length is known has its place before any of it is read, so
 // one that was let in is not given up half-way.
 func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
-	h := &held{bodies: b, grant: authz.FromContext(r.Context()).Grant, from: http.MaxBytesReader(w, r.Body, maxRequest)}
-	release = func() { b.release(h.grant, h.bytes) }
+	h := &held{bodies: b, user: authz.FromContext(r.Context()).User, from: http.MaxBytesReader(w, r.Body, maxRequest)}
+	release = func() { b.release(h.user, h.bytes) }
 	if r.ContentLength > maxRequest {
 		return nil, release, &http.MaxBytesError{Limit: maxRequest} // before a client sends all of it
 	}
@@ -88,7 +88,7 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, rele
 // held is a body that is counted as it comes.
 type held struct {
 	bodies *bodies
-	grant  store.GrantID
+	user   store.UserID
 	from   io.Reader
 	read   int64
 	bytes  int64 // counted
@@ -109,7 +109,7 @@ func (h *held) upTo(n int64) error {
 	if n <= h.bytes {
 		return nil
 	}
-	if err := h.bodies.hold(h.grant, n-h.bytes); err != nil {
+	if err := h.bodies.hold(h.user, n-h.bytes); err != nil {
 		return err
 	}
 	h.bytes = n

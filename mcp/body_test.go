@@ -147,14 +147,14 @@ const (
 	largest    = 16 << 20
 )
 
-// What bodies hold at once is bounded in all and by connection, and whoever has
-// nothing on the way gets in.
+// What bodies hold at once is bounded in all and by person, however many
+// connections they have, and whoever has nothing on the way gets in.
 func TestBodiesAtOnceAreBounded(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	for _, token := range []string{"one", "two", "three"} {
+	for token, user := range map[string]store.UserID{"one": "one", "one more": "one", "two": "two", "three": "three"} {
 		a := b.actor("ann")
-		a.Grant = store.GrantID(token)
+		a.User, a.Grant = user, store.GrantID(token)
 		b.as(token, a)
 	}
 	begin := func(token string, size int) *sending { t.Helper(); return b.begins(t, token, size, true) }
@@ -164,8 +164,10 @@ func TestBodiesAtOnceAreBounded(t *testing.T) {
 			t.Errorf("%s, %d bytes: %+v", token, size, a)
 		}
 	}
-	held := []*sending{begin("one", largest), begin("one", largest)}
-	refuses("one", 1000, http.StatusTooManyRequests, "of this connection")
+	held := []*sending{begin("one", largest), begin("one more", largest)}
+	for _, token := range []string{"one", "one more"} {
+		refuses(token, 1000, http.StatusTooManyRequests, "of one person")
+	}
 	held = append(held, begin("two", largest))
 	refuses("three", largest, http.StatusServiceUnavailable, "Try again")
 	if a := begin("three", 1000).finish(1000 - pingLength); a.status != http.StatusOK {
