@@ -287,6 +287,12 @@ func TestClientCodex(t *testing.T) {
 		if d.srv.canRunPods() {
 			d.shows(call("create_pod", args{"name": "codex", "preset": "static"}), "status:running")
 		}
+
+		// What its person takes away it hears of in words: a 403 it would show as an
+		// error of the transport.
+		d.owner.Open(d.srv.Issuer).Follow("Change limits").Press("Save", webtest.Fields{"scope": {"pods:read"}})
+		answer := app.request("mcpServer/tool/call", args{"server": "podgate", "threadId": thread, "tool": "exec_command", "arguments": args{"name": "codex", "command": "true"}})
+		d.shows(fmt.Sprint(answer), "isError:true", "the person who connected you took the permission pods:exec away")
 	})
 }
 
