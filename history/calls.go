@@ -87,5 +87,8 @@ func (r *Recorder) cameBack(from Visitor, now time.Time) {
 func OfGrant(g store.Grant, n Note) Note {
 	n.Attempt, n.Client, n.Grant, n.User, n.Team = g.Attempt, g.Client, g.ID, g.User, g.Team
 	n.ClientName, n.Host = g.ClientName, g.RedirectHost
+	if g.Refresh != nil {
+		n.Family = g.Refresh.Family
+	}
 	return n
 }

@@ -24,6 +24,7 @@ type Note struct {
 	Team       store.TeamID
 	Grant      store.GrantID
 	Token      store.Hash // of an access token that was given out
+	Family     store.Hash // of the connection's refresh tokens
 }
 
 // Step records a step and returns the attempt that it was taken for. A nil
@@ -36,7 +37,7 @@ func (r *Recorder) Step(n Note) store.AttemptID {
 	id, adopt, loose := r.correlator.place(n, key, now)
 	note := store.StepNote{
 		Attempt: id, Adopt: adopt, Client: n.Client, ClientName: text.Field(n.ClientName, maxName), Host: text.Field(n.Host, maxDetail),
-		User: n.User, Team: n.Team, Grant: n.Grant, Token: n.Token,
+		User: n.User, Team: n.Team, Grant: n.Grant, Token: n.Token, Family: n.Family,
 		Step: store.Step{Kind: n.Kind, Fault: n.Fault, Detail: text.Field(n.Detail, maxDetail), At: now, Addr: n.From.addr, Agent: n.From.agent, Loose: loose},
 	}
 	if n.Client == "" && n.User == "" {

@@ -89,13 +89,8 @@ func (s *Server) finish(rec *requestRecord) {
 		return
 	}
 	rec.told = true
-	if rec.note.Attempt == "" && rec.refresh != "" {
-		switch g, ok := s.connectionOf(rec.refresh); {
-		case ok && g.Client == rec.note.Client:
-			rec.connected(tokenAnswer{}.about(g))
-		case ok && rec.note.Fault == history.FaultUnknownRefresh:
-			rec.note.Fault = history.FaultForeignRefresh
-		}
+	if rec.note.Attempt == "" && rec.note.Client != "" && rec.refresh != "" {
+		s.ofRefresh(rec)
 	}
 	if rec.note.Attempt == "" && rec.note.Client != "" && !rec.code.IsZero() {
 		id, user, err := s.db.AttemptOfCode(rec.code, rec.note.Client)
@@ -106,6 +101,30 @@ func (s *Server) finish(rec *requestRecord) {
 	}
 	s.history.Step(rec.note)
 	s.auditToken(rec.note)
+}
+
+// ofRefresh finds the attempt of a renewal that was refused. Where the connection is
+// gone its attempt remembers the family. A token of another client tells of that one
+// nothing, and is said to be foreign.
+func (s *Server) ofRefresh(rec *requestRecord) {
+	g, live := s.connectionOf(rec.refresh)
+	if live && g.Client == rec.note.Client {
+		rec.connected(tokenAnswer{}.about(g))
+		return
+	}
+	family, ok := refreshFamily(rec.refresh)
+	if !ok || rec.note.Fault != history.FaultUnknownRefresh {
+		return
+	}
+	a, err := s.db.AttemptOfFamily(store.HashSecret(family))
+	switch {
+	case err == nil && a.Client == rec.note.Client:
+		rec.note.Attempt = a.ID
+	case live, err == nil:
+		rec.note.Fault = history.FaultForeignRefresh
+	case !errors.Is(err, store.ErrNotFound):
+		s.log.Error("find the attempt of a refresh token", "error", err)
+	}
 }
 
 // auditToken puts what became of a token request into the audit list. Refusals

@@ -126,6 +126,34 @@ func TestTimelineOfRefusedDocuments(t *testing.T) {
 	f.wantAttempts("user=alice: metadata!client_metadata")
 }
 
+// Whoever renews a connection that was revoked is told of in its attempt, also a
+// client that only its document describes, and after days.
+func TestTimelineOfARevokedRenewal(t *testing.T) {
+	t.Parallel()
+	n := newInternet(t)
+	n.publish(appURL, appDocument())
+	f := withHistory(t, online(n))
+	code := f.location(f.decide(approval(f.handle(f.authorize(asApp(), "alice")), "red"), "alice")).Get("code")
+	_, refresh := f.tokens(f.post("/token", with(exchange(appURL, code), "redirect_uri="+appRedirect)))
+	f.clock.advance(48 * time.Hour)
+	f.post("/api/oauth/revoke", values("client_id="+appURL, "token="+refresh))
+	f.must(f.db.FlushHistory()) // as happens every second
+	f.clock.advance(time.Minute)
+	f.refresh(appURL, refresh)
+	page, err := f.history.OwnAttempts("alice", "", "", 10)
+	f.must(err)
+	if len(page.Attempts) != 1 || !strings.Contains(page.Attempts[0].Diagnosis.What, "was revoked, and the client tried to renew it") {
+		t.Errorf("%+v", page.Attempts)
+	}
+	// Another client with the token tells nothing of it.
+	f.clock.advance(time.Second)
+	f.refresh(f.register(), refresh)
+	got := f.attempts(store.AttemptQuery{})
+	if len(got) != 2 || got[0] != "user=: refresh!foreign_refresh" || !strings.HasSuffix(got[1], " revoke refresh!unknown_refresh") {
+		t.Errorf("%q", got)
+	}
+}
+
 // toldFirst is an answer that remembers what the timeline held when it began.
 type toldFirst struct {
 	*httptest.ResponseRecorder

@@ -25,6 +25,7 @@ type Attempt struct {
 	Team       TeamID    `json:"team,omitempty"`
 	Grant      GrantID   `json:"grant,omitempty"`
 	Token      Hash      `json:"token,omitzero"`    // of the newest access token, to know it again when it is dead
+	Family     Hash      `json:"family,omitzero"`   // of the connection's refresh tokens, for the same
 	Steps      []Step    `json:"steps"`             // at least one
 	Dropped    int       `json:"dropped,omitempty"` // steps that were taken out of the middle
 }
@@ -151,6 +152,12 @@ var attempts = &table[Attempt]{
 			}
 			return join(a.Token[:], []byte(a.ID))
 		}},
+		{"family", func(a *Attempt) []byte {
+			if a.Family.IsZero() {
+				return nil
+			}
+			return join(a.Family[:], []byte(a.ID))
+		}},
 	},
 	expires: func(a *Attempt) time.Time { return a.oldest().Add(AttemptTTL) },
 }
@@ -168,6 +175,7 @@ type StepNote struct {
 	Team       TeamID
 	Grant      GrantID
 	Token      Hash // of an access token that was given out
+	Family     Hash // of the connection's refresh tokens
 	Step       Step // Count and Last are filled in
 }
 
@@ -184,6 +192,9 @@ func (a *Attempt) tell(n StepNote) {
 	set(&a.Grant, n.Grant)
 	if !n.Token.IsZero() {
 		a.Token = n.Token
+	}
+	if !n.Family.IsZero() {
+		a.Family = n.Family
 	}
 }
 
@@ -338,9 +349,15 @@ func (db *DB) AttemptOfCode(hash Hash, client ClientID) (id AttemptID, user User
 
 // AttemptOfToken returns the attempt whose newest access token has that hash,
 // however long it has been dead. ErrNotFound when there is none.
-func (db *DB) AttemptOfToken(hash Hash) (a Attempt, err error) {
+func (db *DB) AttemptOfToken(hash Hash) (Attempt, error) { return db.attemptBy("token", hash) }
+
+// AttemptOfFamily returns the attempt of the connection that refresh tokens of a
+// family were of, however long it has ended. ErrNotFound when there is none.
+func (db *DB) AttemptOfFamily(family Hash) (Attempt, error) { return db.attemptBy("family", family) }
+
+func (db *DB) attemptBy(index string, hash Hash) (a Attempt, err error) {
 	err = db.view(func(tx *bolt.Tx) error {
-		keys := attempts.keysBy(tx, "token", hash[:])
+		keys := attempts.keysBy(tx, index, hash[:])
 		if len(keys) == 0 {
 			return ErrNotFound
 		}

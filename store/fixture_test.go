@@ -338,7 +338,7 @@ func fixtureHistory(db *DB) error {
 		s.At = t0.Add(time.Duration(i) * time.Second)
 		db.NoteStep(StepNote{
 			Attempt: "attempt", Visitor: "visitor", Client: "client", ClientName: "Client", Host: "client.example", User: "ada", Team: "lab", Grant: "grant",
-			Token: HashSecret("access 2"), Step: s,
+			Token: HashSecret("access 2"), Family: HashSecret("family"), Step: s,
 		})
 	}
 	db.NoteAudit(AuditEntry{At: t0, Actor: "ada", Concerns: "bob", Grant: "grant", Team: "lab", Action: "member_remove", Object: "bob@example.com", Outcome: AuditOK, Addr: "192.0.2.1"})

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied, toFamilies}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -118,6 +119,35 @@ func toUsedClients(tx *bolt.Tx) error {
 // toCopied, from 11 to 12, has in requests why a copy of a document is used.
 // Those that wait say nothing of it.
 func toCopied(*bolt.Tx) error { return nil }
+
+// toFamilies, from 12 to 13, has in attempts the family of their connections' refresh
+// tokens, as far as these connections are there.
+func toFamilies(tx *bolt.Tx) error {
+	index, err := tx.CreateBucketIfNotExists([]byte("attempts_by_family"))
+	if err != nil {
+		return err
+	}
+	families := map[string]string{} // by attempt
+	err = changeRecords(tx, "grants", func(_ []byte, record map[string]json.RawMessage) (bool, error) {
+		var attempt string
+		var refresh struct{ Family string }
+		if json.Unmarshal(record["attempt"], &attempt) == nil && json.Unmarshal(record["refresh"], &refresh) == nil {
+			families[attempt] = refresh.Family
+		}
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	return changeRecords(tx, "attempts", func(key []byte, record map[string]json.RawMessage) (bool, error) {
+		family, err := base64.RawURLEncoding.DecodeString(families[string(key)])
+		if err != nil || len(family) == 0 {
+			return false, nil
+		}
+		record["family"] = json.RawMessage(strconv.Quote(families[string(key)]))
+		return true, index.Put(append(append(family, 0), key...), key)
+	})
+}
 
 // renameMember gives a member of a bucket's records another name.
 func renameMember(tx *bolt.Tx, bucket, from, to string) error {
