@@ -17,7 +17,7 @@ func completion() *cobra.Command {
 		Use: "completion SHELL", Short: "print what makes a shell complete podgate's commands", Example: "podgate completion bash", ValidArgs: shells,
 		Long: `SHELL is bash, zsh or fish. For the shell that runs: «source <(podgate completion bash)», likewise for zsh, and
 «podgate completion fish | source». For good, put that line into the shell's start-up file. In bash it needs the
-package bash-completion. People, teams and connections are completed while the server runs.`,
+package bash-completion. People, teams, pods and connections are completed while the server runs.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root, out := cmd.Root(), cmd.OutOrStdout()
 			switch args[0] {
@@ -121,4 +121,8 @@ func connectionIDs(ctx context.Context, c *control.Client, _ []string) ([]cobra.
 		found = append(found, cobra.CompletionWithDesc(string(c.ID), text.Visible(c.User+" with "+c.Client)))
 	}
 	return found, err
+}
+
+func podNames(ctx context.Context, c *control.Client, _ []string) ([]cobra.Completion, error) {
+	return c.PodNames(ctx)
 }

@@ -223,7 +223,7 @@ func removalQuestion(u control.UserDetail) string {
 }
 
 func (inv *invocation) team() *cobra.Command {
-	return group("team", "add and list teams, and say who is in them", inv.teamAdd(), inv.teamList(),
+	return group("team", "add and list teams, and say who is in them and what their pods reach", inv.teamAdd(), inv.teamList(), inv.teamNetwork(),
 		group("member", "say who is in a team", inv.memberAdd(), inv.memberRemove()))
 }
 

@@ -37,7 +37,7 @@ func commandsDocument(root *cobra.Command) string {
 	b.WriteString(`# Commands
 
 Made from the program: «podgate help COMMAND» says the same, and «podgate man DIR» writes it
-as manual pages. Commands about people, teams and connections work while the server runs and
+as manual pages. Commands about people, teams, pods and connections work while the server runs and
 when it does not; they find it by its data folder.
 
 Every command takes these flags, before or after its arguments:
@@ -101,6 +101,10 @@ func TestExamples(t *testing.T) {
 		switch words := strings.Fields(line); words[1] {
 		case "serve", "doctor", "config":
 			runDocumented(t, "the example", "./"+line, "")
+		case "pod": // none is made without a server
+			if code, _, errs := runCommand(append(words[1:], "--data", data)...); code != exitFailed || !strings.Contains(errs, "There is no pod") {
+				t.Errorf("%s: %d %s", line, code, errs)
+			}
 		case "connection":
 			if code, _, errs := runCommand(append(words[1:], "--data", data)...); code != exitFailed || !strings.Contains(errs, "No live connection") {
 				t.Errorf("%s: %d %s", line, code, errs)

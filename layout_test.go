@@ -41,13 +41,13 @@ var mayImport = map[string][]string{
 	"pods/sandbox/seccomp": {},
 	"pods/ingress":         {"pods", "internal/connlimit", "internal/errorpage", "internal/ratelimit"},
 	"certs":                {"pods/wire"},
-	"control":              {"account", "history", "store", "internal/web"},
+	"control":              {"account", "history", "pods", "pods/egress", "store", "internal/web"},
 	"mcp":                  {"history", "pods", "internal/authz", "internal/text", "internal/web", "store"},
 	"doctor":               {"internal/text"},
 	"doctor/echo":          {"internal/ratelimit", "internal/web"},
 	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/ingress", "pods/sandbox", "store", "ui",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "store", "ui",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},

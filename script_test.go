@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -35,7 +36,7 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: ready DIR")
 	}
-	local := func(*store.DB) http.Handler { return http.NotFoundHandler() }
+	local := func(*store.DB) (http.Handler, error) { return http.NotFoundHandler(), nil }
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		c, err := control.Open(context.Background(), ts.MkAbs(args[0]), false, local)
 		if err != nil {
@@ -51,7 +52,8 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 
 // craft is a helper of the scripts. «craft newer FILE» makes a database of a
 // format that no podgate reads yet, «craft foreign FILE» one of another
-// program, «craft damaged FILE» takes the account out from under its index.
+// program, «craft damaged FILE» takes the account out from under its index,
+// «craft pod FILE» gives the first team the pod hello, which is stopped.
 func craft() {
 	if err := craftFile(os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -60,6 +62,9 @@ func craft() {
 }
 
 func craftFile(what, path string) error {
+	if what == "pod" {
+		return craftPod(path)
+	}
 	db, err := bolt.Open(path, 0o600, nil)
 	if err != nil {
 		return err
@@ -86,4 +91,17 @@ func craftFile(what, path string) error {
 		}
 		return fmt.Errorf("craft does not know %q", what)
 	})
+}
+
+func craftPod(path string) error {
+	db, err := store.Open(path)
+	if err != nil {
+		return err
+	}
+	teams, err := db.Teams()
+	if err != nil || len(teams) == 0 {
+		return errors.Join(err, db.Close())
+	}
+	p := store.Pod{ID: "crafted", Name: "hello", Team: teams[0].ID, Preset: "static", Plan: "small", Region: "local", Want: store.WantStopped, Created: time.Now()}
+	return errors.Join(db.CreatePod(p, time.Now(), func([]store.Pod) error { return nil }), db.Close())
 }

@@ -201,7 +201,9 @@ func ignoreClosed(err error) error {
 }
 
 func (srv *server) serveControl(context.Context) error {
-	handler := control.NewHandler(control.Config{DB: srv.db, Accounts: srv.accounts, History: srv.history, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now})
+	handler := control.NewHandler(control.Config{
+		DB: srv.db, Accounts: srv.accounts, History: srv.history, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now, Networks: srv.pods,
+	})
 	s, err := control.Serve(srv.settings.DataDir, handler, srv.log)
 	if err != nil {
 		return err
@@ -217,14 +219,18 @@ func withTimeout(d time.Duration, f func(context.Context) error) error {
 }
 
 // localControl answers commands while no server runs.
-func localControl(s *config.Settings) func(*store.DB) http.Handler {
+func localControl(s *config.Settings) func(*store.DB) (http.Handler, error) {
 	log := slog.New(slog.DiscardHandler) // whoever gave the command reads the outcome itself
-	return func(db *store.DB) http.Handler {
+	return func(db *store.DB) (http.Handler, error) {
+		networks, err := localNetworks(s, db)
+		if err != nil {
+			return nil, err
+		}
 		return control.NewHandler(control.Config{
 			DB: db, Accounts: account.New(account.Config{DB: db, Log: log, Now: time.Now}),
 			History: history.New(history.Config{DB: db, Log: log, Now: time.Now}),
-			Issuer:  s.ConfiguredIssuer(), Log: log, Now: time.Now,
-		})
+			Issuer:  s.ConfiguredIssuer(), Log: log, Now: time.Now, Networks: networks,
+		}), nil
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"podgate/control"
 	"podgate/doctor/echo"
 	"podgate/internal/config"
 	"podgate/internal/web"
@@ -17,6 +19,7 @@ import (
 	"podgate/pods"
 	"podgate/pods/ingress"
 	"podgate/pods/sandbox"
+	"podgate/store"
 	"podgate/ui"
 )
 
@@ -46,7 +49,7 @@ var runtimes = map[string]func(context.Context, *server, config.Region) (pods.Ru
 func (srv *server) openPods(ctx context.Context) error {
 	conf := srv.settings
 	service, err := pods.New(pods.Config{
-		DB: srv.db, Regions: srv.regions(), Plans: plans(conf.Plans), Quota: pods.Quota{Pods: conf.Pods.QuotaPods, Memory: int64(conf.Pods.QuotaMemory)},
+		DB: srv.db, Regions: regions(conf, srv.openRuntime), Plans: plans(conf.Plans), Quota: pods.Quota{Pods: conf.Pods.QuotaPods, Memory: int64(conf.Pods.QuotaMemory)},
 		URL: srv.podURL(), NameLists: conf.Lists(), Log: srv.log, Now: time.Now,
 	})
 	if err != nil {
@@ -59,14 +62,24 @@ func (srv *server) openPods(ctx context.Context) error {
 	return nil
 }
 
+func (srv *server) openRuntime(ctx context.Context, c config.Region) (pods.Runtime, error) {
+	return runtimes[c.Runtime](ctx, srv, c)
+}
+
+// localNetworks says what pods may reach while no server runs.
+func localNetworks(s *config.Settings, db *store.DB) (control.Networks, error) {
+	never := func(context.Context, config.Region) (pods.Runtime, error) { return nil, errors.ErrUnsupported }
+	return pods.New(pods.Config{DB: db, Regions: regions(s, never), NameLists: s.Lists()})
+}
+
 // regions are the configured ones, the default first.
-func (srv *server) regions() []pods.Region {
+func regions(s *config.Settings, open func(context.Context, config.Region) (pods.Runtime, error)) []pods.Region {
 	var all []pods.Region
-	for _, c := range srv.settings.Regions {
-		r := pods.Region{Name: c.Name, Kind: c.Runtime, Network: c.Policy(srv.settings.Lists()), Open: func(ctx context.Context) (pods.Runtime, error) {
-			return runtimes[c.Runtime](ctx, srv, c)
+	for _, c := range s.Regions {
+		r := pods.Region{Name: c.Name, Kind: c.Runtime, Network: c.Policy(s.Lists()), Open: func(ctx context.Context) (pods.Runtime, error) {
+			return open(ctx, c)
 		}}
-		if c.Name == srv.settings.Pods.DefaultRegion {
+		if c.Name == s.Pods.DefaultRegion {
 			all = slices.Insert(all, 0, r)
 		} else {
 			all = append(all, r)

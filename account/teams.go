@@ -87,7 +87,8 @@ func (s *Service) TeamsOf(user store.UserID) ([]store.Membership, error) {
 	return list, err
 }
 
-func (s *Service) teamBySlug(slug string) (store.Team, error) {
+// TeamBySlug returns the team with that short name, or store.ErrNotFound.
+func (s *Service) TeamBySlug(slug string) (store.Team, error) {
 	t, err := s.db.TeamBySlug(slug)
 	return t, explain(err, store.ErrNotFound, "slug", "There is no team %q. «podgate team list» shows the teams.", text.Short(slug, maxEcho))
 }
@@ -125,7 +126,7 @@ func (s *Service) RemoveMember(ctx context.Context, slug, email string) (revoked
 }
 
 func (s *Service) teamAndUser(slug, email string) (t store.Team, u store.User, err error) {
-	if t, err = s.teamBySlug(slug); err != nil {
+	if t, err = s.TeamBySlug(slug); err != nil {
 		return t, u, err
 	}
 	u, err = s.userByEmail(email)

@@ -73,7 +73,7 @@ func (s *Service) newUser(ctx context.Context, a AddUser) (store.User, error) {
 func (s *Service) memberships(slugs []string) ([]store.Member, error) {
 	var list []store.Member
 	for _, slug := range slugs {
-		team, err := s.teamBySlug(slug)
+		team, err := s.TeamBySlug(slug)
 		if err != nil {
 			return nil, err
 		}

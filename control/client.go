@@ -54,7 +54,7 @@ type Client struct {
 // Without create an absent database is ErrNoDatabase. Other errors are
 // store.Open's, in particular store.ErrLocked when a process holds the
 // database but does not answer.
-func Open(ctx context.Context, dir string, create bool, local func(*store.DB) http.Handler) (*Client, error) {
+func Open(ctx context.Context, dir string, create bool, local func(*store.DB) (http.Handler, error)) (*Client, error) {
 	return opener{dir, create, local, lockPatience}.open(ctx)
 }
 
@@ -65,7 +65,7 @@ func Running(ctx context.Context, dir string) (*Client, error) { return dial(ctx
 type opener struct {
 	dir      string
 	create   bool
-	local    func(*store.DB) http.Handler
+	local    func(*store.DB) (http.Handler, error)
 	patience time.Duration
 }
 
@@ -87,7 +87,11 @@ func (o opener) openDatabase() (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{roundTrip: inProcess{o.local(db)}, close: db.Close, Migrated: db.Migrated()}, nil
+	handler, err := o.local(db)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &Client{roundTrip: inProcess{handler}, close: db.Close, Migrated: db.Migrated()}, nil
 }
 
 // dial returns nil, nil when no server listens.

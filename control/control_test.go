@@ -27,8 +27,12 @@ const password = "correct horse battery staple"
 func handlerOver(db *store.DB) http.Handler {
 	log := slog.New(slog.DiscardHandler)
 	now := func() time.Time { return t0 }
-	return NewHandler(Config{DB: db, Accounts: account.New(account.Config{DB: db, Log: log, Now: now}), Issuer: "http://localhost:8080", Log: log, Now: now})
+	return NewHandler(Config{
+		DB: db, Accounts: account.New(account.Config{DB: db, Log: log, Now: now}), Issuer: "http://localhost:8080", Log: log, Now: now, Networks: networksOver(db),
+	})
 }
+
+func localHandler(db *store.DB) (http.Handler, error) { return handlerOver(db), nil }
 
 // startServer serves the control socket of dir over a database there.
 func startServer(t *testing.T, dir string) {
@@ -47,7 +51,7 @@ func startServer(t *testing.T, dir string) {
 
 func open(t *testing.T, dir string) *Client {
 	t.Helper()
-	c, err := Open(t.Context(), dir, true, handlerOver)
+	c, err := Open(t.Context(), dir, true, localHandler)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +185,7 @@ func TestSetupLink(t *testing.T) {
 func TestOpenWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "absent")
-	if _, err := Open(t.Context(), dir, false, handlerOver); !errors.Is(err, ErrNoDatabase) || !strings.Contains(err.Error(), dir) {
+	if _, err := Open(t.Context(), dir, false, localHandler); !errors.Is(err, ErrNoDatabase) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(dir); err == nil {
@@ -195,12 +199,12 @@ func TestOpenWaitsForAServerThatStarts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	db := storetest.Open(t, DatabasePath(dir))
-	if _, err := (opener{dir, true, handlerOver, time.Millisecond}).open(t.Context()); !errors.Is(err, store.ErrLocked) {
+	if _, err := (opener{dir, true, localHandler, time.Millisecond}).open(t.Context()); !errors.Is(err, store.ErrLocked) {
 		t.Errorf("%v", err)
 	}
 	opened := make(chan error)
 	go func() {
-		c, err := opener{dir, true, handlerOver, 30 * time.Second}.open(context.Background())
+		c, err := opener{dir, true, localHandler, 30 * time.Second}.open(context.Background())
 		if err == nil && !c.Running {
 			err = errors.New("it opened the file under the server")
 		}

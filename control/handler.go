@@ -16,6 +16,7 @@ import (
 	"podgate/account"
 	"podgate/history"
 	"podgate/internal/web"
+	"podgate/pods"
 	"podgate/store"
 )
 
@@ -27,6 +28,7 @@ type Config struct {
 	Issuer   string            // the public URL, for links
 	Log      *slog.Logger
 	Now      func() time.Time
+	Networks Networks
 }
 
 // NewHandler returns the server's side of the protocol.
@@ -47,6 +49,9 @@ func NewHandler(c Config) http.Handler {
 		pathTeamList:     command(h.teams),
 		pathMemberAdd:    audited(h, history.AuditMemberAdd, ofMember, h.addMember),
 		pathMemberRemove: audited(h, history.AuditMemberRemove, ofMember, h.removeMember),
+		pathTeamNetwork:  command(h.teamNetwork),
+		pathPodNetwork:   command(h.podNetwork),
+		pathPodNames:     command(h.podNames),
 		pathCheck:        command(h.check),
 		pathRepair:       command(h.repair),
 		pathAddress:      command(h.address),
@@ -54,6 +59,9 @@ func NewHandler(c Config) http.Handler {
 		pathRevoke:       command(h.revoke), // writes its own entry, as all do that end connections
 		pathTimeline:     command(h.timeline),
 		pathAudit:        command(h.auditList),
+
+		pathTeamNetworkSet: audited(h, history.AuditTeamNetwork, ofTeamNetwork, h.setTeamNetwork),
+		pathPodNetworkSet:  audited(h, history.AuditPodNetwork, h.ofPodNetwork, h.setPodNetwork),
 	} {
 		router.Handler(http.MethodPost, path, stack.Handle(serve, writeError))
 	}
@@ -116,6 +124,7 @@ func inWords(err error) error {
 	}{
 		{account.ErrInvalid, http.StatusBadRequest, "invalid"},
 		{store.ErrDiskFull, http.StatusInsufficientStorage, "disk_full"},
+		{pods.ErrBadInput, http.StatusBadRequest, "invalid"},
 		{store.ErrTaken, http.StatusConflict, "taken"},
 		{store.ErrSetUp, http.StatusConflict, "set_up"},
 		{store.ErrLastAdmin, http.StatusConflict, "last_admin"},

@@ -24,7 +24,9 @@ func recording(t *testing.T) (*Client, *store.DB, *history.Recorder) {
 	now := func() time.Time { return t0.Add(time.Hour) }
 	log := slog.New(slog.DiscardHandler)
 	r := history.New(history.Config{DB: db, Now: now})
-	h := NewHandler(Config{DB: db, Accounts: account.New(account.Config{DB: db, Log: log, Now: now}), History: r, Issuer: "http://localhost:8080", Log: log, Now: now})
+	h := NewHandler(Config{
+		DB: db, Accounts: account.New(account.Config{DB: db, Log: log, Now: now}), History: r, Issuer: "http://localhost:8080", Log: log, Now: now, Networks: networksOver(db),
+	})
 	return &Client{roundTrip: inProcess{h}, close: func() error { return nil }}, db, r
 }
 

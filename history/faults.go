@@ -209,7 +209,9 @@ func auditWords() map[store.AuditAction][2]string {
 		AuditUserRemove: {"removed an account", "remove an account"}, AuditUserPassword: {"set a password", "set a password"},
 		AuditTeamAdd: {"added a team", "add a team"}, AuditMemberAdd: {"put somebody into a team", "put somebody into a team"},
 		AuditMemberRemove: {"took somebody out of a team", "take somebody out of a team"}, AuditTool: {"used", "use"},
-		AuditReusedCode: {"used a code twice", "use a code twice"}, AuditReusedRefresh: {"used an old refresh token", "use an old refresh token"},
+		AuditTeamNetwork: {"changed what a team's pods may reach", "change what a team's pods may reach"},
+		AuditPodNetwork:  {"changed what a pod may reach", "change what a pod may reach"},
+		AuditReusedCode:  {"used a code twice", "use a code twice"}, AuditReusedRefresh: {"used an old refresh token", "use an old refresh token"},
 		store.AuditLost: {"could not keep everything: too much happened at once", ""},
 	}
 }

@@ -132,6 +132,8 @@ const (
 	AuditTeamAdd       store.AuditAction = "add_team"
 	AuditMemberAdd     store.AuditAction = "add_member"
 	AuditMemberRemove  store.AuditAction = "remove_member"
+	AuditTeamNetwork   store.AuditAction = "set_team_network"
+	AuditPodNetwork    store.AuditAction = "set_pod_network"
 	AuditTool          store.AuditAction = "tool"
 	AuditReusedCode    store.AuditAction = "code_used_twice"
 	AuditReusedRefresh store.AuditAction = "refresh_token_used_twice"

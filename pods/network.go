@@ -14,8 +14,10 @@ import (
 
 // PodNetwork is what a pod may reach and what it has reached.
 type PodNetwork struct {
-	Mode  egress.Mode
-	Names []string // of ModeNames: what all of the layers with a list have listed
+	Region string
+	Mode   egress.Mode
+	Names  []string       // of ModeNames: what all of the layers with a list have listed
+	Layers []egress.Layer // who decides, the region first
 	// Ledger is since this server was started, the newest first.
 	Ledger []egress.Entry
 }
@@ -35,23 +37,33 @@ func (s *Service) networkOf(rec store.Pod) egress.Policy {
 	if err != nil {
 		return closed(egress.WhoTeam, err)
 	}
+	return s.narrowed(r, team.Network, rec.Network)
+}
+
+// narrowed is the policy of a region with what the team leaves of it, and then
+// the pod.
+func (s *Service) narrowed(r *region, below ...store.Network) egress.Policy {
 	policy := r.Network
 	policy.Layers = slices.Clone(policy.Layers)
-	for i, n := range []store.Network{team.Network, rec.Network} {
+	for i, n := range below {
 		names, err := egress.ParseRules(n.Names, s.cfg.NameLists)
 		if err != nil {
-			s.cfg.Log.Warn("a part of what a pod may reach is not understood and left out", "pod", rec.ID, "error", err)
+			s.cfg.Log.Warn("a part of what pods may reach is not understood and left out", "region", r.Name, "error", err)
 		}
 		policy.Layers = append(policy.Layers, egress.Layer{Who: []string{egress.WhoTeam, egress.WhoPod}[i], Mode: egress.Mode(n.Mode), Names: names})
 	}
 	return policy
 }
 
-// gate is the pod's way out, with the policy as it is now.
+// gate is the pod's way out, with the policy as it is now. It is read under the
+// lock: a change that comes meanwhile finds the gate there and reads it again.
 func (s *Service) gate(rec store.Pod, l *live) *egress.Gate {
-	policy := s.networkOf(rec)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if now, err := s.cfg.DB.Pod(rec.ID); err == nil {
+		rec = now
+	}
+	policy := s.networkOf(rec)
 	if l.gate == nil {
 		l.gate = egress.NewGate(s.cfg.Egress, policy)
 	} else {
@@ -92,20 +104,31 @@ func (s *Service) Network(a authz.Actor, name string) (PodNetwork, error) {
 
 // NetworkOf is Network for whoever has the record already.
 func (s *Service) NetworkOf(rec store.Pod) PodNetwork {
-	policy := s.networkOf(rec)
-	n := PodNetwork{Mode: policy.Mode()}
-	for _, layer := range policy.Layers {
-		if layer.Mode == egress.ModeNames {
-			for _, r := range layer.Names {
-				n.Names = append(n.Names, r.String())
-			}
-		}
-	}
+	n := shown(rec.Region, s.networkOf(rec))
 	l := s.of(rec)
 	if l.hasGate() {
 		l.mu.Lock()
 		n.Ledger = l.gate.Ledger()
 		l.mu.Unlock()
+	}
+	return n
+}
+
+// NetworksOf returns what the pods of a team may reach at most, in each region.
+func (s *Service) NetworksOf(team store.Team) []PodNetwork {
+	var all []PodNetwork
+	for _, r := range s.regions {
+		all = append(all, shown(r.Name, s.narrowed(r, team.Network)))
+	}
+	return all
+}
+
+func shown(region string, policy egress.Policy) PodNetwork {
+	n := PodNetwork{Region: region, Mode: policy.Mode(), Layers: policy.Layers}
+	for _, layer := range policy.Layers {
+		if layer.Mode == egress.ModeNames {
+			n.Names = append(n.Names, layer.Hosts()...)
+		}
 	}
 	return n
 }

@@ -32,6 +32,15 @@ type Layer struct {
 	Names []Rule // of ModeNames
 }
 
+// Hosts are the names as ParseRule reads them.
+func (l *Layer) Hosts() []string {
+	var all []string
+	for _, r := range l.Names {
+		all = append(all, r.String())
+	}
+	return all
+}
+
 // Policy is all layers that hold for a pod. Each may only take away, so what is
 // reached is what all of them allow.
 type Policy struct {
@@ -201,6 +210,9 @@ func ParseRules(written []string, lists map[string][]Rule) (rules []Rule, err er
 func ParseRule(s string) (Rule, error) {
 	fault := func(why string) (Rule, error) {
 		return Rule{}, fmt.Errorf("%q %s; write a name such as api.example.com or *.example.net, or an address or network such as 192.168.1.10 or 10.1.0.0/16, each with or without a :port", s, why)
+	}
+	if strings.Contains(s, "://") {
+		return fault("is a URL")
 	}
 	host, port, why := splitPort(s)
 	if why != "" {
