@@ -66,7 +66,7 @@ func (r *Recorder) Called(g *store.Grant, req *http.Request) {
 	}
 	now := r.now()
 	record, look := r.calls.due(g.ID, now)
-	if look && r.correlator.anyChallenged(now) {
+	if look && r.correlator.anyPrelude(now) {
 		r.cameBack(r.Visitor(req), now)
 	}
 	if record {

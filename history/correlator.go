@@ -33,7 +33,7 @@ type correlator struct {
 	clients  recent[ongoing] // by client that registered itself
 	browsers recent[ongoing] // by client and visitor: on the way to a decision
 
-	challenged atomic.Int64 // when a call without a token was last seen, in nanoseconds since 1970
+	strange atomic.Int64 // when a step without a token was last taken, in nanoseconds since 1970
 }
 
 // ongoing is an attempt that somebody is in the middle of.
@@ -169,9 +169,7 @@ func (c *correlator) stranger(n Note, visitor string, now time.Time) store.Attem
 	}
 	had.last, had.back = now, false
 	had.reads = had.reads || n.Kind != StepChallenge
-	if n.Kind == StepChallenge {
-		c.challenged.Store(now.UnixNano())
-	}
+	c.strange.Store(now.UnixNano())
 	c.visitors.put(visitor, had)
 	if n.From.net != "" && had.client == "" {
 		c.near.put(n.From.net, visitor)
@@ -179,8 +177,9 @@ func (c *correlator) stranger(n Note, visitor string, now time.Time) store.Attem
 	return had.attempt
 }
 
-func (c *correlator) anyChallenged(now time.Time) bool {
-	return now.UnixNano()-c.challenged.Load() < int64(preludePause)
+// anyPrelude reports whether there can be one that a call is to be held against.
+func (c *correlator) anyPrelude(now time.Time) bool {
+	return now.UnixNano()-c.strange.Load() < int64(preludePause)
 }
 
 // cameBack returns a visitor's prelude that led to no registration, once. It ends

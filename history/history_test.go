@@ -300,6 +300,20 @@ func TestCameBackAfterReading(t *testing.T) {
 	}
 }
 
+// Some read the documents and never call without a token.
+func TestCameBackAfterReadingOnly(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	v, g := request("203.0.113.9", "copilot"), store.Grant{ID: "g", User: "ada", Client: "c", Attempt: "attempt"}
+	b.take(history.Note{Kind: history.StepDiscovery, From: b.Visitor(v)})
+	b.Called(&g, v)
+	b.wait(time.Hour)
+	list, err := b.Attempts(store.AttemptQuery{Limit: 10})
+	if err != nil || len(list.Attempts) != 2 || list.Attempts[0].User != "" || list.Attempts[0].Diagnosis.State != history.Works {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
 // What a visitor did without a token is looked for now and then: that stands on
 // the path of every call.
 func TestCallsAreLookedAtNowAndThen(t *testing.T) {
