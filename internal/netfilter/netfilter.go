@@ -25,25 +25,25 @@ var refused = []struct {
 	{netip.MustParsePrefix("169.254.0.0/16"), "a link-local network"}, // cloud metadata services
 	{netip.MustParsePrefix("172.16.0.0/12"), "a private network"},
 	{netip.MustParsePrefix("192.0.0.0/24"), "a protocol assignment"}, // RFC 6890; DS-Lite, NAT64 discovery
-	{netip.MustParsePrefix("192.0.2.0/24"), "a documentation network"},
+	{netip.MustParsePrefix("192.0.2.0/24"), documentation},
 	{netip.MustParsePrefix("192.31.196.0/24"), "a service of the network itself"}, // AS112
 	{netip.MustParsePrefix("192.52.193.0/24"), "a relay of the network itself"},   // AMT
 	{netip.MustParsePrefix("192.88.99.0/24"), "a relay of the network itself"},    // 6to4 anycast
 	{netip.MustParsePrefix("192.168.0.0/16"), "a private network"},
 	{netip.MustParsePrefix("192.175.48.0/24"), "a service of the network itself"}, // AS112
 	{netip.MustParsePrefix("198.18.0.0/15"), "a test network"},
-	{netip.MustParsePrefix("198.51.100.0/24"), "a documentation network"},
-	{netip.MustParsePrefix("203.0.113.0/24"), "a documentation network"},
+	{netip.MustParsePrefix("198.51.100.0/24"), documentation},
+	{netip.MustParsePrefix("203.0.113.0/24"), documentation},
 	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
 	{netip.MustParsePrefix("240.0.0.0/4"), "reserved"}, // with the broadcast address
 
 	{netip.MustParsePrefix("64:ff9b::/96"), "a translation to IPv4"},   // NAT64, RFC 6052
 	{netip.MustParsePrefix("64:ff9b:1::/48"), "a translation to IPv4"}, // RFC 8215
 	{netip.MustParsePrefix("2001::/23"), "a protocol assignment"},      // Teredo 2001::/32, ORCHID, benchmarking
-	{netip.MustParsePrefix("2001:db8::/32"), "a documentation network"},
+	{netip.MustParsePrefix("2001:db8::/32"), documentation},
 	{netip.MustParsePrefix("2002::/16"), "a tunnel to IPv4"}, // 6to4
 	{netip.MustParsePrefix("2620:4f:8000::/48"), "a service of the network itself"},
-	{netip.MustParsePrefix("3fff::/20"), "a documentation network"}, // RFC 9637
+	{netip.MustParsePrefix("3fff::/20"), documentation}, // RFC 9637
 }
 
 // global is the one block of IPv6 from which public addresses are given out
@@ -73,6 +73,22 @@ func Public(a netip.Addr) error {
 		return fmt.Errorf("the address %s is not public: it is %s", a, special6(inner))
 	}
 	return nil
+}
+
+// documentation are the networks of RFC 5737, RFC 3849 and RFC 9637.
+const documentation = "a documentation network"
+
+// Documentation reports whether a is of a network that is set apart for
+// examples. Such an address is nobody's on the internet and nothing of this
+// machine's or of the networks around it, unless somebody has given it to
+// something on purpose.
+func Documentation(a netip.Addr) bool {
+	for _, r := range refused {
+		if r.what == documentation && r.prefix.Contains(a.Unmap()) {
+			return true
+		}
+	}
+	return false
 }
 
 // special6 names the address for the log.

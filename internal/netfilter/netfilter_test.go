@@ -112,3 +112,17 @@ func FuzzPublic(f *testing.F) {
 		}
 	})
 }
+
+func TestDocumentation(t *testing.T) {
+	t.Parallel()
+	for _, a := range []string{"192.0.2.1", "198.51.100.7", "203.0.113.255", "::ffff:203.0.113.1", "2001:db8::1", "3fff::1"} {
+		if !netfilter.Documentation(netip.MustParseAddr(a)) || netfilter.Public(netip.MustParseAddr(a)) == nil {
+			t.Errorf("%s is none", a)
+		}
+	}
+	for _, a := range []string{"203.0.114.1", "10.0.0.1", "127.0.0.1", "8.8.8.8", "2001:db9::1", "::1", "fd00::1", "2001:db8::1%eth0"} {
+		if netfilter.Documentation(netip.MustParseAddr(a)) {
+			t.Errorf("%s is one", a)
+		}
+	}
+}

@@ -140,14 +140,16 @@ func (p *Policy) forwards() bool {
 }
 
 // reaches judges the address that is going to be dialled. own are this
-// machine's addresses with the networks that they are on.
+// machine's addresses with the networks that they are on. Addresses that are set
+// apart for examples stay open: they lead nowhere, or to what somebody has put
+// there for this machine to use.
 func (p *Policy) reaches(a netip.Addr, port uint16, own []netip.Prefix) error {
 	a = a.Unmap()
 	if a.Zone() == "" && p.opened(a, port) {
 		return nil
 	}
 	const remedy = "; the administrator can open an address on purpose with allow_local"
-	if err := netfilter.Public(a); err != nil {
+	if err := netfilter.Public(a); err != nil && !netfilter.Documentation(a) {
 		return fmt.Errorf("%w%s", err, remedy)
 	}
 	for _, n := range own {
