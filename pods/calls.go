@@ -228,7 +228,8 @@ type written struct {
 // remeasured is how long a measurement can be old.
 const remeasured = 15 * time.Second
 
-// room refuses a write that would take the pod's home over its plan, and counts
+// room refuses a write that would take the pod's home over its plan, or fill the
+// disk that homes are on, and counts
 // its size among what is to come otherwise. It returns how much there is room
 // for, with this write.
 func (s *Service) room(ctx context.Context, rec store.Pod, l *live, size int64) (int64, error) {
@@ -239,6 +240,10 @@ func (s *Service) room(ctx context.Context, rec store.Pod, l *live, size int64) 
 	usage, err := l.client.usage(ctx)
 	if err != nil {
 		return 0, err
+	}
+	left := s.seen(ctx, rec).Usage.DiskLeft
+	if left > 0 && size > left {
+		return 0, refuse(ErrTooLarge, "the disk of the server has room for %d MiB more and the file has %d bytes; whoever runs the server has to make room, or delete files in pods", left>>20, size)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -251,7 +256,11 @@ func (s *Service) room(ctx context.Context, rec store.Pod, l *live, size int64) 
 		return 0, refuse(ErrOverPlan, "the pod uses %d MiB of the %d MiB of plan %s and the file has %d bytes; delete files first", used>>20, plan.Limits.Disk>>20, plan.Name, size)
 	}
 	l.coming += size
-	return plan.Limits.Disk - used, nil
+	room := plan.Limits.Disk - used
+	if left > 0 {
+		room = min(room, left)
+	}
+	return room, nil
 }
 
 // FileContent is a part of a file.

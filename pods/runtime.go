@@ -106,6 +106,7 @@ type Usage struct {
 	CPU       float64 // seconds since it was started
 	Processes int
 	Disk      int64 // bytes of the home; may be some seconds old
+	DiskLeft  int64 // bytes that all pods may still write to the disk that the home is on, at least 1
 }
 
 // Death is the end of a pod that nobody asked for.

@@ -508,6 +508,29 @@ func TestWritesStayWithinThePlan(t *testing.T) {
 	}
 }
 
+// Nor may they fill the disk that homes are on, whether their size is known or not.
+func TestUploadsLeaveSomeOfTheDisk(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "shop")
+	h.fake.SetDiskLeft(1 << 20)
+	upload := func(size int64, bytesOf int) error {
+		_, err := h.Upload(t.Context(), h.ann, "shop", "x", 0, size, bytes.NewReader(make([]byte, bytesOf)))
+		return err
+	}
+	wants(t, upload(1<<20+1, 1<<20+1), pods.ErrTooLarge, "the disk of the server has room for 1 MiB more", "make room")
+	if err := upload(-1, 2<<20); err == nil {
+		t.Error("one of unknown size took more than there is")
+	}
+	if err := upload(1<<20, 1<<20); err != nil {
+		t.Error(err)
+	}
+	h.fake.SetDiskLeft(0)
+	if err := upload(2<<20, 2<<20); err != nil {
+		t.Errorf("where it is not known how much is left: %v", err)
+	}
+}
+
 // Uploads under way count with what they still bring, and one of unknown size
 // with what has come; who breaks off takes back the rest.
 func TestUploadsStayWithinThePlan(t *testing.T) {

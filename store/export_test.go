@@ -30,6 +30,9 @@ func (db *DB) SetAuditBounds(known, strangers, concerns uint64) {
 // SetMaxUnusedClients makes room for fewer clients that nobody used.
 func (db *DB) SetMaxUnusedClients(n int) { db.maxUnusedClients = n }
 
+// LoseReserve has the database know that it gave up its reserve.
+func (db *DB) LoseReserve() { db.reserve.given.Store(true) }
+
 // Lost returns how much was noted and is neither waiting nor written.
 func (db *DB) Lost() int {
 	db.queue.mu.Lock()

@@ -36,6 +36,7 @@ type Fake struct {
 	stopErr error
 	rmErr   error
 	lacks   []string
+	left    int64
 	hung    map[string]bool
 	calls   []string
 }
@@ -82,6 +83,10 @@ func (f *Fake) FailStart(err error) {
 func (f *Fake) RefuseDial(err error) { f.set(func() { f.dialErr = err }) }
 func (f *Fake) FailStop(err error)   { f.set(func() { f.stopErr = err }) }
 func (f *Fake) FailRemove(err error) { f.set(func() { f.rmErr = err }) }
+
+// SetDiskLeft is what there is room for on the disk that homes are on; 0: not
+// known.
+func (f *Fake) SetDiskLeft(bytes int64) { f.set(func() { f.left = bytes }) }
 
 // Lack takes these programs away from pods, and gives back those taken before.
 func (f *Fake) Lack(tools ...string) { f.set(func() { f.lacks = tools }) }
@@ -250,7 +255,9 @@ func (f *Fake) Status(ctx context.Context, id store.PodID) (pods.Status, error) 
 		if err := ask(ctx, run.listener.dial, wire.PathUsage, &u); err != nil {
 			return st, nil // it ends just now
 		}
-		st.Usage = pods.Usage{Memory: u.Memory, CPU: u.CPU, Processes: u.Processes, Disk: u.Disk}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		st.Usage = pods.Usage{Memory: u.Memory, CPU: u.CPU, Processes: u.Processes, Disk: u.Disk, DiskLeft: f.left}
 	}
 	return st, nil
 }

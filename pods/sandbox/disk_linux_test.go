@@ -31,6 +31,9 @@ func TestWritersStopBeforeTheDiskIsFull(t *testing.T) {
 		if left, err := DiskLeft(dir); err != nil || left >= diskFloor || left < diskFloor/4 {
 			t.Errorf("left: %d, %v", left, err)
 		}
+		if st, err := r.Status(t.Context(), "a"); err != nil || st.Usage.DiskLeft != 1 {
+			t.Errorf("status: %+v, %v", st, err)
+		}
 		if got := command(t, r, "a", "echo little > note; cat note"); got.stdout != "little\n" {
 			t.Errorf("the pod: %+v", got)
 		}

@@ -33,6 +33,9 @@ func (r *Runtime) usage(ctx context.Context, in *instance) pods.Usage {
 		u.Memory, u.CPU, u.Processes = cmp.Or(u.Memory, counted.Memory), cmp.Or(u.CPU, counted.CPU), cmp.Or(u.Processes, counted.Processes)
 	}
 	u.Disk = in.home.used(ctx)
+	if left, err := DiskLeft(r.cfg.Dir); err == nil {
+		u.DiskLeft = max(1, left-diskFloor)
+	}
 	return u
 }
 
