@@ -58,7 +58,7 @@ func (inv *invocation) addCommands(root *cobra.Command) {
 	root.SetHelpCommand(help)
 	add("Server", inv.serveCommand(), inv.setupLink())
 	add("People and teams", inv.team(), inv.user())
-	add("Pods", inv.podCommand())
+	add("Pods", inv.network(), inv.podCommand())
 	add("Connections", inv.audit(), inv.connection(), inv.connections(), inv.timeline())
 	add("Upkeep", inv.check(), inv.configCommand(), inv.doctor())
 	add("This program", completion(), help, inv.man(), inv.version())

@@ -101,6 +101,10 @@ func TestExamples(t *testing.T) {
 		switch words := strings.Fields(line); words[1] {
 		case "serve", "doctor", "config":
 			runDocumented(t, "the example", "./"+line, "")
+		case "network": // it finds no package manager without a path
+			if code, _, errs := runCommand(words[1:]...); code != exitFailed || !strings.Contains(errs, "no package manager") {
+				t.Errorf("%s: %d %s", line, code, errs)
+			}
 		case "pod": // none is made without a server
 			if code, _, errs := runCommand(append(words[1:], "--data", data)...); code != exitFailed || !strings.Contains(errs, "There is no pod") {
 				t.Errorf("%s: %d %s", line, code, errs)

@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"internal/errorpage":   {},
 	"internal/netfilter":   {},
 	"internal/ratelimit":   {},
+	"internal/registries":  {},
 	"internal/text":        {},
 	"internal/web":         {"store"},
 	"internal/webfetch":    {"internal/netfilter"},
@@ -47,7 +48,7 @@ var mayImport = map[string][]string{
 	"doctor/echo":          {"internal/ratelimit", "internal/web"},
 	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "store", "ui",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "store", "ui",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},
