@@ -171,16 +171,20 @@ func (c *chaos) kill() {
 	}
 }
 
-// nothingRuns waits until nothing is there that the server or its pods ran. Their
-// mounts live in namespaces, and so end with their processes.
+// nothingRuns waits until nothing is there that the server or its pods ran, and nobody
+// has its socket: what it was about to start holds that until it runs. Their mounts
+// live in namespaces, and so end with their processes.
 func (c *chaos) nothingRuns() {
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		left := c.processes()
-		if len(left) == 0 {
+		conn, err := net.Dial("unix", filepath.Join(c.dir, "podgate.sock"))
+		if err == nil {
+			conn.Close()
+		} else if len(left) == 0 {
 			return
 		}
 		if time.Now().After(end) {
-			c.Fatalf("left behind: %+v", left)
+			c.Fatalf("left behind: %+v, and dialling the socket: %v", left, err)
 		}
 	}
 }
