@@ -43,8 +43,7 @@ func (e *endpoint) addExecTool(s *sdk.Server) {
 		refine: func(s *jsonschema.Schema) {
 			podName(s)
 			between(s, "timeout", 1, longest)
-			shortest := 1
-			s.Properties["command"].MinLength = &shortest
+			notEmpty(s, "command")
 		},
 	}, e.exec)
 }

@@ -44,6 +44,7 @@ type Config struct {
 type endpoint struct {
 	cfg    Config
 	tools  map[string]authz.Action // what each tool does
+	later  []string                // the tools that are listed last, in their order
 	plain  http.Handler            // answers with one JSON object
 	stream http.Handler            // answers with events, so that progress can be sent
 	bodies bodies                  // of the requests that are being answered
@@ -90,12 +91,13 @@ func (e *endpoint) newServer() *sdk.Server {
 			}
 		},
 	})
-	s.AddReceivingMiddleware(e.listWithoutTaken)
+	s.AddReceivingMiddleware(e.listWithoutTaken, e.listInOrder)
 	e.addCatalogueTools(s)
 	e.addPodTools(s)
 	e.addExecTool(s)
 	e.addFileTools(s)
 	e.addLogTool(s)
+	e.addChangeTools(s)
 	addPrompts(s)
 	return s
 }

@@ -30,6 +30,20 @@ func (e *endpoint) listWithoutTaken(next sdk.MethodHandler) sdk.MethodHandler {
 	}
 }
 
+// listInOrder puts the tools that came later behind those that were there, which
+// the SDK sorts by name: what models have cached of the list stays its beginning.
+func (e *endpoint) listInOrder(next sdk.MethodHandler) sdk.MethodHandler {
+	return func(ctx context.Context, method string, r sdk.Request) (sdk.Result, error) {
+		result, err := next(ctx, method, r)
+		if list, ok := result.(*sdk.ListToolsResult); ok && err == nil {
+			list.Tools = slices.SortedStableFunc(slices.Values(list.Tools), func(a, b *sdk.Tool) int {
+				return slices.Index(e.later, a.Name) - slices.Index(e.later, b.Name)
+			})
+		}
+		return result, err
+	}
+}
+
 // taken says who keeps a scope from the connection, and where that is changed.
 func (e *endpoint) taken(d *authz.Denied) string {
 	return fmt.Sprintf("this connection may not %s: the person who connected you took the permission %s away from it. Only that person can give it back, by connecting you again and leaving it ticked; podgate's home page (%s) shows what the connection may do", d.Action, d.Scope, e.cfg.Issuer)

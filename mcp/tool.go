@@ -23,6 +23,7 @@ type tool struct {
 	name, title, description string
 	action                   authz.Action // decides the scope; pods checks the finer ones
 	hints                    sdk.ToolAnnotations
+	later                    bool                           // listed after those that were there first, in the order of declaration
 	refine                   func(input *jsonschema.Schema) // bounds and enumerations; may be nil
 }
 
@@ -51,6 +52,9 @@ func add[In, Out any](e *endpoint, s *sdk.Server, t tool, fn func(context.Contex
 		panic(fmt.Sprintf("mcp: tool %s has the unknown action %q", t.name, t.action))
 	}
 	e.tools[t.name] = t.action
+	if t.later {
+		e.later = append(e.later, t.name)
+	}
 	input, output := schemaOf[In](t.name), schemaOf[Out](t.name)
 	if t.refine != nil {
 		t.refine(input)
@@ -190,6 +194,11 @@ func between(s *jsonschema.Schema, property string, low, high float64) {
 
 func longest(s *jsonschema.Schema, property string, high int) {
 	s.Properties[property].MaxLength = &high
+}
+
+func notEmpty(s *jsonschema.Schema, property string) {
+	shortest := 1
+	s.Properties[property].MinLength = &shortest
 }
 
 const podNamePattern = `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`

@@ -18,6 +18,8 @@ import (
 var toolNames = []string{
 	"create_pod", "exec_command", "get_logs", "get_pod", "list_files", "list_plans", "list_pods", "list_presets", "list_regions",
 	"manage_pod", "read_file", "write_file",
+	// Those that came later, in the order in which they came.
+	"delete_file", "move_file",
 }
 
 // Every tool does its work for the SDK's own client, in both eras.
@@ -96,6 +98,7 @@ func walkPod(t *testing.T, c *client) {
 	if got := fmt.Sprint(c.call("list_files", args{"name": "shop", "path": "sub"})["entries"]); !strings.Contains(got, "mode:0755") || !strings.Contains(got, "name:run.sh") {
 		t.Errorf("list_files: %s", got)
 	}
+	walkChanges(t, c)
 	run := c.call("exec_command", args{"name": "shop", "command": "./run.sh; pwd >&2; exit 3", "workdir": "sub", "timeout": 20})
 	if run["exit_code"] != 3.0 || run["stdout"] != "hello\n" || !strings.HasSuffix(run["stderr"].(string), "/app/sub\n") {
 		t.Errorf("exec_command: %v", run)
@@ -104,6 +107,31 @@ func walkPod(t *testing.T, c *client) {
 		t.Errorf("get_logs: %v", got)
 	}
 	managePod(t, c)
+}
+
+func walkChanges(t *testing.T, c *client) {
+	c.call("write_file", args{"name": "shop", "path": "old/a", "content": "abc"})
+	got := c.call("move_file", args{"name": "shop", "from": "old/a", "to": "new/b"})
+	if got["from"] != "old/a" || got["path"] != "/home/pod/app/new/b" || got["type"] != "file" {
+		t.Errorf("move_file: %v", got)
+	}
+	c.call("write_file", args{"name": "shop", "path": "old/a", "content": "other"})
+	if words := c.refused("move_file", args{"name": "shop", "from": "old/a", "to": "new/b"}); !strings.Contains(words, "set overwrite") {
+		t.Errorf("move_file over a file: %s", words)
+	}
+	c.call("move_file", args{"name": "shop", "from": "old/a", "to": "new/b", "overwrite": true})
+	if got := c.call("read_file", args{"name": "shop", "path": "new/b"}); got["content"] != "other" {
+		t.Errorf("after the second move: %v", got)
+	}
+	if words := c.refused("delete_file", args{"name": "shop", "path": "new"}); !strings.Contains(words, "set recursive") {
+		t.Errorf("delete_file of a folder: %s", words)
+	}
+	if got := c.call("delete_file", args{"name": "shop", "path": "new", "recursive": true}); got["path"] != "/home/pod/app/new" || got["type"] != "dir" {
+		t.Errorf("delete_file: %v", got)
+	}
+	if words := c.refused("delete_file", args{"name": "shop", "path": ".", "recursive": true}); !strings.HasPrefix(words, "path not allowed") {
+		t.Errorf("delete_file of the app folder: %s", words)
+	}
 }
 
 func managePod(t *testing.T, c *client) {
@@ -132,6 +160,9 @@ func TestToolDeclarations(t *testing.T) {
 	b := newBench(t)
 	b.pod("shop")
 	c := b.connect("ann", modern)
+	for _, name := range []string{"old", "from"} {
+		c.call("write_file", args{"name": "shop", "path": "/home/pod/" + name, "content": "x"})
+	}
 	list, err := c.ListTools(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -162,6 +193,8 @@ var examples = map[string]args{
 	"read_file":    {"name": "shop", "path": "index.html"},
 	"list_files":   {"name": "shop"},
 	"get_logs":     {"name": "shop"},
+	"delete_file":  {"name": "shop", "path": "/home/pod/old"},
+	"move_file":    {"name": "shop", "from": "/home/pod/from", "to": "/home/pod/to"},
 }
 
 func checkDeclaration(t *testing.T, tool *sdk.Tool) {

@@ -28,6 +28,7 @@ const (
 	maxIdleConns    = 4        // of them kept when idle
 	agentIdle       = time.Minute
 	agentTimeout    = 20 * time.Second // one plain request, answer included
+	walkTimeout     = time.Minute      // one that goes through many files
 	drainTimeout    = time.Second      // for the end of a stream after its last event
 )
 
@@ -151,6 +152,38 @@ func (c *client) list(ctx context.Context, path string) (wire.Listing, error) {
 		return wire.Listing{}, fmt.Errorf("%w: %d entries", errHostile, len(l.Entries))
 	}
 	return l, nil
+}
+
+// post sends v and fetches one JSON value of at most limit bytes.
+func (c *client) post(ctx context.Context, path string, v any, limit int64, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, walkTimeout)
+	defer cancel()
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	res, err := c.request(ctx, http.MethodPost, path, nil, body, "application/json")
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	return decode(res.Body, limit, answer)
+}
+
+func (c *client) delete(ctx context.Context, path string, recursive bool) (info wire.FileInfo, err error) {
+	ctx, cancel := context.WithTimeout(ctx, walkTimeout)
+	defer cancel()
+	query := url.Values{"path": {path}}
+	if recursive {
+		query.Set("recursive", "1")
+	}
+	res, err := c.request(ctx, http.MethodDelete, wire.PathFile, query, nil, "")
+	if err != nil {
+		return info, err
+	}
+	defer res.Body.Close()
+	err = decode(res.Body, maxSmallAnswer, &info)
+	return info, err
 }
 
 func (c *client) logs(ctx context.Context, query url.Values) ([]wire.LogLine, error) {

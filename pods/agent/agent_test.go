@@ -323,7 +323,7 @@ func TestRoutes(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
 	a.refused(wire.FaultNotFound, "GET", "/v1/nothing", nil)
-	a.refused(wire.FaultBadRequest, "DELETE", wire.PathFile+"?path=x", nil)
+	a.refused(wire.FaultBadRequest, "PATCH", wire.PathFile+"?path=x", nil)
 	a.refused(wire.FaultBadRequest, "GET", wire.PathState+"?extra=1", nil)
 	if s := ask[wire.State](a, "GET", wire.PathState, nil); s.App != wire.AppStopped {
 		t.Errorf("a fresh agent has app %q", s.App)

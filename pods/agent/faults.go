@@ -26,6 +26,7 @@ var faultStatus = map[string]int{
 	wire.FaultTooLarge:     http.StatusRequestEntityTooLarge,
 	wire.FaultNotDir:       http.StatusConflict,
 	wire.FaultIsDir:        http.StatusConflict,
+	wire.FaultExists:       http.StatusConflict,
 	wire.FaultNotListening: http.StatusBadGateway,
 	wire.FaultNotRunning:   http.StatusConflict,
 	wire.FaultBusy:         http.StatusTooManyRequests,

@@ -406,6 +406,7 @@ func FuzzRequests(f *testing.F) {
 	f.Add("port=80", []byte(`null`))
 	f.Add("follow=1&lines=0", []byte(`{}`))
 	f.Add("max=1", []byte(`{}`))
+	f.Add("path=a&recursive=1", []byte(`{"from":"a","to":"../b","overwrite":true}`))
 	f.Add("path=%00&%gg;", []byte(`{"command":"\u0000"}`))
 	f.Fuzz(func(t *testing.T, query string, body []byte) {
 		if q, err := parseWrite(query); err == nil {
@@ -419,6 +420,13 @@ func FuzzRequests(f *testing.F) {
 			if q.Offset < 0 || !q.Whole && q.Limit < 1 || q.Limit > wire.MaxRead {
 				t.Errorf("%+v", q)
 			}
+		}
+		if q, err := parseDelete(query); err == nil {
+			checkFuzzedPath(t, q.Path)
+		}
+		if r, err := parseMove(body); err == nil {
+			checkFuzzedPath(t, r.From)
+			checkFuzzedPath(t, r.To)
 		}
 		if q, err := parseDir(query); err == nil {
 			checkFuzzedPath(t, q.Path)

@@ -20,6 +20,7 @@ import (
 // Bounds of requests beside those of wire.go.
 const (
 	maxAppBody   = 512 << 10
+	maxMoveBody  = 64 << 10 // two paths, however they are escaped
 	maxExecBody  = 16 << 20 // MaxFile of stdin as base64, and the rest
 	maxCommand   = 128<<10 - 1
 	maxEnv       = 256 << 10 // of all names and values together
@@ -39,6 +40,11 @@ type readQuery struct {
 	Path          string
 	Offset, Limit int64
 	Whole         bool // instead of Offset and Limit
+}
+
+type deleteQuery struct {
+	Path      string
+	Recursive bool
 }
 
 type dirQuery struct{ Path string }
@@ -127,6 +133,28 @@ func parseWrite(raw string) (writeQuery, error) {
 		out.Mode = &m
 	}
 	return out, checkPath(out.Path)
+}
+
+func parseDelete(raw string) (deleteQuery, error) {
+	q, err := parseQuery(raw, "path", "recursive")
+	if err != nil {
+		return deleteQuery{}, err
+	}
+	recursive, err := q.flag("recursive")
+	return deleteQuery{q["path"], recursive}, errors.Join(err, checkPath(q["path"]))
+}
+
+func parseMove(body []byte) (wire.MoveRequest, error) {
+	var r wire.MoveRequest
+	if err := decode(body, &r); err != nil {
+		return wire.MoveRequest{}, err
+	}
+	for name, p := range map[string]string{"from": r.From, "to": r.To} {
+		if err := checkPath(p); err != nil {
+			return wire.MoveRequest{}, badRequest("%s: %v", name, asFault(err).Message)
+		}
+	}
+	return r, nil
 }
 
 func parseRead(raw string) (readQuery, error) {

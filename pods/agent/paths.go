@@ -140,6 +140,31 @@ func (f *folders) resolve(p string) (spot, error) {
 	return spot{}, faultf(wire.FaultPath, "%s leads through more than %d symbolic links", asked, maxLinks)
 }
 
+// resolveName finds the spot of the name that p ends in, also when a link has
+// that name: what is deleted or moved is the link. The places themselves and the
+// app folder stay where they are.
+func (f *folders) resolveName(p string) (spot, error) {
+	clean, err := cleanPath(p)
+	if err != nil {
+		return spot{}, err
+	}
+	s, err := f.locate(clean)
+	if err != nil {
+		return spot{}, err
+	}
+	if s.rel != "." {
+		if s, err = f.resolve(path.Dir(clean)); err != nil {
+			return spot{}, err
+		}
+		name := path.Base(clean)
+		s.rel, s.virtual = path.Join(s.rel, name), path.Join(s.virtual, name)
+	}
+	if s.rel == "." || s.virtual == podApp {
+		return spot{}, faultf(wire.FaultPath, "%s itself can be neither deleted nor moved; name what lies in it", s.virtual)
+	}
+	return s, nil
+}
+
 // followOne replaces the first symbolic link on the way to s and returns the
 // resulting absolute path, or "" when there is none.
 func (f *folders) followOne(s spot) (string, error) {

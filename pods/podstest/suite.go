@@ -33,6 +33,8 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 		"Paths":     testPaths,
 		"Special":   testSpecialFiles,
 		"List":      testListFiles,
+		"Delete":    testDeleteFile,
+		"Move":      testMoveFile,
 		"Static":    testStatic,
 		"Logs":      testLogs,
 		"App":       testApp,

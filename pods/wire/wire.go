@@ -11,6 +11,8 @@
 //	PUT  /v1/file?path=&mode=&max=       FileInfo     body: the content, at most max bytes (default MaxFile)
 //	GET  /v1/file?path=&offset=&limit=   content      X-File-Size, X-File-Mode (octal), X-File-Modified (RFC 3339)
 //	GET  /v1/file?path=&whole=1          content      all of it, with the same headers
+//	DELETE /v1/file?path=&recursive=1    FileInfo     what was deleted; a link itself, not where it leads
+//	POST /v1/move        MoveRequest     FileInfo     under its new name
 //	GET  /v1/home                        tar          all that lies in the home; TrailerFault
 //	PUT  /v1/home?max=                   Imported     body: tar; ends the app and all else, and replaces the home
 //	GET  /v1/dir?path=                   []FileInfo
@@ -39,6 +41,7 @@ const (
 	PathApp   = "/v1/app"
 	PathExec  = "/v1/exec"
 	PathFile  = "/v1/file"
+	PathMove  = "/v1/move"
 	PathHome  = "/v1/home"
 	PathDir   = "/v1/dir"
 	PathLogs  = "/v1/logs"
@@ -81,6 +84,7 @@ const (
 	FaultTooLarge     = "too_large"
 	FaultNotDir       = "not_a_directory"
 	FaultIsDir        = "is_a_directory"
+	FaultExists       = "exists"        // what would be replaced
 	FaultNotListening = "not_listening" // nothing accepts on that port
 	FaultNotRunning   = "app_not_running"
 	FaultBusy         = "busy"   // too many at once; try again later
@@ -167,12 +171,20 @@ type Exit struct {
 
 // FileInfo is one file or directory entry.
 type FileInfo struct {
-	Name     string    `json:"name"` // base name; in answers to PUT the cleaned absolute path
+	Name     string    `json:"name"` // base name; in answers about one path the cleaned absolute path
 	Type     string    `json:"type"` // file, dir, symlink, other
 	Size     int64     `json:"size"`
 	Mode     string    `json:"mode"` // permission bits in octal, such as 0644
 	Modified time.Time `json:"modified"`
 	Target   string    `json:"target,omitempty"` // of a symlink
+}
+
+// MoveRequest gives a file, folder or link another name. Missing folders on the
+// way to the new name are made.
+type MoveRequest struct {
+	From      string `json:"from"`
+	To        string `json:"to"`
+	Overwrite bool   `json:"overwrite,omitempty"` // replaces a file or a link, never a folder
 }
 
 // Listing answers GET /v1/dir.
