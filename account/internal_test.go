@@ -334,6 +334,7 @@ func flood(t *testing.T, s *semaphore, callers int, who func(caller int) place) 
 	return func() {
 		cancel()
 		time.Sleep(time.Minute)
+		synctest.Wait() // nor does the race detector know of another order
 		if len(s.keys)+len(s.known)+len(s.strangers) != 0 {
 			t.Errorf("afterwards: %+v", s)
 		}
