@@ -106,7 +106,7 @@ const instructions = `podgate runs small apps in pods: isolated Linux environmen
 
 A first path: list_presets shows what kinds of pod there are; create_pod makes one and answers with its url; write_file puts the app's files into /home/pod/app; manage_pod with action reload installs what the app needs and starts it; get_logs shows what it printed when it does not answer.
 
-The app must listen on the port in the environment variable PORT. Files under /home/pod stay when a pod is stopped or restarted. Pods have no way out to the network. Names of pods are unique on this server.`
+The app must listen on the port in the environment variable PORT. Files under /home/pod stay when a pod is stopped or restarted. What a pod may reach outside is decided by the people who own it: get_pod shows it, and get_logs with source network says what was refused and who can allow it. Names of pods are unique on this server.`
 
 // requestKey carries the context of the HTTP request to the tools. The SDK
 // passes a context's values on but, for the older protocol versions, not its
