@@ -20,6 +20,11 @@ func (srv *server) outlive(load func() (*config.Settings, error)) {
 	signal.Notify(closed, syscall.SIGPIPE)
 	srv.onStop(func() error { signal.Stop(hangups); signal.Stop(closed); return nil })
 	srv.background(func(ctx context.Context) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-srv.started: // a hangup before waits
+		}
 		for {
 			select {
 			case <-ctx.Done():
@@ -39,7 +44,11 @@ func (srv *server) reload(load func() (*config.Settings, error)) {
 		srv.log.Error("the configuration was not read again, and all stays as it was", "error", err)
 		return
 	}
+	if err := srv.pods.Reconfigure(srv.podsConfig(s)); err != nil {
+		srv.log.Error("plans, quota and networks stay as they were", "error", err)
+		return
+	}
 	srv.level.Set(s.Log.SlogLevel())
 	srv.log.Log(context.Background(), max(slog.LevelInfo, srv.level.Level()),
-		"the configuration was read again; of it the log level holds now, everything else with the next start", "level", s.Log.Level)
+		"the configuration was read again; of it the log level, plans, quota and networks hold now, everything else with the next start", "level", s.Log.Level)
 }

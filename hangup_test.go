@@ -31,7 +31,8 @@ func TestOutlivesItsTerminal(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "podgate.toml")
 	configure := func(level string) {
 		t.Helper()
-		if err := os.WriteFile(file, []byte("[log]\nlevel = \""+level+"\"\n"), 0o600); err != nil {
+		const plan = "[[plan]]\nname = \"tiny\"\nmemory = \"64MiB\"\ncpus = 1.0\ndisk = \"1GiB\"\nprocesses = 20\n"
+		if err := os.WriteFile(file, []byte("[log]\nlevel = \""+level+"\"\n"+plan), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

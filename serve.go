@@ -76,13 +76,14 @@ type server struct {
 	database  os.FileInfo // the file of db
 	history   *history.Recorder
 	pods      *pods.Service
-	failed    chan error // something that must not end has ended
+	failed    chan error    // something that must not end has ended
+	started   chan struct{} // closed when all of the above is there
 	undo      []func() error
 }
 
 // start brings everything up or leaves nothing behind.
 func start(ctx context.Context, s *config.Settings, load func() (*config.Settings, error), log io.Writer) (srv *server, err error) {
-	srv = &server{settings: s, level: new(slog.LevelVar), failed: make(chan error, 8)}
+	srv = &server{settings: s, level: new(slog.LevelVar), failed: make(chan error, 8), started: make(chan struct{})}
 	srv.level.Set(s.Log.SlogLevel())
 	srv.log = newLogger(s.Log.Format, srv.level, log)
 	defer func() {
@@ -100,6 +101,7 @@ func start(ctx context.Context, s *config.Settings, load func() (*config.Setting
 		}
 	}
 	srv.background(srv.upkeep)
+	close(srv.started)
 	return srv, nil
 }
 

@@ -47,11 +47,7 @@ var runtimes = map[string]func(context.Context, *server, config.Region) (pods.Ru
 // that cannot run pods here is tried again later: people can sign in and read
 // why.
 func (srv *server) openPods(ctx context.Context) error {
-	conf := srv.settings
-	service, err := pods.New(pods.Config{
-		DB: srv.db, Regions: regions(conf, srv.openRuntime), Plans: plans(conf.Plans), Quota: pods.Quota{Pods: conf.Pods.QuotaPods, Memory: int64(conf.Pods.QuotaMemory)},
-		URL: srv.podURL(), NameLists: conf.Lists(), Log: srv.log, Now: time.Now,
-	})
+	service, err := pods.New(srv.podsConfig(srv.settings))
 	if err != nil {
 		return err
 	}
@@ -60,6 +56,13 @@ func (srv *server) openPods(ctx context.Context) error {
 	service.Open(ctx)
 	srv.background(service.Run)
 	return nil
+}
+
+func (srv *server) podsConfig(s *config.Settings) pods.Config {
+	return pods.Config{
+		DB: srv.db, Regions: regions(s, srv.openRuntime), Plans: plans(s.Plans), Quota: pods.Quota{Pods: s.Pods.QuotaPods, Memory: int64(s.Pods.QuotaMemory)},
+		URL: srv.podURL(), NameLists: s.Lists(), Log: srv.log, Now: time.Now,
+	}
 }
 
 func (srv *server) openRuntime(ctx context.Context, c config.Region) (pods.Runtime, error) {

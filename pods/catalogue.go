@@ -71,14 +71,15 @@ func DefaultQuota() Quota { return Quota{Pods: 10, Memory: 4 << 30} }
 
 // plan returns the plan of that name; the first when name is empty.
 func (s *Service) plan(name string) (Plan, error) {
+	all := s.rules.Load().plans
 	if name == "" {
-		return s.cfg.Plans[0], nil
+		return all[0], nil
 	}
-	i := slices.IndexFunc(s.cfg.Plans, func(p Plan) bool { return p.Name == name })
+	i := slices.IndexFunc(all, func(p Plan) bool { return p.Name == name })
 	if i < 0 {
-		return Plan{}, refuse(ErrUnknownPlan, "%q; choose one of %s", text.Short(name, maxSnippet), names(s.cfg.Plans, func(p Plan) string { return p.Name }))
+		return Plan{}, refuse(ErrUnknownPlan, "%q; choose one of %s", text.Short(name, maxSnippet), names(all, func(p Plan) string { return p.Name }))
 	}
-	return s.cfg.Plans[i], nil
+	return all[i], nil
 }
 
 func names[T any](list []T, name func(T) string) string {
@@ -107,7 +108,7 @@ func (s *Service) allowance(a authz.Actor, plan Plan) func([]store.Pod) error {
 				memory += has.Limits.Memory
 			}
 		}
-		q := s.cfg.Quota
+		q := s.rules.Load().quota
 		switch {
 		case count >= q.Pods:
 			return refuse(ErrOverQuota, "the team has %d pods of %d allowed; delete one first", count, q.Pods)
@@ -135,5 +136,5 @@ func (s *Service) Plans(a authz.Actor) ([]Plan, error) {
 	if err := a.Allow(authz.SeeCatalogue, a.Team.ID); err != nil {
 		return nil, err
 	}
-	return slices.Clone(s.cfg.Plans), nil
+	return slices.Clone(s.rules.Load().plans), nil
 }

@@ -43,10 +43,11 @@ func (s *Service) networkOf(rec store.Pod) egress.Policy {
 // narrowed is the policy of a region with what the team leaves of it, and then
 // the pod.
 func (s *Service) narrowed(r *region, below ...store.Network) egress.Policy {
-	policy := r.Network
+	rules := s.rules.Load()
+	policy := rules.networks[r.Name] // all regions have one
 	policy.Layers = slices.Clone(policy.Layers)
 	for i, n := range below {
-		names, err := egress.ParseRules(n.Names, s.cfg.NameLists)
+		names, err := egress.ParseRules(n.Names, rules.lists)
 		if err != nil {
 			s.cfg.Log.Warn("a part of what pods may reach is not understood and left out", "region", r.Name, "error", err)
 		}
@@ -191,7 +192,7 @@ func cmpOr(n, otherwise int) int {
 }
 
 // CheckNetwork says what is wrong with a setting that somebody makes.
-func (s *Service) CheckNetwork(n store.Network) error { return CheckNetwork(n, s.cfg.NameLists) }
+func (s *Service) CheckNetwork(n store.Network) error { return CheckNetwork(n, s.rules.Load().lists) }
 
 // CheckNetwork is [Service.CheckNetwork] for these lists.
 func CheckNetwork(n store.Network, lists map[string][]egress.Rule) error {

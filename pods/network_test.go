@@ -128,6 +128,66 @@ func TestNetworkOfAPod(t *testing.T) {
 	}
 }
 
+// What can change while the service runs counts at once, and a faulty
+// configuration changes nothing.
+func TestReconfigure(t *testing.T) {
+	t.Parallel()
+	seen := &seeing{gates: map[string]*egress.Gate{}}
+	var cfg pods.Config
+	h := newHouse(t, func(c *pods.Config) {
+		c.Regions[0].Network = egress.Policy{Layers: []egress.Layer{{Who: egress.WhoRegion, Mode: egress.ModeInternet}}}
+		c.Egress = egress.Config{Resolver: nowhere{}, Own: func() ([]netip.Prefix, error) { return nil, nil }}
+		open := c.Regions[0].Open
+		c.Regions[0].Open = func(ctx context.Context) (pods.Runtime, error) {
+			r, err := open(ctx)
+			seen.Runtime = r
+			return seen, err
+		}
+		cfg = *c
+	})
+	h.create(t, "shop")
+	asks := func() egress.Code { return seen.gates["shop"].Ask(t.Context(), "api.example.com", egress.KindA).Code }
+	plans := func() []string {
+		t.Helper()
+		all, err := h.Plans(h.ann)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, p := range all {
+			names = append(names, p.Name)
+		}
+		return names
+	}
+	before := plans()
+	faulty := cfg
+	faulty.Plans = []pods.Plan{{Name: "none"}}
+	faulty.Regions = nil
+	if err := h.Reconfigure(faulty); err == nil || asks() != egress.CodeOK || !slices.Equal(plans(), before) {
+		t.Errorf("%v, %v", err, plans())
+	}
+	next := cfg
+	next.Plans = []pods.Plan{{Name: "tiny", Limits: pods.Limits{Memory: 64 << 20, CPUs: 1, Disk: 1 << 30, Processes: 20}}}
+	next.Quota = pods.Quota{Pods: 1, Memory: 4 << 30}
+	next.Regions = slices.Clone(cfg.Regions)
+	next.Regions[0].Network = egress.Policy{Layers: []egress.Layer{{Who: egress.WhoRegion, Mode: egress.ModeNone}}}
+	if err := h.Reconfigure(next); err != nil {
+		t.Fatal(err)
+	}
+	if asks() != egress.CodeNotFound || !slices.Equal(plans(), []string{"tiny"}) {
+		t.Errorf("the network is open: %v, plans %v", asks(), plans())
+	}
+	if _, err := h.Create(t.Context(), h.ann, pods.CreateRequest{Name: "more", Preset: "static"}, nil); !errors.Is(err, pods.ErrOverQuota) {
+		t.Errorf("over the new quota: %v", err)
+	}
+	gone := next
+	gone.Regions = slices.Clone(next.Regions)
+	gone.Regions[0].Name = "elsewhere"
+	if err := h.Reconfigure(gone); err != nil || asks() != egress.CodeNotFound {
+		t.Errorf("a region that left the configuration is open: %v, %v", err, asks())
+	}
+}
+
 func TestCheckNetwork(t *testing.T) {
 	t.Parallel()
 	lists := map[string][]egress.Rule{"packages": nil}

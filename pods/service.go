@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"podgate/internal/text"
@@ -109,6 +110,7 @@ type Service struct {
 	ctx      context.Context    // ends with Close
 	cancel   context.CancelFunc // ends ctx
 	regions  []*region
+	rules    atomic.Pointer[rules]
 
 	mu     sync.Mutex
 	closed bool
@@ -130,7 +132,43 @@ func New(cfg Config) (*Service, error) {
 	for _, r := range cfg.Regions {
 		s.regions = append(s.regions, newRegion(r))
 	}
+	s.rules.Store(rulesOf(cfg))
 	return s, nil
+}
+
+// rules is what of the configuration can change while the service runs.
+type rules struct {
+	plans    []Plan
+	quota    Quota
+	lists    map[string][]egress.Rule
+	networks map[string]egress.Policy // by region
+}
+
+func rulesOf(cfg Config) *rules {
+	r := &rules{plans: cfg.Plans, quota: cfg.Quota, lists: cfg.NameLists, networks: map[string]egress.Policy{}}
+	for _, region := range cfg.Regions {
+		r.networks[region.Name] = region.Network
+	}
+	return r
+}
+
+// Reconfigure takes plans, quota, name lists and the networks of regions from
+// cfg. They count for what is created, started or connected from then on; what a
+// network does not allow any more is cut. The rest of cfg is checked and left.
+func (s *Service) Reconfigure(cfg Config) error {
+	cfg.DB = s.cfg.DB
+	cfg = withDefaults(cfg)
+	if err := checkConfig(cfg); err != nil {
+		return err
+	}
+	next := rulesOf(cfg)
+	for region, policy := range s.rules.Load().networks {
+		if _, ok := next.networks[region]; !ok {
+			next.networks[region] = policy // it is there until the next start
+		}
+	}
+	s.rules.Store(next)
+	return s.NetworkChanged()
 }
 
 func withDefaults(cfg Config) Config {
