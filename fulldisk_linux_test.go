@@ -6,29 +6,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"podgate/store/storetest"
 )
-
-// readiness asks the server how it is.
-func (s *testServer) readiness() (status int, answer readiness) {
-	s.t.Helper()
-	resp, body := s.get("localhost", "/readyz")
-	if err := json.Unmarshal([]byte(body), &answer); err != nil {
-		s.t.Fatalf("%v: %s", err, body)
-	}
-	return resp.StatusCode, answer
-}
-
-// lacks reports whether /readyz is red for that part.
-func (s *testServer) lacks(part string) bool {
-	s.t.Helper()
-	status, answer := s.readiness()
-	return status == http.StatusServiceUnavailable && !answer.Ready && slices.ContainsFunc(answer.Problems, func(p problem) bool { return p.Part == part })
-}
 
 // On a full disk the server says so, and what takes away works. Room again, and
 // all is as before.

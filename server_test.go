@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -285,4 +287,21 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
+}
+
+// readiness asks the server how it is.
+func (s *testServer) readiness() (status int, answer readiness) {
+	s.t.Helper()
+	resp, body := s.get("localhost", "/readyz")
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		s.t.Fatalf("%v: %s", err, body)
+	}
+	return resp.StatusCode, answer
+}
+
+// lacks reports whether /readyz is red for that part.
+func (s *testServer) lacks(part string) bool {
+	s.t.Helper()
+	status, answer := s.readiness()
+	return status == http.StatusServiceUnavailable && !answer.Ready && slices.ContainsFunc(answer.Problems, func(p problem) bool { return p.Part == part })
 }
