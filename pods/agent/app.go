@@ -3,8 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +27,10 @@ const (
 	tailLines  = 20
 	firstProbe = 2 * time.Millisecond
 	lastProbe  = 500 * time.Millisecond
+
+	// silentAfter is how long an app may take to listen before it counts as one
+	// that runs and does not.
+	silentAfter = 60 * time.Second
 )
 
 // child is one life of the app.
@@ -46,6 +52,9 @@ type launcher interface {
 	Launch(spec wire.AppSpec) (c child, command string, err error)
 	// Answers reports whether something accepts on the port.
 	Answers(port int) bool
+	// Listening returns the ports that something in the pod listens on, as far
+	// as that can be told.
+	Listening() []int
 	// EndAll ends everything else in the pod but the agent.
 	EndAll()
 	Remark(format string, args ...any)
@@ -228,7 +237,7 @@ func (s *supervisor) live(ctx context.Context, spec wire.AppSpec) (reason string
 		st.Command, st.PID, st.Started = command, c.PID(), s.now()
 	})
 	if s.awaitPort(ctx, c, spec.Port) {
-		s.update(func(st *wire.State) { st.App = wire.AppRunning })
+		s.update(func(st *wire.State) { st.App, st.Reason, st.Tail = wire.AppRunning, "", nil })
 	}
 	select {
 	case <-ctx.Done():
@@ -239,8 +248,10 @@ func (s *supervisor) live(ctx context.Context, spec wire.AppSpec) (reason string
 	}
 }
 
-// awaitPort polls until the port answers; false when the app or ctx ended.
+// awaitPort polls until the port answers; false when the app or ctx ended. An
+// app that runs for long without listening is shown as what it is.
 func (s *supervisor) awaitPort(ctx context.Context, c child, port int) bool {
+	began, told := s.now(), false
 	for pause := firstProbe; ; pause = min(2*pause, lastProbe) {
 		t := time.NewTimer(pause)
 		select {
@@ -255,7 +266,35 @@ func (s *supervisor) awaitPort(ctx context.Context, c child, port int) bool {
 		if s.l.Answers(port) {
 			return true
 		}
+		if !told && s.now().Sub(began) >= silentAfter {
+			told = true
+			s.silent(port)
+		}
 	}
+}
+
+// silent shows an app that runs and does not listen where it should.
+func (s *supervisor) silent(port int) {
+	reason := fmt.Sprintf("it runs, but nothing listens on $PORT, which is %d", port)
+	if others := s.l.Listening(); len(others) > 0 {
+		reason += fmt.Sprintf("; something listens on %s. Make the app listen on $PORT, then reload", joinPorts(others))
+	} else {
+		reason += ". Make the app listen there, then reload"
+	}
+	s.l.Remark("%s", reason)
+	tail := s.l.Tail(tailLines)
+	s.update(func(st *wire.State) { st.App, st.Reason, st.Tail = wire.AppRunning, reason, tail })
+}
+
+// maxPorts bounds what is told of ports that are not the right one.
+const maxPorts = 8
+
+func joinPorts(ports []int) string {
+	var words []string
+	for _, p := range ports[:min(len(ports), maxPorts)] {
+		words = append(words, strconv.Itoa(p))
+	}
+	return strings.Join(words, ", ")
 }
 
 func (s *supervisor) fail(app, reason string, next time.Time) {

@@ -35,6 +35,7 @@ type fakeLauncher struct {
 	lives    []time.Duration // 0: for ever; used up: the last one again
 	err      error
 	answers  bool
+	ports    []int
 	launched int
 	endings  int
 	running  int
@@ -67,8 +68,14 @@ func (l *fakeLauncher) counts() (launched, running int) {
 	return l.launched, l.running
 }
 
+func (l *fakeLauncher) Answers(int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answers
+}
+
 func (l *fakeLauncher) EndAll()                 { l.endings++ }
-func (l *fakeLauncher) Answers(int) bool        { return l.answers }
+func (l *fakeLauncher) Listening() []int        { return l.ports }
 func (l *fakeLauncher) Remark(string, ...any)   {}
 func (l *fakeLauncher) Tail(int) []wire.LogLine { return []wire.LogLine{{Text: "last words"}} }
 
@@ -229,5 +236,35 @@ func TestEnvironOrder(t *testing.T) {
 	e.setAll(map[string]string{"Z": "z", "C": "c"})
 	if got := fmt.Sprint(e.list()); got != "[A=3 B=2 C=c Z=z]" {
 		t.Error(got)
+	}
+}
+
+// An app that runs and never listens is no longer «starting» after a minute, and
+// says where it listens instead; when it listens at last all is well.
+func TestAppThatDoesNotListen(t *testing.T) {
+	t.Parallel()
+	for want, ports := range map[string][]int{
+		"it runs, but nothing listens on $PORT, which is 8080. Make the app listen there, then reload":                                     nil,
+		"it runs, but nothing listens on $PORT, which is 8080; something listens on 3000, 9229. Make the app listen on $PORT, then reload": {3000, 9229},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			l := &fakeLauncher{lives: []time.Duration{0}, ports: ports}
+			s := newSupervisor(l, time.Now)
+			s.Start(testSpec)
+			if st := s.Settled(t.Context(), silentAfter-time.Second); st.App != wire.AppStarting || st.Reason != "" {
+				t.Errorf("before: %+v", st)
+			}
+			if st := s.Settled(t.Context(), time.Minute); st.App != wire.AppRunning || st.Reason != want || len(st.Tail) != 1 {
+				t.Errorf("after: %+v", st)
+			}
+			l.mu.Lock()
+			l.answers = true
+			l.mu.Unlock()
+			time.Sleep(2 * lastProbe)
+			if st := s.State(); st.App != wire.AppRunning || st.Reason != "" || st.Tail != nil {
+				t.Errorf("at last: %+v", st)
+			}
+			s.Close()
+		})
 	}
 }

@@ -56,6 +56,16 @@ func (a *agent) appEnv(spec wire.AppSpec) []string {
 	return env.list()
 }
 
+// installEnv is the environment of the install step. What a pod sets itself wins.
+func (a *agent) installEnv(spec wire.AppSpec) []string {
+	env := newEnviron(a.appEnv(spec))
+	more := presetOf(spec).InstallEnv
+	for _, name := range sortedKeys(more) {
+		env.setDefault(name, more[name])
+	}
+	return env.list()
+}
+
 // Launch implements launcher.
 func (a *agent) Launch(spec wire.AppSpec) (child, string, error) {
 	if err := os.MkdirAll(a.appDir(), 0o755); err != nil {
@@ -87,6 +97,15 @@ func (a *agent) Answers(port int) bool {
 	}
 	conn.Close()
 	return true
+}
+
+// Listening implements launcher. Outside a pod of its own there is no telling
+// whose ports are open.
+func (a *agent) Listening() []int {
+	if !a.cfg.Init {
+		return nil
+	}
+	return listeningPorts()
 }
 
 // EndAll implements launcher.
@@ -202,7 +221,7 @@ func (a *agent) install(ctx context.Context, spec wire.AppSpec, tap func([]byte)
 
 func (a *agent) runInstall(ctx context.Context, spec wire.AppSpec, shell string, tap func([]byte)) error {
 	a.Remark("install: %s", shell)
-	c := command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", shell}, dir: a.appDir(), env: a.appEnv(spec)}
+	c := command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", shell}, dir: a.appDir(), env: a.installEnv(spec)}
 	l, err := a.spawn(c, sourceInstall, tap)
 	if err != nil {
 		return err

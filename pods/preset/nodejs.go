@@ -10,8 +10,12 @@ var nodejs = Preset{
 	Description: "Node.js: npm install at reload, then Procfile, npm start, server.js, app.js or index.js",
 	Port:        3000,
 	Needs:       Needs{Tool: "node", Get: "install nodejs and npm (on Debian and Ubuntu: apt install nodejs npm)"},
-	Bin:         "node_modules/.bin",
-	Wanted:      "a package.json with a start script, or server.js, app.js or index.js",
+	InstallEnv: map[string]string{
+		"npm_config_fetch_retries": "2", "npm_config_fetch_retry_mintimeout": "500", "npm_config_fetch_retry_maxtimeout": "2000",
+		"npm_config_audit": "false", "npm_config_fund": "false", "npm_config_update_notifier": "false",
+	},
+	Bin:    "node_modules/.bin",
+	Wanted: "a package.json with a start script, or server.js, app.js or index.js",
 	Steps: []Step{
 		{"Write a server that listens on process.env.PORT", "app/server.js"},
 		{"Name what it needs and how it starts", "app/package.json"},

@@ -29,7 +29,10 @@ type Preset struct {
 	Needs       Needs
 
 	Env map[string]string // more for the app's environment; a pod's own settings win
-	Bin string            // folder in the app folder where the install puts programs; first on $PATH
+	// InstallEnv is more for the environment of the install step: package managers
+	// wait a minute for a network that refuses them at once.
+	InstallEnv map[string]string
+	Bin        string // folder in the app folder where the install puts programs; first on $PATH
 
 	// Wanted names what would do instead of a Procfile, for an app folder with
 	// nothing to start; empty: nothing would.

@@ -11,9 +11,10 @@ var python = Preset{
 	Port:        8000,
 	Needs:       Needs{Tool: "python3", Get: "install Python 3 with its venv module (on Debian and Ubuntu: apt install python3 python3-venv)"},
 	// Output would otherwise reach the log in blocks, much later.
-	Env:    map[string]string{"PYTHONUNBUFFERED": "1"},
-	Bin:    ".venv/bin",
-	Wanted: "or app.py or main.py",
+	Env:        map[string]string{"PYTHONUNBUFFERED": "1"},
+	InstallEnv: map[string]string{"PIP_RETRIES": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"},
+	Bin:        ".venv/bin",
+	Wanted:     "or app.py or main.py",
 	Steps: []Step{
 		{"Write an app that listens on the port in $PORT", "app/app.py"},
 		{"List what it needs", "app/requirements.txt"},
