@@ -158,8 +158,8 @@ func (g *guarded) refreshWith(of store.Hash) (next store.Hash, err error) {
 // running is a call of exec_command that holds a pipe open with all that it
 // started, and ends by itself when a line comes through another.
 type running struct {
-	alive, ended *os.File
-	answer       chan string // "broken off", or the status with the body
+	alive  *os.File
+	answer chan string // "broken off", or the status with the body
 }
 
 const command = "exec 3>alive; sleep 1000 & read line <go; kill $!; echo finished"
