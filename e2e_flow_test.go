@@ -64,7 +64,7 @@ func TestFirstConnection(t *testing.T) {
 func walkPod(t *testing.T, c *connection) string {
 	t.Helper()
 	tools, err := c.ListTools(t.Context(), nil)
-	if err != nil || len(tools.Tools) != 12 {
+	if err != nil || len(tools.Tools) != 14 {
 		t.Fatalf("ListTools: %d, %v", len(tools.Tools), err)
 	}
 	prompts, err := c.ListPrompts(t.Context(), nil)
