@@ -27,6 +27,7 @@ const (
 	gatewayRetryLeast = time.Second
 	gatewayRetryMost  = 30 * time.Second
 	gatewayHealthy    = time.Minute // one that lived so long starts anew at once
+	gatewayFarewell   = time.Second // for one whose connections are cut, until it is killed
 	maxAsks           = 256         // of one pod at once
 	maxMessage        = 64 << 10
 )
@@ -164,7 +165,9 @@ func (n *podNetwork) run(ctx context.Context) error {
 	var cut sync.WaitGroup
 	wanted := false
 	cut.Go(func() {
-		wanted = n.awaitCut(ctx)
+		if wanted = n.awaitCut(ctx); wanted {
+			n.farewell(ctx, conn)
+		}
 		_ = process.Kill() // dead already
 	})
 	n.serve(ctx, conn)
@@ -180,6 +183,18 @@ func (n *podNetwork) run(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %s", state, output.last())
+}
+
+// farewell lets the gateway tell the pod's programs that their connections are
+// over: one that only waits for an answer would wait on.
+func (n *podNetwork) farewell(ctx context.Context, conn *net.UnixConn) {
+	if conn.CloseWrite() != nil {
+		return
+	}
+	select {
+	case <-ctx.Done(): // it has ended
+	case <-time.After(gatewayFarewell):
+	}
 }
 
 // awaitCut returns when everything that is open must end: true when the policy
