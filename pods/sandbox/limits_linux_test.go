@@ -95,10 +95,11 @@ func TestPodReserves(t *testing.T) {
 	}
 	for name, most := range want {
 		for pid, most := range map[string]int64{"self": most, "1": most + map[string]int64{"Max processes": agent.ReservedThreads, "Max data size": agent.ReservedData}[name]} {
-			got := command(t, r, "a", `sed -n 's/^`+name+` *//p' /proc/`+pid+`/limits`)
-			if f := strings.Fields(got.stdout); len(f) < 2 || f[0] != fmt.Sprint(most) || f[1] != f[0] {
-				t.Errorf("%s of %s: %+v, want %d", name, pid, got, most)
-			}
+			// A process has its limits a moment after it has started.
+			eventually(t, fmt.Sprintf("%s of %s is %d", name, pid, most), func() bool {
+				f := strings.Fields(command(t, r, "a", `sed -n 's/^`+name+` *//p' /proc/`+pid+`/limits`).stdout)
+				return len(f) >= 2 && f[0] == fmt.Sprint(most) && f[1] == f[0]
+			})
 		}
 	}
 }
