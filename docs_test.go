@@ -307,3 +307,19 @@ func TestDocumentedUnit(t *testing.T) {
 		}
 	}
 }
+
+// The service unit allows every kind of socket that a pod's network is made of.
+func TestUnitAllowsTheNetworkOfPods(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("docs/server.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "\nRestrictAddressFamilies=")
+	line, _, _ := strings.Cut(rest, "\n")
+	for _, family := range []string{"AF_UNIX", "AF_INET", "AF_NETLINK", "AF_PACKET"} {
+		if !slices.Contains(strings.Fields(line), family) {
+			t.Errorf("the unit allows %q, which lacks %s", line, family)
+		}
+	}
+}
