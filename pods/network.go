@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -178,17 +179,10 @@ func (s *Service) networkLines(l *live, q LogQuery) (lines []wire.LogLine) {
 func (s *Service) withNetwork(l *live, q LogQuery, lines []wire.LogLine) []wire.LogLine {
 	lines = append(lines, s.networkLines(l, q)...)
 	slices.SortStableFunc(lines, func(a, b wire.LogLine) int { return a.Time.Compare(b.Time) })
-	if most := cmpOr(q.Lines, defaultLines); len(lines) > most {
+	if most := cmp.Or(q.Lines, defaultLines); len(lines) > most {
 		lines = lines[len(lines)-most:]
 	}
 	return lines
-}
-
-func cmpOr(n, otherwise int) int {
-	if n == 0 {
-		return otherwise
-	}
-	return n
 }
 
 // CheckNetwork says what is wrong with a setting that somebody makes.

@@ -103,7 +103,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		"pods.domain": "apps.example.com", "pods.default_region": "here", "pods.quota_pods": "3", "pods.quota_memory": "1GiB",
 		"log.level": "debug", "log.format": "json",
 		"region":    `[{name = "here", runtime = "sandbox", limits = "require", binds = ["/opt/a", "/opt/b"], network = "names", names = ["a.example.com", "@packages"], allow_local = ["10.0.0.1:5432"], mail = true}]`,
-		"name_list": `[{name = "packages", names = ["registry.npmjs.org"]}]`,
+		"name_list": `[{name = "packages", names = ["registry.example.com"]}]`,
 		"plan":      `[{name = "one", memory = "64MiB", cpus = 2, disk = "1GiB", processes = 20}]`,
 	}
 	var env []string
@@ -135,7 +135,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		Log:       Log{"debug", "json"},
 		Regions:   []Region{{Name: "here", Runtime: "sandbox", Limits: "require", Binds: []string{"/opt/a", "/opt/b"}, Network: "names", Names: []string{"a.example.com", "@packages"}, AllowLocal: []string{"10.0.0.1:5432"}, Mail: true}},
 		Plans:     []Plan{{"one", 64 * mebibyte, 2, gibibyte, 20}},
-		NameLists: []NameList{{"packages", []string{"registry.npmjs.org"}}},
+		NameLists: []NameList{{"packages", []string{"registry.example.com"}}},
 	}
 	if diff := same(want, s.Config); diff != "" {
 		t.Error(diff)

@@ -107,7 +107,6 @@ type opened struct {
 	target target
 	addr   netip.Addr // what was dialled
 	entry  *Entry
-	since  time.Time
 }
 
 // NewGate returns a gate with this policy.
@@ -340,7 +339,7 @@ func (g *Gate) opened(network string, t target, a netip.Addr) ConnID {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.last++
-	g.open[g.last] = &opened{target: t, addr: a, entry: entry, since: now}
+	g.open[g.last] = &opened{target: t, addr: a, entry: entry}
 	return g.last
 }
 
