@@ -411,7 +411,7 @@ func (a *agent) act(ctx context.Context, req wire.AppRequest, tap func([]byte)) 
 	case actionRestart:
 		a.app.Restart(*req.Spec)
 	case actionReload:
-		if err := a.install(ctx, *req.Spec, tap); err != nil {
+		if err := a.install(ctx, a.appDir(), *req.Spec, tap); err != nil {
 			return wire.State{}, err
 		}
 		a.app.Restart(*req.Spec)

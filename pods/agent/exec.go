@@ -65,7 +65,7 @@ func (a *agent) serveExec(w http.ResponseWriter, r *http.Request) error {
 func (a *agent) commandEnv(extra map[string]string) []string {
 	env := newEnviron(a.cfg.Environ)
 	if spec := a.app.lastSpec(); spec != nil {
-		a.addAppEnv(env, *spec)
+		a.addAppEnv(env, a.appDir(), *spec)
 	}
 	env.setAll(extra)
 	return env.list()

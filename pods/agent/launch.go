@@ -29,9 +29,9 @@ func presetOf(spec wire.AppSpec) preset.Preset {
 	return p
 }
 
-// addAppEnv adds what the app is told. The pod's own settings win over those of
-// the spec: an app that listens elsewhere could not be reached.
-func (a *agent) addAppEnv(env *environ, spec wire.AppSpec) {
+// addAppEnv adds what the app in dir is told. The pod's own settings win over
+// those of the spec: an app that listens elsewhere could not be reached.
+func (a *agent) addAppEnv(env *environ, dir string, spec wire.AppSpec) {
 	env.setAll(spec.Env)
 	env.set("PORT", strconv.Itoa(spec.Port))
 	env.setDefault("HOST", "127.0.0.1")
@@ -44,21 +44,21 @@ func (a *agent) addAppEnv(env *environ, spec wire.AppSpec) {
 		env.setDefault(name, p.Env[name])
 	}
 	if p.Bin != "" {
-		env.set("PATH", filepath.Join(a.appDir(), p.Bin)+":"+env.get("PATH"))
+		env.set("PATH", filepath.Join(dir, p.Bin)+":"+env.get("PATH"))
 	}
 }
 
 func (a *agent) appDir() string { return filepath.Join(a.cfg.Home, "app") }
 
-func (a *agent) appEnv(spec wire.AppSpec) []string {
+func (a *agent) appEnv(dir string, spec wire.AppSpec) []string {
 	env := newEnviron(a.cfg.Environ)
-	a.addAppEnv(env, spec)
+	a.addAppEnv(env, dir, spec)
 	return env.list()
 }
 
 // installEnv is the environment of the install step. What a pod sets itself wins.
-func (a *agent) installEnv(spec wire.AppSpec) []string {
-	env := newEnviron(a.appEnv(spec))
+func (a *agent) installEnv(dir string, spec wire.AppSpec) []string {
+	env := newEnviron(a.appEnv(dir, spec))
 	more := presetOf(spec).InstallEnv
 	for _, name := range sortedKeys(more) {
 		env.setDefault(name, more[name])
@@ -71,16 +71,21 @@ func (a *agent) Launch(spec wire.AppSpec) (child, string, error) {
 	if err := os.MkdirAll(a.appDir(), 0o755); err != nil {
 		return nil, "", err
 	}
-	env := a.appEnv(spec)
+	return a.launch(a.appDir(), spec)
+}
+
+// launch starts the app in dir.
+func (a *agent) launch(dir string, spec wire.AppSpec) (child, string, error) {
+	env := a.appEnv(dir, spec)
 	p := presetOf(spec)
-	start, err := p.Start(preset.App{Dir: a.appDir(), Path: newEnviron(env).get("PATH")})
+	start, err := p.Start(preset.App{Dir: dir, Path: newEnviron(env).get("PATH")})
 	if err != nil {
 		return nil, "", faultf(wire.FaultFailed, "%v", err)
 	}
-	c := command{app: true, path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", start.Shell}, dir: a.appDir(), env: env}
+	c := command{app: true, path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", start.Shell}, dir: dir, env: env}
 	if start.Static {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(spec.Port))
-		c.path, c.shell, c.argv = a.cfg.Self, false, []string{roleStatic, a.appDir(), addr}
+		c.path, c.shell, c.argv = a.cfg.Self, false, []string{roleStatic, dir, addr}
 	}
 	app, err := a.spawn(c, sourceApp, nil)
 	if err != nil {
@@ -201,12 +206,13 @@ func (l *logged) finish() {
 	t.Stop()
 }
 
-// install runs the preset's install step, if the app has one. The app goes on
-// as it was meanwhile, and also when the install fails; everything else in the
-// pod ends first, since it may have used up what the install needs.
-func (a *agent) install(ctx context.Context, spec wire.AppSpec, tap func([]byte)) error {
+// install runs the preset's install step for what lies in dir, if that has one.
+// The app goes on as it was meanwhile, and also when the install fails;
+// everything else in the pod ends first, since it may have used up what the
+// install needs.
+func (a *agent) install(ctx context.Context, dir string, spec wire.AppSpec, tap func([]byte)) error {
 	p := presetOf(spec)
-	shell, err := p.Install(preset.App{Dir: a.appDir()})
+	shell, err := p.Install(preset.App{Dir: dir})
 	if err != nil || shell == "" {
 		return err
 	}
@@ -214,14 +220,14 @@ func (a *agent) install(ctx context.Context, spec wire.AppSpec, tap func([]byte)
 	defer end()
 	a.endAll(true)
 	done := a.app.Preparing()
-	err = a.runInstall(ctx, spec, shell, tap)
+	err = a.runInstall(ctx, dir, spec, shell, tap)
 	done(err)
 	return err
 }
 
-func (a *agent) runInstall(ctx context.Context, spec wire.AppSpec, shell string, tap func([]byte)) error {
+func (a *agent) runInstall(ctx context.Context, dir string, spec wire.AppSpec, shell string, tap func([]byte)) error {
 	a.Remark("install: %s", shell)
-	c := command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", shell}, dir: a.appDir(), env: a.installEnv(spec)}
+	c := command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", shell}, dir: dir, env: a.installEnv(dir, spec)}
 	l, err := a.spawn(c, sourceInstall, tap)
 	if err != nil {
 		return err
