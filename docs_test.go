@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"podgate/internal/config"
+	"podgate/pods/egress"
 )
 
 // documents returns the text of README, CHANGELOG and docs by name.
@@ -122,8 +125,8 @@ func TestDocumentedCommands(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "podgate")
 	ran := 0
 	for name, text := range documents(t) {
-		if name == "docs/commands.md" {
-			continue // these build on each other: TestExamples runs them
+		if name == "docs/commands.md" || name == networkPage {
+			continue // these build on each other: TestExamples and TestNetworkPage run them
 		}
 		for _, block := range fenced.FindAllStringSubmatch(text, -1) {
 			for line := range strings.Lines(block[1]) {
@@ -322,4 +325,100 @@ func TestUnitAllowsTheNetworkOfPods(t *testing.T) {
 			t.Errorf("the unit allows %q, which lacks %s", line, family)
 		}
 	}
+}
+
+const networkPage = "docs/network.md"
+
+// What docs/network.md says to type works over a data folder with its
+// configuration, a team and a pod, and what it shows is what the program prints.
+func TestNetworkPage(t *testing.T) {
+	t.Parallel()
+	page := documents(t)[networkPage]
+	data, file := t.TempDir(), filepath.Join(t.TempDir(), "podgate.toml")
+	settings := configBlock.FindStringSubmatch(page)
+	if settings == nil {
+		t.Fatal("the page shows no configuration")
+	}
+	here := func(args ...string) (int, string, string) {
+		return runCommand(append(args, "--config", file, "--data", data)...)
+	}
+	if err := os.WriteFile(file, []byte(settings[1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := here("team", "add", "makers"); code != exitDone {
+		t.Fatal(errs)
+	}
+	if err := craftPod(filepath.Join(data, "podgate.db")); err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, block := range fenced.FindAllStringSubmatch(page, -1) {
+		for line := range strings.Lines(block[1]) {
+			ran++
+			code, out, errs := here(strings.Fields(line)[1:]...)
+			if hosts := strings.HasSuffix(line, "network hosts\n"); hosts && (code != exitFailed || !strings.Contains(errs, "no package manager")) || !hosts && code != exitDone {
+				t.Errorf("%s: %d %s%s", line, code, out, errs)
+			}
+			if strings.HasPrefix(line, "podgate team network makers\n") && !strings.Contains(page, out) {
+				t.Errorf("the page does not show\n%s", out)
+			}
+		}
+	}
+	if ran < 8 {
+		t.Errorf("only %d commands were found", ran)
+	}
+}
+
+// The refusals and the ledger that docs/network.md shows are podgate's words.
+func TestNetworkPageShows(t *testing.T) {
+	t.Parallel()
+	page := documents(t)[networkPage]
+	at := time.Date(2026, 11, 1, 10, 0, 0, 0, time.UTC)
+	outside := egress.Config{Resolver: oneName{}, Own: func() ([]netip.Prefix, error) { return nil, nil }, Now: func() time.Time { return at }}
+	team := egress.NewGate(outside, egress.Policy{Layers: []egress.Layer{{Who: egress.WhoTeam, Mode: egress.ModeNames, Names: []egress.Rule{rule(t, "a.example.com")}}}})
+	team.Ask(t.Context(), "api.example.org", egress.KindA)
+	open := egress.NewGate(outside, egress.Policy{})
+	a := open.Ask(t.Context(), "printer.example.com", egress.KindA)
+	for _, to := range []netip.AddrPort{netip.AddrPortFrom(a.Addr, 80), netip.MustParseAddrPort("8.8.8.8:25")} {
+		if conn, _, err := open.Dial(t.Context(), "tcp", to); err == nil {
+			conn.Close()
+			t.Errorf("%v is reached", to)
+		}
+	}
+	said := append(team.Refusals(), open.Refusals()...)
+	for _, line := range said {
+		if !strings.Contains(page, "\n"+line.Text+"\n") {
+			t.Errorf("the page does not show %q", line.Text)
+		}
+	}
+	if len(said) != 3 {
+		t.Errorf("%+v", said)
+	}
+	var table bytes.Buffer
+	asked := team.Ledger()[0]
+	asked.Refused, asked.First, asked.Last = 3, at.Add(time.Minute), at.Add(time.Minute+9*time.Second)
+	if err := printTable(&table, ledgerRows([]egress.Entry{
+		{Target: "registry.npmjs.org", Port: 443, Network: "tcp", Connections: 14, Open: 2, Sent: 8311, Received: 5242880, First: at, Last: at.Add(150 * time.Second)}, asked,
+	})); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(page, table.String()) {
+		t.Errorf("the page does not show\n%s", table.String())
+	}
+}
+
+func rule(t *testing.T, s string) egress.Rule {
+	t.Helper()
+	r, err := egress.ParseRule(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// oneName is a resolver that leads every name into a private network.
+type oneName struct{ egress.Resolver }
+
+func (oneName) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return []netip.Addr{netip.MustParseAddr("192.168.1.20")}, nil
 }
