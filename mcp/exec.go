@@ -21,6 +21,7 @@ type execInput struct {
 	Command string `json:"command" jsonschema:"run with /bin/sh -c, as the user pod"`
 	Timeout int    `json:"timeout,omitempty" jsonschema:"seconds until the command and all it started are killed; 60 when left out"`
 	Workdir string `json:"workdir,omitempty" jsonschema:"folder to run in; the app folder /home/pod/app when left out"`
+	Stdin   string `json:"stdin,omitempty" jsonschema:"what the command reads from its standard input, at most 1 MiB; nothing when left out"`
 }
 
 type execOutput struct {
@@ -32,6 +33,7 @@ type execOutput struct {
 	CutStderr  int64   `json:"cut_stderr,omitempty" jsonschema:"bytes missing from the start of stderr"`
 	LostStdout int64   `json:"lost_stdout,omitempty" jsonschema:"bytes missing from the end of stdout, which was too long to be read whole"`
 	LostStderr int64   `json:"lost_stderr,omitempty" jsonschema:"bytes missing from the end of stderr, which was too long to be read whole"`
+	TimedOut   bool    `json:"timed_out,omitempty" jsonschema:"true when it was killed because its time was up; then the call counts as failed"`
 	Seconds    float64 `json:"seconds" jsonschema:"how long it ran"`
 }
 
@@ -39,7 +41,7 @@ func (e *endpoint) addExecTool(s *sdk.Server) {
 	longest := float64(pods.MaxExecTimeout / time.Second)
 	add(e, s, tool{
 		name: "exec_command", title: "Run a command", action: authz.Exec, hints: changes(true, false),
-		description: fmt.Sprintf("Runs a shell command in a running pod and answers with exit code, stdout and stderr. There is no terminal and no input, so nothing can be typed in. At the timeout (at most %.0f s) the command and all it started are killed: let the app run servers, and run long jobs in the background with their output in a file. Of long output the end is kept.", longest),
+		description: fmt.Sprintf("Runs a shell command in a running pod and answers with exit code, stdout and stderr. There is no terminal: what the command is to read goes into stdin, and it cannot be answered later. At the timeout (at most %.0f s) the command and all it started are killed: let the app run servers, and run long jobs in the background with their output in a file. Of long output the end is kept.", longest),
 		refine: func(s *jsonschema.Schema) {
 			podName(s)
 			between(s, "timeout", 1, longest)
@@ -50,14 +52,15 @@ func (e *endpoint) addExecTool(s *sdk.Server) {
 
 func (e *endpoint) exec(ctx context.Context, r request, in execInput) (answer[execOutput], error) {
 	res, err := e.cfg.Pods.Exec(ctx, r.actor, in.Name, pods.ExecRequest{
-		Command: in.Command, Dir: in.Workdir, Timeout: time.Duration(in.Timeout) * time.Second, MaxOutput: 4 * maxOutput,
+		Command: in.Command, Dir: in.Workdir, Timeout: time.Duration(in.Timeout) * time.Second, Stdin: []byte(in.Stdin), MaxOutput: 4 * maxOutput,
 	}, r.progress)
 	if err != nil && !errors.Is(err, pods.ErrTimedOut) {
 		return answer[execOutput]{}, err
 	}
 	out := cutExec(res)
 	if err != nil {
-		return answer[execOutput]{}, &toolError{text.Valid(err.Error()) + "\n\nIt printed:\n" + out.streams(), err}
+		out.TimedOut = true
+		return answer[execOutput]{text: text.Valid(err.Error()) + "\n\n" + out.text(), data: out, failed: err}, nil
 	}
 	return answer[execOutput]{text: out.text(), data: out}, nil
 }

@@ -39,6 +39,7 @@ type answer[Out any] struct {
 	text   string
 	blocks []string // more text, each a block of its own
 	data   Out
+	failed error // not nil: text and data tell of a failure, and this is for the audit list
 }
 
 // add declares a tool on the server. fn's error becomes a tool error. A wrong
@@ -75,10 +76,10 @@ func add[In, Out any](e *endpoint, s *sdk.Server, t tool, fn func(context.Contex
 		defer cancel()
 		result, err := run(ctx, arguments, req, fn)
 		if err != nil && revoked(ctx) {
-			err = authz.ErrRevoked // whatever it was that noticed first
+			result, err = nil, authz.ErrRevoked // whatever it was that noticed first
 		}
 		e.audit(ctx, t, req.Params.Arguments, err)
-		if err != nil {
+		if result == nil {
 			result = &sdk.CallToolResult{IsError: true, Content: blocks(e.public(ctx, t.name, err), nil)}
 		}
 		return result, nil
@@ -93,8 +94,9 @@ func schemaOf[T any](tool string) *jsonschema.Schema {
 	return schema
 }
 
-// run is one call of a tool. It makes an error of a panic: the SDK runs tools
-// on goroutines of its own, where one would end the server.
+// run is one call of a tool. A result that comes with an error tells of it in its
+// own way. It makes an error of a panic: the SDK runs tools on goroutines of its
+// own, where one would end the server.
 func run[In, Out any](ctx context.Context, arguments *arguments, req *sdk.CallToolRequest, fn func(context.Context, request, In) (answer[Out], error)) (_ *sdk.CallToolResult, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -113,7 +115,7 @@ func run[In, Out any](ctx context.Context, arguments *arguments, req *sdk.CallTo
 	if err != nil {
 		return nil, err
 	}
-	return &sdk.CallToolResult{Content: blocks(a.text, a.blocks), StructuredContent: json.RawMessage(data)}, nil
+	return &sdk.CallToolResult{Content: blocks(a.text, a.blocks), StructuredContent: json.RawMessage(data), IsError: a.failed != nil}, a.failed
 }
 
 func blocks(first string, more []string) []sdk.Content {
@@ -163,16 +165,10 @@ func (e *endpoint) public(ctx context.Context, tool string, err error) string {
 // they refuse.
 const maxRefusal = 4_000
 
-// toolError is an error that this package words itself. Without a cause it is a
-// refusal.
-type toolError struct {
-	text  string
-	cause error
-}
+// toolError is a refusal that this package words itself.
+type toolError struct{ text string }
 
 func (t *toolError) Error() string { return t.text }
-
-func (t *toolError) Unwrap() error { return t.cause }
 
 var readOnly = sdk.ToolAnnotations{ReadOnlyHint: true, IdempotentHint: true}
 

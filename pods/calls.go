@@ -137,6 +137,9 @@ func (s *Service) Exec(ctx context.Context, a authz.Actor, name string, r ExecRe
 		var err error
 		out, err = l.client.exec(ctx, req, r.kept(), p)
 		if errors.Is(err, errExecTime) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			if out.Signal == "" { // the agent did not say; it kills when the connection breaks
+				out.Code, out.Signal, out.Duration = 128+9, "SIGKILL", limit
+			}
 			return &fault{ErrTimedOut, fmt.Sprintf("it ran for %s and was killed with all it started; give a longer timeout (at most %d s), or run it in the background with its output in a file", limit, wire.MaxExecTimeout/time.Second), err}
 		}
 		return err
