@@ -409,8 +409,8 @@ func FuzzArchive(f *testing.F) {
 		}
 		defer root.Close()
 		const limit = 1 << 20
-		m := &importer{ctx: t.Context(), left: limit, limit: limit}
-		if err := m.unpackInto(root, bytes.NewReader(archive)); err == nil {
+		m := &unpacker{ctx: t.Context(), left: limit, limit: limit, what: "the home", own: wire.OwnPrefix}
+		if err := m.unpackInto(root, newHome, bytes.NewReader(archive)); err == nil {
 			if err := swapHomes(root); err != nil {
 				t.Error(err)
 			}
