@@ -33,6 +33,10 @@ type Config struct {
 	// orphan, ignores signals from inside and ends the whole pod with Serve.
 	Init bool
 
+	// Confine, in init mode, is called once on the thread that starts all that runs
+	// in the pod, and shuts in what is started from it, not the agent. nil: nothing.
+	Confine func() error
+
 	Self      string           // the path that starts our own binary again; default /proc/self/exe
 	Now       func() time.Time // default time.Now
 	GraceStop time.Duration    // between SIGTERM and SIGKILL of the app; default 5 s

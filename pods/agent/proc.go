@@ -32,10 +32,11 @@ func (m mark) sameAgent(o mark) bool { return m>>treeBits == o>>treeBits }
 // the collector of orphans. There is no other waiting for children: each exit
 // status goes to the owner of the process or, if it has none, nowhere.
 type procs struct {
-	init  bool
-	score *os.File // our oom_score_adj in init mode, if it could be opened
-	base  mark
-	born  chan struct{} // holds one token when a child may exist
+	init    bool
+	score   *os.File // our oom_score_adj in init mode, if it could be opened
+	starter *starter // starts children in init mode
+	base    mark
+	born    chan struct{} // holds one token when a child may exist
 
 	starts sync.RWMutex // shared by starts; endAll has it alone
 
@@ -59,13 +60,14 @@ type proc struct {
 	status  syscall.WaitStatus // valid once done is closed
 }
 
-func newProcs(init bool, score *os.File) *procs {
+// newProcs is in init mode when st is not nil.
+func newProcs(st *starter, score *os.File) *procs {
 	var b [8]byte
 	rand.Read(b[:])
 	// 62 bits: a resource limit can carry it too, and all ones mean no limit.
 	base := mark(binary.LittleEndian.Uint64(b[:])>>2) >> treeBits << treeBits
-	ps := &procs{init: init, score: score, base: base, born: make(chan struct{}, 1), live: map[int]*proc{}, ending: make(chan struct{})}
-	if init {
+	ps := &procs{init: st != nil, score: score, starter: st, base: base, born: make(chan struct{}, 1), live: map[int]*proc{}, ending: make(chan struct{})}
+	if ps.init {
 		go ps.collectAll()
 	}
 	return ps
@@ -124,7 +126,7 @@ func (ps *procs) fork(c command, attr *syscall.ProcAttr, m mark) (int, error) {
 	if ps.init {
 		unmark := markSelf(m, ps.score)
 		defer unmark()
-		pid, err := syscall.ForkExec(c.path, c.argv, attr)
+		pid, err := ps.starter.start(c.path, c.argv, attr)
 		if err == nil {
 			lowerLimits(pid)
 		}
@@ -304,6 +306,7 @@ func (ps *procs) close() error {
 		<-p.done
 	}
 	close(ps.born)
+	ps.starter.close()
 	return err
 }
 

@@ -44,7 +44,10 @@ type agent struct {
 func Serve(ctx context.Context, cfg Config, l net.Listener) error {
 	defer l.Close()
 	cfg = cfg.withDefaults()
-	var score *os.File
+	var (
+		score *os.File
+		st    *starter
+	)
 	if cfg.Init {
 		if pid := os.Getpid(); pid != 1 {
 			return fmt.Errorf("agent: init mode is for PID 1 only, this is %d", pid)
@@ -55,17 +58,20 @@ func Serve(ctx context.Context, cfg Config, l net.Listener) error {
 		}
 		defer undo()
 		score = f
+		if st, err = newStarter(cfg.Confine); err != nil {
+			return fmt.Errorf("agent: %w", err)
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	a, err := newAgent(ctx, cfg, score)
+	a, err := newAgent(ctx, cfg, st, score)
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
 	return a.serve(cancel, l)
 }
 
-func newAgent(ctx context.Context, cfg Config, score *os.File) (*agent, error) {
+func newAgent(ctx context.Context, cfg Config, st *starter, score *os.File) (*agent, error) {
 	f, err := openFolders(cfg.Home, cfg.Tmp)
 	if err != nil {
 		return nil, err
@@ -81,7 +87,7 @@ func newAgent(ctx context.Context, cfg Config, score *os.File) (*agent, error) {
 	}
 	a := &agent{
 		cfg: cfg, ctx: ctx, log: cfg.logger(), folders: f, logs: l,
-		procs: newProcs(cfg.Init, score),
+		procs: newProcs(st, score),
 		disk:  &diskMeter{dir: cfg.Home, ctx: ctx},
 		execs: make(chan struct{}, maxExecs),
 		dials: make(chan struct{}, maxDials), follows: make(chan struct{}, maxFollows),

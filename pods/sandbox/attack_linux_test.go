@@ -99,6 +99,23 @@ func openFile(path string, flags int) func(host) error {
 	}
 }
 
+// onAgent tries something on each thread of the pod's first process.
+func onAgent(try func(tid int) error) func(host) error {
+	return func(host) error {
+		threads, err := os.ReadDir("/proc/1/task")
+		if err != nil {
+			return fmt.Errorf("threads of the first process: %s", err)
+		}
+		for _, thread := range threads {
+			tid, _ := strconv.Atoi(thread.Name()) // the kernel writes numbers
+			if err = try(tid); !errors.Is(err, unix.EPERM) {
+				return err
+			}
+		}
+		return err
+	}
+}
+
 func create(path string) func(host) error {
 	return func(host) error {
 		f, err := os.OpenFile(filepath.Join(path, "attack"), os.O_CREATE|os.O_WRONLY, 0o600)
@@ -185,6 +202,35 @@ var attempts = []attempt{
 		return os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 	}, denied},
 	{"priority", func(host) error { return unix.Setpriority(unix.PRIO_PROCESS, 0, -10) }, denied},
+
+	// starving the first process, which has the same user
+	{"limits of the first process", onAgent(func(tid int) error {
+		var now unix.Rlimit
+		if err := unix.Prlimit(tid, unix.RLIMIT_NOFILE, nil, &now); err != nil {
+			return err
+		}
+		return unix.Prlimit(tid, unix.RLIMIT_NOFILE, &now, nil)
+	}), perm},
+	{"priority of the first process", onAgent(func(tid int) error { return unix.Setpriority(unix.PRIO_PROCESS, tid, 1) }), perm},
+	{"priority of its group", func(host) error { return unix.Setpriority(unix.PRIO_PGRP, 1, 1) }, perm},
+	{"priority of its user", func(host) error { return unix.Setpriority(unix.PRIO_USER, 0, 1) }, perm},
+	{"processors of the first process", onAgent(func(tid int) error {
+		var all unix.CPUSet
+		if err := unix.SchedGetaffinity(0, &all); err != nil {
+			return err
+		}
+		return unix.SchedSetaffinity(tid, &all)
+	}), perm},
+	{"attributes of the first process", onAgent(func(tid int) error {
+		return unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH}, 0)
+	}), perm},
+	{"class of the first process", onAgent(func(tid int) error {
+		return raw(unix.SYS_SCHED_SETSCHEDULER, uintptr(tid), unix.SCHED_IDLE, uintptr(unsafe.Pointer(new(int32))))(host{})
+	}), perm},
+	{"disk priority of the first process", onAgent(func(tid int) error {
+		return raw(unix.SYS_IOPRIO_SET, 1, uintptr(tid), 3<<13)(host{})
+	}), perm},
+	{"disk priority of its user", raw(unix.SYS_IOPRIO_SET, 3, podUID, 3<<13), perm},
 
 	// privileges
 	{"setuid 0", raw(unix.SYS_SETUID, 0), []error{unix.EINVAL, unix.EPERM}},
@@ -497,6 +543,29 @@ func TestPodHolds(t *testing.T) {
 	for line := range strings.Lines(got.stdout) {
 		if strings.HasPrefix(line, "BROKEN") {
 			t.Error(strings.TrimSpace(line))
+		}
+	}
+}
+
+// TestPodTools uses on itself what may not be used on the agent.
+func TestPodTools(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	start(t, r, "a", limits)
+	for line, want := range map[string]string{
+		"nice -n 5 nice": "5\n",
+		"taskset -c 0 sh -c 'taskset -p 0; echo 0'": "0\n",
+		"ulimit -n 100; sh -c 'ulimit -n'":          "100\n",
+		"prlimit --nofile=90 sh -c 'ulimit -n'":     "90\n",
+		"chrt -b 0 echo batch":                      "batch\n",
+		"ionice -c 3 ionice":                        "idle\n",
+	} {
+		if _, err := exec.LookPath(strings.Fields(line)[0]); err != nil && !strings.HasPrefix(line, "ulimit") {
+			t.Logf("not on this machine: %s", line)
+			continue
+		}
+		if got := command(t, r, "a", line); got.code != 0 || !strings.HasSuffix(got.stdout, want) {
+			t.Errorf("%s: %+v", line, got)
 		}
 	}
 }

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
 	"podgate/pods/agent"
+	"podgate/pods/sandbox/seccomp"
 )
 
 // runStage2 is the agent as the pod's first process. It ends with its
@@ -46,13 +48,17 @@ func stage2() error {
 			return err
 		}
 	}
+	children, err := seccomp.Children(runtime.GOARCH)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	l, err := newListener(os.NewFile(uintptr(s.Control), "control"), cancel)
 	if err != nil {
 		return err
 	}
-	err = agent.Serve(ctx, agent.Config{Home: home, LogDir: logDir, Environ: environ(), Init: true, ErrorLog: os.Stderr}, l)
+	err = agent.Serve(ctx, agent.Config{Home: home, LogDir: logDir, Environ: environ(), Init: true, Confine: children.Install, ErrorLog: os.Stderr}, l)
 	if ctx.Err() != nil {
 		return nil // the server let go
 	}

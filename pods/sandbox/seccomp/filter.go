@@ -138,6 +138,23 @@ var sealed = []call{
 	{"chdir", 80, 49}, {"fchdir", 81, 50},
 }
 
+// steering changes limits, priorities or processors of the process that an
+// argument names. With target 1 the first argument says what that names, and
+// user is what stands for all processes of a user.
+var steering = []struct {
+	call
+	target int
+	user   uint32
+}{
+	{call: call{"prlimit64", 302, 261}},
+	{call: call{"sched_setaffinity", 203, 122}},
+	{call: call{"sched_setscheduler", 144, 119}},
+	{call: call{"sched_setparam", 142, 118}},
+	{call: call{"sched_setattr", 314, 274}},
+	{call: call{"setpriority", 141, 140}, target: 1, user: 2},
+	{call: call{"ioprio_set", 251, 30}, target: 1, user: 3},
+}
+
 // Filter is the program of a pod for an architecture by its Go name.
 func Filter(arch string) (Program, error) { return build(arch, forbidden) }
 
@@ -147,10 +164,34 @@ func Sealed(arch string) (Program, error) {
 	return build(arch, append(sealed[:len(sealed):len(sealed)], forbidden...))
 }
 
+// Children is the program, beside that of the pod, of all that a pod's agent
+// starts, for an architecture by its Go name: it keeps that from slowing down or
+// starving the agent, which has the same user. A filter cannot know the number
+// of the process that calls, so these calls take none but 0, which means it.
+func Children(arch string) (Program, error) {
+	m, ok := machines[arch]
+	if !ok {
+		return nil, errNoTable(arch)
+	}
+	var rules []rule
+	for _, c := range steering {
+		when := [][]test{{{arg: c.target, values: []uint32{0}, not: true}}}
+		if c.target > 0 {
+			when = append(when, []test{{arg: 0, values: []uint32{c.user}}})
+		}
+		rules = append(rules, rule{number: uint32(c.number(arch)), when: when, verdict: errno(ePERM)})
+	}
+	return compile(m.audit, m.last, rules, errno(eNOSYS))
+}
+
+func errNoTable(arch string) error {
+	return fmt.Errorf("no table of system calls for %s", arch)
+}
+
 func build(arch string, calls []call) (Program, error) {
 	m, ok := machines[arch]
 	if !ok {
-		return nil, fmt.Errorf("no table of system calls for %s", arch)
+		return nil, errNoTable(arch)
 	}
 	var rules []rule
 	decided := map[int]bool{}
