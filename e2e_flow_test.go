@@ -142,7 +142,7 @@ func TestTeamsAreApart(t *testing.T) {
 	for tool, more := range map[string]args{
 		"get_pod": {}, "manage_pod": {"action": "stop"}, "exec_command": {"command": "true"}, "read_file": {"path": "index.html"},
 		"write_file": {"path": "x", "content": "x"}, "list_files": {}, "get_logs": {},
-		"delete_file": {"path": "index.html"}, "move_file": {"from": "index.html", "to": "x"},
+		"edit_file": {"path": "index.html", "old": "x", "new": "y"}, "delete_file": {"path": "index.html"}, "move_file": {"from": "index.html", "to": "x"},
 	} {
 		with := func(name string) args {
 			all := args{"name": name}

@@ -21,6 +21,8 @@ func TestToolsAreAudited(t *testing.T) {
 	c.call("list_pods", nil)
 	c.call("get_pod", args{"name": "shop"})
 	c.call("write_file", args{"name": "shop", "path": "a-secret-path", "content": "a-secret-content"})
+	c.call("edit_file", args{"name": "shop", "path": "a-secret-path", "old": "a-secret-content", "new": "another-secret"})
+	c.refused("edit_file", args{"name": "shop", "path": "a-secret-path", "old": "a-secret-word", "new": "another-secret"})
 	c.call("move_file", args{"name": "shop", "from": "a-secret-path", "to": "a-secret-name"})
 	c.call("delete_file", args{"name": "shop", "path": "a-secret-name"})
 	c.call("exec_command", args{"name": "shop", "command": "echo a-secret-word"})
@@ -50,7 +52,7 @@ func TestToolsAreAudited(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"delete_file shop: ok", "exec_command absent: refused", "exec_command shop: ok", "exec_command shop: timed out", "manage_pod delete shop: refused",
+		"delete_file shop: ok", "edit_file shop: ok", "edit_file shop: refused", "exec_command absent: refused", "exec_command shop: ok", "exec_command shop: timed out", "manage_pod delete shop: refused",
 		"manage_pod reload app: failed", "manage_pod start shop: failed", "manage_pod stop shop: ok", "manage_pod stop: refused",
 		"move_file shop: ok",
 		"write_file app: ok", "write_file shop: ok",

@@ -19,7 +19,7 @@ var toolNames = []string{
 	"create_pod", "exec_command", "get_logs", "get_pod", "list_files", "list_plans", "list_pods", "list_presets", "list_regions",
 	"manage_pod", "read_file", "write_file",
 	// Those that came later, in the order in which they came.
-	"delete_file", "move_file",
+	"edit_file", "delete_file", "move_file",
 }
 
 // Every tool does its work for the SDK's own client, in both eras.
@@ -110,6 +110,14 @@ func walkPod(t *testing.T, c *client) {
 }
 
 func walkChanges(t *testing.T, c *client) {
+	c.call("write_file", args{"name": "shop", "path": "text", "content": "one\ntwo\ntwo\n"})
+	edited := c.call("edit_file", args{"name": "shop", "path": "text", "old": "two", "new": "2", "all": true})
+	if edited["path"] != "/home/pod/app/text" || edited["bytes"] != 8.0 || edited["replaced"] != 2.0 || fmt.Sprint(edited["lines"]) != "[2 3]" {
+		t.Errorf("edit_file: %v", edited)
+	}
+	if words := c.refused("edit_file", args{"name": "shop", "path": "text", "old": "2", "new": "two"}); !strings.Contains(words, "found 2 times") || !strings.Contains(words, "on lines 2, 3") {
+		t.Errorf("edit_file of two places: %s", words)
+	}
 	c.call("write_file", args{"name": "shop", "path": "old/a", "content": "abc"})
 	got := c.call("move_file", args{"name": "shop", "from": "old/a", "to": "new/b"})
 	if got["from"] != "old/a" || got["path"] != "/home/pod/app/new/b" || got["type"] != "file" {
@@ -160,7 +168,7 @@ func TestToolDeclarations(t *testing.T) {
 	b := newBench(t)
 	b.pod("shop")
 	c := b.connect("ann", modern)
-	for _, name := range []string{"old", "from"} {
+	for _, name := range []string{"old", "from", "edited"} {
 		c.call("write_file", args{"name": "shop", "path": "/home/pod/" + name, "content": "x"})
 	}
 	list, err := c.ListTools(t.Context(), nil)
@@ -193,6 +201,7 @@ var examples = map[string]args{
 	"read_file":    {"name": "shop", "path": "index.html"},
 	"list_files":   {"name": "shop"},
 	"get_logs":     {"name": "shop"},
+	"edit_file":    {"name": "shop", "path": "/home/pod/edited", "old": "x", "new": "y"},
 	"delete_file":  {"name": "shop", "path": "/home/pod/old"},
 	"move_file":    {"name": "shop", "from": "/home/pod/from", "to": "/home/pod/to"},
 }

@@ -72,6 +72,7 @@ var faultWords = map[string]error{
 	wire.FaultNotRunning:   ErrNotAnswering,
 	wire.FaultBusy:         ErrBusy,
 	wire.FaultEnded:        ErrInterrupted,
+	wire.FaultChanged:      ErrInterrupted,
 }
 
 // fromAgent words an error of the agent's client.

@@ -43,3 +43,42 @@ func (s *Service) change(ctx context.Context, a authz.Actor, name string, paths 
 	})
 	return info, err
 }
+
+// MaxPiece bounds each of the two pieces of an edit, in bytes.
+const MaxPiece = wire.MaxPiece
+
+// EditFile replaces the piece old of a text file, which must stand there exactly
+// once, or with all at least once.
+func (s *Service) EditFile(ctx context.Context, a authz.Actor, name, path, old, replacement string, all bool) (wire.Edited, error) {
+	if err := a.Allow(authz.WriteFiles, a.Team.ID); err != nil {
+		return wire.Edited{}, err
+	}
+	if err := checkPath(path); err != nil {
+		return wire.Edited{}, err
+	}
+	if !isText(old) || !isText(replacement) {
+		return wire.Edited{}, refuse(ErrBadInput, "old and new must be text (no NUL, valid UTF-8)")
+	}
+	var out wire.Edited
+	err := s.call(ctx, a, authz.WriteFiles, name, func(rec store.Pod, l *live) error {
+		room, err := s.room(ctx, rec, l, 0)
+		if err != nil {
+			return err
+		}
+		r := wire.EditRequest{Path: path, Old: old, New: replacement, All: all, Grow: room}
+		if err := l.client.post(ctx, wire.PathEdit, r, maxSmallAnswer, &out); err != nil {
+			return err
+		}
+		l.count(min(out.Size, wire.MaxFile))
+		return nil
+	})
+	return out, err
+}
+
+// count notes bytes that a call wrote. Those that it freed are left to the next
+// measurement.
+func (l *live) count(bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wrote.since += max(0, bytes)
+}

@@ -27,6 +27,7 @@ var faultStatus = map[string]int{
 	wire.FaultNotDir:       http.StatusConflict,
 	wire.FaultIsDir:        http.StatusConflict,
 	wire.FaultExists:       http.StatusConflict,
+	wire.FaultChanged:      http.StatusConflict,
 	wire.FaultNotListening: http.StatusBadGateway,
 	wire.FaultNotRunning:   http.StatusConflict,
 	wire.FaultBusy:         http.StatusTooManyRequests,

@@ -48,12 +48,18 @@ func (a *agent) serveWrite(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// writeFile puts body at s by way of a temporary file beside it.
+// writeFile puts body at s.
 func writeFile(s spot, q writeQuery, body io.Reader) (fs.FileInfo, error) {
 	mode, err := targetMode(s, q.Mode)
 	if err != nil {
 		return nil, err
 	}
+	return replaceFile(s, mode, body, func() error { return nil })
+}
+
+// replaceFile puts body at s by way of a temporary file beside it, if still has
+// nothing against it when all of body has come.
+func replaceFile(s spot, mode fs.FileMode, body io.Reader, still func() error) (fs.FileInfo, error) {
 	root, dir := s.place.root, path.Dir(s.rel)
 	if err := root.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -64,6 +70,9 @@ func writeFile(s spot, q writeQuery, body io.Reader) (fs.FileInfo, error) {
 		return nil, err
 	}
 	info, err := fillFile(f, mode, body)
+	if err == nil {
+		err = still()
+	}
 	if err == nil {
 		err = root.Rename(tmp, s.rel)
 	}

@@ -407,6 +407,7 @@ func FuzzRequests(f *testing.F) {
 	f.Add("follow=1&lines=0", []byte(`{}`))
 	f.Add("max=1", []byte(`{}`))
 	f.Add("path=a&recursive=1", []byte(`{"from":"a","to":"../b","overwrite":true}`))
+	f.Add("path=a", []byte(`{"path":"a","old":"b","new":"c","all":true,"grow":1}`))
 	f.Add("path=%00&%gg;", []byte(`{"command":"\u0000"}`))
 	f.Fuzz(func(t *testing.T, query string, body []byte) {
 		if q, err := parseWrite(query); err == nil {
@@ -427,6 +428,12 @@ func FuzzRequests(f *testing.F) {
 		if r, err := parseMove(body); err == nil {
 			checkFuzzedPath(t, r.From)
 			checkFuzzedPath(t, r.To)
+		}
+		if r, err := parseEdit(body); err == nil {
+			checkFuzzedPath(t, r.Path)
+			if r.Old == "" || len(r.Old) > wire.MaxPiece || len(r.New) > wire.MaxPiece || r.Grow < 0 {
+				t.Errorf("%+v", r)
+			}
 		}
 		if q, err := parseDir(query); err == nil {
 			checkFuzzedPath(t, q.Path)

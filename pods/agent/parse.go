@@ -21,6 +21,7 @@ import (
 const (
 	maxAppBody   = 512 << 10
 	maxMoveBody  = 64 << 10 // two paths, however they are escaped
+	maxEditBody  = 13 << 20 // two pieces and a path, however they are escaped
 	maxExecBody  = 16 << 20 // MaxFile of stdin as base64, and the rest
 	maxCommand   = 128<<10 - 1
 	maxEnv       = 256 << 10 // of all names and values together
@@ -155,6 +156,26 @@ func parseMove(body []byte) (wire.MoveRequest, error) {
 		}
 	}
 	return r, nil
+}
+
+func parseEdit(body []byte) (wire.EditRequest, error) {
+	var r wire.EditRequest
+	if err := decode(body, &r); err != nil {
+		return wire.EditRequest{}, err
+	}
+	switch {
+	case r.Old == "":
+		return wire.EditRequest{}, badRequest("old is empty: give the piece that is to be replaced, or write the whole file")
+	case r.Old == r.New:
+		return wire.EditRequest{}, badRequest("old and new are the same, so there is nothing to change")
+	case len(r.Old) > wire.MaxPiece || len(r.New) > wire.MaxPiece:
+		return wire.EditRequest{}, faultf(wire.FaultTooLarge, "old and new may have at most %d bytes each; write the whole file instead", wire.MaxPiece)
+	case strings.ContainsRune(r.New, 0):
+		return wire.EditRequest{}, badRequest("new has a NUL byte")
+	case r.Grow < 0:
+		return wire.EditRequest{}, badRequest("grow must not be negative")
+	}
+	return r, checkPath(r.Path)
 }
 
 func parseRead(raw string) (readQuery, error) {

@@ -147,6 +147,7 @@ func (a *agent) handler() http.Handler {
 	rt.Handler("GET", wire.PathFile, a.route(a.serveRead))
 	rt.Handler("DELETE", wire.PathFile, a.route(a.serveDelete))
 	rt.Handler("POST", wire.PathMove, a.route(a.serveMove))
+	rt.Handler("POST", wire.PathEdit, a.route(a.serveEdit))
 	rt.Handler("GET", wire.PathHome, a.route(a.serveExport))
 	rt.Handler("PUT", wire.PathHome, a.route(a.serveImport))
 	rt.Handler("GET", wire.PathDir, a.route(a.serveDir))

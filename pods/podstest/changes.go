@@ -7,7 +7,49 @@ import (
 	"testing"
 
 	"podgate/pods"
+	"podgate/pods/wire"
 )
+
+func testEditFile(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	b.create("shop", "static", nil)
+	b.prints("shop", "printf 'a\\nb\\na\\n' > f; chmod 750 f; ln -s f link; ln -s /etc/passwd out; mkfifo pipe; mkdir dir; head -c 11000000 /dev/zero | tr '\\0' a > large")
+	edit := func(path, old, replacement string, all bool) (wire.Edited, error) {
+		return b.EditFile(t.Context(), b.actor, "shop", path, old, replacement, all)
+	}
+	for _, c := range []struct {
+		path, old, with string
+		all             bool
+		want            error
+		says            string
+	}{
+		{"f", "a", "x", false, pods.ErrBadInput, "found 2 times in /home/pod/app/f, on lines 1, 3;"},
+		{"f", "c", "x", true, pods.ErrBadInput, "found 0 times"},
+		{"f", "", "x", false, pods.ErrBadInput, "old is empty"},
+		{"f", "b", "\x00", false, pods.ErrBadInput, "must be text"},
+		{"f", "b", strings.Repeat("x", wire.MaxPiece+1), false, pods.ErrTooLarge, "at most"},
+		{"large", "a", "b", true, pods.ErrTooLarge, "too large for an edit"},
+		{"absent", "a", "b", false, pods.ErrNoFile, "absent"},
+		{"dir", "a", "b", false, pods.ErrBadInput, "directory"},
+		{"pipe", "a", "b", false, pods.ErrBadInput, "not a regular file"},
+		{"out", "root", "evil", true, pods.ErrPath, "out of"},
+		{"/etc/passwd", "root", "evil", true, pods.ErrPath, "outside"},
+		{"", "a", "b", false, pods.ErrPath, "empty"},
+	} {
+		if out, err := edit(c.path, c.old, c.with, c.all); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s, %.20q: %+v %v, want %v", c.path, c.old, out, err, c.want)
+		}
+	}
+	if got := b.prints("shop", "cat f; ls"); got != "a\nb\na\ndir\nf\nindex.html\nlarge\nlink\nout\npipe\n" {
+		t.Errorf("after refusals: %q", got)
+	}
+	if out, err := edit("link", "a", "c\nc", true); err != nil || out.Replaced != 2 || out.Name != "/home/pod/app/link" || out.Mode != "0750" || out.Size != 10 || len(out.Lines) != 2 || out.Lines[1] != 4 {
+		t.Errorf("%+v %v", out, err)
+	}
+	if got := b.prints("shop", "cat f; readlink link"); got != "c\nc\nb\nc\nc\nf\n" {
+		t.Errorf("%q", got)
+	}
+}
 
 func testDeleteFile(t *testing.T, r pods.Runtime) {
 	b := newBench(t, r)

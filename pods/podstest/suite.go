@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 		"Paths":     testPaths,
 		"Special":   testSpecialFiles,
 		"List":      testListFiles,
+		"Edit":      testEditFile,
 		"Delete":    testDeleteFile,
 		"Move":      testMoveFile,
 		"Static":    testStatic,

@@ -13,6 +13,7 @@
 //	GET  /v1/file?path=&whole=1          content      all of it, with the same headers
 //	DELETE /v1/file?path=&recursive=1    FileInfo     what was deleted; a link itself, not where it leads
 //	POST /v1/move        MoveRequest     FileInfo     under its new name
+//	POST /v1/edit        EditRequest     Edited
 //	GET  /v1/home                        tar          all that lies in the home; TrailerFault
 //	PUT  /v1/home?max=                   Imported     body: tar; ends the app and all else, and replaces the home
 //	GET  /v1/dir?path=                   []FileInfo
@@ -42,6 +43,7 @@ const (
 	PathExec  = "/v1/exec"
 	PathFile  = "/v1/file"
 	PathMove  = "/v1/move"
+	PathEdit  = "/v1/edit"
 	PathHome  = "/v1/home"
 	PathDir   = "/v1/dir"
 	PathLogs  = "/v1/logs"
@@ -54,6 +56,7 @@ const (
 	MaxFile        = 10 << 20          // bytes of one file through a tool
 	MaxTransfer    = 1 << 50           // largest max of a file or home that comes as a stream
 	MaxRead        = 1 << 20           // bytes of one answer of GET /v1/file
+	MaxPiece       = 1 << 20           // bytes of a piece that is replaced, and of what takes its place
 	MaxEntries     = 2000              // of one directory listing
 	MaxLines       = 1000              // of one logs answer, and of one Event
 	MaxExecTimeout = 280 * time.Second // of one command
@@ -85,6 +88,7 @@ const (
 	FaultNotDir       = "not_a_directory"
 	FaultIsDir        = "is_a_directory"
 	FaultExists       = "exists"        // what would be replaced
+	FaultChanged      = "changed"       // what was read is not there any more
 	FaultNotListening = "not_listening" // nothing accepts on that port
 	FaultNotRunning   = "app_not_running"
 	FaultBusy         = "busy"   // too many at once; try again later
@@ -185,6 +189,23 @@ type MoveRequest struct {
 	From      string `json:"from"`
 	To        string `json:"to"`
 	Overwrite bool   `json:"overwrite,omitempty"` // replaces a file or a link, never a folder
+}
+
+// EditRequest replaces a piece of a text file, which must stand there exactly
+// once, or with All at least once.
+type EditRequest struct {
+	Path string `json:"path"`
+	Old  string `json:"old"`
+	New  string `json:"new"`
+	All  bool   `json:"all,omitempty"`
+	Grow int64  `json:"grow"` // by how many bytes the file may become longer
+}
+
+// Edited is a file after an EditRequest.
+type Edited struct {
+	FileInfo
+	Replaced int   `json:"replaced"`
+	Lines    []int `json:"lines"` // where the first of the new pieces begin, in the file as it is now
 }
 
 // Listing answers GET /v1/dir.
