@@ -41,7 +41,7 @@ func TestTools(t *testing.T) {
 
 func walkCatalogue(t *testing.T, c *client) {
 	presets := c.call("list_presets", nil)["presets"].([]any)
-	if len(presets) != 5 || presets[0].(args)["available"] != true {
+	if len(presets) != 6 || presets[0].(args)["available"] != true {
 		t.Errorf("list_presets: %v", presets)
 	}
 	plans := c.call("list_plans", nil)["plans"].([]any)

@@ -21,7 +21,7 @@ func TestPresetsByRegion(t *testing.T) {
 	h.fake.Lack("python3", "php")
 	far.Lack("php")
 	presets, err := h.Presets(h.ann)
-	if err != nil || len(presets) != 5 {
+	if err != nil || len(presets) != 6 {
 		t.Fatalf("%v %v", presets, err)
 	}
 	for _, p := range presets {

@@ -56,7 +56,7 @@ func TestCreateRefusesBadInputAndChangesNothing(t *testing.T) {
 	}{
 		"name":           {pods.CreateRequest{Name: "My_Shop", Preset: "static"}, pods.ErrInvalidName, "try my-shop"},
 		"taken":          {pods.CreateRequest{Name: "mine", Preset: "static"}, pods.ErrNameTaken, "another name"},
-		"preset":         {pods.CreateRequest{Name: "x", Preset: "cobol"}, pods.ErrUnknownPreset, "static, nodejs, python, php, command"},
+		"preset":         {pods.CreateRequest{Name: "x", Preset: "cobol"}, pods.ErrUnknownPreset, "static, nodejs, python, php, go, command"},
 		"no preset":      {pods.CreateRequest{Name: "x"}, pods.ErrUnknownPreset, "choose one of"},
 		"missing preset": {pods.CreateRequest{Name: "x", Preset: "php"}, pods.ErrPresetMissing, "apt install php-cli"},
 		"plan":           {pods.CreateRequest{Name: "x", Preset: "static", Plan: "huge"}, pods.ErrUnknownPlan, "small, medium, large"},

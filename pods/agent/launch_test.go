@@ -231,7 +231,7 @@ func TestDyingApp(t *testing.T) {
 func TestNothingToStart(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
-	for _, preset := range []string{"nodejs", "python", "php", "command"} {
+	for _, preset := range []string{"nodejs", "python", "php", "go", "command"} {
 		st := a.app(wire.AppRequest{Action: actionRestart, Spec: a.spec(t, preset), WaitMillis: 20000})
 		if st.App != wire.AppFailed || !strings.Contains(st.Reason, "Procfile") {
 			t.Errorf("%s: %+v", preset, st)

@@ -18,12 +18,16 @@ func Guess(app App) string {
 		return php.Name
 	case app.first("requirements.txt", "pyproject.toml") != "":
 		return python.Name
+	case app.has("go.mod"):
+		return golang.Name
 	case app.first("package.json", "server.js") != "":
 		return nodejs.Name
 	case app.first("app.py", "main.py") != "":
 		return python.Name
 	case app.first("index.php", "public/index.php") != "":
 		return php.Name
+	case app.has("main.go"):
+		return golang.Name
 	case app.has(procfile):
 		return command.Name
 	case app.first("index.html", "public/index.html", "dist/index.html") != "":

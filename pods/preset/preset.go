@@ -59,7 +59,7 @@ type Needs struct {
 type Step struct{ Do, Example string }
 
 // All returns the presets in the order in which they are offered.
-func All() []Preset { return []Preset{static, nodejs, python, php, command} }
+func All() []Preset { return []Preset{static, nodejs, python, php, golang, command} }
 
 // Find returns the preset of that name.
 func Find(name string) (Preset, bool) {

@@ -50,7 +50,7 @@ func preset(t *testing.T, name string) Preset {
 func TestEveryPreset(t *testing.T) {
 	t.Parallel()
 	names := Names()
-	if want := []string{"static", "nodejs", "python", "php", "command"}; !slices.Equal(names, want) {
+	if want := []string{"static", "nodejs", "python", "php", "go", "command"}; !slices.Equal(names, want) {
 		t.Errorf("offered are %q, want %q", names, want)
 	}
 	for _, p := range All() {
@@ -111,6 +111,11 @@ func TestStart(t *testing.T) {
 		{"php", map[string]string{"public/index.php": "", "index.php": ""}, bin, `exec php -S "127.0.0.1:$PORT" -t public`},
 		{"php", map[string]string{"index.php": ""}, bin, `exec php -S "127.0.0.1:$PORT"`},
 		{"php", map[string]string{"index.html": ""}, bin, files},
+		{"go", map[string]string{"bin/app": "", "main.go": ""}, "", "exec bin/app"},
+		{"go", map[string]string{"bin/app": "", "Procfile": "web: bin/shop"}, "", "bin/shop"},
+		{"go", map[string]string{"index.html": "", "main.go": ""}, "", ""},
+		{"go", map[string]string{"index.html": "", "go.mod": ""}, "", ""},
+		{"go", map[string]string{"index.html": "", "x_test.go": ""}, "", files},
 	} {
 		start, err := preset(t, c.preset).Start(App{Dir: folder(t, c.files), Path: c.path})
 		got := start.String()
@@ -130,6 +135,7 @@ func TestNothingToStart(t *testing.T) {
 		"nodejs":  "there is nothing to start: write a Procfile with a line «web: COMMAND», a package.json with a start script, or server.js, app.js or index.js into /home/pod/app, then reload",
 		"python":  "there is nothing to start: write a Procfile with a line «web: COMMAND», or app.py or main.py into /home/pod/app, then reload",
 		"php":     "there is nothing to start: write a Procfile with a line «web: COMMAND», or index.php or public/index.php into /home/pod/app, then reload",
+		"go":      "there is nothing to start: write a Procfile with a line «web: COMMAND», or main.go into /home/pod/app, then reload",
 		"command": "there is nothing to start: write a Procfile with a line «web: COMMAND» into /home/pod/app; the command must listen on $PORT, then reload",
 	} {
 		if start, err := preset(t, name).Start(App{Dir: t.TempDir()}); err == nil || err.Error() != want {
@@ -144,6 +150,7 @@ func TestNothingToStart(t *testing.T) {
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	const pip = "{ test -x .venv/bin/python || python3 -m venv .venv; } && .venv/bin/python -m pip install "
+	const build = "rm -rf ~/.cache/go-tmp && mkdir -p ~/.cache/go-tmp && GOTMPDIR=~/.cache/go-tmp go build "
 	for _, c := range []struct {
 		preset string
 		files  map[string]string
@@ -158,12 +165,35 @@ func TestInstall(t *testing.T) {
 		{"python", nil, ""},
 		{"php", map[string]string{"composer.json": ""}, "composer install --no-interaction"},
 		{"php", nil, ""},
+		{"go", nil, ""},
+		{"go", map[string]string{"x_test.go": ""}, ""},
+		{"go", map[string]string{"main.go": "", "x_test.go": ""}, build + "-o bin/app *.go"},
+		{"go", map[string]string{"go.mod": "", "main.go": "// About.\npackage main\n"}, build + "-mod=mod -o bin/app ."},
+		{"go", map[string]string{"go.mod": "", "go.sum": "", "main.go": "package main // x"}, build + "-o bin/app ."},
+		{"go", map[string]string{"go.mod": "", "vendor/modules.txt": "", "main.go": "package main"}, build + "-o bin/app ."},
+		{"go", map[string]string{"go.mod": "", "go.work": "", "lib.go": "package lib", "cmd/shop/shop.go": "package main", "cmd/README": ""}, build + "-o bin/app ./cmd/shop"},
+		{"go", map[string]string{"go.mod": "", "go.sum": "", "cmd/a/a.go": "package main", "cmd/b;x/b.go": "package main", "cmd/lib/c.go": "package lib"}, build + "-o bin/app ./cmd/a"},
+		{"go", map[string]string{"go.mod": "", "go.sum": "", "cmd/a/a.go": "package main", "cmd/b/b.go": "package main", "Procfile": "web: bin/b"}, build + "-o bin/ ./cmd/..."},
 		{"command", map[string]string{"Procfile": "web: x\nrelease: make"}, "make"},
 		{"command", nil, ""},
 	} {
 		got, err := preset(t, c.preset).Install(App{Dir: folder(t, c.files)})
 		if err != nil || got != c.want {
 			t.Errorf("%s with %q: %q, %v", c.preset, c.files, got, err)
+		}
+	}
+}
+
+// A module that does not say which program is the app is told what to write.
+func TestWhichProgram(t *testing.T) {
+	t.Parallel()
+	for want, files := range map[string]map[string]string{
+		"there is no package main in /home/pod/app or in a folder of its cmd folder": {"go.mod": "", "lib.go": "package lib", "x_test.go": "package main"},
+		"write a Procfile with a line «web: bin/NAME»":                               {"go.mod": "", "cmd/a/a.go": "package main", "cmd/b/b.go": "package main"},
+		"the Procfile has a NUL byte":                                                {"go.mod": "", "cmd/a/a.go": "package main", "Procfile": "\x00"},
+	} {
+		if shell, err := preset(t, "go").Install(App{Dir: folder(t, files)}); err == nil || !strings.Contains(err.Error(), want) || shell != "" {
+			t.Errorf("%q: %q, %v; want %s", files, shell, err, want)
 		}
 	}
 }

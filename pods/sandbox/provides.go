@@ -10,7 +10,10 @@ import (
 
 // toolDirs are the folders of the host whose programs every pod finds. Those
 // that only the server's own PATH knows are of no use to a pod.
-var toolDirs = []string{"/usr/local/bin", "/usr/bin", "/bin"}
+var toolDirs = []string{"/usr/local/bin", "/usr/bin", "/bin", goDir}
+
+// goDir is where Go's own packages put its programs. No PATH has it by itself.
+const goDir = "/usr/local/go/bin"
 
 // Provides implements pods.Runtime: pods use what is installed on this machine.
 func (r *Runtime) Provides(needs preset.Needs) error {

@@ -68,5 +68,5 @@ func stage2() error {
 // environ is what every process of the pod starts with, beside what the agent
 // itself adds.
 func environ() []string {
-	return []string{"PATH=" + home + "/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	return []string{"PATH=" + home + "/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + goDir}
 }
