@@ -121,7 +121,7 @@ type getPodInput struct {
 
 type createPodInput struct {
 	Name   string            `json:"name" jsonschema:"a new name: lower-case letters, digits and hyphens; it becomes part of the pod's address"`
-	Preset string            `json:"preset" jsonschema:"the kind of pod, one of list_presets"`
+	Preset string            `json:"preset" jsonschema:"the kind of pod; list_presets also says why one is not available here"`
 	Plan   string            `json:"plan,omitempty" jsonschema:"one of list_plans; the first of them when left out"`
 	Region string            `json:"region,omitempty" jsonschema:"one of list_regions; the first of them when left out"`
 	Env    map[string]string `json:"env,omitempty" jsonschema:"environment variables for the app and for commands"`

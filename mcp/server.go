@@ -91,7 +91,7 @@ func (e *endpoint) newServer() *sdk.Server {
 			}
 		},
 	})
-	s.AddReceivingMiddleware(e.listWithoutTaken, e.listInOrder)
+	s.AddReceivingMiddleware(e.listWithKinds, e.listWithoutTaken, e.listInOrder)
 	e.addCatalogueTools(s)
 	e.addPodTools(s)
 	e.addExecTool(s)
