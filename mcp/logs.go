@@ -38,7 +38,7 @@ type logsOutput struct {
 func (e *endpoint) addLogTool(s *sdk.Server) {
 	add(e, s, tool{
 		name: "get_logs", title: "Read logs", action: authz.ReadLogs, hints: readOnly,
-		description: "Shows what a running pod's app, its installs and its agent wrote, the newest lines. Look here first when an app does not answer.",
+		description: "Shows what a pod's app, its installs and its agent wrote, the newest lines, also when it is stopped. Look here first when an app does not answer.",
 		refine: func(s *jsonschema.Schema) {
 			podName(s)
 			between(s, "lines", 1, pods.MaxLogLines)

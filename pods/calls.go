@@ -325,7 +325,8 @@ type LogQuery struct {
 	Source string // app, agent, install; empty: all
 }
 
-// Logs returns the newest lines that match, oldest first.
+// Logs returns the newest lines that match, oldest first. Of a pod that does not
+// run they are what was kept.
 func (s *Service) Logs(ctx context.Context, a authz.Actor, name string, q LogQuery) ([]wire.LogLine, error) {
 	if err := a.Allow(authz.ReadLogs, a.Team.ID); err != nil {
 		return nil, err
@@ -344,7 +345,35 @@ func (s *Service) Logs(ctx context.Context, a authz.Actor, name string, q LogQue
 		lines = s.withNetwork(l, q, lines)
 		return nil
 	})
+	if errors.Is(err, ErrNotRunning) {
+		return s.storedLogs(ctx, a, name, q, query)
+	}
 	return lines, err
+}
+
+// storedLogs is Logs of a pod that does not run.
+func (s *Service) storedLogs(ctx context.Context, a authz.Actor, name string, q LogQuery, query url.Values) ([]wire.LogLine, error) {
+	rec, err := s.find(a, authz.ReadLogs, name)
+	if err != nil {
+		return nil, err
+	}
+	runtime, err := s.runtime(rec.Region)
+	if err != nil {
+		return nil, err
+	}
+	var lines []wire.LogLine
+	if q.Source != networkSource {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		if lines, err = runtime.Logs(ctx, rec.ID, query); err != nil {
+			return nil, fmt.Errorf("pods: logs of a pod that does not run: %w", err)
+		}
+	}
+	lines = cleanLines(lines)
+	if q.Source == "" || q.Source == networkSource {
+		lines = s.withNetwork(s.of(rec), q, lines)
+	}
+	return lines, nil
 }
 
 // query checks a query and puts it into the form of the protocol.

@@ -3,11 +3,13 @@ package pods
 import (
 	"context"
 	"net"
+	"net/url"
 	"sync"
 	"time"
 
 	"podgate/pods/egress"
 	"podgate/pods/preset"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -50,6 +52,10 @@ type Runtime interface {
 	List(ctx context.Context) ([]Status, error)
 	// Status is one pod with its Usage; one that is not known has only its ID.
 	Status(ctx context.Context, id store.PodID) (Status, error)
+	// Logs answers what the agent would to wire.PathLogs with query, from what the
+	// pod's agents have kept, whether one runs or not. It trusts nothing that the
+	// pod could have put there.
+	Logs(ctx context.Context, id store.PodID, query url.Values) ([]wire.LogLine, error)
 	// Ended waits for the next pod that ends without Stop, Remove, Detach or
 	// Close, and tells each such death once. It returns an error when ctx ends
 	// or the runtime is closed.

@@ -264,10 +264,13 @@ func TestStopStartRestartReload(t *testing.T) {
 		t.Fatalf("stop again: %+v %v", p, err)
 	}
 	for method, call := range h.calls(t.Context()) {
-		if strings.HasSuffix(method, "File") || method == "ListFiles" || method == "Logs" || method == "Exec" {
+		if strings.HasSuffix(method, "File") || method == "ListFiles" || method == "Exec" {
 			err := call(h.ann, "shop")
 			wants(t, err, pods.ErrNotRunning, "use manage_pod with action start first")
 		}
+	}
+	if _, err := h.Logs(t.Context(), h.ann, "shop", pods.LogQuery{}); err != nil {
+		t.Errorf("logs of the stopped pod: %v", err)
 	}
 	if p, err := h.Start(t.Context(), h.ann, "shop", nil); err != nil || p.Status != "running" {
 		t.Fatalf("start: %+v %v", p, err)

@@ -32,12 +32,12 @@ type follower struct {
 
 // follow begins to keep lines for a new follower, and returns the place in the
 // log where they begin.
-func (l *logs) follow(q logQuery) (*follower, position) {
+func (l *logs) follow(q logQuery) (*follower, positions) {
 	f := &follower{query: q, more: make(chan struct{}, 1)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.followers[f] = struct{}{}
-	return f, position{l.number, l.size}
+	return f, l.endLocked()
 }
 
 func (l *logs) unfollow(f *follower) {
@@ -105,7 +105,7 @@ func (a *agent) followLogs(w http.ResponseWriter, r *http.Request, q logQuery) e
 	f, from := a.logs.follow(q)
 	defer a.logs.unfollow(f)
 	out.begin()
-	sendLines(out, a.logs.findUntil(q, from), 0)
+	sendLines(out, findLines(a.logs.root, q, from), 0)
 	for {
 		select {
 		case <-ctx.Done():

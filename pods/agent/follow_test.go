@@ -125,7 +125,7 @@ func TestFollowHasNoSeam(t *testing.T) {
 	}()
 	for range 20 {
 		f, from := l.follow(logQuery{Lines: wire.MaxLines})
-		lines := l.findUntil(f.query, from)
+		lines := findLines(l.root, f.query, from)
 		for len(lines) < total {
 			<-f.more
 			more, lost := l.take(f)

@@ -2,16 +2,14 @@ package agent
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"podgate/pods/wire"
@@ -25,103 +23,63 @@ const (
 )
 
 const (
-	segmentBytes = 1 << 20
-	maxSegments  = 10      // 10 MiB a pod in all
-	maxAnswer    = 4 << 20 // bytes of text in one answer; older lines go first
-	rateBytes    = 4 << 20 // written a second; what a source writes beyond is dropped and counted
+	maxAnswer = 4 << 20 // bytes of text in one answer; older lines go first
+	rateBytes = 4 << 20 // written a second; what a source writes beyond is dropped and counted
 )
 
-// logs is the store of lines: numbered segment files of "nanoseconds TAB
-// source TAB stream TAB text LF". An app can reach these files, so reading
-// takes any content and writing bears any failure.
+// logs is the store of lines. Each source has segments of its own, so that one
+// that floods pushes out nobody's lines but its own.
 type logs struct {
-	dir string
-	now func() time.Time
+	root *os.Root
+	now  func() time.Time
 
 	mu        sync.Mutex
-	file      *os.File
-	number    int
-	size      int
-	second    int64 // the second that budget belongs to
-	budget    int
-	dropped   int64 // bytes since the last remark about it
+	last      time.Time // of the newest line
+	series    map[string]*series
 	followers map[*follower]struct{}
 }
-
-// position is a place between two lines.
-type position struct{ segment, size int }
 
 func openLogs(dir string, now func() time.Time) (*logs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	l := &logs{dir: dir, now: now, followers: map[*follower]struct{}{}}
-	if seg := l.segments(); len(seg) > 0 {
-		l.number = seg[len(seg)-1]
-	}
-	return l, l.nextSegment()
-}
-
-func (l *logs) path(number int) string {
-	return filepath.Join(l.dir, fmt.Sprintf("log.%09d", number))
-}
-
-// segments lists the numbers of the segments there are, oldest first.
-func (l *logs) segments() []int {
-	names, _ := filepath.Glob(filepath.Join(l.dir, "log.*"))
-	var out []int
-	for _, n := range names {
-		if i, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(n), "log.")); err == nil && i > 0 {
-			out = append(out, i)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// nextSegment begins a new file and deletes those beyond the limit. A start of
-// the agent begins one too, so a line cut off by a kill stays alone.
-func (l *logs) nextSegment() error {
-	if l.file != nil {
-		l.file.Close()
-		l.file = nil
-	}
-	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL | os.O_APPEND | syscall.O_NOFOLLOW
-	f, err := os.OpenFile(l.path(l.number+1), flags, 0o600)
+	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	l.file, l.size = f, 0
-	l.number++
-	for _, n := range l.prunable(l.segments()) {
-		os.Remove(l.path(n))
+	l := &logs{root: root, now: now, series: map[string]*series{}, followers: map[*follower]struct{}{}}
+	for name, numbers := range listSegments(root) {
+		l.series[name] = &series{root: root, name: name, number: numbers[len(numbers)-1], size: segmentBytes}
 	}
-	return nil
+	if err := l.of(sourceApp).next(); err != nil {
+		root.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
-// prunable picks what goes: the oldest beyond the limit of files, and of the
-// rest the oldest beyond the limit of bytes.
-func (l *logs) prunable(seg []int) []int {
-	var total int64
-	for i := len(seg) - 1; i >= 0; i-- {
-		info, err := os.Lstat(l.path(seg[i]))
-		if err == nil {
-			total += info.Size()
-		}
-		if len(seg)-i > 4*maxSegments || total > (maxSegments-1)*segmentBytes {
-			return seg[:i+1]
-		}
+// of returns the segments of a source. Those of the app have the name that all
+// lines once shared.
+func (l *logs) of(source string) *series {
+	name := source
+	if source == sourceApp {
+		name = appSeries
 	}
-	return nil
+	s := l.series[name]
+	if s == nil {
+		s = &series{root: l.root, name: name}
+		l.series[name] = s
+	}
+	return s
 }
 
 func (l *logs) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file != nil {
-		l.file.Close()
-		l.file = nil
+	for _, s := range l.series {
+		s.close()
 	}
+	l.root.Close()
 }
 
 // remark writes a line of the agent's own.
@@ -132,48 +90,36 @@ func (l *logs) remark(format string, args ...any) {
 // add writes lines of one stream with the present time. It never waits for
 // anything but the disk.
 func (l *logs) add(source, stream string, lines ...string) {
-	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now, to := l.tick(), l.of(source)
 	var b []byte
 	put := func(source, stream, text string) {
 		text = strings.ReplaceAll(text, "\n", "\r")
 		b = appendLine(b, now, source, stream, text)
 		l.hand(now, source, stream, text)
 	}
-	if sec := now.Unix(); sec != l.second {
-		if l.dropped > 0 {
-			put(sourceAgent, "stdout", fmt.Sprintf("%d bytes of output were dropped: more than %d a second", l.dropped, rateBytes))
-		}
-		l.second, l.budget, l.dropped = sec, rateBytes, 0
+	if dropped := to.account(now); dropped > 0 {
+		put(sourceAgent, "stdout", fmt.Sprintf("%d bytes of output were dropped: more than %d a second", dropped, rateBytes))
 	}
 	for _, text := range lines {
-		if source != sourceAgent && len(text) > l.budget {
-			l.dropped += int64(len(text)) + 1
+		if source != sourceAgent && !to.afford(text) {
 			continue
 		}
-		l.budget -= len(text) + 1
 		put(source, stream, text)
 	}
-	l.write(b)
+	to.write(b)
 }
 
-func (l *logs) write(b []byte) {
-	if len(b) == 0 {
-		return
+// tick is the present time, and no two are the same: lines of different sources
+// are put in order by it.
+func (l *logs) tick() time.Time {
+	now := l.now()
+	if behind := l.last.Sub(now); behind >= 0 && behind < time.Millisecond {
+		now = l.last.Add(1)
 	}
-	if l.file == nil || l.size+len(b) > segmentBytes {
-		if l.nextSegment() != nil {
-			return
-		}
-	}
-	n, _ := l.file.Write(b)
-	l.size += n
-	if n < len(b) {
-		// A full disk: begin anew, so that the half line ends its file.
-		l.file.Close()
-		l.file = nil
-	}
+	l.last = now
+	return now
 }
 
 // appendLine writes a line whose text has no LF.
@@ -208,41 +154,78 @@ func parseLine(b []byte) (wire.LogLine, bool) {
 
 // find returns the last lines that q asks for, oldest first. Lines are taken
 // until q.Lines or maxAnswer bytes are reached.
-func (l *logs) find(q logQuery) []wire.LogLine {
+func (l *logs) find(q logQuery) []wire.LogLine { return findLines(l.root, q, l.end()) }
+
+// end is the place behind the newest line.
+func (l *logs) end() positions {
 	l.mu.Lock()
-	end := position{l.number, l.size}
-	l.mu.Unlock()
-	return l.findUntil(q, end)
+	defer l.mu.Unlock()
+	return l.endLocked()
 }
 
-// findUntil is find for the lines before end.
-func (l *logs) findUntil(q logQuery, end position) []wire.LogLine {
-	l.mu.Lock()
-	seg := l.segments()
-	l.mu.Unlock()
+func (l *logs) endLocked() positions {
+	end := positions{}
+	for name, s := range l.series {
+		end[name] = position{s.number, s.size}
+	}
+	return end
+}
+
+// StoredLogs answers what PathLogs would, without following, from the folder in
+// which an agent kept its lines, while none need be running. Whatever lies in the
+// folder, nothing outside is read. raw is the query of the request; a bad one is a
+// *wire.Fault.
+func StoredLogs(dir, raw string) ([]wire.LogLine, error) {
+	q, err := parseLogs(raw)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return findLines(root, q, nil), nil
+}
+
+// findLines is find for the lines before end, or all when it is nil.
+func findLines(root *os.Root, q logQuery, end positions) []wire.LogLine {
+	var newest [][]wire.LogLine
+	for name, numbers := range listSegments(root) {
+		until, ok := end[name]
+		if end == nil {
+			until = position{numbers[len(numbers)-1], segmentBytes}
+		} else if !ok {
+			continue // begun since
+		}
+		newest = append(newest, newestLines(root, name, numbers, q, until))
+	}
+	return merge(newest, q.Lines)
+}
+
+// merge puts lines that are each newest first into one order, oldest first, and
+// leaves out the oldest of those that are too many.
+func merge(newest [][]wire.LogLine, most int) []wire.LogLine {
 	found, left := []wire.LogLine{}, maxAnswer
-	for _, n := range slices.Backward(seg) {
-		if n > end.segment {
-			continue
-		}
-		data := readSegment(l.path(n))
-		if n == end.segment {
-			data = data[:min(len(data), end.size)]
-		}
-		for len(data) > 0 && len(found) < q.Lines {
-			i := bytes.LastIndexByte(data[:len(data)-1], '\n')
-			raw := bytes.TrimSuffix(data[i+1:], []byte{'\n'})
-			data = data[:i+1]
-			line, ok := parseLine(raw)
-			if !ok || !q.match(line) {
-				continue
+	for len(found) < most {
+		best := -1
+		for i, lines := range newest {
+			if len(lines) > 0 && (best < 0 || lines[0].Time.After(newest[best][0].Time)) {
+				best = i
 			}
-			if left -= len(line.Text); left < 0 {
-				slices.Reverse(found)
-				return found
-			}
-			found = append(found, line)
 		}
+		if best < 0 {
+			break
+		}
+		line := newest[best][0]
+		newest[best] = newest[best][1:]
+		if left -= len(line.Text); left < 0 {
+			break
+		}
+		found = append(found, line)
 	}
 	slices.Reverse(found)
 	return found
@@ -252,21 +235,6 @@ func (q logQuery) match(l wire.LogLine) bool {
 	return (q.Source == "" || q.Source == l.Source) &&
 		(q.Since.IsZero() || !l.Time.Before(q.Since)) &&
 		(q.Grep == "" || strings.Contains(l.Text, q.Grep))
-}
-
-// readSegment reads what one segment may hold at most, from a regular file
-// only: the app could have put anything in its place.
-func readSegment(path string) []byte {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW|syscall.O_NOCTTY, 0)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil
-	}
-	b, _ := io.ReadAll(io.LimitReader(f, segmentBytes))
-	return b
 }
 
 // serveLogs is GET /v1/logs.

@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -21,6 +23,11 @@ func testLogs(t *testing.T) (*logs, *time.Time) {
 	}
 	t.Cleanup(l.Close)
 	return l, &now
+}
+
+// path is where the app's segment of that number is.
+func (l *logs) path(number int) string {
+	return filepath.Join(l.root.Name(), segmentName(appSeries, number))
 }
 
 func texts(lines []wire.LogLine) string {
@@ -77,7 +84,7 @@ func TestLogsRotate(t *testing.T) {
 	}
 	l.Close()
 	var size int64
-	files, _ := filepath.Glob(filepath.Join(l.dir, "*"))
+	files, _ := filepath.Glob(filepath.Join(l.root.Name(), "*"))
 	for _, f := range files {
 		info, err := os.Stat(f)
 		if err != nil {
@@ -88,7 +95,7 @@ func TestLogsRotate(t *testing.T) {
 	if size > maxSegments*segmentBytes || size < 8*segmentBytes {
 		t.Errorf("%d bytes in %d files", size, len(files))
 	}
-	again, err := openLogs(l.dir, l.now)
+	again, err := openLogs(l.root.Name(), l.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +122,7 @@ func TestLogsOfManyStarts(t *testing.T) {
 		l.Close()
 	}
 	files, _ := filepath.Glob(filepath.Join(dir, "*"))
-	if len(files) > 4*maxSegments+1 {
+	if len(files) > 4*(maxSegments+maxOtherSegments)+2 { // of the app and of the agent
 		t.Errorf("%d files", len(files))
 	}
 }
@@ -126,12 +133,12 @@ func TestLogsDamaged(t *testing.T) {
 	l.add(sourceApp, "stdout", "good")
 	l.Close()
 	junk := "\x00\x00garbage\n1\tapp\n99\tapp\tstdout\tx\xffy\nabc\tapp\tstdout\tbad time\n5\tevil\tstdout\tx\n\n123456\tapp\tstd"
-	if err := os.WriteFile(l.path(l.number+1), []byte(junk), 0o600); err != nil {
+	if err := os.WriteFile(l.path(l.series[appSeries].number+1), []byte(junk), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	os.Mkdir(l.path(l.number+2), 0o700)
-	os.Symlink("/etc/passwd", l.path(l.number+3))
-	again, err := openLogs(l.dir, l.now)
+	os.Mkdir(l.path(l.series[appSeries].number+2), 0o700)
+	os.Symlink("/etc/passwd", l.path(l.series[appSeries].number+3))
+	again, err := openLogs(l.root.Name(), l.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +154,7 @@ func TestLogsSurviveTheApp(t *testing.T) {
 	t.Parallel()
 	l, now := testLogs(t)
 	l.add(sourceApp, "stdout", "lost")
-	os.RemoveAll(l.dir)
+	os.RemoveAll(l.root.Name())
 	l.find(logQuery{Lines: 10})
 	big := strings.Repeat("y", 1<<19)
 	for range 4 {
@@ -172,6 +179,71 @@ func TestLogsRate(t *testing.T) {
 	got := texts(l.find(logQuery{Lines: 3}))
 	if !strings.HasPrefix(got, "important|") || !strings.Contains(got, "bytes of output were dropped") || !strings.HasSuffix(got, "|calm again") {
 		t.Errorf("%.200q", got)
+	}
+}
+
+// A flood of the app pushes out and drops its own lines only.
+func TestLogsFlood(t *testing.T) {
+	t.Parallel()
+	l, now := testLogs(t)
+	l.remark("started")
+	l.add(sourceInstall, "stdout", "installed")
+	flood := strings.Repeat("x", 8000)
+	for range 30 {
+		*now = now.Add(time.Second)
+		for range 600 {
+			l.add(sourceApp, "stdout", flood)
+		}
+		l.add(sourceInstall, "stderr", "in between")
+	}
+	if got := texts(l.find(logQuery{Lines: 2, Source: sourceAgent})); !strings.HasPrefix(got, "started|") && !strings.Contains(got, "were dropped") {
+		t.Errorf("agent: %.200q", got)
+	}
+	if got := l.find(logQuery{Lines: 100, Source: sourceInstall}); len(got) != 31 || got[0].Text != "installed" {
+		t.Errorf("install: %.200q", texts(got))
+	}
+	if got := l.find(logQuery{Lines: 100, Grep: "started"}); len(got) != 1 {
+		t.Errorf("the line of the agent: %q", texts(got))
+	}
+	got := l.find(logQuery{Lines: 2})
+	if len(got) != 2 || got[0].Source != sourceApp || got[1].Text != "in between" {
+		t.Errorf("the newest: %.200q", texts(got))
+	}
+}
+
+// What is stored is read without an agent, also when it ended in mid-line, and
+// nothing outside the folder is.
+func TestStoredLogs(t *testing.T) {
+	t.Parallel()
+	l, now := testLogs(t)
+	dir := l.root.Name()
+	for _, source := range []string{sourceApp, sourceInstall, sourceAgent, sourceApp} {
+		*now = now.Add(time.Second)
+		l.add(source, "stdout", "of "+source)
+	}
+	l.Close()
+	outside := filepath.Join(t.TempDir(), "secret")
+	line := appendLine(nil, *now, sourceApp, "stdout", "secret")
+	err := errors.Join(os.WriteFile(outside, line, 0o600), os.Symlink(outside, filepath.Join(dir, "log.000000007")),
+		os.Symlink(filepath.Dir(outside), filepath.Join(dir, "evil.000000001")), syscall.Mkfifo(filepath.Join(dir, "log.000000008"), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for raw, want := range map[string]string{
+		"":                       "of app|of install|of agent|of app",
+		"lines=2":                "of agent|of app",
+		"source=install&lines=5": "of install",
+	} {
+		if got, err := StoredLogs(dir, raw); err != nil || texts(got) != want {
+			t.Errorf("%q: %q, %v", raw, texts(got), err)
+		}
+	}
+	if got, err := StoredLogs(filepath.Join(dir, "none"), ""); err != nil || len(got) != 0 {
+		t.Errorf("no folder: %v, %v", got, err)
+	}
+	var f *wire.Fault
+	if _, err := StoredLogs(dir, "lines=0"); !errors.As(err, &f) {
+		t.Errorf("a bad query: %v", err)
 	}
 }
 

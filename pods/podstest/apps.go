@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,6 +124,12 @@ func testLogs(t *testing.T, r pods.Runtime) {
 	}
 	if _, err := b.Stop(t.Context(), b.actor, "shop", nil); err != nil {
 		t.Fatal(err)
+	}
+	if got := logs(pods.LogQuery{Grep: "pears", Source: "app"}); !slices.Contains(got, "stderr two pears") {
+		t.Errorf("of the stopped pod: %q", got)
+	}
+	if got := logs(pods.LogQuery{Lines: 2}); len(got) != 2 {
+		t.Errorf("two lines of the stopped pod: %q", got)
 	}
 	if _, err := b.Start(t.Context(), b.actor, "shop", nil); err != nil {
 		t.Fatal(err)

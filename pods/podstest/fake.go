@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"podgate/pods"
+	"podgate/pods/agent"
 	"podgate/pods/preset"
 	"podgate/pods/wire"
 	"podgate/store"
@@ -260,6 +263,14 @@ func (f *Fake) Status(ctx context.Context, id store.PodID) (pods.Status, error) 
 		st.Usage = pods.Usage{Memory: u.Memory, CPU: u.CPU, Processes: u.Processes, Disk: u.Disk, DiskLeft: f.left}
 	}
 	return st, nil
+}
+
+// Logs implements pods.Runtime.
+func (f *Fake) Logs(ctx context.Context, id store.PodID, query url.Values) ([]wire.LogLine, error) {
+	if err := f.enter(ctx, "logs", id); err != nil {
+		return nil, err
+	}
+	return agent.StoredLogs(filepath.Join(f.Dir(id), "logs"), query.Encode())
 }
 
 // Ended implements pods.Runtime.

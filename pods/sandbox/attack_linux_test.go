@@ -293,6 +293,16 @@ var attempts = []attempt{
 	{"write to /etc", create("/etc"), readonly},
 	{"write to /etc/ssl/certs", create("/etc/ssl/certs"), []error{unix.EROFS, unix.ENOENT}},
 	{"write to /dev", create("/dev"), readonly},
+	{"write to the logs", create("/var/log/pod"), readonly},
+	{"write to the logs through the first process", func(host) error {
+		found, err := filepath.Glob("/proc/1/fd/*")
+		for _, path := range found {
+			if err = create(path)(host{}); err == nil {
+				return nil
+			}
+		}
+		return errors.Join(err, unix.EROFS)
+	}, readonly},
 	{"write to /proc/sys", openFile("/proc/sys/kernel/hostname", os.O_WRONLY), denied},
 	{"core_pattern", openFile("/proc/sys/kernel/core_pattern", os.O_WRONLY), denied},
 	{"sysrq-trigger", openFile("/proc/sysrq-trigger", os.O_WRONLY), denied},

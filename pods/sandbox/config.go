@@ -5,8 +5,8 @@ import "log/slog"
 // Where things are inside a pod.
 const (
 	home   = "/home/pod"
-	logDir = "/var/log/pod"
-	podUID = 1000 // uid and gid of everything in a pod, seen from inside
+	logDir = "/var/log/pod" // an empty folder to all but the agent
+	podUID = 1000           // uid and gid of everything in a pod, seen from inside
 )
 
 // The values of Config.Limits.

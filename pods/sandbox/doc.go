@@ -12,9 +12,8 @@
 //     seccomp filter (package seccomp); as root of the host every pod has a host uid
 //     of its own, otherwise that of the server;
 //   - sees a read-only system (the host's /usr and a short list from /etc),
-//     its own /proc, /dev, /tmp, and its home and logs, which are the only
-//     places on disk it can write to (mounts_linux.go, system_linux.go,
-//     binds.go);
+//     its own /proc, /dev, /tmp, and its home, which is the only place on disk
+//     it can write to (mounts_linux.go, system_linux.go, binds.go);
 //   - has a network with nothing but its own loopback;
 //   - is limited by cgroups where they are ours to use, and by rlimits and a
 //     watcher where not (cgroups_linux.go, watch_linux.go);
@@ -40,8 +39,8 @@
 //
 // # On disk
 //
-// Below Config.Dir, per pod: ID/home (mounted at /home/pod) and ID/logs (mounted
-// at /var/log/pod). Who they belong to follows from the pod's number, which the
+// Below Config.Dir, per pod: ID/home (mounted at /home/pod) and ID/logs, which
+// only the agent has, as a descriptor. Who they belong to follows from the pod's number, which the
 // store keeps; a file ID/uid of an earlier version means nothing any more. The
 // folder is locked while a Runtime is open.
 //

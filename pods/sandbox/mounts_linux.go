@@ -32,37 +32,42 @@ type attached struct {
 }
 
 // buildRoot makes everything that the pod sees as files and makes it the root
-// of this process. The working directory is the new root afterwards.
-func buildRoot(s spec, files donated) error {
+// of this process. The working directory is the new root afterwards. The logs are
+// for the agent alone: they are mounted nowhere, and come back as a descriptor.
+func buildRoot(s spec, files donated) (logs int, err error) {
 	unix.Umask(0o022)
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fail(stepRoot, err)
+		return -1, fail(stepRoot, err)
 	}
 	system, links := systemBinds()
 	mounts, err := takeAll(append(system, s.Binds...), files)
 	if err != nil {
-		return err
+		return -1, err
+	}
+	own, err := take(s.Logs, files)
+	if err != nil {
+		return -1, err
 	}
 	root, err := newRoot()
 	if err != nil {
-		return err
+		return -1, err
 	}
 	defer unix.Close(root)
 	if err := makeFiles(s, links); err != nil {
-		return fail(stepFiles, err)
+		return -1, fail(stepFiles, err)
 	}
 	if err := mountOwn(s); err != nil {
-		return err
+		return -1, err
 	}
 	for _, m := range mounts {
 		if err := m.attach(); err != nil {
-			return fail(stepAttach, fmt.Errorf("%s: %w", m.target, err))
+			return -1, fail(stepAttach, fmt.Errorf("%s: %w", m.target, err))
 		}
 	}
 	if err := enterRoot(); err != nil {
-		return err
+		return -1, err
 	}
-	return closeRoot()
+	return own.fd, closeRoot()
 }
 
 // takeAll makes a detached copy of every source that is there.

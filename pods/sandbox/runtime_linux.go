@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"podgate/pods"
+	"podgate/pods/agent"
+	"podgate/pods/wire"
 	"podgate/store"
 )
 
@@ -184,6 +187,9 @@ func (r *Runtime) probe(ctx context.Context) error {
 
 func (r *Runtime) folder(id store.PodID) string { return filepath.Join(r.cfg.Dir, string(id)) }
 
+// logs is the folder in which a pod's agent keeps its lines.
+func (r *Runtime) logs(id store.PodID) string { return filepath.Join(r.folder(id), "logs") }
+
 // pod is the record of id, made when there is none.
 func (r *Runtime) pod(id store.PodID) *pod {
 	r.mu.Lock()
@@ -342,6 +348,14 @@ func (r *Runtime) statusLocked(id store.PodID) pods.Status {
 		return pods.Status{ID: id}
 	}
 	return p.run.status(id)
+}
+
+// Logs implements pods.Runtime.
+func (r *Runtime) Logs(_ context.Context, id store.PodID, query url.Values) ([]wire.LogLine, error) {
+	if !validID.MatchString(string(id)) {
+		return nil, nil
+	}
+	return agent.StoredLogs(r.logs(id), query.Encode())
 }
 
 // Ended implements pods.Runtime.

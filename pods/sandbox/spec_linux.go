@@ -23,6 +23,7 @@ const maxSpec = 1 << 20 // bytes; far more than any specification has
 type spec struct {
 	Hostname string   `json:"hostname"`
 	Binds    []bind   `json:"binds"`
+	Logs     bind     `json:"logs"`    // mounted nowhere, for the agent alone
 	Scratch  int64    `json:"scratch"` // bytes of /tmp, of /var/tmp and of /dev/shm; 0 leaves it to the kernel
 	Rlimits  []rlimit `json:"rlimits"`
 	Network  bool     `json:"network,omitempty"` // make a device and hand its other end over
@@ -32,6 +33,7 @@ type spec struct {
 // agentSpec is what of it goes on to stage 2.
 type agentSpec struct {
 	Control int `json:"control"` // descriptor of the control socket
+	Logs    int `json:"logs"`    // descriptor of the folder for logs
 	// Data is RLIMIT_DATA of the agent, which lowers it for all it starts; 0 for
 	// none. Stage 2 sets it, so that its own start is not measured with it.
 	Data uint64 `json:"data,omitempty"`

@@ -70,7 +70,7 @@ func stage1(files donated) error {
 			return fail(stepNetwork, err)
 		}
 	}
-	if err := buildRoot(s, files); err != nil {
+	if s.Agent.Logs, err = buildRoot(s, files); err != nil {
 		return err
 	}
 	if err := settle(s); err != nil {
@@ -131,8 +131,10 @@ func execAgent(s spec, files donated) error {
 	if err != nil {
 		return fail(stepSeccomp, err)
 	}
-	if _, err := unix.FcntlInt(uintptr(s.Agent.Control), unix.F_SETFD, 0); err != nil {
-		return fail(stepExec, err)
+	for _, kept := range []int{s.Agent.Control, s.Agent.Logs} {
+		if _, err := unix.FcntlInt(uintptr(kept), unix.F_SETFD, 0); err != nil {
+			return fail(stepExec, err)
+		}
 	}
 	if err := dropPrivileges(); err != nil {
 		return fail(stepDrop, err)

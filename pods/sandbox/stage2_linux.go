@@ -43,6 +43,7 @@ func stage2() error {
 		return fmt.Errorf("what the pod was started with: %w", err)
 	}
 	unix.CloseOnExec(s.Control)
+	unix.CloseOnExec(s.Logs)
 	if s.Data > 0 {
 		if err := setRlimit(rlimit{unix.RLIMIT_DATA, s.Data}); err != nil {
 			return err
@@ -58,7 +59,8 @@ func stage2() error {
 	if err != nil {
 		return err
 	}
-	err = agent.Serve(ctx, agent.Config{Home: home, LogDir: logDir, Environ: environ(), Init: true, Confine: children.Install, ErrorLog: os.Stderr}, l)
+	logs := fmt.Sprintf("/proc/self/fd/%d", s.Logs) // which nothing else in the pod can open
+	err = agent.Serve(ctx, agent.Config{Home: home, LogDir: logs, Environ: environ(), Init: true, Confine: children.Install, ErrorLog: os.Stderr}, l)
 	if ctx.Err() != nil {
 		return nil // the server let go
 	}

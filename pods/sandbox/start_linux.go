@@ -348,27 +348,33 @@ func (r *Runtime) enforced(l pods.Limits) []string {
 // homeMounts adds home and logs to s. As root they go as detached mounts,
 // because the pod's uid may not pass the folders above them.
 func (r *Runtime) homeMounts(s *spec, h *handover, id store.PodID) error {
-	own := []bind{
-		{Source: filepath.Join(r.folder(id), "home"), Target: home, Writable: true},
-		{Source: filepath.Join(r.folder(id), "logs"), Target: logDir, Writable: true, NoExec: true},
-	}
-	s.Binds = append(own, s.Binds...)
+	s.Binds = append([]bind{{Source: filepath.Join(r.folder(id), "home"), Target: home, Writable: true}}, s.Binds...)
+	s.Logs = bind{Source: r.logs(id), Target: logDir, Writable: true, NoExec: true}
 	if !r.root {
 		return nil
 	}
 	kept := s.Binds[:0]
 	for _, b := range s.Binds {
-		fd, err := cloneTree(b.Source)
+		err := h.handTree(&b)
 		if errors.Is(err, unix.ENOENT) && b.Optional {
 			continue
 		}
 		if err != nil {
-			return fail(stepTree, fmt.Errorf("%s: %w", b.Source, err))
+			return err
 		}
-		h.theirs.add(b.Target, os.NewFile(uintptr(fd), b.Source))
-		b.Source = ""
 		kept = append(kept, b)
 	}
 	s.Binds = kept
+	return h.handTree(&s.Logs)
+}
+
+// handTree makes b a detached mount that is handed over.
+func (h *handover) handTree(b *bind) error {
+	fd, err := cloneTree(b.Source)
+	if err != nil {
+		return fail(stepTree, fmt.Errorf("%s: %w", b.Source, err))
+	}
+	h.theirs.add(b.Target, os.NewFile(uintptr(fd), b.Source))
+	b.Source = ""
 	return nil
 }
