@@ -114,6 +114,8 @@ func wanted(s *jsonschema.Schema) string {
 		return fmt.Sprintf("a whole number from %.0f to %.0f", *s.Minimum, *s.Maximum)
 	case s.Type == "integer" && s.Minimum != nil:
 		return fmt.Sprintf("a whole number from %.0f on", *s.Minimum)
+	case s.Type == "boolean":
+		return "true or false"
 	case s.Type == "object":
 		return "an object whose values are text"
 	case s.Pattern == podNamePattern:

@@ -19,13 +19,15 @@ import (
 type execInput struct {
 	Name    string `json:"name" jsonschema:"the pod's name"`
 	Command string `json:"command" jsonschema:"run with /bin/sh -c, as the user pod"`
-	Timeout int    `json:"timeout,omitempty" jsonschema:"seconds until the command and all it started are killed; 60 when left out"`
+	Timeout int    `json:"timeout,omitempty" jsonschema:"seconds until the command and all it started are killed: 60 when left out, at most 280; in the background none when left out, at most a day"`
 	Workdir string `json:"workdir,omitempty" jsonschema:"folder to run in; the app folder /home/pod/app when left out"`
 	Stdin   string `json:"stdin,omitempty" jsonschema:"what the command reads from its standard input, at most 1 MiB; nothing when left out"`
+
+	Background bool `json:"background,omitempty" jsonschema:"true to be answered at once with a job, which goes on and is looked at with get_job; for what takes minutes or longer"`
 }
 
 type execOutput struct {
-	ExitCode   int     `json:"exit_code" jsonschema:"128 plus the signal's number when killed by one"`
+	ExitCode   *int    `json:"exit_code,omitempty" jsonschema:"128 plus the signal's number when killed by one"`
 	Signal     string  `json:"signal,omitempty"`
 	Stdout     string  `json:"stdout"`
 	Stderr     string  `json:"stderr"`
@@ -35,25 +37,31 @@ type execOutput struct {
 	LostStderr int64   `json:"lost_stderr,omitempty" jsonschema:"bytes missing from the end of stderr, which was too long to be read whole"`
 	TimedOut   bool    `json:"timed_out,omitempty" jsonschema:"true when it was killed because its time was up; then the call counts as failed"`
 	Seconds    float64 `json:"seconds" jsonschema:"how long it ran"`
+
+	Job *jobOutput `json:"job,omitempty" jsonschema:"what runs in the background; nothing else is told of it here"`
 }
 
 func (e *endpoint) addExecTool(s *sdk.Server) {
 	longest := float64(pods.MaxExecTimeout / time.Second)
 	add(e, s, tool{
 		name: "exec_command", title: "Run a command", action: authz.Exec, hints: changes(true, false),
-		description: fmt.Sprintf("Runs a shell command in a running pod and answers with exit code, stdout and stderr. There is no terminal: what the command is to read goes into stdin, and it cannot be answered later. At the timeout (at most %.0f s) the command and all it started are killed: let the app run servers, and run long jobs in the background with their output in a file. Of long output the end is kept.", longest),
+		description: fmt.Sprintf("Runs a shell command in a running pod and answers with exit code, stdout and stderr. There is no terminal: what the command is to read goes into stdin, and it cannot be answered later. At the timeout (at most %.0f s) the command and all it started are killed: let the app run servers, and run what takes longer with background set to true. Of long output the end is kept.", longest),
 		refine: func(s *jsonschema.Schema) {
 			podName(s)
-			between(s, "timeout", 1, longest)
+			between(s, "timeout", 1, float64(pods.MaxJobTimeout/time.Second))
 			notEmpty(s, "command")
 		},
 	}, e.exec)
 }
 
 func (e *endpoint) exec(ctx context.Context, r request, in execInput) (answer[execOutput], error) {
-	res, err := e.cfg.Pods.Exec(ctx, r.actor, in.Name, pods.ExecRequest{
+	req := pods.ExecRequest{
 		Command: in.Command, Dir: in.Workdir, Timeout: time.Duration(in.Timeout) * time.Second, Stdin: []byte(in.Stdin), MaxOutput: 4 * maxOutput,
-	}, r.progress)
+	}
+	if in.Background {
+		return e.startJob(ctx, r, in.Name, req)
+	}
+	res, err := e.cfg.Pods.Exec(ctx, r.actor, in.Name, req, r.progress)
 	if err != nil && !errors.Is(err, pods.ErrTimedOut) {
 		return answer[execOutput]{}, err
 	}
@@ -72,7 +80,7 @@ func cutExec(res pods.ExecResult) execOutput {
 	stdout.shorten(forOut)
 	stderr.shorten(forErr)
 	return execOutput{
-		ExitCode: res.Code, Signal: res.Signal, Seconds: res.Duration.Seconds(),
+		ExitCode: &res.Code, Signal: res.Signal, Seconds: res.Duration.Seconds(),
 		Stdout: text.Valid(stdout.text), CutStdout: stdout.cut, LostStdout: res.LostStdout,
 		Stderr: text.Valid(stderr.text), CutStderr: stderr.cut, LostStderr: res.LostStderr,
 	}
@@ -102,7 +110,7 @@ func (e *ending) shorten(n int) {
 }
 
 func (o execOutput) text() string {
-	ended := fmt.Sprintf("exit code %d", o.ExitCode)
+	ended := fmt.Sprintf("exit code %d", *o.ExitCode)
 	if o.Signal != "" {
 		ended += " (" + o.Signal + ")"
 	}

@@ -49,7 +49,7 @@ func scopeOf(tool string) store.Scope {
 	switch tool {
 	case "create_pod", "manage_pod", "write_file", "edit_file", "delete_file", "move_file":
 		return authz.ScopeWrite
-	case "exec_command":
+	case "exec_command", "stop_job":
 		return authz.ScopeExec
 	}
 	return authz.ScopeRead

@@ -20,6 +20,7 @@ var toolNames = []string{
 	"manage_pod", "read_file", "write_file",
 	// Those that came later, in the order in which they came.
 	"edit_file", "delete_file", "move_file",
+	"list_jobs", "get_job", "stop_job",
 }
 
 // Every tool does its work for the SDK's own client, in both eras.
@@ -171,6 +172,7 @@ func TestToolDeclarations(t *testing.T) {
 	for _, name := range []string{"old", "from", "edited"} {
 		c.call("write_file", args{"name": "shop", "path": "/home/pod/" + name, "content": "x"})
 	}
+	job := c.call("exec_command", args{"name": "shop", "command": "echo a", "background": true})["job"].(args)["job"]
 	list, err := c.ListTools(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -180,6 +182,9 @@ func TestToolDeclarations(t *testing.T) {
 		names = append(names, tool.Name)
 		checkDeclaration(t, tool)
 		if with, ok := examples[tool.Name]; ok {
+			if with["job"] != nil {
+				with = args{"name": "shop", "job": job}
+			}
 			fits(t, tool, c.call(tool.Name, with))
 		} else {
 			t.Errorf("%s has no example", tool.Name)
@@ -203,6 +208,9 @@ var examples = map[string]args{
 	"get_logs":     {"name": "shop"},
 	"edit_file":    {"name": "shop", "path": "/home/pod/edited", "old": "x", "new": "y"},
 	"delete_file":  {"name": "shop", "path": "/home/pod/old"},
+	"list_jobs":    {"name": "shop"},
+	"get_job":      {"name": "shop", "job": "the one that the test started"},
+	"stop_job":     {"name": "shop", "job": "the one that the test started"},
 	"move_file":    {"name": "shop", "from": "/home/pod/from", "to": "/home/pod/to"},
 }
 

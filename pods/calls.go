@@ -141,7 +141,7 @@ func (s *Service) Exec(ctx context.Context, a authz.Actor, name string, r ExecRe
 			if out.Signal == "" { // the agent did not say; it kills when the connection breaks
 				out.Code, out.Signal, out.Duration = 128+9, "SIGKILL", limit
 			}
-			return &fault{ErrTimedOut, fmt.Sprintf("it ran for %s and was killed with all it started; give a longer timeout (at most %d s), or run it in the background with its output in a file", limit, wire.MaxExecTimeout/time.Second), err}
+			return &fault{ErrTimedOut, fmt.Sprintf("it ran for %s and was killed with all it started; give a longer timeout (at most %d s), or run it in the background", limit, wire.MaxExecTimeout/time.Second), err}
 		}
 		return err
 	})
@@ -161,26 +161,32 @@ func (r ExecRequest) request() (wire.ExecRequest, error) {
 	if r.Timeout == 0 {
 		r.Timeout = defaultExecTimeout
 	}
-	switch {
-	case strings.TrimSpace(r.Command) == "":
-		return wire.ExecRequest{}, refuse(ErrBadInput, "the command is empty")
-	case len(r.Command) > maxCommand:
-		return wire.ExecRequest{}, refuse(ErrBadInput, "the command has %d bytes, at most %d are allowed; write it to a file with write_file and run that", len(r.Command), maxCommand)
-	case !isText(r.Command):
-		return wire.ExecRequest{}, refuse(ErrBadInput, "the command is not text (NUL or invalid UTF-8)")
-	case r.Timeout < time.Millisecond || r.Timeout > wire.MaxExecTimeout:
-		return wire.ExecRequest{}, refuse(ErrBadInput, "the timeout must be between 1 and %d s", wire.MaxExecTimeout/time.Second)
-	case len(r.Stdin) > maxStdin:
-		return wire.ExecRequest{}, refuse(ErrBadInput, "the input has %d bytes, at most %d are allowed; write it to a file with write_file", len(r.Stdin), maxStdin)
-	case r.MaxOutput < 0 || r.MaxOutput > maxMaxOutput:
-		return wire.ExecRequest{}, refuse(ErrBadInput, "at most %d bytes of output can be kept", maxMaxOutput)
-	}
-	if r.Dir != "" {
-		if err := checkPath(r.Dir); err != nil {
-			return wire.ExecRequest{}, err
-		}
+	if err := r.check(time.Millisecond, wire.MaxExecTimeout); err != nil {
+		return wire.ExecRequest{}, err
 	}
 	return wire.ExecRequest{Command: r.Command, Dir: r.Dir, Stdin: r.Stdin, TimeoutMillis: millis(r.Timeout), MaxOutput: MaxStream}, nil
+}
+
+// check refuses what cannot be run. The timeout must be between shortest and
+// longest.
+func (r ExecRequest) check(shortest, longest time.Duration) error {
+	switch {
+	case strings.TrimSpace(r.Command) == "":
+		return refuse(ErrBadInput, "the command is empty")
+	case len(r.Command) > maxCommand:
+		return refuse(ErrBadInput, "the command has %d bytes, at most %d are allowed; write it to a file with write_file and run that", len(r.Command), maxCommand)
+	case !isText(r.Command):
+		return refuse(ErrBadInput, "the command is not text (NUL or invalid UTF-8)")
+	case r.Timeout < shortest || r.Timeout > longest:
+		return refuse(ErrBadInput, "the timeout must be between 1 and %d s, in the background %d s", wire.MaxExecTimeout/time.Second, wire.MaxJobTimeout/time.Second)
+	case len(r.Stdin) > maxStdin:
+		return refuse(ErrBadInput, "the input has %d bytes, at most %d are allowed; write it to a file with write_file", len(r.Stdin), maxStdin)
+	case r.MaxOutput < 0 || r.MaxOutput > maxMaxOutput:
+		return refuse(ErrBadInput, "at most %d bytes of output can be kept", maxMaxOutput)
+	case r.Dir != "":
+		return checkPath(r.Dir)
+	}
+	return nil
 }
 
 func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -96,6 +97,8 @@ func TestClientSurvivesHostileAnswers(t *testing.T) {
 		"refusal without end":    forever("HTTP/1.1 400 Bad\r\n\r\n{\"code\":\"", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
 		"too many entries":       says("%s", body("200 OK", "application/json", `{"entries":[`+entries+`]}`)),
 		"too many lines":         says("%s", body("200 OK", "application/json", `[`+lines+`]`)),
+		"too many jobs":          says("%s", body("200 OK", "application/json", `[`+entries+`]`)),
+		"more of a job":          says("%s", body("200 OK", "application/json", `{"offset": -1, "data":"`+strings.Repeat("a", 2000)+`"}`)),
 		"negative size":          says("HTTP/1.1 200 OK\r\nX-File-Size: -1\r\nX-File-Mode: 0644\r\nX-File-Modified: 2026-01-01T00:00:00Z\r\n\r\n{}x"),
 		"mode out of range":      says("HTTP/1.1 200 OK\r\nX-File-Size: 1\r\nX-File-Mode: 77777777\r\nX-File-Modified: 2026-01-01T00:00:00Z\r\n\r\n{}x"),
 		"time that is none":      says("HTTP/1.1 200 OK\r\nX-File-Size: 1\r\nX-File-Mode: 0644\r\nX-File-Modified: yesterday\r\n\r\n{}x"),
@@ -124,6 +127,11 @@ func refuses(t *testing.T, c *client) {
 		"list": func(ctx context.Context) error { _, err := c.list(ctx, "x"); return err },
 		"logs": func(ctx context.Context) error { _, err := c.logs(ctx, nil); return err },
 		"read": func(ctx context.Context) error { _, err := c.read(ctx, "x", 0, 1000); return err },
+		"jobs": func(ctx context.Context) error { _, err := c.jobs(ctx); return err },
+		"job": func(ctx context.Context) error {
+			_, err := c.job(ctx, "x", JobQuery{Limit: 10})
+			return err
+		},
 		"exec": func(ctx context.Context) error {
 			_, err := c.exec(ctx, wire.ExecRequest{Command: "x", MaxOutput: 1000}, 1000, nil)
 			return err
@@ -131,7 +139,7 @@ func refuses(t *testing.T, c *client) {
 	}
 	for name, call := range calls {
 		err := call(ctx)
-		lenient := name == "list" || name == "logs" // headers and types of others do not matter to them
+		lenient := slices.Contains([]string{"list", "logs", "jobs", "job"}, name) // headers and types of others do not matter to them
 		if err == nil && !lenient {
 			t.Errorf("%s: no error", name)
 		}
@@ -163,6 +171,30 @@ func TestClientBoundsLists(t *testing.T) {
 		if _, err := c.logs(t.Context(), nil); good != (err == nil) || !good && !errors.Is(err, errHostile) {
 			t.Errorf("%d lines: %v", n, err)
 		}
+	}
+}
+
+// What an agent says of a job is bounded, and fit to show.
+func TestClientBoundsJobs(t *testing.T) {
+	t.Parallel()
+	for answer, good := range map[string]bool{
+		`{"job": {"id": "a"}, "offset": 0, "data": "YWFh"}`:     true,
+		`{"job": {"id": "a"}, "offset": 0, "data": "YWFhYQ=="}`: false, // a byte more than was asked for
+		`{"job": {"id": "a"}, "offset": -1, "data": ""}`:        false,
+	} {
+		c := hostile(t, says("%s", body("200 OK", "application/json", answer)))
+		if out, err := c.job(t.Context(), "a", JobQuery{Limit: 3}); good != (err == nil) || !good && !errors.Is(err, errHostile) {
+			t.Errorf("%s: %+v %v", answer, out, err)
+		}
+	}
+	many := "[" + strings.Repeat(`{"id":"a"},`, wire.MaxJobs) + `{"id":"a"}]`
+	c := hostile(t, says("%s", body("200 OK", "application/json", many)))
+	if _, err := c.jobs(t.Context()); !errors.Is(err, errHostile) {
+		t.Errorf("too many jobs: %v", err)
+	}
+	odd := cleanJob(wire.Job{ID: strings.Repeat("x", 100), State: "a\x1b[2Jb", Reason: "one\ntwo", Output: -1, Lost: -1})
+	if len(odd.ID) > maxJobID+2 || strings.ContainsAny(odd.State+odd.Reason, "\x1b\n") || odd.Output != 0 || odd.Lost != 0 {
+		t.Errorf("%+v", odd)
 	}
 }
 

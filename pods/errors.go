@@ -20,6 +20,7 @@ var (
 	ErrPresetMissing = errors.New("preset not available here")
 	ErrPath          = errors.New("path not allowed")
 	ErrNoFile        = errors.New("file not found")
+	ErrNoJob         = errors.New("job not found")
 	ErrTooLarge      = errors.New("file too large")
 	ErrTimedOut      = errors.New("command timed out")
 	ErrOverPlan      = errors.New("over the plan's limit")

@@ -17,6 +17,7 @@ const (
 	// pipeGrace is how long output is awaited after the shell has ended, when
 	// something that it left in the background still holds the pipe.
 	pipeGrace = 150 * time.Millisecond
+	lateGrace = 20 * time.Millisecond
 	chunkSize = 32 << 10
 )
 
@@ -87,7 +88,7 @@ type execution struct {
 // pod ends. A command that ended that way is an error.
 func (x *execution) run(ctx context.Context, stdin []byte) (*wire.Exit, error) {
 	began := time.Now()
-	p, pipes, err := x.start(stdin)
+	p, pipes, err := x.agent.startPiped(x.cmd, stdin, false)
 	if err != nil {
 		return nil, faultf(wire.FaultFailed, "the command cannot be started: %v", err)
 	}
@@ -119,7 +120,9 @@ func (x *execution) run(ctx context.Context, stdin []byte) (*wire.Exit, error) {
 	return exit, nil
 }
 
-var errEnded = faultf(wire.FaultEnded, "the app was stopped, restarted or reloaded meanwhile, which ends everything that runs in the pod")
+const endedWithAll = "the app was stopped, restarted or reloaded meanwhile, which ends everything that runs in the pod"
+
+var errEnded = faultf(wire.FaultEnded, endedWithAll)
 
 // settle waits for the readers. A pipe that a background process keeps open is
 // drained elsewhere from then on: closing it would kill that process at its
@@ -142,31 +145,46 @@ type sink struct {
 func (x *execution) follow(stream string, f *os.File) *sink {
 	s := &sink{}
 	x.readers.Go(func() {
-		buf := make([]byte, chunkSize)
-		for {
-			n, err := f.Read(buf)
-			keep := min(n, x.limit-s.kept)
+		x.agent.drains.readUntilDeadline(f, func(b []byte) {
+			keep := min(len(b), x.limit-s.kept)
 			if keep > 0 {
-				x.out.send(wire.Event{Stream: stream, Data: buf[:keep]})
+				x.out.send(wire.Event{Stream: stream, Data: b[:keep]})
 			}
 			s.kept += keep
-			s.dropped += int64(n - keep)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				x.agent.drains.add(f)
-				return
-			}
-			if err != nil {
-				f.Close()
-				return
-			}
-		}
+			s.dropped += int64(len(b) - keep)
+		})
 	})
 	return s
 }
 
+// readUntilDeadline hands what comes from f to put, until its end or its deadline.
+// A reader that comes late, on a busy machine, looks once more: what the pipe holds
+// by then was printed in time.
+func (d *drains) readUntilDeadline(f *os.File, put func([]byte)) {
+	buf := make([]byte, chunkSize)
+	late := false
+	for {
+		n, err := f.Read(buf)
+		if n > 0 {
+			put(buf[:n])
+		}
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && !late:
+			late = true
+			f.SetReadDeadline(time.Now().Add(lateGrace))
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			d.add(f)
+			return
+		case err != nil:
+			f.Close()
+			return
+		}
+	}
+}
+
 // execPipes are our ends of a command's descriptors.
 type execPipes struct {
-	out, err *os.File
+	out, err *os.File // err is nil when both streams are one
 	in       *os.File // nil when there is no input
 }
 
@@ -176,7 +194,9 @@ func (p *execPipes) stopInput() {
 	}
 }
 
-func (x *execution) start(stdin []byte) (*proc, *execPipes, error) {
+// startPiped starts c with stdin to read. Its two streams come through a pipe
+// each, or merged through one.
+func (a *agent) startPiped(c command, stdin []byte, merged bool) (*proc, *execPipes, error) {
 	var pipes execPipes
 	var ends []*os.File // the child's
 	defer func() {
@@ -198,7 +218,11 @@ func (x *execution) start(stdin []byte) (*proc, *execPipes, error) {
 	}
 	pipes.in = mine
 	ends = append(ends, in)
-	for _, to := range []**os.File{&pipes.out, &pipes.err} {
+	outputs := []**os.File{&pipes.out, &pipes.err}
+	if merged {
+		outputs = outputs[:1]
+	}
+	for _, to := range outputs {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return fail(err)
@@ -206,8 +230,8 @@ func (x *execution) start(stdin []byte) (*proc, *execPipes, error) {
 		*to = r
 		ends = append(ends, w)
 	}
-	x.cmd.files = [3]*os.File(ends)
-	p, err := x.agent.procs.start(x.cmd)
+	c.files = [3]*os.File{ends[0], ends[1], ends[len(ends)-1]}
+	p, err := a.procs.start(c)
 	if err != nil {
 		return fail(err)
 	}

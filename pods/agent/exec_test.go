@@ -335,3 +335,27 @@ func TestEverythingIsAskedFirst(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A reader that a busy machine lets run only after its deadline loses nothing of
+// what was printed before that.
+func TestLateReaderLosesNothing(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close() // held open, as by a process in the background
+	if _, err := w.WriteString("printed in time"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	var d drains
+	defer d.close()
+	var got []byte
+	d.readUntilDeadline(r, func(b []byte) { got = append(got, b...) })
+	if string(got) != "printed in time" || len(d.files) != 1 {
+		t.Errorf("%q, %d drained on", got, len(d.files))
+	}
+}

@@ -408,6 +408,7 @@ func FuzzRequests(f *testing.F) {
 	f.Add("max=1", []byte(`{}`))
 	f.Add("path=a&recursive=1", []byte(`{"from":"a","to":"../b","overwrite":true}`))
 	f.Add("path=a", []byte(`{"path":"a","old":"b","new":"c","all":true,"grow":1}`))
+	f.Add("id=a&offset=1&limit=2&wait_millis=3", []byte(`{"command":"x","timeout_millis":86400000,"stdin":"eA=="}`))
 	f.Add("path=%00&%gg;", []byte(`{"command":"\u0000"}`))
 	f.Fuzz(func(t *testing.T, query string, body []byte) {
 		if q, err := parseWrite(query); err == nil {
@@ -452,6 +453,15 @@ func FuzzRequests(f *testing.F) {
 				t.Errorf("%+v", r)
 			}
 			checkFuzzedPath(t, r.Dir)
+		}
+		if r, err := parseJob(body); err == nil {
+			if strings.ContainsRune(r.Command, 0) || r.TimeoutMillis < 0 || int64(r.TimeoutMillis) > wire.MaxJobTimeout.Milliseconds() {
+				t.Errorf("%+v", r)
+			}
+			checkFuzzedPath(t, r.Dir)
+		}
+		if q, err := parseJobQuery(query); err == nil && (q.Offset < -1 || q.Limit < 0 || q.Limit > wire.MaxJobOutput || q.Wait < 0 || q.Wait > wire.MaxJobWait) {
+			t.Errorf("%+v", q)
 		}
 		if r, err := parseApp(body); err == nil && r.Action != actionStop && (r.Spec == nil || r.Spec.Port < 1 || !wire.Label(r.Spec.Name)) {
 			t.Errorf("%+v", r)

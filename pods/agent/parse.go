@@ -286,23 +286,65 @@ func parseExec(body []byte) (wire.ExecRequest, error) {
 		r.Dir = podApp
 	}
 	switch maxMillis := int(wire.MaxExecTimeout / time.Millisecond); {
-	case strings.TrimSpace(r.Command) == "":
-		return wire.ExecRequest{}, badRequest("command is empty")
-	case len(r.Command) > maxCommand:
-		return wire.ExecRequest{}, faultf(wire.FaultTooLarge, "command is over %d bytes; write it to a file and run that", maxCommand)
-	case strings.ContainsRune(r.Command, 0):
-		return wire.ExecRequest{}, badRequest("command has a NUL byte")
 	case r.TimeoutMillis < 1 || r.TimeoutMillis > maxMillis:
 		return wire.ExecRequest{}, badRequest("timeout_millis must be 1 to %d", maxMillis)
 	case r.MaxOutput < 0 || r.MaxOutput > maxKeep:
 		return wire.ExecRequest{}, badRequest("max_output must be 0 to %d", maxKeep)
-	case len(r.Stdin) > wire.MaxFile:
-		return wire.ExecRequest{}, faultf(wire.FaultTooLarge, "stdin is over %d bytes", wire.MaxFile)
 	}
-	if err := checkPath(r.Dir); err != nil {
-		return wire.ExecRequest{}, err
+	return r, checkCommand(r.Command, r.Dir, r.Stdin, r.Env)
+}
+
+func parseJob(body []byte) (wire.JobRequest, error) {
+	var r wire.JobRequest
+	if err := decode(body, &r); err != nil {
+		return wire.JobRequest{}, err
 	}
-	return r, checkEnv(r.Env)
+	if r.Dir == "" {
+		r.Dir = podApp
+	}
+	if maxMillis := int(wire.MaxJobTimeout / time.Millisecond); r.TimeoutMillis < 0 || r.TimeoutMillis > maxMillis {
+		return wire.JobRequest{}, badRequest("timeout_millis must be 0 to %d", maxMillis)
+	}
+	return r, checkCommand(r.Command, r.Dir, r.Stdin, r.Env)
+}
+
+// checkCommand checks what a command and a job have in common.
+func checkCommand(command, dir string, stdin []byte, env map[string]string) error {
+	switch {
+	case strings.TrimSpace(command) == "":
+		return badRequest("command is empty")
+	case len(command) > maxCommand:
+		return faultf(wire.FaultTooLarge, "command is over %d bytes; write it to a file and run that", maxCommand)
+	case strings.ContainsRune(command, 0):
+		return badRequest("command has a NUL byte")
+	case len(stdin) > wire.MaxFile:
+		return faultf(wire.FaultTooLarge, "stdin is over %d bytes", wire.MaxFile)
+	}
+	if err := checkPath(dir); err != nil {
+		return err
+	}
+	return checkEnv(env)
+}
+
+type jobQuery struct {
+	ID     string
+	Offset int64 // -1: the newest
+	Limit  int64
+	Wait   time.Duration
+}
+
+func parseJobQuery(raw string) (jobQuery, error) {
+	q, err := parseQuery(raw, "id", "offset", "limit", "wait_millis")
+	if err != nil {
+		return jobQuery{}, err
+	}
+	offset, err1 := q.number("offset", -1, 0, 1<<62)
+	limit, err2 := q.number("limit", wire.MaxJobOutput, 0, wire.MaxJobOutput)
+	wait, err3 := q.number("wait_millis", 0, 0, int64(wire.MaxJobWait/time.Millisecond))
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return jobQuery{}, err
+	}
+	return jobQuery{q["id"], offset, limit, time.Duration(wait) * time.Millisecond}, nil
 }
 
 func parseApp(body []byte) (wire.AppRequest, error) {

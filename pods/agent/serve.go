@@ -26,6 +26,7 @@ type agent struct {
 	logs    *logs
 	procs   *procs
 	app     *supervisor
+	jobs    *jobs
 	disk    *diskMeter
 	drains  drains
 
@@ -85,8 +86,14 @@ func newAgent(ctx context.Context, cfg Config, st *starter, score *os.File) (*ag
 		f.Close()
 		return nil, err
 	}
+	j, err := openJobs(filepath.Join(cfg.LogDir, "jobs"), cfg.Now)
+	if err != nil {
+		l.Close()
+		f.Close()
+		return nil, err
+	}
 	a := &agent{
-		cfg: cfg, ctx: ctx, log: cfg.logger(), folders: f, logs: l,
+		cfg: cfg, ctx: ctx, jobs: j, log: cfg.logger(), folders: f, logs: l,
 		procs: newProcs(st, score),
 		disk:  &diskMeter{dir: cfg.Home, ctx: ctx},
 		execs: make(chan struct{}, maxExecs),
@@ -106,6 +113,7 @@ func (a *agent) serve(cancel context.CancelFunc, l net.Listener) error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          a.log,
 	}
+	go a.jobs.sweepNowAndThen(a.ctx)
 	stop := context.AfterFunc(a.ctx, func() { l.Close() })
 	defer stop()
 	err := srv.Serve(l)
@@ -119,6 +127,7 @@ func (a *agent) serve(cancel context.CancelFunc, l net.Listener) error {
 		err = errors.Join(err, fmt.Errorf("agent: %w", kerr))
 	}
 	a.requests.close()
+	a.jobs.close()
 	a.drains.close()
 	a.disk.walks.Wait()
 	a.logs.Close()
@@ -143,6 +152,10 @@ func (a *agent) handler() http.Handler {
 	rt.Handler("GET", wire.PathState, a.route(a.serveState))
 	rt.Handler("POST", wire.PathApp, a.route(a.serveApp))
 	rt.Handler("POST", wire.PathExec, a.route(a.serveExec))
+	rt.Handler("POST", wire.PathJob, a.route(a.serveStartJob))
+	rt.Handler("GET", wire.PathJob, a.route(a.serveJob))
+	rt.Handler("DELETE", wire.PathJob, a.route(a.serveStopJob))
+	rt.Handler("GET", wire.PathJobs, a.route(a.serveJobs))
 	rt.Handler("PUT", wire.PathFile, a.route(a.serveWrite))
 	rt.Handler("GET", wire.PathFile, a.route(a.serveRead))
 	rt.Handler("DELETE", wire.PathFile, a.route(a.serveDelete))

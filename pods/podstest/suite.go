@@ -28,6 +28,8 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 		"Exec":      testExec,
 		"ExecKills": testExecKills,
 		"ExecMany":  testExecMany,
+		"Jobs":      testJobs,
+		"JobsEnd":   testJobsEnd,
 		"Env":       testEnv,
 		"Files":     testFiles,
 		"Paths":     testPaths,

@@ -8,6 +8,10 @@
 //	GET  /v1/state?follow=1                           stream of Event with State: at once, and after each change
 //	POST /v1/app         AppRequest      State        stream of Event when Accept is application/x-ndjson
 //	POST /v1/exec        ExecRequest                  stream of Event, ends with one that has Exit
+//	POST /v1/job         JobRequest      Job          starts a command that outlives the request
+//	GET  /v1/jobs                        []Job        newest first
+//	GET  /v1/job?id=&offset=&limit=&wait_millis=      JobOutput, from offset or the newest limit bytes; waits for the end of the job
+//	DELETE /v1/job?id=                   Job          ends it and all it started; when it has ended
 //	PUT  /v1/file?path=&mode=&max=       FileInfo     body: the content, at most max bytes (default MaxFile)
 //	GET  /v1/file?path=&offset=&limit=   content      X-File-Size, X-File-Mode (octal), X-File-Modified (RFC 3339)
 //	GET  /v1/file?path=&whole=1          content      all of it, with the same headers
@@ -41,6 +45,8 @@ const (
 	PathState = "/v1/state"
 	PathApp   = "/v1/app"
 	PathExec  = "/v1/exec"
+	PathJob   = "/v1/job"
+	PathJobs  = "/v1/jobs"
 	PathFile  = "/v1/file"
 	PathMove  = "/v1/move"
 	PathEdit  = "/v1/edit"
@@ -60,6 +66,11 @@ const (
 	MaxEntries     = 2000              // of one directory listing
 	MaxLines       = 1000              // of one logs answer, and of one Event
 	MaxExecTimeout = 280 * time.Second // of one command
+	MaxJobTimeout  = 24 * time.Hour    // of one in the background
+	MaxJobWait     = time.Minute       // of one answer for the end of a job
+	MaxJobOutput   = 1 << 18           // bytes of a job's output in one answer
+	MaxJobs        = 100               // kept, the running ones among them
+	MaxJobCommand  = 1000              // bytes of a job's command that are repeated
 	MaxLineBytes   = 8 << 10           // of one log line; longer ones are split
 )
 
@@ -171,6 +182,49 @@ type Exit struct {
 	DroppedStdout int64  `json:"dropped_stdout,omitempty"` // bytes over MaxOutput
 	DroppedStderr int64  `json:"dropped_stderr,omitempty"`
 	Millis        int64  `json:"millis"`
+}
+
+// JobRequest runs one command as ExecRequest does, but detached from the request.
+// Its two streams are one, as on a terminal.
+type JobRequest struct {
+	Command       string            `json:"command"`
+	Dir           string            `json:"dir,omitempty"` // default: the app folder
+	Env           map[string]string `json:"env,omitempty"`
+	Stdin         []byte            `json:"stdin,omitempty"`
+	TimeoutMillis int               `json:"timeout_millis,omitempty"` // at most MaxJobTimeout; 0 is none
+}
+
+// The states of a job.
+const (
+	JobRunning     = "running"
+	JobExited      = "exited"      // by itself
+	JobStopped     = "stopped"     // on request
+	JobTimedOut    = "timed_out"   // its time was up
+	JobInterrupted = "interrupted" // with the pod, or with all else that ran in it
+)
+
+// Job is a command in the background. It is kept for a day after its end, as
+// long as there are no more than MaxJobs.
+type Job struct {
+	ID      string    `json:"id"`
+	Command string    `json:"command"` // its beginning
+	Dir     string    `json:"dir"`
+	State   string    `json:"state"`
+	Reason  string    `json:"reason,omitempty"` // of an end that was not its own, for a person
+	Code    int       `json:"code"`             // 128+n when killed by signal n; only once it has ended
+	Signal  string    `json:"signal,omitempty"` // such as SIGKILL
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"`
+	Output  int64     `json:"output"`         // bytes of what it printed, with those that are not kept any more
+	Lost    int64     `json:"lost,omitempty"` // bytes that it printed while the disk was full
+}
+
+// JobOutput is a job and a part of what it printed. The beginning and the newest
+// is kept, so that Offset can be behind what was asked for.
+type JobOutput struct {
+	Job    Job    `json:"job"`
+	Offset int64  `json:"offset"` // of Data
+	Data   []byte `json:"data"`
 }
 
 // FileInfo is one file or directory entry.
