@@ -69,3 +69,25 @@ func TestGoApp(t *testing.T) {
 		t.Errorf("left by the build: %+v", got)
 	}
 }
+
+// A front end is built with what it needs for development, and what was built is
+// served in place of the source.
+func TestBuiltApp(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("npm"); err != nil {
+		t.Skipf("npm is not on PATH: %v", err)
+	}
+	a := startAgent(t)
+	spec := a.spec(t, "nodejs")
+	spec.Env = map[string]string{"NODE_ENV": "production"}
+	a.put("index.html", "source")
+	a.put("tool/package.json", `{"name": "tool", "version": "1.0.0", "bin": "build.js"}`)
+	a.put("tool/build.js", "#!/usr/bin/env node\nconst fs = require('fs')\nfs.mkdirSync('dist')\nfs.writeFileSync('dist/index.html', 'built for ' + process.env.NODE_ENV)\n", "mode", "755")
+	a.put("package.json", `{"scripts": {"build": "tool", "dev": "false"}, "devDependencies": {"tool": "file:tool"}}`)
+	a.reload(spec)
+	for _, path := range []string{"/", "/users/7"} {
+		if code, body := get(t, spec.Port, path); code != 200 || body != "built for production" {
+			t.Errorf("%s: %d %q", path, code, body)
+		}
+	}
+}

@@ -85,7 +85,7 @@ func (a *agent) launch(dir string, spec wire.AppSpec) (child, string, error) {
 	c := command{app: true, path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", start.Shell}, dir: dir, env: env}
 	if start.Static {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(spec.Port))
-		c.path, c.shell, c.argv = a.cfg.Self, false, []string{roleStatic, dir, addr}
+		c.path, c.shell, c.argv = a.cfg.Self, false, []string{roleStatic, dir, start.Built, addr}
 	}
 	app, err := a.spawn(c, sourceApp, nil)
 	if err != nil {

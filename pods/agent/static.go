@@ -17,19 +17,20 @@ import (
 )
 
 // runStatic is the file server as a process of its own, so that an app's
-// visitors never reach the agent. args are the app folder and the address.
+// visitors never reach the agent. args are the app folder, the built folder in it
+// or nothing, and the address.
 func runStatic(args []string) int {
-	if len(args) != 2 {
-		fmt.Fprintln(os.Stderr, "file server: wants a folder and an address")
+	if len(args) != 3 {
+		fmt.Fprintln(os.Stderr, "file server: wants two folders and an address")
 		return 2
 	}
-	l, err := net.Listen("tcp", args[1])
+	l, err := net.Listen("tcp", args[2])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "file server:", err)
 		return 1
 	}
 	srv := &http.Server{
-		Handler:           &fileServer{app: args[0], log: os.Stdout},
+		Handler:           &fileServer{app: args[0], built: args[1], log: os.Stdout},
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
@@ -38,12 +39,15 @@ func runStatic(args []string) int {
 	return 1
 }
 
-// fileServer serves the files of an app folder: of public/ or dist/ in it when
-// it has no index.html itself. Nothing whose name begins with a dot is served,
+// fileServer serves the files of an app folder: of the folder in it that a build
+// has written, else of public/ or dist/ in it when it has no index.html itself. A
+// site that was built may draw its pages in the browser: where it has no 404.html,
+// a path that names no file gets its index.html. Nothing whose name begins with a dot is served,
 // apart from .well-known, and nothing outside the folder, whatever links say.
 type fileServer struct {
-	app string
-	log io.Writer
+	app   string
+	built string
+	log   io.Writer
 }
 
 func (s *fileServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -76,7 +80,7 @@ func (s *fileServer) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Opened anew each time: a deployment may have replaced the folder.
-	root, err := openSite(s.app)
+	root, err := openSite(s.app, s.built)
 	if err != nil {
 		http.Error(w, "the app folder cannot be read", http.StatusInternalServerError)
 		return
@@ -91,19 +95,40 @@ func (s *fileServer) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.Is(err, errIsFolder):
 		redirectToFolder(w, r)
-	case err != nil:
-		notFound(w, r, root)
-	default:
+	case err == nil:
 		defer f.Close()
 		servePage(w, r, f, info)
+	case s.built != "" && !strings.Contains(path.Base(name), "."):
+		serveOnly(w, r, root)
+	default:
+		notFound(w, r, root)
 	}
 }
 
+// serveOnly answers with the index.html of a site that has no 404.html.
+func serveOnly(w http.ResponseWriter, r *http.Request, root *os.Root) {
+	if _, err := root.Stat("404.html"); err == nil {
+		notFound(w, r, root)
+		return
+	}
+	f, info, err := openPlain(root, "index.html")
+	if err != nil {
+		notFound(w, r, root)
+		return
+	}
+	defer f.Close()
+	servePage(w, r, f, info)
+}
+
 // openSite opens the folder to be served.
-func openSite(app string) (*os.Root, error) {
+func openSite(app, built string) (*os.Root, error) {
 	root, err := os.OpenRoot(app)
 	if err != nil {
 		return nil, err
+	}
+	if built != "" {
+		defer root.Close()
+		return root.OpenRoot(built)
 	}
 	if _, err := root.Stat("index.html"); err == nil {
 		return root, nil

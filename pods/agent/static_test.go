@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +28,10 @@ func site(t *testing.T, files map[string]string) string {
 }
 
 func visit(app, method, target string, header ...string) *httptest.ResponseRecorder {
+	return (&fileServer{app: app, log: io.Discard}).visit(method, target, header...)
+}
+
+func (s *fileServer) visit(method, target string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, "http://pod/", nil)
 	path, query, _ := strings.Cut(target, "?")
 	r.URL.Path, r.URL.RawQuery = path, query
@@ -34,7 +39,7 @@ func visit(app, method, target string, header ...string) *httptest.ResponseRecor
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	(&fileServer{app: app, log: io.Discard}).ServeHTTP(w, r)
+	s.ServeHTTP(w, r)
 	return w
 }
 
@@ -133,6 +138,41 @@ func TestFileServerFolders(t *testing.T) {
 	app := site(t, map[string]string{"dist/index.html": "dist", "secret.txt": "s"})
 	if w := visit(app, "GET", "/../secret.txt"); w.Code != 404 {
 		t.Errorf("above dist: %d", w.Code)
+	}
+}
+
+// What a build has written is the site, whatever lies beside it. Its index.html
+// answers for paths that name no file, unless a 404.html does.
+func TestBuiltSite(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{"index.html": "source", "secret.txt": "s", "dist/index.html": "built", "dist/a.js": "js", "dist/docs/index.html": "docs"}
+	single := &fileServer{app: site(t, files), built: "dist", log: io.Discard}
+	files["dist/404.html"] = "lost"
+	pages := &fileServer{app: site(t, files), built: "dist", log: io.Discard}
+	for path, want := range map[string][2]string{
+		"/":               {"200 built", "200 built"},
+		"/a.js":           {"200 js", "200 js"},
+		"/docs/":          {"200 docs", "200 docs"},
+		"/users/7":        {"200 built", "404 lost"},
+		"/users/":         {"200 built", "404 lost"},
+		"/b.js":           {"404 not found\n", "404 lost"},
+		"/.env":           {"404 not found\n", "404 lost"},
+		"/secret.txt":     {"404 not found\n", "404 lost"},
+		"/../secret":      {"404 not found\n", "404 lost"},
+		"/../secret.txt":  {"404 not found\n", "404 lost"},
+		"/.well-known/no": {"200 built", "404 lost"},
+	} {
+		for i, s := range []*fileServer{single, pages} {
+			w := s.visit("GET", path)
+			if got := fmt.Sprint(w.Code, " ", w.Body); got != want[i] {
+				t.Errorf("%s, 404.html %v: %q, want %q", path, s == pages, got, want[i])
+			}
+		}
+	}
+	os.Symlink("..", filepath.Join(single.app, "out"))
+	single.built = "out"
+	if w := single.visit("GET", "/outside"); w.Code != 500 {
+		t.Errorf("a folder that leads outside: %d %s", w.Code, w.Body)
 	}
 }
 

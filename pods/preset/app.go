@@ -47,13 +47,13 @@ func (a App) tool(name string) bool {
 	return false
 }
 
-// run is the shell command that becomes tool with args, which are as the shell
-// reads them; an error when the tool is not there.
-func (a App) run(tool, args string) (string, error) {
+// run starts tool with args, which are as the shell reads them; an error when the
+// tool is not there.
+func (a App) run(tool, args string) (Start, error) {
 	if !a.tool(tool) {
-		return "", fmt.Errorf("%s is not installed here, and the app needs it", tool)
+		return Start{}, fmt.Errorf("%s is not installed here, and the app needs it", tool)
 	}
-	return "exec " + tool + " " + args, nil
+	return Start{Shell: "exec " + tool + " " + args}, nil
 }
 
 // procfileLine returns the command of one line «name: command» of the

@@ -51,14 +51,14 @@ func installGo(app App) (string, error) {
 	return build + what, nil
 }
 
-func startGo(app App) (string, error) {
+func startGo(app App) (Start, error) {
 	switch {
 	case app.has("bin/app"):
-		return "exec bin/app", nil
+		return Start{Shell: "exec bin/app"}, nil
 	case app.has("go.mod") || len(app.sources(".")) > 0:
-		return "", errors.New("nothing is built yet; use manage_pod with action reload")
+		return Start{}, errors.New("nothing is built yet; use manage_pod with action reload")
 	}
-	return "", nil
+	return Start{}, nil
 }
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)

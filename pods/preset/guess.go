@@ -7,12 +7,9 @@ package preset
 // and scripts, unless that says how to start. A script beside an index.html is
 // one for the browser, unless it is called server.js.
 func Guess(app App) string {
-	starts := false
-	if raw, err := app.read("package.json"); err == nil {
-		starts, _ = startScript(raw)
-	}
+	pkg, _ := app.pkg()
 	switch {
-	case starts:
+	case pkg.script("start") != "":
 		return nodejs.Name
 	case app.has("composer.json"):
 		return php.Name

@@ -18,13 +18,13 @@ var php = Preset{
 		}
 		return "", nil
 	},
-	start: func(app App) (string, error) {
+	start: func(app App) (Start, error) {
 		switch {
 		case app.first("public/index.php", "public/index.html") != "":
 			return app.run("php", `-S "127.0.0.1:$PORT" -t public`)
 		case app.has("index.php"):
 			return app.run("php", `-S "127.0.0.1:$PORT"`)
 		}
-		return "", nil
+		return Start{}, nil
 	},
 }

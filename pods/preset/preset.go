@@ -42,9 +42,9 @@ type Preset struct {
 	// install returns the shell command of the install step; empty: nothing to
 	// install.
 	install func(App) (string, error)
-	// start returns the shell command of an app without a Procfile; empty:
+	// start returns how an app without a Procfile starts; the zero Start: there is
 	// nothing to start. nil: such an app is not served but as files.
-	start func(App) (string, error)
+	start func(App) (Start, error)
 	// filesOnly: nothing is ever started but podgate's own file server.
 	filesOnly bool
 }
@@ -93,11 +93,15 @@ func (p Preset) Install(app App) (string, error) {
 // shell command.
 type Start struct {
 	Static bool
+	Built  string // folder in the app folder that is the site; empty: the server looks for it
 	Shell  string
 }
 
 func (s Start) String() string {
-	if s.Static {
+	switch {
+	case s.Built != "":
+		return "file server of podgate on " + s.Built
+	case s.Static:
 		return "file server of podgate"
 	}
 	return s.Shell
@@ -111,14 +115,15 @@ func (p Preset) Start(app App) (Start, error) {
 		return Start{Static: true}, nil
 	}
 	shell, procfile, err := app.procfileLine("web")
+	start := Start{Shell: shell}
 	if err == nil && shell == "" && p.start != nil {
-		shell, err = p.start(app)
+		start, err = p.start(app)
 	}
 	switch {
 	case err != nil:
 		return Start{}, err
-	case shell != "":
-		return Start{Shell: shell}, nil
+	case start != Start{}:
+		return start, nil
 	case !procfile && app.first("index.html", "public/index.html", "dist/index.html") != "":
 		return Start{Static: true}, nil
 	}

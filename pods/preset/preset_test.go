@@ -81,6 +81,8 @@ func TestStart(t *testing.T) {
 	t.Parallel()
 	bin := tools(t, "npm", "node", "python3", "php", "gunicorn", "uvicorn")
 	const files = "file server of podgate"
+	const builds = `{"scripts":{"build":"x"}}`
+	starts := func(script string) string { return `{"scripts":{"build":"x","start":"` + script + `"}}` }
 	for _, c := range []struct {
 		preset string
 		files  map[string]string
@@ -103,6 +105,22 @@ func TestStart(t *testing.T) {
 		{"nodejs", map[string]string{"package.json": `{}`, "app.js": "", "index.js": ""}, bin, "exec node app.js"},
 		{"nodejs", map[string]string{"package.json": `{`, "app.js": ""}, bin, ""},
 		{"nodejs", map[string]string{"index.js": ""}, "", ""},
+		{"nodejs", map[string]string{"package.json": builds, "index.html": "", "dist/index.html": ""}, bin, files + " on dist"},
+		{"nodejs", map[string]string{"package.json": builds, "public/index.html": "", "build/index.html": ""}, bin, files + " on build"},
+		{"nodejs", map[string]string{"package.json": builds, "out/index.html": ""}, bin, files + " on out"},
+		{"nodejs", map[string]string{"package.json": builds, "index.html": "", "dist/main.js": ""}, bin, files},
+		{"nodejs", map[string]string{"package.json": builds, "dist/index.html": "", "server.js": ""}, bin, "exec node server.js"},
+		{"nodejs", map[string]string{"package.json": builds, "dist/index.html": "", "Procfile": "web: a"}, bin, "a"},
+		{"nodejs", map[string]string{"package.json": `{}`, "index.html": "", "dist/index.html": ""}, bin, files},
+		{"nodejs", map[string]string{"package.json": starts("node dist/server.js"), "dist/index.html": ""}, bin, "exec npm start"},
+		{"nodejs", map[string]string{"package.json": starts("react-scripts start"), "build/index.html": ""}, bin, files + " on build"},
+		{"nodejs", map[string]string{"package.json": starts("react-scripts start")}, bin, "exec npm start"},
+		{"nodejs", map[string]string{"package.json": starts("astro dev"), "dist/index.html": ""}, bin, files + " on dist"},
+		{"nodejs", map[string]string{"package.json": starts("vite --host"), "dist/index.html": ""}, bin, files + " on dist"},
+		{"nodejs", map[string]string{"package.json": starts("npx vite preview"), "dist/index.html": ""}, bin, files + " on dist"},
+		{"nodejs", map[string]string{"package.json": starts("vitess"), "dist/index.html": ""}, bin, "exec npm start"},
+		{"nodejs", map[string]string{"package.json": starts("next start"), "out/index.html": ""}, bin, files + " on out"},
+		{"nodejs", map[string]string{"package.json": starts("next start"), "dist/index.html": ""}, bin, "exec npm start"},
 		{"nodejs", map[string]string{"index.html": ""}, "", files},
 		{"python", map[string]string{"app.py": "from flask import Flask\napp = Flask(__name__)\n"}, bin, `exec gunicorn --bind "127.0.0.1:$PORT" app:app`},
 		{"python", map[string]string{"main.py": "import fastapi\napplication: X = fastapi.FastAPI()\n"}, bin, `exec uvicorn --host 127.0.0.1 --port "$PORT" main:application`},
@@ -132,7 +150,7 @@ func TestStart(t *testing.T) {
 func TestNothingToStart(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
-		"nodejs":  "there is nothing to start: write a Procfile with a line «web: COMMAND», a package.json with a start script, or server.js, app.js or index.js into /home/pod/app, then reload",
+		"nodejs":  "there is nothing to start: write a Procfile with a line «web: COMMAND», a package.json with a start or build script, or server.js, app.js or index.js into /home/pod/app, then reload",
 		"python":  "there is nothing to start: write a Procfile with a line «web: COMMAND», or app.py or main.py into /home/pod/app, then reload",
 		"php":     "there is nothing to start: write a Procfile with a line «web: COMMAND», or index.php or public/index.php into /home/pod/app, then reload",
 		"go":      "there is nothing to start: write a Procfile with a line «web: COMMAND», or main.go into /home/pod/app, then reload",
@@ -157,8 +175,10 @@ func TestInstall(t *testing.T) {
 		want   string
 	}{
 		{"static", map[string]string{"package.json": "", "Procfile": "release: x"}, ""},
-		{"nodejs", map[string]string{"package.json": ""}, "npm install"},
-		{"nodejs", map[string]string{"package.json": "", "package-lock.json": ""}, "npm ci"},
+		{"nodejs", map[string]string{"package.json": "{}"}, "npm install"},
+		{"nodejs", map[string]string{"package.json": "{}", "package-lock.json": ""}, "npm ci"},
+		{"nodejs", map[string]string{"package.json": `{"scripts":{"build":"x"}}`}, "npm install --include=dev && npm run build"},
+		{"nodejs", map[string]string{"package.json": `{"scripts":{"build":"x"}}`, "package-lock.json": ""}, "npm ci --include=dev && npm run build"},
 		{"nodejs", map[string]string{"package-lock.json": ""}, ""},
 		{"python", map[string]string{"requirements.txt": "", "pyproject.toml": ""}, pip + "-r requirements.txt"},
 		{"python", map[string]string{"pyproject.toml": ""}, pip + "."},
@@ -230,8 +250,8 @@ func FuzzPackageJSON(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if found, err := startScript(raw); found && (err != nil || len(raw) < len(`{"scripts":{"start":"x"}}`)) {
-			t.Errorf("%q: %v %v", raw, found, err)
+		if m, err := parseManifest(raw); m.script("start") != "" && (err != nil || len(raw) < len(`{"scripts":{"start":"x"}}`)) {
+			t.Errorf("%q: %v %v", raw, m, err)
 		}
 	})
 }

@@ -40,7 +40,7 @@ var (
 	wsgiApp = regexp.MustCompile(`(?m)^(app|application)\s*(?::[^=\n]+)?=\s*(?:\w+\.)*(?:Flask|Bottle|create_app|get_wsgi_application|API)\(`)
 )
 
-func startPython(app App) (string, error) {
+func startPython(app App) (Start, error) {
 	for _, f := range []string{"app.py", "main.py", "wsgi.py", "asgi.py"} {
 		src, err := app.read(f)
 		if err != nil {
@@ -57,5 +57,5 @@ func startPython(app App) (string, error) {
 	if f := app.first("app.py", "main.py"); f != "" {
 		return app.run("python3", f)
 	}
-	return "", nil
+	return Start{}, nil
 }
