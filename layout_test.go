@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 	"pods/ingress":         {"pods", "internal/connlimit", "internal/errorpage", "internal/ratelimit"},
 	"certs":                {"pods/wire"},
 	"control":              {"account", "history", "pods", "pods/egress", "store", "internal/web"},
-	"mcp":                  {"history", "pods", "internal/authz", "internal/text", "internal/web", "store"},
+	"mcp":                  {"history", "pods", "pods/wire", "internal/authz", "internal/text", "internal/web", "store"},
 	"doctor":               {"internal/text"},
 	"doctor/echo":          {"internal/ratelimit", "internal/web"},
 	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web"},

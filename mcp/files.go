@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strconv"
-	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -57,26 +55,6 @@ type readFileOutput struct {
 	Mode       string `json:"mode"`
 }
 
-type listFilesInput struct {
-	Name string `json:"name" jsonschema:"the pod's name"`
-	Path string `json:"path,omitempty" jsonschema:"the folder; /home/pod/app when left out"`
-}
-
-type fileOutput struct {
-	Name     string    `json:"name"`
-	Type     string    `json:"type" jsonschema:"file, dir, symlink or other"`
-	Size     int64     `json:"size" jsonschema:"in bytes"`
-	Mode     string    `json:"mode"`
-	Modified time.Time `json:"modified"`
-	Target   string    `json:"target,omitempty" jsonschema:"where a symlink leads"`
-}
-
-type listFilesOutput struct {
-	Path    string       `json:"path"`
-	Entries []fileOutput `json:"entries"`
-	Cut     bool         `json:"cut" jsonschema:"whether there are more"`
-}
-
 func (e *endpoint) addFileTools(s *sdk.Server) {
 	add(e, s, tool{
 		name: "write_file", title: "Write a file", action: authz.WriteFiles, hints: changes(true, true),
@@ -98,8 +76,9 @@ func (e *endpoint) addFileTools(s *sdk.Server) {
 		},
 	}, e.readFile)
 	add(e, s, tool{
-		name: "list_files", title: "List files", action: authz.ReadFiles, hints: readOnly, refine: podName,
-		description: "Lists one folder of a running pod with type, size, mode and time of change.",
+		name: "list_files", title: "List files", action: authz.ReadFiles, hints: readOnly,
+		description: "Lists a folder of a running pod with type, size, mode and time of change, or with recursive all that lies below it: there node_modules, .git and the like are not gone into unless path or glob names them. An answer that is cut says with which cursor to go on.",
+		refine:      func(s *jsonschema.Schema) { podName(s); longest(s, "glob", pods.MaxQuery) },
 	}, e.listFiles)
 }
 
@@ -186,36 +165,4 @@ func (o readFileOutput) note() string {
 		note += fmt.Sprintf("; read on with offset %d", o.NextOffset)
 	}
 	return note + "]"
-}
-
-func (e *endpoint) listFiles(ctx context.Context, r request, in listFilesInput) (answer[listFilesOutput], error) {
-	listing, err := e.cfg.Pods.ListFiles(ctx, r.actor, in.Name, in.Path)
-	if err != nil {
-		return answer[listFilesOutput]{}, err
-	}
-	out := listFilesOutput{Path: text.Valid(listing.Path), Entries: []fileOutput{}, Cut: listing.Cut}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", out.Path)
-	room := maxOutput - framing
-	for _, f := range listing.Entries {
-		o := fileOutput{Name: text.Valid(f.Name), Type: f.Type, Size: f.Size, Mode: f.Mode, Modified: f.Modified, Target: text.Valid(f.Target)}
-		line := fmt.Sprintf("%s %s %10d %s %s%s\n", o.Mode, o.Type, o.Size, o.Modified.UTC().Format(time.DateTime), o.Name, arrow(o.Target))
-		if room -= utf8.RuneCountInString(line); room < 0 {
-			out.Cut = true
-			break
-		}
-		out.Entries = append(out.Entries, o)
-		b.WriteString(line)
-	}
-	if out.Cut {
-		b.WriteString("(there are more; list a folder below, or use exec_command)\n")
-	}
-	return answer[listFilesOutput]{text: b.String(), data: out}, nil
-}
-
-func arrow(target string) string {
-	if target == "" {
-		return ""
-	}
-	return " -> " + target
 }

@@ -19,7 +19,7 @@ var toolNames = []string{
 	"create_pod", "exec_command", "get_logs", "get_pod", "list_files", "list_plans", "list_pods", "list_presets", "list_regions",
 	"manage_pod", "read_file", "write_file",
 	// Those that came later, in the order in which they came.
-	"edit_file", "delete_file", "move_file",
+	"edit_file", "delete_file", "move_file", "search_files",
 	"list_jobs", "get_job", "stop_job",
 }
 
@@ -99,6 +99,7 @@ func walkPod(t *testing.T, c *client) {
 	if got := fmt.Sprint(c.call("list_files", args{"name": "shop", "path": "sub"})["entries"]); !strings.Contains(got, "mode:0755") || !strings.Contains(got, "name:run.sh") {
 		t.Errorf("list_files: %s", got)
 	}
+	walkSearch(t, c)
 	walkChanges(t, c)
 	run := c.call("exec_command", args{"name": "shop", "command": "./run.sh; pwd >&2; exit 3", "workdir": "sub", "timeout": 20})
 	if run["exit_code"] != 3.0 || run["stdout"] != "hello\n" || !strings.HasSuffix(run["stderr"].(string), "/app/sub\n") {
@@ -108,6 +109,47 @@ func walkPod(t *testing.T, c *client) {
 		t.Errorf("get_logs: %v", got)
 	}
 	managePod(t, c)
+}
+
+func walkSearch(t *testing.T, c *client) {
+	c.call("write_file", args{"name": "shop", "path": "deep/src/a.js", "content": "let a = 1\nlet Needle = 2\n"})
+	c.call("write_file", args{"name": "shop", "path": "deep/node_modules/b.js", "content": "needle\n"})
+	list := c.call("list_files", args{"name": "shop", "path": "deep", "recursive": true, "glob": "**/*.js"})
+	if entries := list["entries"].([]any); len(entries) != 1 || entries[0].(args)["name"] != "src/a.js" || list["cut"] != false || fmt.Sprint(list["skipped"]) != "[node_modules]" {
+		t.Errorf("list_files: %v", list)
+	}
+	found := c.call("search_files", args{"name": "shop", "path": "deep", "query": "needle", "case_insensitive": true})
+	if got := fmt.Sprint(found["matches"]); got != "[map[line:2 path:src/a.js text:let Needle = 2]]" || found["files"] != 1.0 || found["cut"] != false {
+		t.Errorf("search_files: %v", found)
+	}
+	with := args{"name": "shop", "path": "deep", "query": "^let", "regex": true, "limit": 1}
+	first := c.result("search_files", with)
+	cursor, _ := first.StructuredContent.(args)["cursor"].(string)
+	if words := text(first); cursor == "" || !strings.Contains(words, "src/a.js:1: let a = 1\n") || !strings.Contains(words, "cursor \""+cursor+"\"") || !strings.Contains(words, "left out: node_modules") {
+		t.Errorf("search_files that is cut: %s", words)
+	}
+	with["cursor"] = cursor
+	if got := c.call("search_files", with); fmt.Sprint(got["matches"]) != "[map[line:2 path:src/a.js text:let Needle = 2]]" {
+		t.Errorf("search_files that goes on: %v", got)
+	}
+	if words := c.refused("search_files", args{"name": "shop", "query": "a(?=b)", "regex": true}); !strings.Contains(words, "RE2") {
+		t.Errorf("a look-ahead: %s", words)
+	}
+	// More than one answer holds.
+	c.call("write_file", args{"name": "shop", "path": "deep/long", "content": strings.Repeat("long "+strings.Repeat("x", 280)+"\n", 600)})
+	lines := 0
+	with = args{"name": "shop", "path": "deep", "query": "long", "limit": 1000}
+	for answers := 1; ; answers++ {
+		got := c.call("search_files", with)
+		lines += len(got["matches"].([]any))
+		if with["cursor"] = got["cursor"]; got["cut"] != true {
+			if lines != 600 || answers < 2 {
+				t.Errorf("%d lines in %d answers", lines, answers)
+			}
+			break
+		}
+	}
+	c.call("delete_file", args{"name": "shop", "path": "deep", "recursive": true})
 }
 
 func walkChanges(t *testing.T, c *client) {
@@ -211,6 +253,7 @@ var examples = map[string]args{
 	"list_jobs":    {"name": "shop"},
 	"get_job":      {"name": "shop", "job": "the one that the test started"},
 	"stop_job":     {"name": "shop", "job": "the one that the test started"},
+	"search_files": {"name": "shop", "query": "html"},
 	"move_file":    {"name": "shop", "from": "/home/pod/from", "to": "/home/pod/to"},
 }
 

@@ -304,25 +304,6 @@ func (s *Service) ReadFile(ctx context.Context, a authz.Actor, name, path string
 	return part, err
 }
 
-// ListFiles lists a folder; empty path: the app folder.
-func (s *Service) ListFiles(ctx context.Context, a authz.Actor, name, path string) (wire.Listing, error) {
-	if err := a.Allow(authz.ReadFiles, a.Team.ID); err != nil {
-		return wire.Listing{}, err
-	}
-	if path == "" {
-		path = "."
-	}
-	if err := checkPath(path); err != nil {
-		return wire.Listing{}, err
-	}
-	var listing wire.Listing
-	err := s.call(ctx, a, authz.ReadFiles, name, func(_ store.Pod, l *live) (err error) {
-		listing, err = l.client.list(ctx, path)
-		return err
-	})
-	return listing, err
-}
-
 // LogQuery selects log lines.
 type LogQuery struct {
 	Lines  int // 0: 100; at most wire.MaxLines

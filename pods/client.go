@@ -143,15 +143,26 @@ func (c *client) usage(ctx context.Context) (wire.Usage, error) {
 	return u, err
 }
 
-func (c *client) list(ctx context.Context, path string) (wire.Listing, error) {
+func (c *client) list(ctx context.Context, query url.Values) (wire.Listing, error) {
 	var l wire.Listing
-	if err := c.get(ctx, wire.PathDir, url.Values{"path": {path}}, maxListAnswer, &l); err != nil {
+	if err := c.get(ctx, wire.PathDir, query, maxListAnswer, &l); err != nil {
 		return wire.Listing{}, err
 	}
-	if len(l.Entries) > wire.MaxEntries {
+	if len(l.Entries) > wire.MaxEntries || len(l.Cursor) > wire.MaxCursor {
 		return wire.Listing{}, fmt.Errorf("%w: %d entries", errHostile, len(l.Entries))
 	}
 	return l, nil
+}
+
+func (c *client) search(ctx context.Context, query url.Values) (wire.Found, error) {
+	var f wire.Found
+	if err := c.get(ctx, wire.PathSearch, query, maxListAnswer, &f); err != nil {
+		return wire.Found{}, err
+	}
+	if len(f.Matches) > wire.MaxMatches || len(f.Cursor) > wire.MaxCursor {
+		return wire.Found{}, fmt.Errorf("%w: %d matches", errHostile, len(f.Matches))
+	}
+	return f, nil
 }
 
 // post sends v and fetches one JSON value of at most limit bytes.

@@ -124,7 +124,6 @@ func refuses(t *testing.T, c *client) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	calls := map[string]func(context.Context) error{
-		"list": func(ctx context.Context) error { _, err := c.list(ctx, "x"); return err },
 		"logs": func(ctx context.Context) error { _, err := c.logs(ctx, nil); return err },
 		"read": func(ctx context.Context) error { _, err := c.read(ctx, "x", 0, 1000); return err },
 		"jobs": func(ctx context.Context) error { _, err := c.jobs(ctx); return err },
@@ -132,6 +131,8 @@ func refuses(t *testing.T, c *client) {
 			_, err := c.job(ctx, "x", JobQuery{Limit: 10})
 			return err
 		},
+		"list":   func(ctx context.Context) error { _, err := c.list(ctx, nil); return err },
+		"search": func(ctx context.Context) error { _, err := c.search(ctx, nil); return err },
 		"exec": func(ctx context.Context) error {
 			_, err := c.exec(ctx, wire.ExecRequest{Command: "x", MaxOutput: 1000}, 1000, nil)
 			return err
@@ -139,7 +140,7 @@ func refuses(t *testing.T, c *client) {
 	}
 	for name, call := range calls {
 		err := call(ctx)
-		lenient := slices.Contains([]string{"list", "logs", "jobs", "job"}, name) // headers and types of others do not matter to them
+		lenient := slices.Contains([]string{"list", "logs", "jobs", "job", "search"}, name) // headers and types of others do not matter to them
 		if err == nil && !lenient {
 			t.Errorf("%s: no error", name)
 		}
@@ -162,8 +163,14 @@ func TestClientBoundsLists(t *testing.T) {
 	list := func(n int) string { return strings.TrimSuffix(strings.Repeat(`{"name":"x"},`, n), ",") }
 	for n, good := range map[int]bool{wire.MaxEntries: true, wire.MaxEntries + 1: false} {
 		c := hostile(t, says("%s", body("200 OK", "application/json", `{"entries":[`+list(n)+`]}`)))
-		if _, err := c.list(t.Context(), "x"); good != (err == nil) || !good && !errors.Is(err, errHostile) {
+		if _, err := c.list(t.Context(), nil); good != (err == nil) || !good && !errors.Is(err, errHostile) {
 			t.Errorf("%d entries: %v", n, err)
+		}
+	}
+	for n, good := range map[int]bool{wire.MaxMatches: true, wire.MaxMatches + 1: false} {
+		c := hostile(t, says("%s", body("200 OK", "application/json", `{"matches":[`+list(n)+`]}`)))
+		if _, err := c.search(t.Context(), nil); good != (err == nil) || !good && !errors.Is(err, errHostile) {
+			t.Errorf("%d matches: %v", n, err)
 		}
 	}
 	for n, good := range map[int]bool{wire.MaxLines: true, wire.MaxLines + 1: false} {
@@ -445,7 +452,7 @@ func TestClientSendsWhatTheProtocolSays(t *testing.T) {
 	if err := c.put(sourceOf(t.Context(), strings.NewReader("")), wire.PathFile, fileQuery("x", 0), 0, new(wire.FileInfo)); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.list(t.Context(), "."); err != nil {
+	if _, err := c.list(t.Context(), url.Values{"path": {"."}}); err != nil {
 		t.Error(err)
 	}
 	if _, err := c.logs(t.Context(), url.Values{"lines": {"3"}}); err != nil {

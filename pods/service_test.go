@@ -153,8 +153,13 @@ func (h *house) calls(ctx context.Context) map[string]func(authz.Actor, string) 
 		"Delete":    func(a authz.Actor, n string) error { return h.Delete(ctx, a, n, n) },
 		"WriteFile": func(a authz.Actor, n string) error { _, err := h.WriteFile(ctx, a, n, "x", nil, 0); return err },
 		"ReadFile":  func(a authz.Actor, n string) error { _, err := h.ReadFile(ctx, a, n, "x", 0, 0); return err },
-		"ListFiles": func(a authz.Actor, n string) error { _, err := h.ListFiles(ctx, a, n, ""); return err },
-		"Logs":      func(a authz.Actor, n string) error { _, err := h.Logs(ctx, a, n, pods.LogQuery{}); return err },
+		"ListFiles": func(a authz.Actor, n string) error { _, err := h.ListFiles(ctx, a, n, pods.ListQuery{}); return err },
+		"SearchFiles": func(a authz.Actor, n string) error {
+			_, err := h.SearchFiles(ctx, a, n, pods.SearchQuery{Query: "x"})
+			return err
+		},
+		"EditFile": func(a authz.Actor, n string) error { _, err := h.EditFile(ctx, a, n, "x", "x", "y", false); return err },
+		"Logs":     func(a authz.Actor, n string) error { _, err := h.Logs(ctx, a, n, pods.LogQuery{}); return err },
 		"Upload": func(a authz.Actor, n string) error {
 			_, err := h.Upload(ctx, a, n, "x", 0, 1, strings.NewReader("x"))
 			return err

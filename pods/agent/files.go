@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -222,69 +221,6 @@ func wantRegular(s spot, info fs.FileInfo) error {
 		return errSpecial(s.virtual)
 	}
 	return nil
-}
-
-// serveDir is GET /v1/dir.
-func (a *agent) serveDir(w http.ResponseWriter, r *http.Request) error {
-	q, err := parseDir(r.URL.RawQuery)
-	if err != nil {
-		return err
-	}
-	s, err := a.folders.dir(q.Path)
-	if err != nil {
-		return err
-	}
-	names, cut, err := listNames(s, wire.MaxEntries)
-	if err != nil {
-		return fileFault(s.virtual, err)
-	}
-	asked, _ := cleanPath(q.Path)
-	l := wire.Listing{Path: asked, Entries: []wire.FileInfo{}, Cut: cut}
-	for _, name := range names {
-		if e, ok := entry(s, name); ok {
-			l.Entries = append(l.Entries, e)
-		}
-	}
-	writeJSON(w, http.StatusOK, l)
-	return nil
-}
-
-// listNames returns the first limit names in order, whatever the directory's
-// size, holding at most a few times limit in memory.
-func listNames(s spot, limit int) (names []string, cut bool, err error) {
-	d, err := s.place.root.OpenFile(s.rel, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, false, err
-	}
-	defer d.Close()
-	for {
-		some, err := d.Readdirnames(limit)
-		names = append(names, some...)
-		slices.Sort(names)
-		if len(names) > limit {
-			names, cut = names[:limit], true
-		}
-		if err == io.EOF {
-			return names, cut, nil
-		}
-		if err != nil {
-			return nil, false, err
-		}
-	}
-}
-
-// entry describes one name in a directory; false when it went away meanwhile.
-func entry(dir spot, name string) (wire.FileInfo, bool) {
-	rel := path.Join(dir.rel, name)
-	info, err := dir.place.root.Lstat(rel)
-	if err != nil {
-		return wire.FileInfo{}, false
-	}
-	e := fileInfo(info)
-	if e.Type == "symlink" {
-		e.Target, _ = dir.place.root.Readlink(rel)
-	}
-	return e, true
 }
 
 func fileInfo(info fs.FileInfo) wire.FileInfo {

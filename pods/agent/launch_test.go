@@ -409,6 +409,8 @@ func FuzzRequests(f *testing.F) {
 	f.Add("path=a&recursive=1", []byte(`{"from":"a","to":"../b","overwrite":true}`))
 	f.Add("path=a", []byte(`{"path":"a","old":"b","new":"c","all":true,"grow":1}`))
 	f.Add("id=a&offset=1&limit=2&wait_millis=3", []byte(`{"command":"x","timeout_millis":86400000,"stdin":"eA=="}`))
+	f.Add("path=a&recursive=1&glob=**/*.{a,b}&cursor=a%2523%231&limit=5", []byte(`{}`))
+	f.Add("query=(a{9}){9}&regex=1&ignore_case=1&cursor=a%2312", []byte(`{}`))
 	f.Add("path=%00&%gg;", []byte(`{"command":"\u0000"}`))
 	f.Fuzz(func(t *testing.T, query string, body []byte) {
 		if q, err := parseWrite(query); err == nil {
@@ -438,6 +440,12 @@ func FuzzRequests(f *testing.F) {
 		}
 		if q, err := parseDir(query); err == nil {
 			checkFuzzedPath(t, q.Path)
+			if q.Limit < 1 || q.Limit > wire.MaxEntries {
+				t.Errorf("%+v", q)
+			}
+		}
+		if q, err := parseSearch(query); err == nil && (q.Pattern == nil || !q.Recursive || q.Limit > wire.MaxMatches) {
+			t.Errorf("%+v", q)
 		}
 		if q, err := parseLogs(query); err == nil && (q.Lines < 0 || q.Lines == 0 && !q.Follow || q.Lines > wire.MaxLines || len(q.Grep) > maxGrep) {
 			t.Errorf("%+v", q)

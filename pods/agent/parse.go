@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,7 +49,19 @@ type deleteQuery struct {
 	Recursive bool
 }
 
-type dirQuery struct{ Path string }
+type dirQuery struct {
+	Path      string
+	Recursive bool
+	Glob      glob
+	Named     string // the glob as it was given
+	Cursor    string
+	Limit     int
+}
+
+type searchQuery struct {
+	dirQuery
+	Pattern *regexp.Regexp
+}
 
 type logQuery struct {
 	Follow bool
@@ -201,15 +214,56 @@ func parseRead(raw string) (readQuery, error) {
 }
 
 func parseDir(raw string) (dirQuery, error) {
-	q, err := parseQuery(raw, "path")
+	q, err := parseQuery(raw, "path", "recursive", "glob", "cursor", "limit")
 	if err != nil {
 		return dirQuery{}, err
 	}
-	p, ok := q["path"]
-	if !ok || p == "" {
-		p = podApp
+	recursive, err := q.flag("recursive")
+	if err != nil {
+		return dirQuery{}, err
 	}
-	return dirQuery{Path: p}, checkPath(p)
+	return q.dir(recursive, wire.MaxEntries)
+}
+
+// dir reads what listings and searches have in common.
+func (q query) dir(recursive bool, most int64) (dirQuery, error) {
+	out := dirQuery{Path: q["path"], Recursive: recursive, Named: q["glob"], Cursor: q["cursor"]}
+	if out.Path == "" {
+		out.Path = podApp
+	}
+	n, err := q.number("limit", most, 1, most)
+	if err != nil {
+		return dirQuery{}, err
+	}
+	out.Limit = int(n)
+	if out.Glob, err = parseGlob(q["glob"]); err != nil {
+		return dirQuery{}, err
+	}
+	if _, _, err := wire.ParseCursor(out.Cursor); err != nil {
+		return dirQuery{}, badRequest("%v", err)
+	}
+	return out, checkPath(out.Path)
+}
+
+func parseSearch(raw string) (searchQuery, error) {
+	q, err := parseQuery(raw, "path", "query", "regex", "ignore_case", "glob", "cursor", "limit")
+	if err != nil {
+		return searchQuery{}, err
+	}
+	regex, err := q.flag("regex")
+	if err != nil {
+		return searchQuery{}, err
+	}
+	ignoreCase, err := q.flag("ignore_case")
+	if err != nil {
+		return searchQuery{}, err
+	}
+	dir, err := q.dir(true, wire.MaxMatches)
+	if err != nil {
+		return searchQuery{}, err
+	}
+	pattern, err := compilePattern(q["query"], regex, ignoreCase)
+	return searchQuery{dir, pattern}, err
 }
 
 func checkPath(p string) error {

@@ -33,6 +33,7 @@ type agent struct {
 	execs    chan struct{} // one token a running command
 	dials    chan struct{} // one token an open connection to the app
 	follows  chan struct{} // one token a stream that follows
+	walks    chan struct{} // one token a walk through files
 	installs installs
 	imports  sync.Mutex // held while the home is replaced
 	requests requests
@@ -97,7 +98,7 @@ func newAgent(ctx context.Context, cfg Config, st *starter, score *os.File) (*ag
 		procs: newProcs(st, score),
 		disk:  &diskMeter{dir: cfg.Home, ctx: ctx},
 		execs: make(chan struct{}, maxExecs),
-		dials: make(chan struct{}, maxDials), follows: make(chan struct{}, maxFollows),
+		dials: make(chan struct{}, maxDials), follows: make(chan struct{}, maxFollows), walks: make(chan struct{}, maxWalks),
 	}
 	a.app = newSupervisor(a, cfg.Now)
 	return a, nil
@@ -164,6 +165,7 @@ func (a *agent) handler() http.Handler {
 	rt.Handler("GET", wire.PathHome, a.route(a.serveExport))
 	rt.Handler("PUT", wire.PathHome, a.route(a.serveImport))
 	rt.Handler("GET", wire.PathDir, a.route(a.serveDir))
+	rt.Handler("GET", wire.PathSearch, a.route(a.serveSearch))
 	rt.Handler("GET", wire.PathLogs, a.route(a.serveLogs))
 	rt.Handler("GET", wire.PathUsage, a.route(a.serveUsage))
 	rt.Handler("GET", wire.PathDial, a.route(a.serveDial))

@@ -206,7 +206,7 @@ func testPaths(t *testing.T, r pods.Runtime) {
 		}
 	}
 	for _, path := range []string{"out", "/etc", "../../..", "/"} {
-		if list, err := b.ListFiles(t.Context(), b.actor, "shop", path); !errors.Is(err, pods.ErrPath) {
+		if list, err := b.ListFiles(t.Context(), b.actor, "shop", pods.ListQuery{Path: path}); !errors.Is(err, pods.ErrPath) {
 			t.Errorf("list %q: %+v %v", path, list, err)
 		}
 	}
@@ -251,7 +251,7 @@ func testListFiles(t *testing.T, r pods.Runtime) {
 	b := newBench(t, r)
 	b.create("shop", "command", nil)
 	b.prints("shop", "mkdir list; cd list; mkdir dir; printf abc > file; chmod 600 file; ln -s file link; mkfifo pipe; printf x > .hidden; touch \"$(printf 'odd\\nname')\"")
-	l, err := b.ListFiles(t.Context(), b.actor, "shop", "list")
+	l, err := b.ListFiles(t.Context(), b.actor, "shop", pods.ListQuery{Path: "list"})
 	if err != nil || l.Path != "/home/pod/app/list" || l.Cut {
 		t.Fatalf("%+v %v", l, err)
 	}
@@ -268,16 +268,16 @@ func testListFiles(t *testing.T, r pods.Runtime) {
 		t.Errorf("%+v", got)
 	}
 	b.prints("shop", "mkdir many; cd many; i=0; while test $i -lt 2100; do : > f$i; i=$((i+1)); done")
-	if l, err = b.ListFiles(t.Context(), b.actor, "shop", "many"); err != nil || !l.Cut || len(l.Entries) != wire.MaxEntries {
+	if l, err = b.ListFiles(t.Context(), b.actor, "shop", pods.ListQuery{Path: "many"}); err != nil || !l.Cut || len(l.Entries) != wire.MaxEntries {
 		t.Errorf("%d of 2100 entries, cut %v, %v", len(l.Entries), l.Cut, err)
 	}
-	if _, err := b.ListFiles(t.Context(), b.actor, "shop", "list/file"); !errors.Is(err, pods.ErrBadInput) {
+	if _, err := b.ListFiles(t.Context(), b.actor, "shop", pods.ListQuery{Path: "list/file"}); !errors.Is(err, pods.ErrBadInput) {
 		t.Errorf("list a file: %v", err)
 	}
-	if _, err := b.ListFiles(t.Context(), b.actor, "shop", "nowhere"); !errors.Is(err, pods.ErrNoFile) {
+	if _, err := b.ListFiles(t.Context(), b.actor, "shop", pods.ListQuery{Path: "nowhere"}); !errors.Is(err, pods.ErrNoFile) {
 		t.Errorf("list nothing: %v", err)
 	}
-	if l, err = b.ListFiles(t.Context(), b.actor, "shop", ""); err != nil || l.Path != "/home/pod/app" {
+	if l, err = b.ListFiles(t.Context(), b.actor, "shop", pods.ListQuery{Path: ""}); err != nil || l.Path != "/home/pod/app" {
 		t.Errorf("the app folder: %+v %v", l, err)
 	}
 }

@@ -35,6 +35,8 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 		"Paths":     testPaths,
 		"Special":   testSpecialFiles,
 		"List":      testListFiles,
+		"Walk":      testWalkFiles,
+		"Search":    testSearchFiles,
 		"Edit":      testEditFile,
 		"Delete":    testDeleteFile,
 		"Move":      testMoveFile,

@@ -20,7 +20,8 @@
 //	POST /v1/edit        EditRequest     Edited
 //	GET  /v1/home                        tar          all that lies in the home; TrailerFault
 //	PUT  /v1/home?max=                   Imported     body: tar; ends the app and all else, and replaces the home
-//	GET  /v1/dir?path=                   []FileInfo
+//	GET  /v1/dir?path=&recursive=1&glob=&cursor=&limit=                        Listing
+//	GET  /v1/search?path=&query=&regex=1&ignore_case=1&glob=&cursor=&limit=    Found
 //	GET  /v1/logs?lines=&since=&grep=&source=         []LogLine
 //	GET  /v1/logs?…&follow=1                          stream of Event with Lines: the newest lines, then those that come
 //	GET  /v1/usage                       Usage
@@ -42,19 +43,20 @@ import "time"
 
 // Paths of the protocol.
 const (
-	PathState = "/v1/state"
-	PathApp   = "/v1/app"
-	PathExec  = "/v1/exec"
-	PathJob   = "/v1/job"
-	PathJobs  = "/v1/jobs"
-	PathFile  = "/v1/file"
-	PathMove  = "/v1/move"
-	PathEdit  = "/v1/edit"
-	PathHome  = "/v1/home"
-	PathDir   = "/v1/dir"
-	PathLogs  = "/v1/logs"
-	PathUsage = "/v1/usage"
-	PathDial  = "/v1/dial"
+	PathState  = "/v1/state"
+	PathApp    = "/v1/app"
+	PathExec   = "/v1/exec"
+	PathJob    = "/v1/job"
+	PathJobs   = "/v1/jobs"
+	PathFile   = "/v1/file"
+	PathMove   = "/v1/move"
+	PathEdit   = "/v1/edit"
+	PathHome   = "/v1/home"
+	PathDir    = "/v1/dir"
+	PathLogs   = "/v1/logs"
+	PathUsage  = "/v1/usage"
+	PathDial   = "/v1/dial"
+	PathSearch = "/v1/search"
 )
 
 // Limits that both sides keep.
@@ -64,6 +66,8 @@ const (
 	MaxRead        = 1 << 20           // bytes of one answer of GET /v1/file
 	MaxPiece       = 1 << 20           // bytes of a piece that is replaced, and of what takes its place
 	MaxEntries     = 2000              // of one directory listing
+	MaxMatches     = 1000              // of one search
+	MaxQuery       = 1000              // bytes of what is searched for, and of a glob
 	MaxLines       = 1000              // of one logs answer, and of one Event
 	MaxExecTimeout = 280 * time.Second // of one command
 	MaxJobTimeout  = 24 * time.Hour    // of one in the background
@@ -262,11 +266,35 @@ type Edited struct {
 	Lines    []int `json:"lines"` // where the first of the new pieces begin, in the file as it is now
 }
 
-// Listing answers GET /v1/dir.
+// Listing answers GET /v1/dir: what lies in a folder by name, or when recursive
+// all that lies below it, each folder before what is in it.
 type Listing struct {
 	Path    string     `json:"path"`
-	Entries []FileInfo `json:"entries"`
-	Cut     bool       `json:"cut,omitempty"` // more than MaxEntries
+	Entries []FileInfo `json:"entries"` // named relative to Path
+	Walk
+}
+
+// Found answers GET /v1/search.
+type Found struct {
+	Path    string  `json:"path"`
+	Matches []Match `json:"matches"`
+	Files   int     `json:"files"`            // that were looked into
+	Binary  int     `json:"binary,omitempty"` // that were not, since they are no text
+	Walk
+}
+
+// Match is one line.
+type Match struct {
+	Path string `json:"path"` // relative to that of the answer
+	Line int    `json:"line"` // from 1
+	Text string `json:"text"` // a part of the line, when it is long
+}
+
+// Walk is how a walk through files ended.
+type Walk struct {
+	Cut     bool     `json:"cut,omitempty"`     // there may be more
+	Cursor  string   `json:"cursor,omitempty"`  // with which to go on when cut
+	Skipped []string `json:"skipped,omitempty"` // the first folders and files that were left out
 }
 
 // Imported is what a new home came to.
