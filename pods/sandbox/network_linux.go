@@ -68,7 +68,9 @@ func receiveDevice(conn *os.File) (device, *os.File, error) {
 	if err != nil {
 		return d, nil, fmt.Errorf("network of the pod: %w", err)
 	}
-	if err := unix.SetNonblock(fd, true); err != nil {
+	// So that Go's runtime does not look at it: it would wake this process for
+	// each packet that the gateway takes.
+	if err := unix.SetNonblock(fd, false); err != nil {
 		unix.Close(fd)
 		return d, nil, err
 	}
@@ -112,9 +114,8 @@ func (n *podNetwork) end() {
 // defect of ours that a pod has found, costs that pod its connections and a
 // moment.
 func (n *podNetwork) keep(ctx context.Context) {
-	defer context.AfterFunc(ctx, func() { _ = n.fd.SetReadDeadline(time.Unix(1, 0)) })()
 	wait := gatewayRetryLeast
-	for n.waitForPacket() == nil {
+	for n.waitForPacket(ctx) == nil {
 		began := time.Now()
 		err := n.run(ctx)
 		n.gate.CloseAll()
@@ -137,9 +138,21 @@ func (n *podNetwork) keep(ctx context.Context) {
 	}
 }
 
-// waitForPacket leaves the packet where it is.
-func (n *podNetwork) waitForPacket() error {
-	raw, err := n.fd.SyscallConn()
+// waitForPacket leaves the packet where it is, and nothing behind with which the
+// runtime would wait for the next one.
+func (n *podNetwork) waitForPacket(ctx context.Context) error {
+	fd, err := unix.FcntlInt(n.fd.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	f := os.NewFile(uintptr(fd), "packets")
+	defer f.Close()
+	defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })()
+	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -262,7 +275,7 @@ func (n *podNetwork) start(asks, stderr *os.File) (*os.Process, error) {
 	}
 	attr := &os.ProcAttr{
 		Dir: "/",
-		Env: []string{"GOMAXPROCS=2", "GOMEMLIMIT=32MiB"},
+		Env: []string{"GOMAXPROCS=1", "GOMEMLIMIT=32MiB"},
 		// Its descriptors are gatewayAsks, gatewayPackets and so on.
 		Files: []*os.File{null, stderr, stderr, asks, n.fd},
 		Sys:   isolation(n.hostID, n.rt.root, nil),

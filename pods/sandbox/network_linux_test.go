@@ -191,6 +191,50 @@ func TestPodNetworkIsConfined(t *testing.T) {
 	}
 }
 
+// The server does not watch a pod's packets while a gateway does: each would wake
+// it for nothing. It runs alone: one TUN is named as any other.
+func TestPodNetworkWakesNobody(t *testing.T) {
+	r := open(t, Config{})
+	startWith(t, r, "a", gateTo(newElsewhere(t), openToAll))
+	if got := command(t, r, "a", perlTCP+"8.8.8.8:443"); got.stdout != "hello\n" {
+		t.Fatalf("%+v", got)
+	}
+	in := r.running("a")
+	in.mu.Lock()
+	packets := in.network.fd.Fd()
+	in.mu.Unlock()
+	want, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", packets))
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched, err := watchedFiles()
+	if err != nil || len(watched) == 0 {
+		t.Fatalf("%q, %v", watched, err)
+	}
+	if slices.Contains(watched, want) {
+		t.Errorf("%s is watched", want)
+	}
+}
+
+// watchedFiles are what this process waits for by epoll (proc(5), fdinfo).
+func watchedFiles() (watched []string, err error) {
+	infos, err := filepath.Glob("/proc/self/fdinfo/*")
+	for _, info := range infos {
+		text, err := os.ReadFile(info)
+		if err != nil {
+			continue // closed meanwhile
+		}
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "tfd:" {
+				if to, err := os.Readlink("/proc/self/fd/" + fields[1]); err == nil {
+					watched = append(watched, to)
+				}
+			}
+		}
+	}
+	return watched, err
+}
+
 // namespace is skipped over where the kernel does not show it to us.
 func namespace(t *testing.T, pid int, kind string) string {
 	t.Helper()

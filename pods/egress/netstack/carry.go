@@ -54,7 +54,22 @@ func (s *server) account() {
 	}
 }
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+// A stream that waits holds little. One that fills what it holds gets as much as
+// several packets carry: a turn costs more than its bytes.
+const (
+	fewBytes  = 4 << 10
+	manyBytes = 256 << 10
+)
+
+var (
+	few  = bufferPool(fewBytes)
+	many = bufferPool(manyBytes)
+	one  = bufferPool(64 << 10) // a datagram
+)
+
+func bufferPool(size int) *sync.Pool {
+	return &sync.Pool{New: func() any { b := make([]byte, size); return &b }}
+}
 
 // halfCloser is a stream of which one direction can end.
 type halfCloser interface {
@@ -89,8 +104,9 @@ func (s *server) oneWay(to, from net.Conn, count *atomic.Int64, all ...net.Conn)
 
 // stream copies until from ends.
 func stream(to io.Writer, from io.Reader, count *atomic.Int64) error {
-	b := buffers.Get().(*[]byte)
-	defer buffers.Put(b)
+	pool := few
+	b := pool.Get().(*[]byte)
+	defer func() { pool.Put(b) }()
 	for {
 		n, err := from.Read(*b)
 		if n > 0 {
@@ -98,6 +114,11 @@ func stream(to io.Writer, from io.Reader, count *atomic.Int64) error {
 				return err
 			}
 			count.Add(int64(n))
+		}
+		if fit := poolFor(n, len(*b)); fit != pool {
+			pool.Put(b)
+			pool = fit
+			b = pool.Get().(*[]byte)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -108,12 +129,21 @@ func stream(to io.Writer, from io.Reader, count *atomic.Int64) error {
 	}
 }
 
+// poolFor is where the buffer for the next read comes from, after one of n bytes
+// into a buffer of size.
+func poolFor(n, size int) *sync.Pool {
+	if n == size || n > fewBytes {
+		return many
+	}
+	return few
+}
+
 // datagrams copies until from fails. That one could not be sent is no end:
 // the network may lose datagrams, and an answer that nothing listens may come
 // before the next is taken.
 func datagrams(to io.Writer, from io.Reader, count *atomic.Int64, alive func()) {
-	b := buffers.Get().(*[]byte)
-	defer buffers.Put(b)
+	b := one.Get().(*[]byte)
+	defer one.Put(b)
 	for {
 		n, err := from.Read(*b)
 		if err != nil {

@@ -19,7 +19,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -44,10 +43,12 @@ const (
 	// A pod's half-open connections; more are dropped, and the pod's kernel
 	// tries again.
 	maxHalfOpen = 128
-	// The network between a pod and this stack is memory, so small buffers are
-	// enough, and 512 connections of them fit.
-	bufferDefault = 128 << 10
-	bufferMost    = 256 << 10
+	// What a connection may hold in each direction. A few have room for many
+	// packets, which is what makes them fast; of 512 all have enough for two, and
+	// together they fit.
+	bufferLeast = 128 << 10
+	bufferMost  = 1 << 20
+	bufferShare = 32 << 20
 
 	udpIdle      = 60 * time.Second
 	maxUDPFlows  = 512
@@ -73,7 +74,7 @@ type server struct {
 func Serve(ctx context.Context, link stack.LinkEndpoint, gate Gate) error {
 	s := &server{ctx: ctx, gate: gate, flows: make(chan struct{}, maxUDPFlows), asks: make(chan struct{}, maxQuestions), moved: map[*carried]struct{}{}}
 	s.stack = stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol}, // ARP for links that have addresses, though nothing is asked on them
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol},
 	})
 	defer s.stack.Destroy()
@@ -97,30 +98,21 @@ func (s *server) configure(link stack.LinkEndpoint) error {
 	waiting := &late{LinkEndpoint: link}
 	for _, err := range []tcpip.Error{
 		s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &sack),
-		s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: bufferDefault, Max: bufferMost}),
-		s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: bufferDefault, Max: bufferMost}),
+		s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: bufferLeast, Max: bufferMost}),
+		s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: bufferLeast, Max: bufferMost}),
 		s.stack.CreateNIC(nic, waiting),
 		s.stack.SetPromiscuousMode(nic, true), // it is every address
 		s.stack.SetSpoofing(nic, true),        // and answers as that
-		knowPod(s.stack, link),
 	} {
 		if err != nil {
 			return fmt.Errorf("network of a pod: %s", err)
 		}
 	}
 	s.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}})
-	s.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(s.stack, 0, maxHalfOpen, s.acceptTCP).HandlePacket)
+	s.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(s.stack, bufferLeast, maxHalfOpen, s.acceptTCP).HandlePacket)
 	s.stack.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(s.stack, s.acceptUDP).HandlePacket)
 	waiting.begin()
 	return nil
-}
-
-// knowPod tells the stack where the pod is, where a link has addresses.
-func knowPod(s *stack.Stack, link stack.LinkEndpoint) tcpip.Error {
-	if link.Capabilities()&stack.CapabilityResolutionRequired == 0 {
-		return nil
-	}
-	return s.AddStaticNeighbor(nic, ipv4.ProtocolNumber, tcpip.AddrFrom4(egress.PodAddr.Addr().As4()), link.LinkAddress())
 }
 
 // late takes no packet before the stack is ready for it: the first one is there
@@ -176,8 +168,18 @@ func (s *server) accept(r *tcp.ForwarderRequest) *gonet.TCPConn {
 		return nil
 	}
 	r.Complete(false)
-	ep.SocketOptions().SetKeepAlive(true)
+	options, size := ep.SocketOptions(), s.buffer()
+	options.SetKeepAlive(true)
+	options.SetSendBufferSize(size, true)
+	options.SetReceiveBufferSize(size, true)
 	return gonet.NewTCPConn(&wq, ep)
+}
+
+// buffer is how much one more connection may hold in each direction.
+func (s *server) buffer() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(max(bufferLeast, min(bufferMost, bufferShare/(len(s.moved)+1))))
 }
 
 // acceptUDP returns false, upon which the pod's program is told that nothing
