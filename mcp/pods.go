@@ -27,24 +27,25 @@ type podSummary struct {
 // podDetail is all that is known of a pod.
 type podDetail struct {
 	podSummary
-	Reason      string    `json:"reason,omitempty" jsonschema:"why the pod failed or does not answer yet, or why it runs on unchanged after a reload"`
-	LastLines   []string  `json:"last_lines,omitempty" jsonschema:"what the app printed last, when it failed"`
-	Created     time.Time `json:"created"`
-	Started     time.Time `json:"started,omitzero" jsonschema:"when the app was started"`
-	Restarts    int       `json:"restarts" jsonschema:"how often the app died and was started again"`
-	Command     string    `json:"command,omitempty" jsonschema:"the app's start command"`
-	Port        int       `json:"port" jsonschema:"what PORT is in the pod; the app must listen there"`
-	MemoryUsed  int64     `json:"memory_used_bytes"`
-	MemoryLimit int64     `json:"memory_limit_bytes"`
-	CPUUsed     float64   `json:"cpu_used_seconds"`
-	CPULimit    float64   `json:"cpu_limit_cores"`
-	DiskUsed    int64     `json:"disk_used_bytes"`
-	DiskLimit   int64     `json:"disk_limit_bytes"`
-	Processes   int       `json:"processes"`
-	Enforced    []string  `json:"enforced_limits,omitempty" jsonschema:"the limits that this server can enforce, and by what means"`
-	Network     string    `json:"network" jsonschema:"what the pod may reach outside: none, names (those in network_names) or internet"`
-	Names       []string  `json:"network_names,omitempty" jsonschema:"the hosts that it may reach"`
-	Refused     []string  `json:"network_refused,omitempty" jsonschema:"what the pod tried to reach lately and may not, and who can allow it"`
+	Reason      string      `json:"reason,omitempty" jsonschema:"why the pod failed or does not answer yet, or why it runs on unchanged after a reload"`
+	LastLines   []string    `json:"last_lines,omitempty" jsonschema:"what the app printed last, when it failed"`
+	LastDeploy  *deployInfo `json:"last_deploy,omitempty" jsonschema:"how the app was made last, and why that failed when it did"`
+	Created     time.Time   `json:"created"`
+	Started     time.Time   `json:"started,omitzero" jsonschema:"when the app was started"`
+	Restarts    int         `json:"restarts" jsonschema:"how often the app died and was started again"`
+	Command     string      `json:"command,omitempty" jsonschema:"the app's start command"`
+	Port        int         `json:"port" jsonschema:"what PORT is in the pod; the app must listen there"`
+	MemoryUsed  int64       `json:"memory_used_bytes"`
+	MemoryLimit int64       `json:"memory_limit_bytes"`
+	CPUUsed     float64     `json:"cpu_used_seconds"`
+	CPULimit    float64     `json:"cpu_limit_cores"`
+	DiskUsed    int64       `json:"disk_used_bytes"`
+	DiskLimit   int64       `json:"disk_limit_bytes"`
+	Processes   int         `json:"processes"`
+	Enforced    []string    `json:"enforced_limits,omitempty" jsonschema:"the limits that this server can enforce, and by what means"`
+	Network     string      `json:"network" jsonschema:"what the pod may reach outside: none, names (those in network_names) or internet"`
+	Names       []string    `json:"network_names,omitempty" jsonschema:"the hosts that it may reach"`
+	Refused     []string    `json:"network_refused,omitempty" jsonschema:"what the pod tried to reach lately and may not, and who can allow it"`
 }
 
 func summarize(p pods.Pod) podSummary {
@@ -57,6 +58,10 @@ func detail(p pods.Pod) podDetail {
 		Command: text.Valid(p.Command), Port: p.Port, MemoryUsed: p.Memory, MemoryLimit: p.Limits.Memory, CPUUsed: p.CPU, CPULimit: p.Limits.CPUs,
 		DiskUsed: p.Disk, DiskLimit: p.Limits.Disk, Processes: p.Processes, Enforced: p.Enforced,
 		Network: p.Network, Names: p.NetworkNames, Refused: p.Refused,
+	}
+	if p.LastDeploy != nil {
+		last := deployOf(*p.LastDeploy)
+		d.LastDeploy = &last
 	}
 	for _, line := range p.Tail {
 		start, _ := text.Start(text.Valid(line.Text), 500)
@@ -71,6 +76,9 @@ func (d podDetail) text() string {
 	fmt.Fprintf(&b, "Pod %s is %s.\nurl: %s\npreset: %s, plan: %s, region: %s\n", d.Name, d.Status, d.URL, d.Preset, d.Plan, d.Region)
 	if d.Reason != "" {
 		fmt.Fprintf(&b, "reason: %s\n", d.Reason)
+	}
+	if d.LastDeploy != nil {
+		fmt.Fprintf(&b, "last deploy: %s", d.LastDeploy.text())
 	}
 	if d.Command != "" {
 		fmt.Fprintf(&b, "command: %s (PORT=%d, restarted %d times)\n", d.Command, d.Port, d.Restarts)

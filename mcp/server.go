@@ -97,6 +97,7 @@ func (e *endpoint) newServer() *sdk.Server {
 	e.addExecTool(s)
 	e.addFileTools(s)
 	e.addLogTool(s)
+	e.addDeployTools(s)
 	e.addChangeTools(s)
 	e.addSearchTools(s)
 	e.addJobTools(s)
@@ -106,9 +107,9 @@ func (e *endpoint) newServer() *sdk.Server {
 
 const instructions = `podgate runs small apps in pods: isolated Linux environments of one team, each with files, commands, logs and its own web address.
 
-A first path: list_presets shows what kinds of pod there are; create_pod makes one and answers with its url; write_file puts the app's files into /home/pod/app; manage_pod with action reload installs what the app needs and starts it; get_logs shows what it printed when it does not answer.
+The short way: deploy takes a whole app as files, or a git repository, makes the pod, installs, starts and answers with the url and what a visitor gets there, or with what went wrong. Mend and deploy again, or change single files with write_file and use manage_pod with action reload; get_logs shows what the app printed. list_presets shows what kinds of app there are.
 
-The app must listen on the port in the environment variable PORT. Files under /home/pod stay when a pod is stopped or restarted. What a pod may reach outside is decided by the people who own it: get_pod shows it, and get_logs with source network says what was refused and who can allow it. Names of pods are unique on this server.`
+The app must listen on the port in the environment variable PORT. Files under /home/pod stay when a pod is stopped or restarted; a deploy replaces /home/pod/app and leaves /home/pod/data. What a pod may reach outside is decided by the people who own it: get_pod shows it, and get_logs with source network says what was refused and who can allow it. Names of pods are unique on this server.`
 
 // requestKey carries the context of the HTTP request to the tools. The SDK
 // passes a context's values on but, for the older protocol versions, not its

@@ -163,7 +163,7 @@ func (e *endpoint) public(ctx context.Context, tool string, err error) string {
 
 // maxRefusal bounds the words of a refusal, in characters: some repeat what
 // they refuse.
-const maxRefusal = 4_000
+const maxRefusal = 10_000
 
 // toolError is a refusal that this package words itself.
 type toolError struct{ text string }

@@ -19,7 +19,7 @@ var toolNames = []string{
 	"create_pod", "exec_command", "get_logs", "get_pod", "list_files", "list_plans", "list_pods", "list_presets", "list_regions",
 	"manage_pod", "read_file", "write_file",
 	// Those that came later, in the order in which they came.
-	"edit_file", "delete_file", "move_file", "search_files",
+	"deploy", "list_deploys", "rollback", "edit_file", "delete_file", "move_file", "search_files",
 	"list_jobs", "get_job", "stop_job",
 }
 
@@ -250,6 +250,9 @@ var examples = map[string]args{
 	"get_logs":     {"name": "shop"},
 	"edit_file":    {"name": "shop", "path": "/home/pod/edited", "old": "x", "new": "y"},
 	"delete_file":  {"name": "shop", "path": "/home/pod/old"},
+	"deploy":       {"name": "shop", "files": args{"index.html": "one"}, "binary_files": args{"a.bin": "AAEC"}},
+	"list_deploys": {"name": "shop"},
+	"rollback":     {"name": "shop"},
 	"list_jobs":    {"name": "shop"},
 	"get_job":      {"name": "shop", "job": "the one that the test started"},
 	"stop_job":     {"name": "shop", "job": "the one that the test started"},

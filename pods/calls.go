@@ -91,12 +91,12 @@ func (s *Service) fromAgent(ctx context.Context, rec store.Pod, err error) error
 		if word == nil {
 			word = ErrBadInput
 		}
-		return &fault{word, text.Line(f.Message, maxReason), err}
+		return &fault{word: word, text: text.Line(f.Message, maxReason), cause: err}
 	case errors.Is(err, ErrNotRunning):
-		return &fault{ErrNotRunning, "it ended a moment ago; look at get_pod, then use manage_pod with action start", err}
+		return &fault{word: ErrNotRunning, text: "it ended a moment ago; look at get_pod, then use manage_pod with action start", cause: err}
 	}
 	s.cfg.Log.Warn("agent call failed", "pod", rec.ID, "error", err)
-	return &fault{ErrNotAnswering, "its agent failed; try again, and if that does not help use manage_pod with action stop, then start", err}
+	return &fault{word: ErrNotAnswering, text: "its agent failed; try again, and if that does not help use manage_pod with action stop, then start", cause: err}
 }
 
 // ExecRequest is one command.
@@ -141,7 +141,7 @@ func (s *Service) Exec(ctx context.Context, a authz.Actor, name string, r ExecRe
 			if out.Signal == "" { // the agent did not say; it kills when the connection breaks
 				out.Code, out.Signal, out.Duration = 128+9, "SIGKILL", limit
 			}
-			return &fault{ErrTimedOut, fmt.Sprintf("it ran for %s and was killed with all it started; give a longer timeout (at most %d s), or run it in the background", limit, wire.MaxExecTimeout/time.Second), err}
+			return &fault{word: ErrTimedOut, text: fmt.Sprintf("it ran for %s and was killed with all it started; give a longer timeout (at most %d s), or run it in the background", limit, wire.MaxExecTimeout/time.Second), cause: err}
 		}
 		return err
 	})

@@ -45,7 +45,7 @@ func (r *region) provides(needs preset.Needs) error {
 		return unavailable(err)
 	}
 	if err := runtime.Provides(needs); err != nil {
-		return &fault{ErrPresetMissing, text.Line(err.Error(), maxReason), err}
+		return &fault{word: ErrPresetMissing, text: text.Line(err.Error(), maxReason), cause: err}
 	}
 	return nil
 }

@@ -40,3 +40,20 @@ func cleanLines(lines []wire.LogLine) []wire.LogLine {
 	}
 	return lines
 }
+
+// cleanDeployed bounds every part of a deploy that succeeded.
+func cleanDeployed(d *wire.Deployed) *wire.Deployed {
+	d.State = cleanState(d.State)
+	d.Commit = text.Line(d.Commit, 80)
+	d.Lines = cleanLines(d.Lines[max(0, len(d.Lines)-maxTail):])
+	if a := d.Answer; a != nil {
+		if a.Status < 100 || a.Status > 999 {
+			d.Answer = nil
+			return d
+		}
+		a.Type = text.Line(a.Type, 100)
+		start, _ := text.Start(text.Valid(a.Start), 500)
+		a.Start = start
+	}
+	return d
+}

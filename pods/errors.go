@@ -3,6 +3,7 @@ package pods
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // The words a tool answers with. Each error that Service returns wraps one of
@@ -36,14 +37,21 @@ var (
 )
 
 // fault is one of the words above with what to do about it. The cause is for
-// errors.Is and the log; the text never shows it.
+// errors.Is and the log; the text never shows it. lines is what was printed last.
 type fault struct {
 	word  error
 	text  string
 	cause error
+	lines []string
 }
 
-func (f *fault) Error() string { return f.word.Error() + ": " + f.text }
+func (f *fault) Error() string {
+	sentence := f.word.Error() + ": " + f.text
+	if len(f.lines) == 0 {
+		return sentence
+	}
+	return sentence + "\n\nThe last lines:\n" + strings.Join(f.lines, "\n")
+}
 
 // Unwrap gives the word and the cause.
 func (f *fault) Unwrap() []error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strings"
 	"syscall"
 	"time"
 
@@ -20,10 +19,10 @@ import (
 const Reserved = 7 * 24 * time.Hour
 
 const (
-	appTimeout    = 40 * time.Second  // of an app action without install
-	reloadTimeout = 280 * time.Second // of one with install
-	startWait     = 15 * time.Second  // for the port of a started app to answer
-	reloadWait    = 60 * time.Second
+	appTimeout    = 40 * time.Second // of an app action without install
+	reloadTimeout = 20 * time.Minute // of one with install, which the agent ends after 15
+	startWait     = 15 * time.Second // for the port of a started app to answer
+	reloadWait    = 65 * time.Second // until the agent says what it listens on instead
 )
 
 // find returns the actor's pod of that name once the actor may do action with
@@ -135,9 +134,9 @@ func (s *Service) insert(a authz.Actor, rec store.Pod, plan Plan) (store.Pod, er
 	err := s.cfg.DB.CreatePod(rec, rec.Created, s.allowance(a, plan))
 	switch {
 	case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrReserved):
-		return store.Pod{}, &fault{ErrNameTaken, "choose another name", err}
+		return store.Pod{}, &fault{word: ErrNameTaken, text: "choose another name", cause: err}
 	case errors.Is(err, store.ErrNotFound):
-		return store.Pod{}, &fault{ErrNotMember, "the team does not exist any more; reconnect and choose another", err}
+		return store.Pod{}, &fault{word: ErrNotMember, text: "the team does not exist any more; reconnect and choose another", cause: err}
 	case err != nil:
 		return store.Pod{}, err
 	}
@@ -175,38 +174,17 @@ func (s *Service) direct(op *operation, rec store.Pod, r wire.AppRequest, p Prog
 	defer cancel()
 	r.Spec = s.spec(rec)
 	p.status(r.Action + " the app")
+	began := s.cfg.Now()
 	err := s.tellLines(ctx, op.live, p, func(p Progress) error {
 		_, err := op.client.app(ctx, r, p)
 		return err
 	})
 	if err != nil {
-		err = s.appFailed(op, rec, r.Action, err)
+		err = s.appFailed(op, rec, r.Action, began, err)
 	} else {
 		op.succeeded(s.cfg.Now())
 	}
-	if r.Action == "reload" {
-		s.noteReload(rec, err)
-	}
 	return err
-}
-
-// noteReload remembers how a reload ended until the next one. An app that runs
-// on after an install that failed would look as if all were well.
-func (s *Service) noteReload(rec store.Pod, err error) {
-	reason := ""
-	var f *fault
-	switch {
-	case errors.As(err, &f):
-		reason = strings.TrimPrefix(f.text, "reload: ")
-	case err != nil:
-		reason = "it was cut off before it ended"
-	}
-	if reason == rec.ReloadFault {
-		return
-	}
-	if err := s.cfg.DB.SetReloadFault(rec.ID, reason); err != nil && !errors.Is(err, store.ErrNotFound) {
-		s.cfg.Log.Error("how a reload ended could not be noted", "pod", rec.ID, "error", err)
-	}
 }
 
 // startEnvironment makes the environment run, and notes and words why not.
@@ -268,17 +246,17 @@ func (s *Service) notStarted(op *operation, rec store.Pod, err error) error {
 	switch {
 	case errors.As(err, &f):
 	case errors.As(err, &files):
-		err = &fault{ErrNotStarted, files.Words, err}
+		err = &fault{word: ErrNotStarted, text: files.Words, cause: err}
 		op.waits(text.Line(err.Error(), maxReason))
 		return err
 	case errors.As(err, &u):
 		err = unavailable(u)
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
-		err = &fault{ErrNotStarted, "the disk of the server is full; whoever runs it has to make room, then use manage_pod with action start", err}
+		err = &fault{word: ErrNotStarted, text: "the disk of the server is full; whoever runs it has to make room, then use manage_pod with action start", cause: err}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errSilent):
-		err = &fault{ErrNotStarted, "its environment took too long; use manage_pod with action start to try again", err}
+		err = &fault{word: ErrNotStarted, text: "its environment took too long; use manage_pod with action start to try again", cause: err}
 	default:
-		err = &fault{ErrNotStarted, "its environment failed, the log of the server says why; use manage_pod with action start to try again, or delete", err}
+		err = &fault{word: ErrNotStarted, text: "its environment failed, the log of the server says why; use manage_pod with action start to try again, or delete", cause: err}
 	}
 	op.failed(s.cfg.Now(), text.Line(err.Error(), maxReason))
 	return err
@@ -286,21 +264,21 @@ func (s *Service) notStarted(op *operation, rec store.Pod, err error) error {
 
 // appFailed words an app action that the agent did not carry out. The
 // environment goes on, so files and commands can be used to mend things.
-func (s *Service) appFailed(op *operation, rec store.Pod, action string, err error) error {
+func (s *Service) appFailed(op *operation, rec store.Pod, action string, began time.Time, err error) error {
 	if op.ctx.Err() != nil {
 		return context.Cause(op.ctx)
 	}
 	var f *wire.Fault
 	if errors.As(err, &f) {
 		op.succeeded(s.cfg.Now())
-		return &fault{ErrAppFailed, action + ": " + text.Line(f.Message, maxReason), err}
+		return &fault{word: ErrAppFailed, text: action + ": " + text.Line(f.Message, maxReason), cause: err, lines: s.lastLines(op.live, began, f.Lines)}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &fault{ErrTimedOut, fmt.Sprintf("%s of the app took too long; look at get_logs", action), err}
+		return &fault{word: ErrTimedOut, text: fmt.Sprintf("%s of the app took too long; look at get_logs", action), cause: err}
 	}
 	s.cfg.Log.Error("agent failed an app action", "pod", rec.ID, "action", action, "error", err)
 	op.failed(s.cfg.Now(), "the pod's agent did not answer")
-	return &fault{ErrNotAnswering, "its agent failed; use manage_pod with action stop, then start", err}
+	return &fault{word: ErrNotAnswering, text: "its agent failed; use manage_pod with action stop, then start", cause: err}
 }
 
 // manage runs one operation on a pod and returns the pod after it.
@@ -360,18 +338,37 @@ func (s *Service) Restart(ctx context.Context, a authz.Actor, name string, p Pro
 // Reload installs what the app needs, finds its start command and starts it
 // again, as Restart does. A stopped pod is started.
 func (s *Service) Reload(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
-	return s.manage(ctx, a, name, "starting", turnWait, s.appAction("reload", reloadWait, p))
+	return s.manage(ctx, a, name, "starting", turnWait, func(op *operation, rec store.Pod) error {
+		if err := s.rouse(op, rec); err != nil {
+			return err
+		}
+		if err := s.startEnvironment(op, rec, p); err != nil {
+			return err
+		}
+		d, err := s.cfg.DB.BeginDeploy(store.Deploy{Pod: rec.ID, Action: "reload", Release: rec.Release, By: a.User, Began: s.cfg.Now()})
+		if err != nil {
+			return err
+		}
+		err = s.direct(op, rec, wire.AppRequest{Action: "reload", WaitMillis: millis(reloadWait)}, p)
+		d.Preset = rec.Preset
+		return s.endDeploy(d, nil, err)
+	})
 }
 
 // appAction wants the pod running and has the agent carry out action.
 func (s *Service) appAction(action string, wait time.Duration, p Progress) func(*operation, store.Pod) error {
 	return func(op *operation, rec store.Pod) error {
-		if err := s.want(rec, store.WantRunning); err != nil {
+		if err := s.rouse(op, rec); err != nil {
 			return err
 		}
-		op.forgive()
 		return s.startPod(op, rec, wire.AppRequest{Action: action, WaitMillis: millis(wait)}, p)
 	}
+}
+
+// rouse wants a pod running, and lets it be tried at once.
+func (s *Service) rouse(op *operation, rec store.Pod) error {
+	op.forgive()
+	return s.want(rec, store.WantRunning)
 }
 
 func (s *Service) want(rec store.Pod, want store.Want) error {
@@ -408,7 +405,7 @@ func (s *Service) stopEnvironment(op *operation, rec store.Pod) error {
 	defer cancel()
 	if err := runtime.Stop(ctx, rec.ID); err != nil {
 		s.cfg.Log.Error("pod did not stop", "pod", rec.ID, "error", err)
-		return &fault{ErrNotAnswering, "it has not stopped yet; podgate goes on trying, look again with get_pod", err}
+		return &fault{word: ErrNotAnswering, text: "it has not stopped yet; podgate goes on trying, look again with get_pod", cause: err}
 	}
 	op.stopped()
 	return nil

@@ -242,12 +242,15 @@ func (l *live) snapshot() snapshot {
 
 // spec is what the agent must know of the pod's app.
 func (s *Service) spec(rec store.Pod) *wire.AppSpec {
-	return &wire.AppSpec{Preset: rec.Preset, Port: portOf(rec.Preset), Env: rec.Env, Name: rec.Name, URL: s.cfg.URL(rec.Name)}
+	return &wire.AppSpec{Preset: rec.Preset, Port: portOf(rec.Preset), Env: rec.Env, Name: rec.Name, URL: s.cfg.URL(rec.Name), Release: rec.Release}
 }
 
 // portOf is the port of a preset's apps, also of one that this version does not
-// know any more.
+// know any more; 0 for none.
 func portOf(name string) int {
+	if name == "" {
+		return 0
+	}
 	if p, ok := preset.Find(name); ok {
 		return p.Port
 	}

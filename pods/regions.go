@@ -81,9 +81,13 @@ func (r *region) untilRetry(now time.Time) (time.Duration, bool) {
 	return max(0, r.retry.Sub(now)), r.runtime == nil
 }
 
-// Open opens the regions, side by side. Those that fail are opened by Run or
+// Open notes what an earlier server left half done, and opens the regions, side by
+// side. Those that fail are opened by Run or
 // Reconcile when they can be; RegionStates says why.
 func (s *Service) Open(ctx context.Context) {
+	if err := s.cfg.DB.CutDeploys("it was cut off before it ended", s.cfg.Now()); err != nil {
+		s.cfg.Log.Error("deploys that were cut off could not be noted", "error", err)
+	}
 	var all sync.WaitGroup
 	for _, r := range s.regions {
 		all.Go(func() { s.openRegion(ctx, r) })
@@ -172,11 +176,11 @@ func unavailable(cause error) error {
 	var u *UnavailableError
 	switch {
 	case errors.As(cause, &u):
-		return &fault{ErrUnavailable, u.Error(), cause}
+		return &fault{word: ErrUnavailable, text: u.Error(), cause: cause}
 	case errors.Is(cause, errNotOpened):
-		return &fault{ErrUnavailable, "the server has only just started; try again in a moment", cause}
+		return &fault{word: ErrUnavailable, text: "the server has only just started; try again in a moment", cause: cause}
 	}
-	return &fault{ErrUnavailable, "the log of the server says why; the person who runs it can look there", cause}
+	return &fault{word: ErrUnavailable, text: "the log of the server says why; the person who runs it can look there", cause: cause}
 }
 
 // RegionStates says for the owner of the machine where pods can run; the first

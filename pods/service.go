@@ -73,8 +73,11 @@ type Pod struct {
 	Plan    string
 	Region  string
 	Created time.Time
-	Port    int
-	Limits  Limits
+	// LastDeploy is how its app was made last; nil when it never was but by its
+	// first page.
+	LastDeploy *Deploy
+	Port       int
+	Limits     Limits
 	// The rest is known only of a pod that runs and answers.
 	Started  time.Time // of the app
 	Restarts int

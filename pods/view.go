@@ -79,6 +79,10 @@ func (s *Service) card(rec store.Pod) Pod {
 	if plan, err := s.plan(rec.Plan); err == nil {
 		pod.Limits = plan.Limits
 	}
+	if last, err := s.cfg.DB.LastDeploy(rec); err == nil {
+		d := s.showDeploy(rec, last, nil)
+		pod.LastDeploy = &d
+	}
 	return pod
 }
 
@@ -96,8 +100,8 @@ func (s *Service) glance(ctx context.Context, rec store.Pod) Pod {
 		pod.Status, pod.Reason = "failed", err.Error()
 	default:
 		s.ask(ctx, l, &pod)
-		if rec.ReloadFault != "" {
-			pod.Reason = strings.TrimPrefix(pod.Reason+"; the last reload failed: "+rec.ReloadFault, "; ")
+		if last := pod.LastDeploy; last != nil && last.State == store.DeployFailed {
+			pod.Reason = strings.TrimPrefix(fmt.Sprintf("%s; the last %s failed: %s", pod.Reason, last.Action, last.Reason), "; ")
 		}
 	}
 	return pod

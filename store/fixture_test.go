@@ -95,7 +95,7 @@ func TestFormatsAreRead(t *testing.T) {
 }
 
 // bucketsSince are buckets of which the fixtures of earlier formats have nothing.
-var bucketsSince = map[string]int{"clients_by_unused": 11}
+var bucketsSince = map[string]int{"clients_by_unused": 11, "deploys": 14}
 
 // membersSince are members that the fixtures of earlier formats cannot have.
 var membersSince = map[string]map[int]string{"codes": {4: "session"}}
@@ -189,7 +189,7 @@ func writeFixture(db *DB, format int) error {
 	for _, step := range []struct {
 		since int // the first format that can say it
 		write func(*DB) error
-	}{{1, fixturePeople}, {1, fixtureClients}, {1, fixtureConnection}, {1, fixtureCodes}, {1, fixturePods}, {1, fixtureHistory}, {5, fixtureReplacement}, {11, fixtureUnused}} {
+	}{{1, fixturePeople}, {1, fixtureClients}, {1, fixtureConnection}, {1, fixtureCodes}, {1, fixturePods}, {1, fixtureHistory}, {5, fixtureReplacement}, {11, fixtureUnused}, {14, fixtureDeploys}} {
 		if step.since > format {
 			continue
 		}
@@ -325,6 +325,15 @@ func fixturePods(db *DB) error {
 	gone := Pod{ID: "gone", Name: "demo-2", Team: "lab", Preset: "static", Plan: "small", Region: "local", Want: WantGone, Created: t0}
 	allow := func([]Pod) error { return nil }
 	return errors.Join(db.CreatePod(pod, t0, allow), db.CreatePod(gone, t0, allow), db.SetMade("pod"), db.ForgetPod("gone", t0.Add(7*24*time.Hour)))
+}
+
+func fixtureDeploys(db *DB) error {
+	first, err := db.BeginDeploy(Deploy{Pod: "pod", Action: "deploy", Source: "2 files", Release: -1, By: "ada", Began: t0})
+	if err != nil {
+		return err
+	}
+	first.State, first.Preset, first.Commit, first.Ended = DeploySucceeded, "static", "0123abc", t0.Add(time.Second)
+	return db.EndDeploy(first, &App{Release: 1, Preset: "static", Env: map[string]string{"KEY": "value"}})
 }
 
 func fixtureHistory(db *DB) error {

@@ -21,7 +21,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied, toFamilies}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied, toFamilies, toDeploys}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -146,6 +146,30 @@ func toFamilies(tx *bolt.Tx) error {
 		}
 		record["family"] = json.RawMessage(strconv.Quote(families[string(key)]))
 		return true, index.Put(append(append(family, 0), key...), key)
+	})
+}
+
+// toDeploys, from 13 to 14, has a list of deploys in place of why the last reload
+// failed, which becomes the first of them.
+func toDeploys(tx *bolt.Tx) error {
+	deploys, err := tx.CreateBucketIfNotExists([]byte("deploys"))
+	if err != nil {
+		return err
+	}
+	return changeRecords(tx, "pods", func(key []byte, record map[string]json.RawMessage) (bool, error) {
+		reason := record["reload_fault"]
+		if reason == nil {
+			return false, nil
+		}
+		delete(record, "reload_fault")
+		record["deploys"] = json.RawMessage("1")
+		raw, err := json.Marshal(map[string]any{
+			"pod": string(key), "number": 1, "action": "reload", "source": "", "release": 0, "state": "failed", "reason": reason,
+		})
+		if err != nil {
+			return false, err
+		}
+		return true, deploys.Put(binary.BigEndian.AppendUint64(append(bytes.Clone(key), 0), 1), raw)
 	})
 }
 

@@ -38,7 +38,8 @@ type Pod struct {
 	// Made is true once the pod ran: from then on its files must be there.
 	Made bool `json:"made,omitempty"`
 
-	ReloadFault string `json:"reload_fault,omitempty"` // why the last reload failed, for a person; empty once one did not
+	Release int `json:"release,omitempty"` // the folder of its app; see Deploy
+	Deploys int `json:"deploys,omitempty"` // the number of its last deploy
 }
 
 // Reservation keeps the name of a deleted pod for its team for a while, so
@@ -167,19 +168,6 @@ func (db *DB) SetMade(id PodID) error {
 	})
 }
 
-// SetReloadFault notes why the last reload of a pod failed, or with "" that it
-// did not. ErrNotFound when there is no such pod.
-func (db *DB) SetReloadFault(id PodID, fault string) error {
-	return db.update(func(tx *bolt.Tx) error {
-		p, err := pods.get(tx, []byte(id))
-		if err != nil {
-			return err
-		}
-		p.ReloadFault = fault
-		return pods.put(tx, p)
-	})
-}
-
 // ForgetPod deletes the record of a pod whose environment is gone, and
 // reserves its name for its team until the given time; nil when forgotten.
 func (db *DB) ForgetPod(id PodID, until time.Time) error {
@@ -189,6 +177,9 @@ func (db *DB) ForgetPod(id PodID, until time.Time) error {
 			return nil
 		}
 		if err != nil {
+			return err
+		}
+		if err := forgetDeploys(tx, id); err != nil {
 			return err
 		}
 		if err := pods.delete(tx, []byte(id)); err != nil {

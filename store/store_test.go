@@ -29,7 +29,7 @@ func wantErr(t *testing.T, err, target error) {
 func TestEveryFieldSurvivesTheDisk(t *testing.T) {
 	records := []any{
 		&store.User{}, &store.Session{}, &store.Team{}, &store.Member{}, &store.Client{}, &store.AuthRequest{},
-		&store.Code{}, &store.Grant{}, &store.Token{}, &store.Pod{}, &store.Reservation{}, &store.Setup{},
+		&store.Code{}, &store.Grant{}, &store.Token{}, &store.Pod{}, &store.Deploy{}, &store.Reservation{}, &store.Setup{},
 		&store.Attempt{}, &store.AuditEntry{},
 	}
 	for _, r := range records {

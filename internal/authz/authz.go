@@ -38,6 +38,7 @@ const (
 	ManagePod    Action = "start, stop or restart a pod"
 	DeletePod    Action = "delete a pod"
 	WriteFiles   Action = "write files"
+	Deploy       Action = "deploy an app"
 	Exec         Action = "run commands"
 	VisitPod     Action = "visit a pod's address"
 )
@@ -55,6 +56,7 @@ var policy = map[Action]store.Scope{
 	ManagePod:    ScopeWrite,
 	DeletePod:    ScopeWrite,
 	WriteFiles:   ScopeWrite,
+	Deploy:       ScopeWrite,
 	Exec:         ScopeExec,
 	VisitPod:     ScopeRead,
 }

@@ -24,7 +24,7 @@ const (
 
 const (
 	preparing  = "installing what the app needs"
-	tailLines  = 20
+	tailLines  = wire.TailLines
 	firstProbe = 2 * time.Millisecond
 	lastProbe  = 500 * time.Millisecond
 
@@ -399,6 +399,9 @@ func (a *agent) act(ctx context.Context, req wire.AppRequest, tap func([]byte)) 
 	if req.Action == actionStop {
 		a.app.Stop()
 		return a.app.State(), nil
+	}
+	if err := a.follow(req.Spec.Release); err != nil {
+		return wire.State{}, err
 	}
 	if req.Welcome && req.Action == actionStart {
 		if err := a.writeWelcome(*req.Spec); err != nil {

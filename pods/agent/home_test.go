@@ -292,7 +292,7 @@ func TestOddArchives(t *testing.T) {
 			t.Errorf("%s is %q, want %s", name, got[name], want)
 		}
 	}
-	if len(got) != 7 {
+	if len(got) != 8 { // with the folder for data
 		t.Errorf("%q", got)
 	}
 	if got := a.run("true"); got.Code != 0 {

@@ -43,7 +43,7 @@ func (a *agent) serveImport(w http.ResponseWriter, r *http.Request) error {
 		return errors.Join(err, removeTree(home, newHome))
 	}
 	u.setModes(home)
-	if err := home.MkdirAll("app", 0o755); err != nil {
+	if err := a.ensureFolders(); err != nil {
 		return err
 	}
 	syncDisk(home)

@@ -36,6 +36,7 @@ func (a *agent) addAppEnv(env *environ, dir string, spec wire.AppSpec) {
 	env.set("PORT", strconv.Itoa(spec.Port))
 	env.setDefault("HOST", "127.0.0.1")
 	env.set("PODGATE_NAME", spec.Name)
+	env.set("PODGATE_DATA", filepath.Join(a.cfg.Home, dataName))
 	if spec.URL != "" {
 		env.set("PODGATE_URL", spec.URL)
 	}
@@ -68,7 +69,7 @@ func (a *agent) installEnv(dir string, spec wire.AppSpec) []string {
 
 // Launch implements launcher.
 func (a *agent) Launch(spec wire.AppSpec) (child, string, error) {
-	if err := os.MkdirAll(a.appDir(), 0o755); err != nil {
+	if err := a.findApp(); err != nil {
 		return nil, "", err
 	}
 	return a.launch(a.appDir(), spec)
@@ -226,22 +227,46 @@ func (a *agent) install(ctx context.Context, dir string, spec wire.AppSpec, tap 
 }
 
 func (a *agent) runInstall(ctx context.Context, dir string, spec wire.AppSpec, shell string, tap func([]byte)) error {
-	a.Remark("install: %s", shell)
-	c := command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", shell}, dir: dir, env: a.installEnv(dir, spec)}
+	return a.runStep(ctx, step{name: "the install", shell: shell, dir: dir, env: a.installEnv(dir, spec)}, tap)
+}
+
+// step is one command of what makes an app ready.
+type step struct {
+	name  string // for a person
+	say   string // what the log and a failure call it; empty: shell
+	shell string
+	dir   string
+	env   []string
+}
+
+// runStep runs a step to its end. A failure carries the last lines of its output.
+func (a *agent) runStep(ctx context.Context, s step, tap func([]byte)) error {
+	if s.say == "" {
+		s.say = s.shell
+	}
+	a.Remark("install: %s", s.say)
+	began := a.cfg.Now()
+	c := command{path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", s.shell}, dir: s.dir, env: s.env}
 	l, err := a.spawn(c, sourceInstall, tap)
 	if err != nil {
 		return err
 	}
-	defer l.finish()
+	failed := ""
 	select {
 	case <-l.done:
+		if code, _ := exitCode(l.status); code != 0 {
+			failed = fmt.Sprintf("%s (%s) %s; the app was left as it was. See the logs with source install", s.name, s.say, describeExit(l.status))
+		}
 	case <-ctx.Done():
-		return faultf(wire.FaultFailed, "the install was cancelled or took over %v; the app was left as it was", installTime)
+		failed = fmt.Sprintf("%s was cancelled or took over %v; the app was left as it was", s.name, installTime)
 	}
-	if code, _ := exitCode(l.status); code != 0 {
-		return faultf(wire.FaultFailed, "the install (%s) %s; the app was left as it was. See the logs with source install", shell, describeExit(l.status))
+	l.finish() // so that its last lines are in the log
+	if failed == "" {
+		return nil
 	}
-	return nil
+	fault := faultf(wire.FaultFailed, "%s", failed)
+	fault.Lines = a.logs.find(logQuery{Lines: tailLines, Source: sourceInstall, Since: began})
+	return fault
 }
 
 // installs lets one install run at a time; a newer one, or cancel, ends the

@@ -78,10 +78,6 @@ func newAgent(ctx context.Context, cfg Config, st *starter, score *os.File) (*ag
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(cfg.Home, "app"), 0o755); err != nil {
-		f.Close()
-		return nil, err
-	}
 	l, err := openLogs(cfg.LogDir, cfg.Now)
 	if err != nil {
 		f.Close()
@@ -101,6 +97,9 @@ func newAgent(ctx context.Context, cfg Config, st *starter, score *os.File) (*ag
 		dials: make(chan struct{}, maxDials), follows: make(chan struct{}, maxFollows), walks: make(chan struct{}, maxWalks),
 	}
 	a.app = newSupervisor(a, cfg.Now)
+	if err := a.ensureFolders(); err != nil {
+		a.log.Printf("the app folder: %v", err) // for the person in the pod to mend
+	}
 	return a, nil
 }
 
@@ -152,6 +151,8 @@ func (a *agent) handler() http.Handler {
 	})
 	rt.Handler("GET", wire.PathState, a.route(a.serveState))
 	rt.Handler("POST", wire.PathApp, a.route(a.serveApp))
+	rt.Handler("PUT", wire.PathRelease, a.route(a.serveRelease))
+	rt.Handler("POST", wire.PathDeploy, a.route(a.serveDeploy))
 	rt.Handler("POST", wire.PathExec, a.route(a.serveExec))
 	rt.Handler("POST", wire.PathJob, a.route(a.serveStartJob))
 	rt.Handler("GET", wire.PathJob, a.route(a.serveJob))

@@ -98,15 +98,26 @@ func translate(r *http.Request, port int) {
 		query.Set("port", strconv.Itoa(port))
 		r.URL.RawQuery = query.Encode()
 	case wire.PathApp:
-		var req wire.AppRequest
-		raw, err := io.ReadAll(r.Body)
-		if err == nil && json.Unmarshal(raw, &req) == nil && req.Spec != nil {
-			req.Spec.Port = port
-			raw, err = json.Marshal(req)
-		}
-		if err != nil {
-			raw = nil // the agent refuses it
-		}
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+		rewrite(r, func(req *wire.AppRequest) {
+			if req.Spec != nil {
+				req.Spec.Port = port
+			}
+		})
+	case wire.PathDeploy:
+		rewrite(r, func(req *wire.DeployRequest) { req.Spec.Port, req.Before.Port = port, port })
 	}
+}
+
+// rewrite changes a request's body. One that is not of its kind the agent refuses.
+func rewrite[T any](r *http.Request, change func(*T)) {
+	var req T
+	raw, err := io.ReadAll(r.Body)
+	if err == nil && json.Unmarshal(raw, &req) == nil {
+		change(&req)
+		raw, err = json.Marshal(req)
+	}
+	if err != nil {
+		raw = nil
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
 }

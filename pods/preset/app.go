@@ -36,8 +36,8 @@ func (a App) first(names ...string) string {
 	return ""
 }
 
-// tool reports whether the app could run a program of that name.
-func (a App) tool(name string) bool {
+// HasTool reports whether the app could run a program of that name.
+func (a App) HasTool(name string) bool {
 	for _, d := range filepath.SplitList(a.Path) {
 		info, err := os.Stat(filepath.Join(d, name))
 		if err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
@@ -50,7 +50,7 @@ func (a App) tool(name string) bool {
 // run starts tool with args, which are as the shell reads them; an error when the
 // tool is not there.
 func (a App) run(tool, args string) (Start, error) {
-	if !a.tool(tool) {
+	if !a.HasTool(tool) {
 		return Start{}, fmt.Errorf("%s is not installed here, and the app needs it", tool)
 	}
 	return Start{Shell: "exec " + tool + " " + args}, nil

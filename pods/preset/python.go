@@ -47,10 +47,10 @@ func startPython(app App) (Start, error) {
 			continue
 		}
 		module := strings.TrimSuffix(f, ".py")
-		if m := asgiApp.FindSubmatch(src); m != nil && app.tool("uvicorn") {
+		if m := asgiApp.FindSubmatch(src); m != nil && app.HasTool("uvicorn") {
 			return app.run("uvicorn", `--host 127.0.0.1 --port "$PORT" `+module+":"+string(m[1]))
 		}
-		if m := wsgiApp.FindSubmatch(src); m != nil && app.tool("gunicorn") {
+		if m := wsgiApp.FindSubmatch(src); m != nil && app.HasTool("gunicorn") {
 			return app.run("gunicorn", `--bind "127.0.0.1:$PORT" `+module+":"+string(m[1]))
 		}
 	}

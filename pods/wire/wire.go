@@ -7,6 +7,8 @@
 //	GET  /v1/state                       State
 //	GET  /v1/state?follow=1                           stream of Event with State: at once, and after each change
 //	POST /v1/app         AppRequest      State        stream of Event when Accept is application/x-ndjson
+//	PUT  /v1/release?release=&max=       Imported     body: tar; the source of a deploy that follows, at most max bytes
+//	POST /v1/deploy      DeployRequest                stream of Event, ends with one that has Deployed
 //	POST /v1/exec        ExecRequest                  stream of Event, ends with one that has Exit
 //	POST /v1/job         JobRequest      Job          starts a command that outlives the request
 //	GET  /v1/jobs                        []Job        newest first
@@ -43,20 +45,22 @@ import "time"
 
 // Paths of the protocol.
 const (
-	PathState  = "/v1/state"
-	PathApp    = "/v1/app"
-	PathExec   = "/v1/exec"
-	PathJob    = "/v1/job"
-	PathJobs   = "/v1/jobs"
-	PathFile   = "/v1/file"
-	PathMove   = "/v1/move"
-	PathEdit   = "/v1/edit"
-	PathHome   = "/v1/home"
-	PathDir    = "/v1/dir"
-	PathLogs   = "/v1/logs"
-	PathUsage  = "/v1/usage"
-	PathDial   = "/v1/dial"
-	PathSearch = "/v1/search"
+	PathState   = "/v1/state"
+	PathApp     = "/v1/app"
+	PathRelease = "/v1/release"
+	PathDeploy  = "/v1/deploy"
+	PathExec    = "/v1/exec"
+	PathFile    = "/v1/file"
+	PathMove    = "/v1/move"
+	PathEdit    = "/v1/edit"
+	PathHome    = "/v1/home"
+	PathDir     = "/v1/dir"
+	PathLogs    = "/v1/logs"
+	PathUsage   = "/v1/usage"
+	PathDial    = "/v1/dial"
+	PathJob     = "/v1/job"
+	PathJobs    = "/v1/jobs"
+	PathSearch  = "/v1/search"
 )
 
 // Limits that both sides keep.
@@ -76,6 +80,7 @@ const (
 	MaxJobs        = 100               // kept, the running ones among them
 	MaxJobCommand  = 1000              // bytes of a job's command that are repeated
 	MaxLineBytes   = 8 << 10           // of one log line; longer ones are split
+	TailLines      = 20                // of a Fault or a State
 )
 
 // TrailerFault is the trailer of an answer that went wrong after its status was
@@ -90,6 +95,8 @@ const OwnPrefix = ".podgate"
 type Fault struct {
 	Code    string `json:"code"`
 	Message string `json:"message"` // for a person; says what to do
+	// Lines is what was printed last, at most TailLines, when something that ran failed.
+	Lines []LogLine `json:"lines,omitempty"`
 }
 
 func (f *Fault) Error() string { return f.Code + ": " + f.Message }
@@ -119,6 +126,52 @@ type AppSpec struct {
 	Env    map[string]string `json:"env,omitempty"`
 	Name   string            `json:"name"`          // of the pod; for the welcome page and $PODGATE_NAME
 	URL    string            `json:"url,omitempty"` // for the welcome page and $PODGATE_URL
+	// Release is the folder in /home/pod/releases that the app folder leads to, as
+	// far as it is there; 0 for an app that was never deployed, whose folder is one
+	// itself.
+	Release int `json:"release,omitempty"`
+}
+
+// DeployRequest makes an app in a folder of its own, /home/pod/releases/Release,
+// beside the one that runs, and lets it take that one's place once it is ready. When
+// it does not answer then, what ran before comes back.
+//
+// Its source is Git, or Archive, or what PUT /v1/release brought, and Kept says that
+// the folder is that of an earlier deploy, which is neither filled nor installed.
+type DeployRequest struct {
+	Release int     `json:"release"`
+	Spec    AppSpec `json:"spec"`   // an empty Preset is guessed, and a Port of 0 is then that preset's
+	Before  AppSpec `json:"before"` // what runs now
+	Git     *Git    `json:"git,omitempty"`
+	Archive string  `json:"archive,omitempty"` // path of a tar or tar.gz
+	Kept    bool    `json:"kept,omitempty"`
+	Max     int64   `json:"max"`  // bytes that the source may take on the disk
+	Keep    []int   `json:"keep"` // earlier releases that are not deleted after a success
+	// WaitMillis is how long the app may take to answer.
+	WaitMillis int `json:"wait_millis"`
+}
+
+// Git names a repository to be fetched over http or https.
+type Git struct {
+	URL   string `json:"url"`
+	Ref   string `json:"ref,omitempty"`   // branch, tag or commit; empty: the default branch
+	Token string `json:"token,omitempty"` // for an https URL only
+}
+
+// Deployed is a deploy that succeeded.
+type Deployed struct {
+	Preset string    `json:"preset"`
+	Commit string    `json:"commit,omitempty"` // of git, in hex
+	State  State     `json:"state"`
+	Answer *Answer   `json:"answer,omitempty"` // nil when nothing of HTTP came back
+	Lines  []LogLine `json:"lines,omitempty"`  // what it printed last, when Answer is none or an error of its own
+}
+
+// Answer is what GET / of an app gave.
+type Answer struct {
+	Status int    `json:"status"`
+	Type   string `json:"type,omitempty"`  // Content-Type
+	Start  string `json:"start,omitempty"` // of the body, when it is text
 }
 
 // AppRequest changes what the app does. Stop, restart and reload end everything
@@ -168,13 +221,14 @@ type ExecRequest struct {
 
 // Event is one line of a stream.
 type Event struct {
-	Stream string    `json:"stream,omitempty"` // stdout, stderr, or install
-	Data   []byte    `json:"data,omitempty"`
-	Lines  []LogLine `json:"lines,omitempty"`
-	Lost   int64     `json:"lost,omitempty"`  // lines after Lines that were not taken in time
-	Exit   *Exit     `json:"exit,omitempty"`  // last event of an exec
-	State  *State    `json:"state,omitempty"` // last event of an app action; each one when states are followed
-	Fault  *Fault    `json:"fault,omitempty"` // last event when it went wrong after the status was sent
+	Stream   string    `json:"stream,omitempty"` // stdout, stderr, or install
+	Data     []byte    `json:"data,omitempty"`
+	Lines    []LogLine `json:"lines,omitempty"`
+	Lost     int64     `json:"lost,omitempty"`     // lines after Lines that were not taken in time
+	Exit     *Exit     `json:"exit,omitempty"`     // last event of an exec
+	State    *State    `json:"state,omitempty"`    // last event of an app action; each one when states are followed
+	Deployed *Deployed `json:"deployed,omitempty"` // last event of a deploy
+	Fault    *Fault    `json:"fault,omitempty"`    // last event when it went wrong after the status was sent
 }
 
 // Exit is how a command ended. When the caller goes away or the time is up,

@@ -1,0 +1,354 @@
+package agent
+
+import (
+	"bufio"
+	"cmp"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"podgate/pods/preset"
+	"podgate/pods/wire"
+)
+
+// backTime is how long what ran before may take to answer again.
+const backTime = 15 * time.Second
+
+// serveDeploy is POST /v1/deploy.
+func (a *agent) serveDeploy(w http.ResponseWriter, r *http.Request) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 2*maxAppBody))
+	if err != nil {
+		return err
+	}
+	req, err := parseDeploy(body)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	out := newEventStream(w, cancel)
+	ctx, end := a.installs.begin(ctx)
+	defer end()
+	d := &deployment{agent: a, DeployRequest: req, tap: func(b []byte) { out.send(wire.Event{Stream: sourceInstall, Data: b}) }}
+	done, err := d.run(ctx)
+	switch {
+	case err != nil && out.started():
+		out.send(wire.Event{Fault: asFault(err)})
+	case err != nil:
+		return err
+	default:
+		out.send(wire.Event{Deployed: done})
+	}
+	return nil
+}
+
+func parseDeploy(body []byte) (wire.DeployRequest, error) {
+	var r wire.DeployRequest
+	if err := decode(body, &r); err != nil {
+		return r, err
+	}
+	switch {
+	case r.Release < 0 || r.Release > maxRelease || r.Release == 0 && !r.Kept:
+		return r, badRequest("release must be 1 to %d", maxRelease)
+	case r.Max < 1 && !r.Kept:
+		return r, badRequest("max is missing")
+	case r.WaitMillis < 0 || r.WaitMillis > int(maxWait/time.Millisecond):
+		return r, badRequest("wait_millis must be 0 to %d", maxWait/time.Millisecond)
+	case r.Git != nil && r.Archive != "", r.Kept && (r.Git != nil || r.Archive != ""):
+		return r, badRequest("a deploy has one source")
+	}
+	if err := checkSpec(&r.Before); err != nil {
+		return r, err
+	}
+	guessed := r.Spec
+	if guessed.Preset == "" {
+		guessed.Preset, guessed.Port = r.Before.Preset, cmp.Or(guessed.Port, r.Before.Port)
+	}
+	if err := checkSpec(&guessed); err != nil {
+		return r, err
+	}
+	if r.Archive != "" {
+		if err := checkPath(r.Archive); err != nil {
+			return r, err
+		}
+	}
+	return r, checkGit(r.Git)
+}
+
+var gitRef = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._/@+-]{0,250}$`)
+
+// checkGit takes nothing but http and https, which go where the pod may go, and
+// nothing that git could take for an option.
+func checkGit(g *wire.Git) error {
+	if g == nil {
+		return nil
+	}
+	u, err := url.Parse(g.URL)
+	switch {
+	case err != nil || len(g.URL) > 2048 || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return badRequest("the address of the repository must begin with https:// or http://")
+	case u.User != nil:
+		return badRequest("the address of the repository has a name or password in it; give a token apart")
+	case g.Token != "" && u.Scheme != "https":
+		return badRequest("a token is sent over https only")
+	case strings.ContainsFunc(g.Token, func(r rune) bool { return r <= ' ' || r > '~' }) || len(g.Token) > 1024:
+		return badRequest("the token must be printable ASCII without spaces, at most 1024 characters")
+	case g.Ref != "" && !gitRef.MatchString(g.Ref):
+		return badRequest("the ref must be a branch, a tag or a commit")
+	}
+	return nil
+}
+
+// deployment is one deploy while it goes on.
+type deployment struct {
+	agent *agent
+	wire.DeployRequest
+	tap    func([]byte)
+	commit string
+}
+
+// run carries a deploy out. When it fails, the app is what it was, and nothing of a
+// new folder is left.
+func (d *deployment) run(ctx context.Context) (*wire.Deployed, error) {
+	err := d.build(ctx)
+	if err == nil {
+		var done *wire.Deployed
+		if done, err = d.goLive(ctx); err == nil {
+			d.agent.prune(append(slices.Clone(d.Keep), d.Release))
+			return done, nil
+		}
+	}
+	if !d.Kept {
+		if derr := removeTree(d.agent.folders.home.root, releaseName(d.Release)); derr != nil {
+			d.agent.log.Printf("delete release %d: %v", d.Release, derr)
+		}
+	}
+	return nil, err
+}
+
+// build makes the app in its folder, up to the command that starts it.
+func (d *deployment) build(ctx context.Context) error {
+	a := d.agent
+	if err := d.fetch(ctx); err != nil {
+		return err
+	}
+	dir := a.releaseDir(d.Release)
+	info, err := a.folders.home.root.Stat(releaseName(d.Release))
+	if err != nil || !info.IsDir() {
+		return faultf(wire.FaultNotFound, "the folder of release %d is not there any more", d.Release)
+	}
+	if err := d.choose(preset.App{Dir: dir}); err != nil {
+		return err
+	}
+	p := presetOf(d.Spec)
+	if !d.Kept {
+		shell, err := p.Install(preset.App{Dir: dir})
+		if err == nil && shell != "" {
+			err = a.runInstall(ctx, dir, d.Spec, shell, d.tap)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	env := newEnviron(a.appEnv(dir, d.Spec))
+	if _, err := p.Start(preset.App{Dir: dir, Path: env.get("PATH")}); err != nil {
+		return faultf(wire.FaultFailed, "%v", err)
+	}
+	return ctx.Err()
+}
+
+// choose guesses the preset of an app for which none was given.
+func (d *deployment) choose(app preset.App) error {
+	if d.Spec.Preset != "" {
+		return nil
+	}
+	name := preset.Guess(app)
+	if name == "" && d.Kept {
+		name = d.Before.Preset
+	}
+	if name == "" {
+		return badRequest("nothing there says what kind of app it is; give the preset, one of %s", strings.Join(preset.Names(), ", "))
+	}
+	p, _ := preset.Find(name)
+	d.Spec.Preset = p.Name
+	if d.Spec.Port == 0 {
+		d.Spec.Port = p.Port
+	}
+	return nil
+}
+
+// fetch brings the source to its folder.
+func (d *deployment) fetch(ctx context.Context) error {
+	switch {
+	case d.Git != nil:
+		return d.clone(ctx)
+	case d.Archive != "":
+		return d.unpack(ctx)
+	}
+	return nil
+}
+
+func (d *deployment) unpack(ctx context.Context) error {
+	a := d.agent
+	s, err := a.folders.resolve(d.Archive)
+	if err != nil {
+		return err
+	}
+	f, _, err := openRegular(s)
+	if err != nil {
+		return fileFault(s.virtual, err)
+	}
+	defer f.Close()
+	if err := a.clearRelease(d.Release); err != nil {
+		return err
+	}
+	archive, err := inflate(f)
+	if err != nil {
+		return badRequest("%s cannot be read: %v", s.virtual, err)
+	}
+	if err := newReleaseUnpacker(ctx, d.Max).unpackInto(a.folders.home.root, releaseName(d.Release), archive); err != nil {
+		return err
+	}
+	return a.hoist(d.Release)
+}
+
+// hoist takes away the one folder that holds all of an archive, which is how most
+// tools pack an app.
+func (a *agent) hoist(release int) error {
+	home, name := a.folders.home.root, releaseName(release)
+	entries, err := fs.ReadDir(home.FS(), name)
+	if err != nil || len(entries) != 1 || !entries[0].IsDir() {
+		return fileFault(path.Join(podHome, name), err)
+	}
+	outer := name + "-packed"
+	err = errors.Join(removeTree(home, outer), home.Rename(name, outer))
+	if err == nil {
+		err = errors.Join(home.Rename(path.Join(outer, entries[0].Name()), name), removeTree(home, outer))
+	}
+	return fileFault(path.Join(podHome, name), err)
+}
+
+func newReleaseUnpacker(ctx context.Context, limit int64) *unpacker {
+	return &unpacker{ctx: ctx, left: limit, limit: limit, what: "the app"}
+}
+
+// inflate reads a tar that may be compressed with gzip.
+func inflate(r io.Reader) (io.Reader, error) {
+	b := bufio.NewReaderSize(r, 64<<10)
+	if head, err := b.Peek(2); err == nil && head[0] == 0x1f && head[1] == 0x8b {
+		return gzip.NewReader(b)
+	}
+	return b, nil
+}
+
+// cloneScript fetches one commit. Its checked-out files are all that stays.
+const cloneScript = `git init -q . && git fetch --depth 1 --no-tags -- "$REPOSITORY" "$REF" && git checkout -q --detach FETCH_HEAD && git submodule update --init --recursive --depth 1 && git rev-parse HEAD`
+
+// tokenHelper gives git the token, for the host of the repository alone.
+const tokenHelper = `!f() { test "$1" = get && printf 'username=x-access-token\npassword=%s\n' "$REPOSITORY_TOKEN"; }; f`
+
+func (d *deployment) clone(ctx context.Context) error {
+	a := d.agent
+	if err := a.clearRelease(d.Release); err != nil {
+		return err
+	}
+	home, name := a.folders.home.root, releaseName(d.Release)
+	if err := home.Mkdir(name, 0o755); err != nil {
+		return fileFault(path.Join(podHome, name), err)
+	}
+	env := d.gitEnv()
+	if !(preset.App{Path: env.get("PATH")}).HasTool("git") {
+		return faultf(wire.FaultFailed, "git is not installed on this server; the person who runs it has to install it, or give the files themselves")
+	}
+	fetch := step{name: "fetching " + d.Git.URL, say: "git fetch " + env.get("REF"), shell: cloneScript, dir: a.releaseDir(d.Release), env: env.list()}
+	if err := a.runStep(ctx, fetch, d.tap); err != nil {
+		return err
+	}
+	head, err := fs.ReadFile(home.FS(), path.Join(name, ".git", "HEAD"))
+	if err != nil {
+		return fileFault(path.Join(podHome, name), err)
+	}
+	d.commit = strings.TrimSpace(string(head[:min(len(head), 80)]))
+	return fileFault(path.Join(podHome, name), removeTree(home, path.Join(name, ".git")))
+}
+
+// gitEnv is the environment of git: without the app's secrets and without settings
+// that something in the pod could have left for it.
+func (d *deployment) gitEnv() *environ {
+	env := newEnviron(d.agent.cfg.Environ)
+	ref := d.Git.Ref
+	if ref == "" {
+		ref = "HEAD"
+	}
+	for _, kv := range [][2]string{
+		{"REPOSITORY", d.Git.URL}, {"REF", ref}, {"GIT_TERMINAL_PROMPT", "0"}, {"GIT_ALLOW_PROTOCOL", "https:http"},
+		{"GIT_CONFIG_NOSYSTEM", "1"}, {"GIT_CONFIG_GLOBAL", "/dev/null"}, {"GIT_CONFIG_COUNT", "1"},
+		{"GIT_CONFIG_KEY_0", "core.hooksPath"}, {"GIT_CONFIG_VALUE_0", "/dev/null"},
+	} {
+		env.set(kv[0], kv[1])
+	}
+	if u, err := url.Parse(d.Git.URL); err == nil && d.Git.Token != "" {
+		env.set("GIT_CONFIG_COUNT", "2")
+		env.set("GIT_CONFIG_KEY_1", "credential.https://"+u.Host+".helper")
+		env.set("GIT_CONFIG_VALUE_1", tokenHelper)
+		env.set("REPOSITORY_TOKEN", d.Git.Token)
+	}
+	return env
+}
+
+// goLive lets the new app take the place of the one that runs, and brings that back
+// when the new one does not answer.
+func (d *deployment) goLive(ctx context.Context) (*wire.Deployed, error) {
+	a := d.agent
+	d.Spec.Release = d.Release
+	goBack, err := a.point(d.Release)
+	if err != nil {
+		return nil, err
+	}
+	a.app.Restart(d.Spec)
+	state := a.app.Settled(ctx, time.Duration(d.WaitMillis)*time.Millisecond)
+	if state.App == wire.AppRunning && state.Reason == "" && ctx.Err() == nil {
+		return d.live(ctx, state), nil
+	}
+	fault := faultf(wire.FaultFailed, "%s; what ran before is back", d.silence(ctx, state))
+	fault.Lines = a.Tail(tailLines)
+	err = goBack()
+	a.app.Restart(d.Before)
+	back, cancel := context.WithTimeout(a.ctx, backTime)
+	defer cancel()
+	a.app.Settled(back, backTime)
+	if err != nil {
+		return nil, errors.Join(err, fault)
+	}
+	return nil, fault
+}
+
+// live looks at an app that runs as its first visitor does.
+func (d *deployment) live(ctx context.Context, state wire.State) *wire.Deployed {
+	done := &wire.Deployed{Preset: d.Spec.Preset, Commit: d.commit, State: state, Answer: d.agent.askApp(ctx, d.Spec)}
+	if done.Answer == nil || done.Answer.Status >= http.StatusInternalServerError {
+		done.Lines = d.agent.Tail(tailLines)
+	}
+	return done
+}
+
+// silence words why a new app did not go live.
+func (d *deployment) silence(ctx context.Context, s wire.State) string {
+	switch {
+	case ctx.Err() != nil:
+		return "the deploy was cancelled"
+	case s.Reason != "":
+		return s.Reason
+	}
+	return fmt.Sprintf("the app did not listen on $PORT, which is %d, in time", d.Spec.Port)
+}

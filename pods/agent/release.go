@@ -1,0 +1,199 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"podgate/pods/wire"
+)
+
+// Where apps are that were deployed. The app folder is a link to one of them.
+const (
+	appName  = "app"
+	releases = "releases"
+	dataName = "data" // for what an app keeps from deploy to deploy
+	nextApp  = wire.OwnPrefix + "-app"
+)
+
+const maxRelease = 1 << 30
+
+func releaseName(n int) string { return path.Join(releases, strconv.Itoa(n)) }
+
+func (a *agent) releaseDir(n int) string { return filepath.Join(a.cfg.Home, releaseName(n)) }
+
+// ensureFolders makes the folders that an app finds. What else has the name of the
+// app folder is left for a person to mend.
+func (a *agent) ensureFolders() error {
+	home := a.folders.home.root
+	_, err := home.Lstat(appName)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := home.Stat(releaseName(0)); err == nil {
+			return home.Symlink(releaseName(0), appName) // a first deploy was cut off
+		}
+		err = home.Mkdir(appName, 0o755)
+	}
+	if err != nil {
+		return err
+	}
+	if err := home.Mkdir(dataName, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// findApp says what is wrong when there is no app folder to start in.
+func (a *agent) findApp() error {
+	if err := a.ensureFolders(); err != nil {
+		return err
+	}
+	info, err := os.Stat(a.appDir())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		target, _ := os.Readlink(a.appDir())
+		return faultf(wire.FaultFailed, "%s leads to %.200q, which is not there; deploy again or roll back", podApp, target)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return faultf(wire.FaultFailed, "%s is no folder; give it another name with a command, then reload", podApp)
+	}
+	return nil
+}
+
+// follow makes the app folder lead to a release, as the server has it. A folder
+// that somebody has put in place of the link stays, and so does a link to what is
+// not there.
+func (a *agent) follow(release int) error {
+	home := a.folders.home.root
+	target, err := home.Readlink(appName)
+	if err != nil || target == releaseName(release) {
+		return nil // a folder, or nothing yet
+	}
+	if info, err := home.Stat(releaseName(release)); err != nil || !info.IsDir() {
+		return nil
+	}
+	return a.link(releaseName(release))
+}
+
+// point makes the app folder lead to a release, in one step when it was a link. A
+// folder that was there before the first deploy becomes a release itself. back makes
+// the app folder what it was.
+func (a *agent) point(release int) (back func() error, err error) {
+	home := a.folders.home.root
+	target, err := home.Readlink(appName)
+	back = func() error { return a.link(target) }
+	if err != nil {
+		aside, err := a.setAside()
+		if err != nil {
+			return nil, fileFault(podApp, err)
+		}
+		back = func() error { return errors.Join(home.Remove(appName), home.Rename(aside, appName)) }
+	}
+	return back, a.link(releaseName(release))
+}
+
+// link makes the app folder a link, whatever link it was before.
+func (a *agent) link(target string) error {
+	home := a.folders.home.root
+	if err := home.RemoveAll(nextApp); err != nil {
+		return fileFault(podHome, err)
+	}
+	if err := home.Symlink(target, nextApp); err != nil {
+		return fileFault(podHome, err)
+	}
+	return fileFault(podApp, home.Rename(nextApp, appName))
+}
+
+// setAside gives what has the name of the app folder the name of release 0, or one
+// like it, and returns that.
+func (a *agent) setAside() (name string, err error) {
+	home := a.folders.home.root
+	if err := home.MkdirAll(releases, 0o755); err != nil {
+		return "", err
+	}
+	name = releaseName(0)
+	for i := 2; ; i++ {
+		if _, err := home.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			return name, home.Rename(appName, name)
+		}
+		name = fmt.Sprintf("%s-%d", releaseName(0), i)
+	}
+}
+
+// prune deletes the releases that nobody goes back to. What has another name than a
+// release of a deploy is not ours to delete.
+func (a *agent) prune(keep []int) {
+	home := a.folders.home.root
+	entries, err := fs.ReadDir(home.FS(), releases)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		n, err := strconv.Atoi(e.Name())
+		if err != nil || n <= 0 || strconv.Itoa(n) != e.Name() || slices.Contains(keep, n) {
+			continue
+		}
+		if err := removeTree(home, releaseName(n)); err != nil {
+			a.log.Printf("delete release %d: %v", n, err)
+		}
+	}
+}
+
+// serveRelease is PUT /v1/release: the source of a deploy.
+func (a *agent) serveRelease(w http.ResponseWriter, r *http.Request) error {
+	q, err := parseRelease(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	if err := a.clearRelease(q.Release); err != nil {
+		return err
+	}
+	u := newReleaseUnpacker(r.Context(), q.Max)
+	home := a.folders.home.root
+	if err := u.unpackInto(home, releaseName(q.Release), r.Body); err != nil {
+		return errors.Join(err, removeTree(home, releaseName(q.Release)))
+	}
+	writeJSON(w, http.StatusOK, u.out)
+	return nil
+}
+
+type releaseQuery struct {
+	Release int
+	Max     int64
+}
+
+func parseRelease(raw string) (releaseQuery, error) {
+	q, err := parseQuery(raw, "release", "max")
+	if err != nil {
+		return releaseQuery{}, err
+	}
+	n, err := q.number("release", 0, 1, maxRelease)
+	if err != nil {
+		return releaseQuery{}, err
+	}
+	limit, err := q.number("max", 0, 1, wire.MaxTransfer)
+	if err == nil && (n == 0 || limit == 0) {
+		err = badRequest("release or max is missing")
+	}
+	return releaseQuery{Release: int(n), Max: limit}, err
+}
+
+// clearRelease makes room for a new release: nothing has its name then, and the
+// folder that it comes into is there.
+func (a *agent) clearRelease(n int) error {
+	home := a.folders.home.root
+	if target, _ := home.Readlink(appName); target == releaseName(n) {
+		return faultf(wire.FaultExists, "release %d is the app that runs", n)
+	}
+	err := home.MkdirAll(releases, 0o755)
+	if err == nil {
+		err = removeTree(home, releaseName(n))
+	}
+	return fileFault(path.Join(podHome, releases), err)
+}

@@ -1,0 +1,424 @@
+package pods
+
+import (
+	"archive/tar"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"podgate/internal/authz"
+	"podgate/internal/text"
+	"podgate/pods/preset"
+	"podgate/pods/wire"
+	"podgate/store"
+)
+
+// Limits of the files that come with a deploy.
+const (
+	MaxDeployFiles = 5000
+	maxDeployName  = 1024 // bytes
+)
+
+// unguessed is the preset of a pod that is made for an app nobody has looked at.
+const unguessed = "command"
+
+const deployWait = reloadWait
+
+// SourceFile is a file of an app.
+type SourceFile struct {
+	Path    string // in the app folder
+	Content []byte
+}
+
+// DeployRequest asks for an app to be made and put in place. Its source is Files, or
+// Archive, or Git.
+type DeployRequest struct {
+	Name    string
+	Preset  string // empty: the pod's, or guessed for one that has no app yet
+	Plan    string // of a new pod; of another it must be the plan that it has
+	Region  string // likewise
+	Files   []SourceFile
+	Archive string // path in the pod of a tar or tar.gz
+	Git     *wire.Git
+	Env     map[string]string // beside the variables that the pod has
+	// Background has the call return once the deploy has begun. It goes on when the
+	// caller leaves; Deploys shows how it ends.
+	Background bool
+}
+
+// Deployment is a deploy that went live, or one that goes on in the background.
+type Deployment struct {
+	Pod     Pod
+	Created bool // the pod is new
+	Deploy  Deploy
+	Answer  *wire.Answer // what GET / gave; nil when nothing of HTTP came back
+	Lines   []string     // what the app printed last, when the answer is none or an error
+}
+
+// deployPlan is what is about to be done.
+type deployPlan struct {
+	record  store.Deploy
+	request wire.DeployRequest
+	files   []SourceFile
+}
+
+// Deploy makes an app beside the one that runs and lets it take its place when it
+// answers; otherwise what ran before goes on, and the error says why, with the last
+// lines. A pod that is not there is created. One that was created for a deploy that
+// failed stays, with its first page.
+func (s *Service) Deploy(ctx context.Context, a authz.Actor, r DeployRequest, p Progress) (Deployment, error) {
+	if err := a.Allow(authz.Deploy, a.Team.ID); err != nil {
+		return Deployment{}, err
+	}
+	files, err := r.check()
+	if err != nil {
+		return Deployment{}, err
+	}
+	rec, created, err := s.podFor(ctx, a, r, p)
+	if err != nil {
+		return Deployment{}, err
+	}
+	plan := func(op *operation, rec store.Pod) (deployPlan, error) { return s.planDeploy(rec, r, files) }
+	do := s.deployed
+	if r.Background {
+		do = s.deployLater
+	}
+	out, err := do(ctx, a, rec, plan, p)
+	out.Created = created
+	if err != nil && created {
+		err = s.afterCreation(err, r.Name)
+	}
+	return out, err
+}
+
+// afterCreation adds to why a deploy failed that its pod is there.
+func (s *Service) afterCreation(err error, name string) error {
+	var f *fault
+	if !errors.As(err, &f) {
+		return err
+	}
+	more := *f
+	more.text += fmt.Sprintf(". The pod %s was made and stays; mend the app and deploy again", name)
+	return &more
+}
+
+// check refuses what cannot be deployed, and returns the files with their names made
+// plain.
+func (r *DeployRequest) check() ([]SourceFile, error) {
+	sources := 0
+	for _, given := range []bool{len(r.Files) > 0, r.Archive != "", r.Git != nil} {
+		if given {
+			sources++
+		}
+	}
+	if sources != 1 {
+		return nil, refuse(ErrBadInput, "give the app as files, or as an archive or upload, or as git; exactly one of them")
+	}
+	if r.Preset != "" {
+		if _, err := findPreset(r.Preset); err != nil {
+			return nil, err
+		}
+	}
+	if r.Archive != "" {
+		return nil, checkPath(r.Archive)
+	}
+	if len(r.Files) > MaxDeployFiles {
+		return nil, refuse(ErrBadInput, "there are %d files, at most %d are allowed; send an archive with create_upload", len(r.Files), MaxDeployFiles)
+	}
+	files, seen := make([]SourceFile, 0, len(r.Files)), map[string]bool{}
+	for _, f := range r.Files {
+		name, err := sourceName(f.Path)
+		if err != nil {
+			return nil, err
+		}
+		if seen[name] {
+			return nil, refuse(ErrBadInput, "the file %s is given twice", name)
+		}
+		seen[name] = true
+		files = append(files, SourceFile{name, f.Content})
+	}
+	return files, nil
+}
+
+// sourceName is the name of a file within the app folder.
+func sourceName(p string) (string, error) {
+	name := path.Clean(strings.TrimPrefix(p, "/home/pod/app/"))
+	if !isText(p) || len(p) > maxDeployName || !filepath.IsLocal(name) || name == "." || strings.HasSuffix(p, "/") {
+		return "", refuse(ErrPath, "%q is no name of a file in the app folder; names are relative to it, such as index.html or src/main.js", text.Short(p, maxSnippet))
+	}
+	return name, nil
+}
+
+// podFor finds the pod of a deploy, or makes it.
+func (s *Service) podFor(ctx context.Context, a authz.Actor, r DeployRequest, p Progress) (rec store.Pod, created bool, err error) {
+	rec, err = s.find(a, authz.Deploy, r.Name)
+	if errors.Is(err, ErrNotFound) {
+		if err := CheckName(r.Name); err != nil {
+			return rec, false, err
+		}
+		pod, err := s.Create(ctx, a, CreateRequest{Name: r.Name, Preset: cmp.Or(r.Preset, unguessed), Plan: r.Plan, Region: r.Region, Env: r.Env}, p)
+		if err != nil {
+			return rec, pod.ID != "", err
+		}
+		rec, err = s.current(pod.ID)
+		return rec, true, err
+	}
+	switch {
+	case err != nil:
+		return rec, false, err
+	case r.Plan != "" && r.Plan != rec.Plan:
+		return rec, false, refuse(ErrBadInput, "the pod has plan %s, which a deploy does not change; leave plan out", rec.Plan)
+	case r.Region != "" && r.Region != rec.Region:
+		return rec, false, refuse(ErrBadInput, "the pod is in region %s and stays there; leave region out", rec.Region)
+	}
+	_, err = s.envWith(rec, r.Env)
+	return rec, false, err
+}
+
+// envWith is a pod's environment with more variables.
+func (s *Service) envWith(rec store.Pod, more map[string]string) (map[string]string, error) {
+	env := maps.Clone(rec.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	maps.Copy(env, more)
+	return env, checkEnv(env)
+}
+
+// planDeploy is what a request comes to for the pod as it is.
+func (s *Service) planDeploy(rec store.Pod, r DeployRequest, files []SourceFile) (deployPlan, error) {
+	env, err := s.envWith(rec, r.Env)
+	if err != nil {
+		return deployPlan{}, err
+	}
+	kind := r.Preset
+	if kind == "" && (rec.Release != 0 || rec.Preset != unguessed) {
+		kind = rec.Preset
+	}
+	if kind != "" && kind != rec.Preset {
+		region, err := s.region(rec.Region)
+		if err != nil {
+			return deployPlan{}, err
+		}
+		known, _ := preset.Find(kind)
+		if err := region.provides(known.Needs); err != nil {
+			return deployPlan{}, err
+		}
+	}
+	spec := s.spec(rec)
+	spec.Preset, spec.Port, spec.Env = kind, portOf(kind), env
+	return deployPlan{
+		record:  store.Deploy{Action: "deploy", Source: r.source(), Release: -1},
+		request: wire.DeployRequest{Spec: *spec, Git: r.Git, Archive: r.Archive},
+		files:   files,
+	}, nil
+}
+
+// source says what is deployed, for a person.
+func (r *DeployRequest) source() string {
+	switch {
+	case r.Git != nil && r.Git.Ref != "":
+		return text.Line("git "+r.Git.URL+" "+r.Git.Ref, maxReason)
+	case r.Git != nil:
+		return text.Line("git "+r.Git.URL, maxReason)
+	case r.Archive != "":
+		return text.Line("archive "+r.Archive, maxReason)
+	case len(r.Files) == 1:
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", len(r.Files))
+}
+
+type planner func(*operation, store.Pod) (deployPlan, error)
+
+// deployed carries a deploy out and returns the pod after it.
+func (s *Service) deployed(ctx context.Context, a authz.Actor, rec store.Pod, plan planner, p Progress) (out Deployment, err error) {
+	if _, err := s.runtime(rec.Region); err != nil {
+		return out, err
+	}
+	err = s.operate(ctx, rec, "", turnWait, func(op *operation, rec store.Pod) error {
+		out, err = s.deploy(op, a, rec, plan, nil, p)
+		return err
+	})
+	if now, gone := s.current(rec.ID); gone == nil {
+		out.Pod = s.describe(context.WithoutCancel(ctx), now)
+	}
+	return out, err
+}
+
+// deployLater begins a deploy that its caller does not wait for. What can be refused
+// at once is.
+func (s *Service) deployLater(ctx context.Context, a authz.Actor, rec store.Pod, plan planner, _ Progress) (out Deployment, err error) {
+	if _, err := s.runtime(rec.Region); err != nil {
+		return out, err
+	}
+	began, refused := make(chan store.Deploy, 1), make(chan error, 1)
+	go func() {
+		refused <- s.operate(context.WithoutCancel(ctx), rec, "", turnWait, func(op *operation, rec store.Pod) error {
+			_, err := s.deploy(op, a, rec, plan, func(d store.Deploy) { began <- d }, nil)
+			return err
+		})
+	}()
+	var d store.Deploy
+	select {
+	case d = <-began:
+	case err := <-refused:
+		select {
+		case d = <-began: // it is over already
+		default:
+			return out, err
+		}
+	}
+	out.Deploy = s.showDeploy(rec, d, nil)
+	if now, gone := s.current(rec.ID); gone == nil {
+		out.Pod = s.describe(ctx, now)
+	}
+	return out, nil
+}
+
+// deploy is one deploy. began hears when it is noted; nil: nobody does.
+func (s *Service) deploy(op *operation, a authz.Actor, rec store.Pod, plan planner, began func(store.Deploy), p Progress) (Deployment, error) {
+	todo, err := plan(op, rec)
+	if err != nil {
+		return Deployment{}, err
+	}
+	todo.record.Pod, todo.record.By, todo.record.Began = rec.ID, a.User, s.cfg.Now()
+	d, err := s.cfg.DB.BeginDeploy(todo.record)
+	if errors.Is(err, store.ErrNotFound) {
+		err = errAbsent
+	}
+	if err != nil {
+		return Deployment{}, err
+	}
+	if began != nil {
+		began(d)
+	}
+	done, err := s.carryOut(op, rec, d, todo, p)
+	var app *store.App
+	if err == nil {
+		d.Preset, d.Commit = done.Preset, cmp.Or(done.Commit, d.Commit)
+		app = &store.App{Release: d.Release, Preset: done.Preset, Env: todo.request.Spec.Env}
+	}
+	if err := s.endDeploy(d, app, err); err != nil {
+		return Deployment{Deploy: s.showDeploy(rec, d, nil)}, err
+	}
+	if d, err = s.cfg.DB.LastDeploy(store.Pod{ID: rec.ID, Deploys: d.Number}); err != nil {
+		return Deployment{}, err
+	}
+	out := Deployment{Deploy: s.showDeploy(rec, d, nil), Answer: done.Answer}
+	out.Deploy.Live = true
+	for _, line := range done.Lines {
+		out.Lines = append(out.Lines, line.Text)
+	}
+	return out, nil
+}
+
+// carryOut has the agent do it.
+func (s *Service) carryOut(op *operation, rec store.Pod, d store.Deploy, todo deployPlan, p Progress) (*wire.Deployed, error) {
+	ctx, cancel := context.WithTimeout(op.ctx, reloadTimeout)
+	defer cancel()
+	if err := s.rouse(op, rec); err != nil {
+		return nil, err
+	}
+	if !op.snapshot().up {
+		if err := s.startPod(op, rec, wire.AppRequest{Action: "start"}, p); err != nil {
+			return nil, err
+		}
+	}
+	req := todo.request
+	req.Release, req.Before, req.WaitMillis = d.Release, *s.spec(rec), millis(deployWait)
+	records, err := s.cfg.DB.DeploysOf(rec.ID)
+	if err != nil {
+		return nil, err
+	}
+	req.Keep = releasesToKeep(rec, records)
+	if req.Max, err = s.room(ctx, rec, op.live, 0); err != nil {
+		return nil, s.fromAgent(ctx, rec, err)
+	}
+	if req.Max = min(req.Max, wire.MaxTransfer); req.Max < 1 && !req.Kept {
+		return nil, refuse(ErrOverPlan, "the pod's disk is full; delete files first")
+	}
+	if len(todo.files) > 0 {
+		p.status("send the files")
+		if err := s.sendFiles(ctx, op.live, req, todo.files); err != nil {
+			return nil, s.fromAgent(ctx, rec, err)
+		}
+	}
+	p.status(d.Action)
+	return s.awaitDeploy(ctx, op, rec, d, req, p)
+}
+
+// awaitDeploy hears of a deploy to its end.
+func (s *Service) awaitDeploy(ctx context.Context, op *operation, rec store.Pod, d store.Deploy, req wire.DeployRequest, p Progress) (done *wire.Deployed, err error) {
+	err = s.tellLines(ctx, op.live, p, func(p Progress) error {
+		done, err = op.client.deploy(ctx, req, p)
+		return err
+	})
+	if err != nil {
+		return nil, s.appFailed(op, rec, d.Action, d.Began, err)
+	}
+	if _, known := preset.Find(done.Preset); !known {
+		return nil, &fault{word: ErrNotAnswering, text: "its agent gave an answer that makes no sense; use manage_pod with action stop, then start"}
+	}
+	op.succeeded(s.cfg.Now())
+	return done, nil
+}
+
+// deploy has the agent make an app and hears how it goes.
+func (c *client) deploy(ctx context.Context, r wire.DeployRequest, p Progress) (*wire.Deployed, error) {
+	var done *wire.Deployed
+	err := c.stream(ctx, wire.PathDeploy, r, maxAppStream, func(e wire.Event) (bool, error) {
+		switch {
+		case e.Fault != nil:
+			return true, e.Fault
+		case e.Deployed != nil:
+			done = cleanDeployed(e.Deployed)
+			return true, nil
+		}
+		p.say(e.Stream, e.Data)
+		return false, nil
+	})
+	return done, err
+}
+
+// sendFiles streams files to the folder of a release.
+func (s *Service) sendFiles(ctx context.Context, l *live, req wire.DeployRequest, files []SourceFile) error {
+	r, w := io.Pipe()
+	packed := make(chan struct{})
+	go func() {
+		defer close(packed)
+		w.CloseWithError(pack(w, files))
+	}()
+	defer func() { r.Close(); <-packed }()
+	src := &source{transfer: newTransfer(ctx), r: r, take: func(int) error { return nil }}
+	query := url.Values{"release": {strconv.Itoa(req.Release)}, "max": {strconv.FormatInt(req.Max, 10)}}
+	return l.client.put(src, wire.PathRelease, query, -1, new(wire.Imported))
+}
+
+// pack writes files as a tar. What begins as a script can be run.
+func pack(w io.Writer, files []SourceFile) error {
+	archive := tar.NewWriter(w)
+	now := time.Now()
+	for _, f := range files {
+		h := &tar.Header{Name: f.Path, Mode: 0o644, Size: int64(len(f.Content)), ModTime: now}
+		if strings.HasPrefix(string(f.Content[:min(2, len(f.Content))]), "#!") {
+			h.Mode = 0o755
+		}
+		if err := archive.WriteHeader(h); err != nil {
+			return err
+		}
+		if _, err := archive.Write(f.Content); err != nil {
+			return err
+		}
+	}
+	return archive.Close()
+}

@@ -1,0 +1,265 @@
+package podstest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"podgate/internal/authz"
+	"podgate/pods"
+	"podgate/pods/wire"
+	"podgate/store"
+)
+
+// source makes the files of a deploy from paths and texts in turns.
+func source(pairs ...string) (files []pods.SourceFile) {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		files = append(files, pods.SourceFile{Path: pairs[i], Content: []byte(pairs[i+1])})
+	}
+	return files
+}
+
+// deploy deploys or ends the test.
+func (b *bench) deploy(name string, pairs ...string) pods.Deployment {
+	b.t.Helper()
+	d, err := b.Deploy(b.t.Context(), b.actor, pods.DeployRequest{Name: name, Files: source(pairs...)}, nil)
+	if err != nil {
+		b.t.Fatalf("deploy %s: %v", name, err)
+	}
+	return d
+}
+
+// shows fails unless a visitor of the pod gets that page.
+func (b *bench) shows(pod, want string) {
+	b.t.Helper()
+	if status, body, err := b.visit(pod, "/"); err != nil || status != 200 || body != want {
+		b.t.Errorf("%s shows %d %.200q, %v; want %q", pod, status, body, err, want)
+	}
+}
+
+func testDeploy(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	d := b.deploy("shop", "index.html", "one", "css/a.css", "p{}", "run.sh", "#!/bin/sh\necho ran\n")
+	if !d.Created || !d.Deploy.Live || d.Deploy.Number != 1 || d.Deploy.Preset != "static" || d.Deploy.Source != "3 files" || d.Deploy.By == "" {
+		t.Errorf("%+v", d.Deploy)
+	}
+	if d.Pod.Name != "shop" || d.Pod.Status != "running" || d.Pod.Preset != "static" || d.Pod.URL == "" {
+		t.Errorf("%+v", d.Pod)
+	}
+	if d.Answer == nil || d.Answer.Status != 200 || d.Answer.Start != "one" || !strings.HasPrefix(d.Answer.Type, "text/html") {
+		t.Errorf("answered %+v", d.Answer)
+	}
+	b.shows("shop", "one")
+	if got := b.prints("shop", "./run.sh"); got != "ran\n" {
+		t.Errorf("a script printed %q", got)
+	}
+	b.write("shop", "/home/pod/data/kept", "kept")
+	b.write("shop", "left", "of the first")
+
+	if d := b.deploy("shop", "index.html", "two"); d.Created || d.Deploy.Number != 2 {
+		t.Errorf("%+v", d)
+	}
+	b.shows("shop", "two")
+	if got := b.prints("shop", `ls; cat "$PODGATE_DATA"/kept`); got != "index.html\nkept" {
+		t.Errorf("after the second there are %q", got)
+	}
+
+	// What is deployed survives stop, start and reload.
+	_, err := b.Stop(t.Context(), b.actor, "shop", nil)
+	must(t, "stop", err)
+	_, err = b.Start(t.Context(), b.actor, "shop", nil)
+	must(t, "start", err)
+	b.shows("shop", "two")
+	b.write("shop", "index.html", "two and a half")
+	_, err = b.Reload(t.Context(), b.actor, "shop", nil)
+	must(t, "reload", err)
+	b.shows("shop", "two and a half")
+
+	list, err := b.Deploys(b.actor, "shop")
+	if err != nil || len(list) != 3 || list[0].Action != "reload" || !list[0].Live || list[1].Live || !list[2].Kept || list[1].Kept {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// dies is an app that prints and ends.
+const dies = "web: echo it broke here >&2; exit 3"
+
+func testDeployRefused(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	b.deploy("shop", "index.html", "one")
+	fails := func(want string, req pods.DeployRequest) {
+		t.Helper()
+		req.Name = "shop"
+		_, err := b.Deploy(t.Context(), b.actor, req, nil)
+		if err == nil || !strings.Contains(err.Error(), want) || !pods.IsPublic(err) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		b.shows("shop", "one")
+		if p, err := b.Get(t.Context(), b.actor, "shop"); err != nil || p.Preset != "static" || p.Status != "running" {
+			t.Errorf("the pod is %+v, %v", p, err)
+		}
+		if got := b.prints("shop", "cd; ls releases; readlink app"); got != "0\n1\nreleases/1\n" {
+			t.Errorf("what is left: %q", got)
+		}
+	}
+	// It ends at once: what ran before is back, and the reason has its last words.
+	fails("it broke here", pods.DeployRequest{Preset: "command", Files: source("Procfile", dies)})
+	p, err := b.Get(t.Context(), b.actor, "shop")
+	if last := p.LastDeploy; err != nil || last == nil || last.State != store.DeployFailed || last.Number != 2 || !strings.Contains(last.Reason, "what ran before is back") || len(last.Lines) == 0 {
+		t.Errorf("last %+v, %v", last, err)
+	}
+	if !strings.Contains(p.Reason, "the last deploy failed") {
+		t.Errorf("the reason is %q", p.Reason)
+	}
+	// Its install fails: nothing was ended meanwhile.
+	started := p.Started
+	fails("no such package", pods.DeployRequest{Preset: "command", Files: source("Procfile", "release: echo no such package; exit 1\nweb: sleep 100")})
+	fails("there is nothing to start", pods.DeployRequest{Preset: "command", Files: source("readme", "")})
+	if p, err := b.Get(t.Context(), b.actor, "shop"); err != nil || !p.Started.Equal(started) {
+		t.Errorf("the app was started again: %v, %v, %v", p.Started, started, err)
+	}
+	// Bad input is not even noted.
+	before, err := b.Deploys(b.actor, "shop")
+	must(t, "list", err)
+	for want, req := range map[string]pods.DeployRequest{
+		"exactly one of them":         {},
+		"no name of a file":           {Files: source("../x", "")},
+		"given twice":                 {Files: source("a", "", "./a", "")},
+		"unknown preset":              {Preset: "cobol", Files: source("a", "")},
+		"does not change":             {Plan: "large", Files: source("a", "")},
+		"stays there":                 {Region: "moon", Files: source("a", "")},
+		"is set by podgate":           {Env: map[string]string{"PORT": "1"}, Files: source("a", "")},
+		"exactly one of them; archiv": {Archive: "a.tar", Files: source("a", "")},
+	} {
+		want, _, _ = strings.Cut(want, ";")
+		fails(want, req)
+	}
+	if after, err := b.Deploys(b.actor, "shop"); err != nil || len(after) != len(before) {
+		t.Errorf("%d deploys, then %d, %v", len(before), len(after), err)
+	}
+	// A source that cannot be is.
+	fails("https://", pods.DeployRequest{Git: &wire.Git{URL: "file:///etc"}})
+	fails("give a token apart", pods.DeployRequest{Git: &wire.Git{URL: "https://a:b@git.example/x"}})
+	fails("over https only", pods.DeployRequest{Git: &wire.Git{URL: "http://git.example/x", Token: "t"}})
+	fails("branch, a tag or a commit", pods.DeployRequest{Git: &wire.Git{URL: "https://git.example/x", Ref: "--upload-pack=x"}})
+	fails("does not exist", pods.DeployRequest{Archive: "none.tar.gz"})
+	fails("is outside", pods.DeployRequest{Archive: "/etc/passwd"})
+
+	stranger := b.actor
+	stranger.Scopes = []store.Scope{authz.ScopeRead, authz.ScopeExec}
+	var denied *authz.Denied
+	if _, err := b.Deploy(t.Context(), stranger, pods.DeployRequest{Name: "shop", Files: source("a", "")}, nil); !errors.As(err, &denied) || denied.Scope != authz.ScopeWrite {
+		t.Errorf("without the scope: %v", err)
+	}
+	if _, err := b.Rollback(t.Context(), stranger, "shop", nil, nil); !errors.As(err, &denied) {
+		t.Errorf("without the scope: %v", err)
+	}
+}
+
+func testRollback(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	back := func(number *int) (pods.Deployment, error) {
+		return b.Rollback(t.Context(), b.actor, "shop", number, nil)
+	}
+	b.create("shop", "static", nil)
+	if _, err := back(nil); !errors.Is(err, pods.ErrBadInput) {
+		t.Errorf("with nothing to go back to: %v", err)
+	}
+	b.write("shop", "index.html", "by hand")
+	for i := range 6 {
+		b.deploy("shop", "index.html", fmt.Sprint("page ", i+1))
+	}
+	d, err := back(nil)
+	if err != nil || d.Deploy.Action != "rollback" || d.Deploy.Source != "deploy 5" || d.Deploy.Number != 7 || !d.Deploy.Live {
+		t.Errorf("%+v, %v", d.Deploy, err)
+	}
+	b.shows("shop", "page 5")
+	four, one, zero, seven := 4, 1, 0, 7
+	if _, err := back(&seven); !errors.Is(err, pods.ErrBadInput) || !strings.Contains(err.Error(), "what runs now") {
+		t.Errorf("to what runs: %v", err)
+	}
+	if _, err := back(&one); !errors.Is(err, pods.ErrBadInput) || !strings.Contains(err.Error(), "list_deploys") {
+		t.Errorf("to one that is gone: %v", err)
+	}
+	b.shows("shop", "page 5")
+	_, err = back(&four)
+	must(t, "to the fourth", err)
+	b.shows("shop", "page 4")
+	if d, err := back(&zero); err != nil || !d.Deploy.Live || d.Deploy.Release != 0 {
+		t.Errorf("to before: %+v, %v", d, err)
+	}
+	b.shows("shop", "by hand")
+	_, err = b.Restart(t.Context(), b.actor, "shop", nil)
+	must(t, "restart", err)
+	b.shows("shop", "by hand")
+
+	// One whose folder somebody took away is refused, and nothing changes.
+	list, err := b.Deploys(b.actor, "shop")
+	must(t, "list", err)
+	i := slices.IndexFunc(list, func(d pods.Deploy) bool { return d.Kept })
+	if i < 0 {
+		t.Fatalf("nothing is kept: %+v", list)
+	}
+	b.prints("shop", fmt.Sprintf("rm -r ~/releases/%d", list[i].Release))
+	if _, err := back(&list[i].Number); err == nil || !strings.Contains(err.Error(), "not there any more") {
+		t.Errorf("to one whose folder is gone: %v", err)
+	}
+	b.shows("shop", "by hand")
+}
+
+func testDeploySources(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	b.deploy("shop", "index.html", "one")
+	b.prints("shop", "mkdir -p ~/w/app-main/sub && cd ~/w && echo packed > app-main/index.html && echo x > app-main/sub/x && tar cf ~/a.tar app-main && tar czf ${TMPDIR:-/tmp}/a.tgz -C app-main .")
+	for _, archive := range []string{"/home/pod/a.tar", "/tmp/a.tgz"} {
+		d, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Archive: archive}, nil)
+		if err != nil || d.Deploy.Source != "archive "+archive {
+			t.Errorf("%s: %+v, %v", archive, d.Deploy, err)
+		}
+		b.shows("shop", "packed\n")
+		if got := b.prints("shop", "ls; cat sub/x"); got != "index.html\nsub\nx\n" {
+			t.Errorf("%s: %q", archive, got)
+		}
+	}
+	// Variables come with the app that wants them.
+	_, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Files: source("index.html", "three"), Env: map[string]string{"COLOUR": "green"}}, nil)
+	must(t, "deploy with a variable", err)
+	if got := b.prints("shop", "echo $COLOUR"); got != "green\n" {
+		t.Errorf("COLOUR is %q", got)
+	}
+	_, err = b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Preset: "command", Files: source("Procfile", dies), Env: map[string]string{"COLOUR": "red"}}, nil)
+	if err == nil {
+		t.Error("an app that ends was deployed")
+	}
+	if got := b.prints("shop", "echo $COLOUR"); got != "green\n" {
+		t.Errorf("after a deploy that failed COLOUR is %q", got)
+	}
+	// A folder in place of the link is somebody's own, and kept.
+	b.prints("shop", "cd && rm app && mkdir app && echo mine > app/index.html")
+	_, err = b.Restart(t.Context(), b.actor, "shop", nil)
+	must(t, "restart", err)
+	b.shows("shop", "mine\n")
+	b.deploy("shop", "index.html", "four")
+	b.shows("shop", "four")
+	if got := b.prints("shop", "cat ~/releases/0-2/index.html"); got != "mine\n" {
+		t.Errorf("what was there: %q", got)
+	}
+}
+
+func testDeployLater(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	d, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Files: source("index.html", "one"), Background: true}, nil)
+	if err != nil || d.Deploy.Number != 1 || !d.Created {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	b.until("the deploy has ended", func() bool {
+		list, err := b.Deploys(b.actor, "shop")
+		return err == nil && list[0].State == store.DeploySucceeded && list[0].Live
+	})
+	b.shows("shop", "one")
+	if _, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Preset: "cobol", Files: source("a", ""), Background: true}, nil); !errors.Is(err, pods.ErrUnknownPreset) {
+		t.Errorf("bad input in the background: %v", err)
+	}
+}
