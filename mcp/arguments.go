@@ -116,6 +116,8 @@ func wanted(s *jsonschema.Schema) string {
 		return fmt.Sprintf("a whole number from %.0f on", *s.Minimum)
 	case s.Type == "boolean":
 		return "true or false"
+	case slices.Contains(s.Types, "array"):
+		return "a list of text"
 	case s.Type == "object":
 		return "an object whose values are text"
 	case s.Pattern == podNamePattern:

@@ -25,6 +25,8 @@ func TestToolsAreAudited(t *testing.T) {
 	c.refused("edit_file", args{"name": "shop", "path": "a-secret-path", "old": "a-secret-word", "new": "another-secret"})
 	c.call("move_file", args{"name": "shop", "from": "a-secret-path", "to": "a-secret-name"})
 	c.call("delete_file", args{"name": "shop", "path": "a-secret-name"})
+	c.call("set_env", args{"name": "shop", "set": args{"A_SECRET_NAME": "a-secret-value"}})
+	c.refused("set_env", args{"name": "shop", "set": args{"PORT": "a-secret-value"}})
 	c.call("exec_command", args{"name": "shop", "command": "echo a-secret-word"})
 	c.refused("exec_command", args{"name": "absent", "command": "echo a-secret-word"})
 	c.refused("manage_pod", args{"name": "shop", "action": "delete", "confirm": "a-secret-word"})
@@ -54,13 +56,13 @@ func TestToolsAreAudited(t *testing.T) {
 	want := []string{
 		"delete_file shop: ok", "edit_file shop: ok", "edit_file shop: refused", "exec_command absent: refused", "exec_command shop: ok", "exec_command shop: timed out", "manage_pod delete shop: refused",
 		"manage_pod reload app: failed", "manage_pod start shop: failed", "manage_pod stop shop: ok", "manage_pod stop: refused",
-		"move_file shop: ok",
+		"move_file shop: ok", "set_env shop: ok", "set_env shop: refused",
 		"write_file app: ok", "write_file shop: ok",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the entries are %q, want %q", got, want)
 	}
-	if all := fmt.Sprint(page); strings.Contains(all, "secret") {
+	if all := fmt.Sprint(page) + b.log.String(); strings.Contains(strings.ToLower(all), "secret") {
 		t.Errorf("an argument was kept: %s", all)
 	}
 }

@@ -43,6 +43,7 @@ type podDetail struct {
 	DiskLimit   int64       `json:"disk_limit_bytes"`
 	Processes   int         `json:"processes"`
 	Enforced    []string    `json:"enforced_limits,omitempty" jsonschema:"the limits that this server can enforce, and by what means"`
+	Env         []string    `json:"env,omitempty" jsonschema:"the names of the environment variables that were set; their values are never shown"`
 	Network     string      `json:"network" jsonschema:"what the pod may reach outside: none, names (those in network_names) or internet"`
 	Names       []string    `json:"network_names,omitempty" jsonschema:"the hosts that it may reach"`
 	Refused     []string    `json:"network_refused,omitempty" jsonschema:"what the pod tried to reach lately and may not, and who can allow it"`
@@ -56,7 +57,7 @@ func detail(p pods.Pod) podDetail {
 	d := podDetail{
 		podSummary: summarize(p), Reason: text.Valid(p.Reason), Created: p.Created, Started: p.Started, Restarts: p.Restarts,
 		Command: text.Valid(p.Command), Port: p.Port, MemoryUsed: p.Memory, MemoryLimit: p.Limits.Memory, CPUUsed: p.CPU, CPULimit: p.Limits.CPUs,
-		DiskUsed: p.Disk, DiskLimit: p.Limits.Disk, Processes: p.Processes, Enforced: p.Enforced,
+		DiskUsed: p.Disk, DiskLimit: p.Limits.Disk, Processes: p.Processes, Enforced: p.Enforced, Env: p.Env,
 		Network: p.Network, Names: p.NetworkNames, Refused: p.Refused,
 	}
 	if p.LastDeploy != nil {
@@ -86,6 +87,9 @@ func (d podDetail) text() string {
 	if d.Processes > 0 {
 		fmt.Fprintf(&b, "uses: %s of %s memory, %s of %s disk, %.1f s CPU, %d processes\n",
 			size(d.MemoryUsed), size(d.MemoryLimit), size(d.DiskUsed), size(d.DiskLimit), d.CPUUsed, d.Processes)
+	}
+	if len(d.Env) > 0 {
+		fmt.Fprintf(&b, "environment variables: %s\n", strings.Join(d.Env, ", "))
 	}
 	fmt.Fprintf(&b, "network: %s\n", strings.Join(append([]string{d.Network}, d.Names...), " "))
 	if len(d.Refused) > 0 {

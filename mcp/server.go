@@ -98,6 +98,7 @@ func (e *endpoint) newServer() *sdk.Server {
 	e.addFileTools(s)
 	e.addLogTool(s)
 	e.addDeployTools(s)
+	e.addEnvTool(s)
 	e.addChangeTools(s)
 	e.addSearchTools(s)
 	e.addJobTools(s)

@@ -19,7 +19,7 @@ var toolNames = []string{
 	"create_pod", "exec_command", "get_logs", "get_pod", "list_files", "list_plans", "list_pods", "list_presets", "list_regions",
 	"manage_pod", "read_file", "write_file",
 	// Those that came later, in the order in which they came.
-	"deploy", "list_deploys", "rollback", "edit_file", "delete_file", "move_file", "search_files",
+	"deploy", "list_deploys", "rollback", "set_env", "edit_file", "delete_file", "move_file", "search_files",
 	"list_jobs", "get_job", "stop_job",
 }
 
@@ -107,6 +107,16 @@ func walkPod(t *testing.T, c *client) {
 	}
 	if got := c.call("get_logs", args{"name": "shop", "source": "agent", "since": "1h", "lines": 5}); len(got["lines"].([]any)) == 0 {
 		t.Errorf("get_logs: %v", got)
+	}
+	set := c.result("set_env", args{"name": "shop", "set": args{"TOKEN": "a-secret"}, "unset": []string{"OLD"}})
+	if got := set.StructuredContent.(args); fmt.Sprint(got["env"]) != "[GREETING TOKEN]" || got["restarted"] != true || got["pod"].(args)["status"] != "running" || strings.Contains(fmt.Sprint(got)+text(set), "secret") {
+		t.Errorf("set_env: %v %s", got, text(set))
+	}
+	if got := c.result("get_pod", args{"name": "shop"}); !strings.Contains(text(got), "environment variables: GREETING, TOKEN\n") || strings.Contains(fmt.Sprint(got.StructuredContent)+text(got), "secret") {
+		t.Errorf("get_pod: %s", text(got))
+	}
+	if words := c.refused("set_env", args{"name": "shop", "unset": "TOKEN"}); !strings.Contains(words, "a list of text") {
+		t.Errorf("set_env without a list: %s", words)
 	}
 	managePod(t, c)
 }
@@ -248,6 +258,7 @@ var examples = map[string]args{
 	"read_file":    {"name": "shop", "path": "index.html"},
 	"list_files":   {"name": "shop"},
 	"get_logs":     {"name": "shop"},
+	"set_env":      {"name": "shop", "set": args{"TOKEN": "x"}},
 	"edit_file":    {"name": "shop", "path": "/home/pod/edited", "old": "x", "new": "y"},
 	"delete_file":  {"name": "shop", "path": "/home/pod/old"},
 	"deploy":       {"name": "shop", "files": args{"index.html": "one"}, "binary_files": args{"a.bin": "AAEC"}},

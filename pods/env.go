@@ -1,11 +1,17 @@
 package pods
 
 import (
+	"context"
+	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
+	"podgate/internal/authz"
 	"podgate/internal/text"
+	"podgate/pods/wire"
+	"podgate/store"
 )
 
 // Limits of a pod's environment variables.
@@ -60,4 +66,59 @@ func isEnvName(name string) bool {
 		}
 	}
 	return name != ""
+}
+
+// EnvChange is how a change of environment variables ended. They are set whatever
+// became of the app.
+type EnvChange struct {
+	Pod       Pod
+	Restarted bool  // the app was told to start anew, as its pod runs
+	Failed    error // why it did not
+}
+
+// SetEnv gives the variables of set their values, takes those of unset away, and
+// restarts the app of a pod that runs. What is refused changes nothing. Values
+// go in and never come out again.
+func (s *Service) SetEnv(ctx context.Context, a authz.Actor, name string, set map[string]string, unset []string, p Progress) (EnvChange, error) {
+	if err := a.Allow(authz.ManagePod, a.Team.ID); err != nil {
+		return EnvChange{}, err
+	}
+	if err := checkEnvChange(set, unset); err != nil {
+		return EnvChange{}, err
+	}
+	var out EnvChange
+	pod, err := s.manage(ctx, a, name, "starting", turnWait, func(op *operation, rec store.Pod) error {
+		rec, err := s.cfg.DB.SetEnv(rec.ID, func(env map[string]string) error {
+			maps.Copy(env, set)
+			maps.DeleteFunc(env, func(name, _ string) bool { return slices.Contains(unset, name) })
+			return checkEnv(env)
+		})
+		if errors.Is(err, store.ErrNotFound) {
+			return errAbsent
+		}
+		if err != nil || rec.Want != store.WantRunning {
+			return err
+		}
+		op.forgive()
+		out.Restarted = true
+		out.Failed = s.startPod(op, rec, wire.AppRequest{Action: "restart", WaitMillis: millis(startWait)}, p)
+		return context.Cause(op.ctx)
+	})
+	out.Pod = pod
+	return out, err
+}
+
+func checkEnvChange(set map[string]string, unset []string) error {
+	if len(set)+len(unset) == 0 {
+		return refuse(ErrBadInput, "there is nothing to change; give set, unset or both")
+	}
+	for _, name := range unset {
+		if _, both := set[name]; both {
+			return refuse(ErrBadInput, "env: %s is in set and in unset; leave it out of one", text.Short(name, maxSnippet))
+		}
+		if err := checkVar(name, ""); err != nil {
+			return err
+		}
+	}
+	return checkEnv(set)
 }

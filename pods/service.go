@@ -78,6 +78,7 @@ type Pod struct {
 	LastDeploy *Deploy
 	Port       int
 	Limits     Limits
+	Env        []string // the names of its environment variables
 	// The rest is known only of a pod that runs and answers.
 	Started  time.Time // of the app
 	Restarts int

@@ -158,6 +158,10 @@ func (h *house) calls(ctx context.Context) map[string]func(authz.Actor, string) 
 			_, err := h.SearchFiles(ctx, a, n, pods.SearchQuery{Query: "x"})
 			return err
 		},
+		"SetEnv": func(a authz.Actor, n string) error {
+			_, err := h.SetEnv(ctx, a, n, map[string]string{"X": "x"}, nil, nil)
+			return err
+		},
 		"EditFile": func(a authz.Actor, n string) error { _, err := h.EditFile(ctx, a, n, "x", "x", "y", false); return err },
 		"Logs":     func(a authz.Actor, n string) error { _, err := h.Logs(ctx, a, n, pods.LogQuery{}); return err },
 		"Upload": func(a authz.Actor, n string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -74,7 +75,7 @@ func (s *Service) describe(ctx context.Context, rec store.Pod) Pod {
 func (s *Service) card(rec store.Pod) Pod {
 	pod := Pod{
 		ID: rec.ID, Name: rec.Name, Team: rec.Team, URL: s.cfg.URL(rec.Name),
-		Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created, Port: portOf(rec.Preset),
+		Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created, Port: portOf(rec.Preset), Env: slices.Sorted(maps.Keys(rec.Env)),
 	}
 	if plan, err := s.plan(rec.Plan); err == nil {
 		pod.Limits = plan.Limits

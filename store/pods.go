@@ -168,6 +168,31 @@ func (db *DB) SetMade(id PodID) error {
 	})
 }
 
+// SetEnv changes a pod's environment variables and returns the pod after it.
+// change gets those that it has, never nil, inside the transaction, and may refuse
+// with an error of its own. ErrNotFound when there is no such pod, and when it is
+// being deleted.
+func (db *DB) SetEnv(id PodID, change func(env map[string]string) error) (p Pod, err error) {
+	err = db.update(func(tx *bolt.Tx) error {
+		found, err := pods.get(tx, []byte(id))
+		if err != nil {
+			return err
+		}
+		if found.Want == WantGone {
+			return ErrNotFound
+		}
+		if found.Env == nil {
+			found.Env = map[string]string{}
+		}
+		if err := change(found.Env); err != nil {
+			return err
+		}
+		p = *found
+		return pods.put(tx, found)
+	})
+	return p, err
+}
+
 // ForgetPod deletes the record of a pod whose environment is gone, and
 // reserves its name for its team until the given time; nil when forgotten.
 func (db *DB) ForgetPod(id PodID, until time.Time) error {

@@ -630,7 +630,21 @@ func TestPodNames(t *testing.T) {
 		return refusal
 	}), refusal)
 
+	for _, value := range []string{"a", "b"} {
+		p, err := db.SetEnv("p1", func(env map[string]string) error { env["X"] += value; return nil })
+		if wantErr(t, err, nil); p.Env["X"] != value && p.Env["X"] != "ab" {
+			t.Errorf("%v", p.Env)
+		}
+	}
+	refused := errors.New("refused")
+	_, err := db.SetEnv("p1", func(env map[string]string) error { env["X"] = "c"; return refused })
+	wantErr(t, err, refused)
+	if p, err := db.Pod("p1"); err != nil || p.Env["X"] != "ab" {
+		t.Errorf("%v %v", p.Env, err)
+	}
 	wantErr(t, db.SetWant("p1", store.WantGone), nil)
+	_, err = db.SetEnv("p1", func(map[string]string) error { return nil })
+	wantErr(t, err, store.ErrNotFound)
 	wantErr(t, db.SetWant("p1", store.WantRunning), store.ErrNotFound)
 	wantErr(t, db.CreatePod(rival, t0, allow), store.ErrTaken)
 	until := t0.Add(7 * 24 * time.Hour)

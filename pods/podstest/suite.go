@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 		"Jobs":      testJobs,
 		"JobsEnd":   testJobsEnd,
 		"Env":       testEnv,
+		"SetEnv":    testSetEnv,
 		"Files":     testFiles,
 		"Paths":     testPaths,
 		"Special":   testSpecialFiles,
