@@ -104,7 +104,7 @@ func openSandbox(ctx context.Context, srv *server, c config.Region) (pods.Runtim
 func plans(list []config.Plan) []pods.Plan {
 	var all []pods.Plan
 	for _, p := range list {
-		all = append(all, pods.Plan{Name: p.Name, Limits: pods.Limits{Memory: int64(p.Memory), CPUs: p.CPUs, Disk: int64(p.Disk), Processes: p.Processes}})
+		all = append(all, pods.Plan{Name: p.Name, Limits: pods.Limits{Memory: int64(p.Memory), CPUs: p.CPUs, Disk: int64(p.Disk), Processes: p.Processes, Network: int64(p.Network)}})
 	}
 	return all
 }

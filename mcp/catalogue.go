@@ -39,6 +39,7 @@ type planOutput struct {
 	CPUs      float64 `json:"cpus"`
 	Disk      int64   `json:"disk_bytes"`
 	Processes int     `json:"processes"`
+	Network   int64   `json:"network_bytes_per_second,omitempty" jsonschema:"how much a pod may send and receive a second, both together; absent: no limit"`
 	Default   bool    `json:"default"`
 }
 
@@ -107,8 +108,12 @@ func (e *endpoint) listPlans(_ context.Context, r request, _ noInput) (answer[pl
 	var b strings.Builder
 	for i, p := range list {
 		l := p.Limits
-		out.Plans = append(out.Plans, planOutput{Name: p.Name, Memory: l.Memory, CPUs: l.CPUs, Disk: l.Disk, Processes: l.Processes, Default: i == 0})
-		fmt.Fprintf(&b, "- %s: %s memory, %g CPU, %s disk, %d processes\n", p.Name, size(l.Memory), l.CPUs, size(l.Disk), l.Processes)
+		out.Plans = append(out.Plans, planOutput{Name: p.Name, Memory: l.Memory, CPUs: l.CPUs, Disk: l.Disk, Processes: l.Processes, Network: l.Network, Default: i == 0})
+		fmt.Fprintf(&b, "- %s: %s memory, %g CPU, %s disk, %d processes", p.Name, size(l.Memory), l.CPUs, size(l.Disk), l.Processes)
+		if l.Network > 0 {
+			fmt.Fprintf(&b, ", %s a second of network", size(l.Network))
+		}
+		b.WriteByte('\n')
 	}
 	return answer[plansOutput]{text: b.String(), data: out}, nil
 }

@@ -45,6 +45,7 @@ type podDetail struct {
 	Enforced    []string    `json:"enforced_limits,omitempty" jsonschema:"the limits that this server can enforce, and by what means"`
 	Env         []string    `json:"env,omitempty" jsonschema:"the names of the environment variables that were set; their values are never shown"`
 	Network     string      `json:"network" jsonschema:"what the pod may reach outside: none, names (those in network_names) or internet"`
+	NetworkRate int64       `json:"network_limit_bytes_per_second,omitempty" jsonschema:"how much the pod may send and receive a second, both together; absent: no limit"`
 	Names       []string    `json:"network_names,omitempty" jsonschema:"the hosts that it may reach"`
 	Refused     []string    `json:"network_refused,omitempty" jsonschema:"what the pod tried to reach lately and may not, and who can allow it"`
 }
@@ -58,7 +59,7 @@ func detail(p pods.Pod) podDetail {
 		podSummary: summarize(p), Reason: text.Valid(p.Reason), Created: p.Created, Started: p.Started, Restarts: p.Restarts,
 		Command: text.Valid(p.Command), Port: p.Port, MemoryUsed: p.Memory, MemoryLimit: p.Limits.Memory, CPUUsed: p.CPU, CPULimit: p.Limits.CPUs,
 		DiskUsed: p.Disk, DiskLimit: p.Limits.Disk, Processes: p.Processes, Enforced: p.Enforced, Env: p.Env,
-		Network: p.Network, Names: p.NetworkNames, Refused: p.Refused,
+		Network: p.Network, NetworkRate: p.Limits.Network, Names: p.NetworkNames, Refused: p.Refused,
 	}
 	if p.LastDeploy != nil {
 		last := deployOf(*p.LastDeploy)
@@ -92,6 +93,9 @@ func (d podDetail) text() string {
 		fmt.Fprintf(&b, "environment variables: %s\n", strings.Join(d.Env, ", "))
 	}
 	fmt.Fprintf(&b, "network: %s\n", strings.Join(append([]string{d.Network}, d.Names...), " "))
+	if d.NetworkRate > 0 {
+		fmt.Fprintf(&b, "network limit: %s a second, both directions together\n", size(d.NetworkRate))
+	}
 	if len(d.Refused) > 0 {
 		fmt.Fprintf(&b, "refused lately:\n%s\n", strings.Join(d.Refused, "\n"))
 	}

@@ -74,6 +74,24 @@ func TestPresetsByRegion(t *testing.T) {
 	}
 }
 
+// A plan that bounds the network says so, and so does a pod of it.
+func TestNetworkRateIsShown(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(c *pods.Config) {
+		slow := pods.DefaultPlans()[0]
+		slow.Name, slow.Limits.Network = "slow", 20<<20
+		c.Plans = append(pods.DefaultPlans(), slow)
+	})
+	c := b.connect("ann", eras[0])
+	plans := c.call("list_plans", nil)["plans"].([]any)
+	if last := plans[len(plans)-1].(args); last["network_bytes_per_second"] != float64(20<<20) || plans[0].(args)["network_bytes_per_second"] != nil {
+		t.Errorf("%v", plans)
+	}
+	if pod := c.call("create_pod", args{"name": "shop", "preset": "static", "plan": "slow"}); pod["network_limit_bytes_per_second"] != float64(20<<20) {
+		t.Errorf("%v", pod)
+	}
+}
+
 func walkPod(t *testing.T, c *client) {
 	if list := c.call("list_pods", nil); len(list["pods"].([]any)) != 0 || list["team"].(args)["slug"] != "ann" {
 		t.Errorf("list_pods at first: %v", list)

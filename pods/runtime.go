@@ -92,6 +92,7 @@ type Limits struct {
 	CPUs      float64 // cores
 	Disk      int64   // bytes of the home
 	Processes int
+	Network   int64 // bytes a second in both directions together; 0: no bound
 }
 
 // Status is one pod as its runtime sees it.

@@ -225,6 +225,9 @@ func checkConfig(cfg Config) error {
 		if l.Memory <= 0 || l.CPUs <= 0 || l.Disk <= 0 || l.Processes <= 0 {
 			faults = append(faults, fmt.Errorf("pods: plan %q: memory, cpus, disk and processes must be more than 0", p.Name))
 		}
+		if l.Network < 0 {
+			faults = append(faults, fmt.Errorf("pods: plan %q: network must not be negative", p.Name))
+		}
 		seen[p.Name] = true
 	}
 	if cfg.Quota.Pods < 0 || cfg.Quota.Memory < 0 {

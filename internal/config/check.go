@@ -91,6 +91,9 @@ func (s *Settings) checkPlans(report func(string, error)) {
 		report(key+"cpus", checkCPUs(p.CPUs))
 		report(key+"disk", atLeast(p.Disk, 16*mebibyte, `"16MiB"`))
 		report(key+"processes", atLeast(p.Processes, 16, "16"))
+		if p.Network != 0 {
+			report(key+"network", atLeast(p.Network, Rate(64*kibibyte), `"64KiB/s", or "" for no bound`))
+		}
 	}
 }
 

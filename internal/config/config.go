@@ -70,6 +70,7 @@ type Plan struct {
 	CPUs      float64 `toml:"cpus"`
 	Disk      Size    `toml:"disk"`
 	Processes int     `toml:"processes"`
+	Network   Rate    `toml:"network"` // in both directions together; empty: no bound
 }
 
 // Log is the section [log].
@@ -110,7 +111,7 @@ func Default() Config {
 func defaultPlans() []Plan {
 	var list []Plan
 	for _, p := range pods.DefaultPlans() {
-		list = append(list, Plan{p.Name, Size(p.Limits.Memory), p.Limits.CPUs, Size(p.Limits.Disk), p.Limits.Processes})
+		list = append(list, Plan{p.Name, Size(p.Limits.Memory), p.Limits.CPUs, Size(p.Limits.Disk), p.Limits.Processes, Rate(p.Limits.Network)})
 	}
 	return list
 }

@@ -104,7 +104,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		"log.level": "debug", "log.format": "json",
 		"region":    `[{name = "here", runtime = "sandbox", limits = "require", binds = ["/opt/a", "/opt/b"], network = "names", names = ["a.example.com", "@packages"], allow_local = ["10.0.0.1:5432"], mail = true}]`,
 		"name_list": `[{name = "packages", names = ["registry.example.com"]}]`,
-		"plan":      `[{name = "one", memory = "64MiB", cpus = 2, disk = "1GiB", processes = 20}]`,
+		"plan":      `[{name = "one", memory = "64MiB", cpus = 2, disk = "1GiB", processes = 20, network = "20MiB/s"}]`,
 	}
 	var env []string
 	for _, key := range configKeys() {
@@ -134,7 +134,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		Pods:      Pods{"apps.example.com", "here", 3, gibibyte},
 		Log:       Log{"debug", "json"},
 		Regions:   []Region{{Name: "here", Runtime: "sandbox", Limits: "require", Binds: []string{"/opt/a", "/opt/b"}, Network: "names", Names: []string{"a.example.com", "@packages"}, AllowLocal: []string{"10.0.0.1:5432"}, Mail: true}},
-		Plans:     []Plan{{"one", 64 * mebibyte, 2, gibibyte, 20}},
+		Plans:     []Plan{{"one", 64 * mebibyte, 2, gibibyte, 20, Rate(20 * mebibyte)}},
 		NameLists: []NameList{{"packages", []string{"registry.example.com"}}},
 	}
 	if diff := same(want, s.Config); diff != "" {
@@ -217,6 +217,8 @@ func TestFaults(t *testing.T) {
 		"plan = [3]":                                    {"plan[0]", "not a table"},
 		"[[plan]]\nname = \"Big One\"":                  {"plan[0].name", "plan[0].memory", "plan[0].cpus", "plan[0].disk", "plan[0].processes"},
 		"[[plan]]\nmemmory = \"1GiB\"":                  {"plan[0].memmory", "did you mean plan.memory?"},
+		"[[plan]]\nnetwork = \"1KiB/s\"":                {"plan[0].network", "1KiB/s is too little", "64KiB/s"},
+		"[[plan]]\nnetwork = \"20Mbit\"":                {"plan[0].network", "20MiB/s"},
 		"[[plan]]\ncpus = nan":                          {"NaN is not a number of processors"},
 		"[log]\nlevel = \"loud\"\nformat = \"xml\"":     {"log.level", "log.format", `"text" or "json"`},
 		"listen = \"8080\"":                             {"not an address with a port"},
@@ -428,6 +430,20 @@ func TestDurationsAndSizes(t *testing.T) {
 		}
 		if err := again.UnmarshalText([]byte(s.String())); err != nil || again != s {
 			t.Errorf("%s is written %s, which reads back as %v, %v", text, s, again, err)
+		}
+	}
+	for text, want := range map[string]Rate{"": 0, "20MiB/s": 20 << 20, "1024 KiB/s": 1 << 20} {
+		r, again := Rate(7), Rate(7)
+		if err := r.UnmarshalText([]byte(text)); err != nil || r != want {
+			t.Errorf("%s: %v %v", text, r, err)
+		}
+		if err := again.UnmarshalText([]byte(r.String())); err != nil || again != r {
+			t.Errorf("%s is written %s, which reads back as %v, %v", text, r, again, err)
+		}
+	}
+	for _, text := range []string{"20MiB", "20MB/s", "/s", "1GiB/m", "-1KiB/s", " "} {
+		if err := new(Rate).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("rate %q is accepted", text)
 		}
 	}
 	for _, text := range []string{"", "d", "1.5d", "-1d", "99999d", "10", "ten"} {

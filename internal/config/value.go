@@ -61,6 +61,32 @@ const (
 	tebibyte = Size(1) << 40
 )
 
+// Rate is a number of bytes a second that is written like 20MiB/s. 0, written as
+// nothing, is no bound.
+type Rate int64
+
+// UnmarshalText reads a size a second.
+func (r *Rate) UnmarshalText(text []byte) error {
+	if *r = 0; len(text) == 0 {
+		return nil
+	}
+	number, ok := strings.CutSuffix(string(text), "/s")
+	if !ok || (*Size)(r).UnmarshalText([]byte(number)) != nil {
+		return errors.New(`is not a rate; write a size a second, such as "20MiB/s", or nothing for no bound`)
+	}
+	return nil
+}
+
+// MarshalText writes the shortest form that UnmarshalText reads back.
+func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+func (r Rate) String() string {
+	if r == 0 {
+		return ""
+	}
+	return Size(r).String() + "/s"
+}
+
 // sizeUnits is ordered from large to small, so that String finds the shortest
 // form first.
 var sizeUnits = []struct {

@@ -38,6 +38,12 @@ const (
 	gatewayData  = 512 << 20          // RLIMIT_DATA, bytes: all buffers of all connections, and the runtime's own
 )
 
+// gatewayOrder is what a gateway is told at its start.
+type gatewayOrder struct {
+	Device device `json:"device"`
+	Rate   int64  `json:"rate,omitempty"` // bytes a second; 0: no bound
+}
+
 // ask is a message of the gateway.
 type ask struct {
 	ID       uint64         `json:"id,omitempty"`
@@ -82,8 +88,8 @@ func gateway() error {
 	if len(os.Args) != 2 {
 		return errors.New("this is started by podgate itself, not by hand")
 	}
-	var d device
-	if err := json.Unmarshal([]byte(os.Args[1]), &d); err != nil {
+	var order gatewayOrder
+	if err := json.Unmarshal([]byte(os.Args[1]), &order); err != nil {
 		return err
 	}
 	if err := confineGateway(); err != nil {
@@ -93,7 +99,7 @@ func gateway() error {
 	if err != nil {
 		return err
 	}
-	link, err := netstack.Link(d.Kind, gatewayPackets, d.MAC)
+	link, err := netstack.Link(order.Device.Kind, gatewayPackets, order.Device.MAC)
 	if err != nil {
 		return err
 	}
@@ -104,7 +110,7 @@ func gateway() error {
 		defer cancel()
 		g.listen()
 	}()
-	return netstack.Serve(ctx, link, g)
+	return netstack.Serve(ctx, link, g, order.Rate)
 }
 
 // confineGateway gives up everything but the descriptors. It was started

@@ -38,7 +38,7 @@ type podNetwork struct {
 	gate   *egress.Gate
 	group  *group // the pod's, nil without
 	hostID int
-	device device
+	order  gatewayOrder
 	fd     *os.File // our copy of the pod's packets
 	log    *slog.Logger
 	cancel context.CancelFunc
@@ -269,7 +269,7 @@ func (n *podNetwork) start(asks, stderr *os.File) (*os.Process, error) {
 		return nil, err
 	}
 	defer null.Close()
-	argument, err := json.Marshal(n.device)
+	argument, err := json.Marshal(n.order)
 	if err != nil {
 		return nil, err
 	}

@@ -191,6 +191,24 @@ func TestPodNetworkIsConfined(t *testing.T) {
 	}
 }
 
+// The bytes that a plan allows a second hold for a pod of it.
+func TestPodNetworkRate(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	slow := limits
+	slow.Network = 1 << 20
+	if err := r.Start(t.Context(), pods.Spec{ID: "a", Name: "a", Limits: slow, Gate: gateTo(newElsewhere(t), openToAll)}, quiet); err != nil {
+		t.Fatal(err)
+	}
+	const echoed = `perl -MIO::Socket::INET -MTime::HiRes=time -e '$t = time; $s = IO::Socket::INET->new(PeerAddr => "8.8.8.8:443") or die "no: $!\n";
+unless (fork) { print $s "x" x (1 << 20); $s->flush; shutdown($s, 1); exit } { local $/; $n = length(<$s>) } printf "%d %d", $n, 1000 * (time - $t)'`
+	got := command(t, r, "a", echoed)
+	var n, ms int
+	if _, err := fmt.Sscan(got.stdout, &n, &ms); err != nil || n != 1<<20 || ms < 900 {
+		t.Errorf("a mebibyte there and back at one a second, the first free: %+v", got)
+	}
+}
+
 // The server does not watch a pod's packets while a gateway does: each would wake
 // it for nothing. It runs alone: one TUN is named as any other.
 func TestPodNetworkWakesNobody(t *testing.T) {
@@ -407,7 +425,7 @@ func TestDevices(t *testing.T) {
 				ctx, cancel := context.WithCancel(context.Background())
 				var served sync.WaitGroup
 				served.Go(func() {
-					if err := netstack.Serve(ctx, link, gateTo(e, openToAll)); err != nil {
+					if err := netstack.Serve(ctx, link, gateTo(e, openToAll), 0); err != nil {
 						t.Error(err)
 					}
 				})

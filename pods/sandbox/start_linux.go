@@ -83,7 +83,7 @@ func (r *Runtime) connect(in *instance, h *handover, sp pods.Spec, hostID int) e
 		in.noNetwork = d.Fault
 		return nil
 	}
-	n := &podNetwork{rt: r, gate: sp.Gate, group: in.group, hostID: hostID, device: d, fd: packets, log: in.log}
+	n := &podNetwork{rt: r, gate: sp.Gate, group: in.group, hostID: hostID, order: gatewayOrder{Device: d, Rate: sp.Limits.Network}, fd: packets, log: in.log}
 	n.begin()
 	in.setNetwork(n)
 	return nil

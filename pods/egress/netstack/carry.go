@@ -92,7 +92,7 @@ func (s *server) splice(id egress.ConnID, in *gonet.TCPConn, out net.Conn) {
 }
 
 func (s *server) oneWay(to, from net.Conn, count *atomic.Int64, all ...net.Conn) {
-	if stream(to, from, count) == nil {
+	if s.stream(to, from, count) == nil {
 		if w, ok := to.(halfCloser); ok && w.CloseWrite() == nil {
 			return
 		}
@@ -102,14 +102,25 @@ func (s *server) oneWay(to, from net.Conn, count *atomic.Int64, all ...net.Conn)
 	}
 }
 
+// pay waits until the pod may move n bytes more.
+func (s *server) pay(n int) error {
+	if s.rate == nil {
+		return nil
+	}
+	return s.rate.WaitN(s.ctx, n)
+}
+
 // stream copies until from ends.
-func stream(to io.Writer, from io.Reader, count *atomic.Int64) error {
+func (s *server) stream(to io.Writer, from io.Reader, count *atomic.Int64) error {
 	pool := few
 	b := pool.Get().(*[]byte)
 	defer func() { pool.Put(b) }()
 	for {
 		n, err := from.Read(*b)
 		if n > 0 {
+			if err := s.pay(n); err != nil {
+				return err
+			}
 			if _, err := to.Write((*b)[:n]); err != nil {
 				return err
 			}
@@ -141,12 +152,12 @@ func poolFor(n, size int) *sync.Pool {
 // datagrams copies until from fails. That one could not be sent is no end:
 // the network may lose datagrams, and an answer that nothing listens may come
 // before the next is taken.
-func datagrams(to io.Writer, from io.Reader, count *atomic.Int64, alive func()) {
+func (s *server) datagrams(to io.Writer, from io.Reader, count *atomic.Int64, alive func()) {
 	b := one.Get().(*[]byte)
 	defer one.Put(b)
 	for {
 		n, err := from.Read(*b)
-		if err != nil {
+		if err != nil || s.pay(n) != nil {
 			return
 		}
 		if _, err := to.Write((*b)[:n]); err == nil {

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -64,15 +65,20 @@ type server struct {
 	stack *stack.Stack
 	flows chan struct{} // a place each for UDP
 	asks  chan struct{} // a place each for questions
+	rate  *rate.Limiter // of bytes, nil for none
 
 	mu    sync.Mutex
 	moved map[*carried]struct{}
 }
 
 // Serve answers the pod at the other end of link until ctx ends. All its
-// connections are closed then.
-func Serve(ctx context.Context, link stack.LinkEndpoint, gate Gate) error {
+// connections are closed then. bytesPerSecond bounds what they carry in both
+// directions together, after a burst of a second; 0 does not.
+func Serve(ctx context.Context, link stack.LinkEndpoint, gate Gate, bytesPerSecond int64) error {
 	s := &server{ctx: ctx, gate: gate, flows: make(chan struct{}, maxUDPFlows), asks: make(chan struct{}, maxQuestions), moved: map[*carried]struct{}{}}
+	if bytesPerSecond > 0 {
+		s.rate = rate.NewLimiter(rate.Limit(bytesPerSecond), int(max(bytesPerSecond, manyBytes)))
+	}
 	s.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol},
@@ -232,7 +238,7 @@ func (s *server) relay(in *gonet.UDPConn, to netip.AddrPort) {
 	}
 	alive()
 	var both sync.WaitGroup
-	both.Go(func() { datagrams(out, in, &c.sent, alive); out.Close(); in.Close() })
-	both.Go(func() { datagrams(in, out, &c.received, alive); out.Close(); in.Close() })
+	both.Go(func() { s.datagrams(out, in, &c.sent, alive); out.Close(); in.Close() })
+	both.Go(func() { s.datagrams(in, out, &c.received, alive); out.Close(); in.Close() })
 	both.Wait()
 }

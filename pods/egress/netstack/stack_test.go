@@ -60,6 +60,11 @@ type pod struct {
 // newPod connects 93.184.216.34, which is api.example.com, to echo servers.
 func newPod(t *testing.T, policy egress.Policy) pod {
 	t.Helper()
+	return newLimitedPod(t, policy, 0)
+}
+
+func newLimitedPod(t *testing.T, policy egress.Policy, bytesPerSecond int64) pod {
+	t.Helper()
 	tcpEcho, udpEcho := echo(t)
 	gate := egress.NewGate(egress.Config{
 		Resolver: resolver{"api.example.com": "93.184.216.34", "inner.example.com": "10.0.0.7", "down.example.com": "93.184.216.99"},
@@ -78,7 +83,7 @@ func newPod(t *testing.T, policy egress.Policy) pod {
 	ctx, cancel := context.WithCancel(t.Context())
 	var served sync.WaitGroup
 	served.Go(func() {
-		if err := Serve(ctx, plain{far}, gate); err != nil {
+		if err := Serve(ctx, plain{far}, gate, bytesPerSecond); err != nil {
 			t.Error(err)
 		}
 	})
@@ -264,6 +269,42 @@ func eventually(t *testing.T, ok func() bool) {
 	}
 }
 
+// A rate holds for both directions together, after a burst of one second.
+func TestRate(t *testing.T) {
+	t.Parallel()
+	const perSecond = 1 << 20
+	p := newLimitedPod(t, open, perSecond)
+	c, err := p.dialTCP(t, netip.MustParseAddrPort("8.8.8.8:443"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	began := time.Now()
+	go func() {
+		_, _ = c.Write(make([]byte, perSecond))
+		_ = c.CloseWrite()
+	}()
+	if got, err := io.ReadAll(c); err != nil || len(got) != perSecond+1 {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	if took := time.Since(began); took < 900*time.Millisecond { // two of one second's worth, of which the first is free
+		t.Errorf("%d bytes there and back took %v", perSecond, took)
+	}
+	u := p.dialUDP(t, netip.MustParseAddrPort("8.8.8.8:4433"))
+	began = time.Now()
+	for range 200 {
+		if _, err := u.Write(make([]byte, 1400)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := u.Read(make([]byte, 2000)); err != nil || n != 1400 {
+			t.Fatalf("%d bytes, %v", n, err)
+		}
+	}
+	if took := time.Since(began); took < 400*time.Millisecond {
+		t.Errorf("datagrams took %v", took)
+	}
+}
+
 // What may not be reached, and what does not answer, is refused at once and
 // never a time-out.
 func TestRefused(t *testing.T) {
@@ -411,7 +452,7 @@ func FuzzPackets(f *testing.F) {
 			Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("nobody is there") },
 		}, open)
 		served.Go(func() {
-			if err := Serve(ctx, link, gate); err != nil {
+			if err := Serve(ctx, link, gate, 0); err != nil {
 				t.Error(err)
 			}
 		})
