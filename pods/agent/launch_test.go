@@ -471,6 +471,17 @@ func FuzzRequests(f *testing.F) {
 		if q, err := parseJobQuery(query); err == nil && (q.Offset < -1 || q.Limit < 0 || q.Limit > wire.MaxJobOutput || q.Wait < 0 || q.Wait > wire.MaxJobWait) {
 			t.Errorf("%+v", q)
 		}
+		if r, err := parseDeploy(body); err == nil {
+			if r.Release < 0 || r.Before.Preset == "" || r.Git != nil && (strings.HasPrefix(r.Git.Ref, "-") || r.Git.Token != "" && !strings.HasPrefix(strings.ToLower(r.Git.URL), "https:")) {
+				t.Errorf("%+v", r)
+			}
+			if r.Archive != "" {
+				checkFuzzedPath(t, r.Archive)
+			}
+		}
+		if q, err := parseRelease(query); err == nil && (q.Release < 1 || q.Max < 1) {
+			t.Errorf("%+v", q)
+		}
 		if r, err := parseApp(body); err == nil && r.Action != actionStop && (r.Spec == nil || r.Spec.Port < 1 || !wire.Label(r.Spec.Name)) {
 			t.Errorf("%+v", r)
 		}

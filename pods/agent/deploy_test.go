@@ -1,0 +1,312 @@
+package agent
+
+import (
+	"archive/tar"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"podgate/pods/wire"
+)
+
+// deployment is a request that a test changes.
+func (a *testAgent) deployment(t *testing.T, release int, before *wire.AppSpec) wire.DeployRequest {
+	spec := *before
+	spec.Preset = ""
+	return wire.DeployRequest{Release: release, Spec: spec, Before: *before, Max: 1 << 20, WaitMillis: 20000}
+}
+
+// deploys returns how a deploy ended.
+func (a *testAgent) deploys(r wire.DeployRequest) (*wire.Deployed, *wire.Fault) {
+	a.t.Helper()
+	body, err := json.Marshal(r)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	resp, raw := a.do("POST", wire.PathDeploy, body)
+	var e wire.Event
+	if resp.StatusCode != http.StatusOK {
+		e.Fault = new(wire.Fault)
+		if err := json.Unmarshal(raw, e.Fault); err != nil {
+			a.t.Fatalf("%s: %v", raw, err)
+		}
+		return nil, e.Fault
+	}
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &e); err != nil || e.Deployed == nil && e.Fault == nil {
+		a.t.Fatalf("the last event is %s, %v", lines[len(lines)-1], err)
+	}
+	return e.Deployed, e.Fault
+}
+
+// repository makes a git repository with an app on main and another on next, and
+// returns the folder that has it and the commits of both.
+func repository(t *testing.T) (root, first, next string) {
+	t.Helper()
+	root = t.TempDir()
+	git := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("git", args...)
+		cmd.Dir = filepath.Join(root, "app")
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %s: %v\n%s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	commit := func(page string) string {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(root, "app", "index.html"), []byte(page), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		git("add", ".")
+		git("-c", "user.name=Ann", "-c", "user.email=ann@example.com", "commit", "-qm", page)
+		return git("rev-parse", "HEAD")
+	}
+	if err := os.Mkdir(filepath.Join(root, "app"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	git("init", "-q", "-b", "main")
+	git("config", "http.receivepack", "false")
+	first = commit("of main")
+	git("checkout", "-qb", "next")
+	next = commit("of next")
+	git("checkout", "-q", "main")
+	return root, first, next
+}
+
+// gitServer serves repositories as a forge does.
+func gitServer(t *testing.T, root string) http.Handler {
+	t.Helper()
+	path, err := exec.Command("git", "--exec-path").Output()
+	if err != nil {
+		t.Skip("git is not installed")
+	}
+	backend := filepath.Join(strings.TrimSpace(string(path)), "git-http-backend")
+	if _, err := os.Stat(backend); err != nil {
+		t.Skip("git-http-backend is not installed")
+	}
+	return &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"}}
+}
+
+func TestDeployFromGit(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is not installed")
+	}
+	root, first, next := repository(t)
+	srv := httptest.NewServer(gitServer(t, root))
+	defer srv.Close()
+	a := startAgent(t)
+	before := a.spec(t, "static")
+	for i, c := range []struct{ ref, commit, page string }{
+		{"", first, "of main"}, {"next", next, "of next"}, {"main", first, "of main"},
+	} {
+		r := a.deployment(t, i+1, before)
+		r.Git, r.Keep = &wire.Git{URL: srv.URL + "/app/.git", Ref: c.ref}, []int{i}
+		done, fault := a.deploys(r)
+		if fault != nil || done.Commit != c.commit || done.Preset != "static" || done.Answer == nil || done.Answer.Start != c.page {
+			t.Fatalf("%+v: %+v, %+v\n%s", c, done, fault, a.log("source=install"))
+		}
+		before.Release = i + 1
+	}
+	if _, err := os.Stat(a.home("app/.git")); !os.IsNotExist(err) {
+		t.Errorf(".git is left: %v", err)
+	}
+	r := a.deployment(t, 9, before)
+	r.Git = &wire.Git{URL: srv.URL + "/app/.git", Ref: "absent"}
+	if _, fault := a.deploys(r); fault == nil || !strings.Contains(fault.Message, "fetching "+srv.URL) || len(fault.Lines) == 0 || strings.Contains(fault.Message, "rev-parse") {
+		t.Errorf("of a branch that is not there: %+v", fault)
+	}
+	if got := tree(t, a.home("releases")); got["9"] != "" || got["3"] == "" || got["1"] != "" {
+		t.Errorf("there are %v", got)
+	}
+}
+
+// A token goes to the host that it is for, in no word of the log, and into no file.
+func TestDeployWithToken(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is not installed")
+	}
+	root, first, _ := repository(t)
+	inner := gitServer(t, root)
+	const token = "tok-0123456789"
+	other := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, given, _ := r.BasicAuth(); given != "" {
+			t.Errorf("another host was given %q", given)
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="other"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer other.Close()
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/away") {
+			http.Redirect(w, r, other.URL+r.URL.Path, http.StatusFound)
+			return
+		}
+		if _, given, _ := r.BasicAuth(); given != token {
+			w.Header().Set("WWW-Authenticate", `Basic realm="forge"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a := startAgent(t, func(c *Config) { c.Environ = append(c.Environ, "GIT_SSL_CAINFO="+roots) })
+	before := a.spec(t, "static")
+	r := a.deployment(t, 1, before)
+	r.Git = &wire.Git{URL: srv.URL + "/app/.git", Token: "wrong"}
+	if _, fault := a.deploys(r); fault == nil {
+		t.Error("a wrong token was taken")
+	}
+	r.Git.Token = token
+	done, fault := a.deploys(r)
+	if fault != nil || done.Commit != first {
+		t.Fatalf("%+v, %+v\n%s", done, fault, a.log("source=install"))
+	}
+	r.Release, r.Git.URL = 2, srv.URL+"/away/app/.git"
+	if _, fault := a.deploys(r); fault == nil {
+		t.Error("a repository that is elsewhere was fetched")
+	}
+	if all := a.log("lines=1000"); strings.Contains(all, token) {
+		t.Errorf("the log has the token:\n%s", all)
+	}
+	out, err := exec.Command("grep", "-r", token, a.cfg.Home).CombinedOutput()
+	if err == nil {
+		t.Errorf("the token is in %s", out)
+	}
+}
+
+// What settings in the pod's home say to git does not count.
+func TestGitIsNotTold(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is not installed")
+	}
+	root, first, _ := repository(t)
+	srv := httptest.NewServer(gitServer(t, root))
+	defer srv.Close()
+	a := startAgent(t)
+	a.put("/home/pod/.gitconfig", "[url \"http://127.0.0.1:1/\"]\n\tinsteadOf = "+srv.URL+"/\n[core]\n\thooksPath = /home/pod/hooks\n")
+	r := a.deployment(t, 1, a.spec(t, "static"))
+	r.Git = &wire.Git{URL: srv.URL + "/app/.git"}
+	if done, fault := a.deploys(r); fault != nil || done.Commit != first {
+		t.Errorf("%+v, %+v", done, fault)
+	}
+}
+
+// A deploy that cannot be leaves everything as it was.
+func TestDeployRefuses(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	before := a.spec(t, "static")
+	a.put("index.html", "by hand")
+	if st := a.app(wire.AppRequest{Action: actionStart, Spec: before, WaitMillis: 20000}); st.App != wire.AppRunning {
+		t.Fatalf("%+v", st)
+	}
+	want := tree(t, a.cfg.Home)
+	for words, change := range map[string]func(*wire.DeployRequest){
+		"release must be":        func(r *wire.DeployRequest) { r.Release = 0 },
+		"max is missing":         func(r *wire.DeployRequest) { r.Max = 0 },
+		"one source":             func(r *wire.DeployRequest) { r.Archive, r.Git = "a", &wire.Git{URL: "https://x.example"} },
+		"one source;kept":        func(r *wire.DeployRequest) { r.Archive, r.Kept = "a", true },
+		"preset must be one of":  func(r *wire.DeployRequest) { r.Spec.Preset = "cobol" },
+		"name must be":           func(r *wire.DeployRequest) { r.Before.Name = "X" },
+		"begin with https://":    func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "ssh://x.example/a"} },
+		"begin with https://;2":  func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "ext::sh -c id"} },
+		"begin with https://;3":  func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "https:///a"} },
+		"give a token apart":     func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "https://u@x.example/a"} },
+		"over https only":        func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "http://x.example/a", Token: "t"} },
+		"printable ASCII":        func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "https://x.example/a", Token: "a\nb"} },
+		"a branch, a tag":        func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "https://x.example/a", Ref: "-x"} },
+		"not there any more":     func(r *wire.DeployRequest) {},
+		"not there any more;k":   func(r *wire.DeployRequest) { r.Kept = true },
+		"wait_millis":            func(r *wire.DeployRequest) { r.WaitMillis = -1 },
+		"does not exist":         func(r *wire.DeployRequest) { r.Archive = "a.tar" },
+		"is outside":             func(r *wire.DeployRequest) { r.Archive = "../../../etc/passwd" },
+		"is a directory":         func(r *wire.DeployRequest) { r.Archive = "/home/pod/app" },
+		"archive cannot be read": func(r *wire.DeployRequest) { r.Archive = "index.html" },
+	} {
+		r := a.deployment(t, 1, before)
+		change(&r)
+		words, _, _ = strings.Cut(words, ";")
+		if done, fault := a.deploys(r); fault == nil || !strings.Contains(fault.Message, words) {
+			t.Errorf("%q: %+v, %+v", words, done, fault)
+		}
+	}
+	got := tree(t, a.cfg.Home)
+	delete(got, "releases")
+	for name := range got {
+		if strings.HasPrefix(name, ".podgate/") {
+			delete(got, name)
+			delete(want, name)
+		}
+	}
+	sameTree(t, got, want)
+	if _, body := get(t, before.Port, "/"); body != "by hand" {
+		t.Errorf("the app says %q", body)
+	}
+}
+
+// A source is judged like any archive: it stays in its folder and within its bound.
+func TestHostileSources(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	at := func(release string, limit int) string {
+		return fmt.Sprintf("%s?release=%s&max=%d", wire.PathRelease, release, limit)
+	}
+	a.refused(wire.FaultBadRequest, "PUT", at("1", 1<<20), packed(t, tar.Header{Name: "../../app/x"}))
+	a.refused(wire.FaultBadRequest, "PUT", at("1", 1<<20), packed(t, tar.Header{Name: "/etc/x"}))
+	if f := a.refused(wire.FaultFailed, "PUT", at("1", 1<<20), packed(t,
+		tar.Header{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "../.."}, tar.Header{Name: "out/x"})); !strings.Contains(f.Message, "out/x") {
+		t.Errorf("through a link: %+v", f)
+	}
+	a.refused(wire.FaultTooLarge, "PUT", at("1", 4096), packed(t, tar.Header{Name: "a", Size: 8192}))
+	a.refused(wire.FaultBadRequest, "PUT", at("0", 1<<20), nil)
+	a.refused(wire.FaultBadRequest, "PUT", at("../x", 1<<20), nil)
+	a.refused(wire.FaultBadRequest, "PUT", at("1", 0), nil)
+	if got := tree(t, a.cfg.Home); got["x"] != "" || got["app/x"] != "" || len(tree(t, a.home("releases"))) != 0 {
+		t.Errorf("there are %v", got)
+	}
+	// What runs is not replaced in place.
+	a.do("PUT", at("1", 1<<20), packed(t, tar.Header{Name: "index.html"}))
+	if _, fault := a.deploys(a.deployment(t, 1, a.spec(t, "static"))); fault != nil {
+		t.Fatal(fault)
+	}
+	a.refused(wire.FaultExists, "PUT", at("1", 1<<20), packed(t, tar.Header{Name: "index.html"}))
+}
+
+// An app folder that somebody made useless does not keep the agent from serving.
+func TestAppFolderGone(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	spec := a.spec(t, "static")
+	for command, want := range map[string]string{
+		"cd; rm -r app; ln -s nowhere app": "is not there; deploy again or roll back",
+		"cd; rm -r app; touch app":         "is no folder",
+	} {
+		a.exec(wire.ExecRequest{Command: command, Dir: "/home/pod", TimeoutMillis: 10000, MaxOutput: 1000})
+		st := a.app(wire.AppRequest{Action: actionRestart, Spec: spec, WaitMillis: 5000})
+		if st.App != wire.AppFailed || !strings.Contains(st.Reason, want) {
+			t.Errorf("%s: %+v", command, st)
+		}
+	}
+	a.exec(wire.ExecRequest{Command: "cd; rm app", Dir: "/home/pod", TimeoutMillis: 10000, MaxOutput: 1000})
+	if st := a.app(wire.AppRequest{Action: actionRestart, Spec: spec, WaitMillis: 20000}); st.App != wire.AppRunning {
+		t.Errorf("%+v", st)
+	}
+}
