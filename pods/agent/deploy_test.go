@@ -151,7 +151,7 @@ func TestDeployWithToken(t *testing.T) {
 	defer other.Close()
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/away") {
-			http.Redirect(w, r, other.URL+r.URL.Path, http.StatusFound)
+			http.Redirect(w, r, other.URL+r.URL.RequestURI(), http.StatusFound)
 			return
 		}
 		if _, given, _ := r.BasicAuth(); given != token {
