@@ -56,10 +56,9 @@ func deployApp(args map[string]string) string {
 Preset: %s. Name: %s.
 
 1. Call list_presets and list_pods. If a pod of that name exists, ask me before you change it.
-2. Create the pod with create_pod.
-3. Write the app's files with write_file, below /home/pod/app. The app must listen on the port in the environment variable PORT. Where the start command is not obvious, add a Procfile with a line that begins with "web:".
-4. Call manage_pod with action reload, then get_pod. If it does not run, read get_logs, mend the cause and reload again.
-5. Tell me the address and what runs there.`,
+2. Call deploy with the name and the whole app: its files, or the address of its git repository, or, where you have a shell and there is much of it, create_upload and then the upload. The app must listen on the port in the environment variable PORT, and keep its data below $PODGATE_DATA. Where the start command is not obvious, add a Procfile with a line that begins with "web:".
+3. If that fails, read the reason and the lines in the answer, and get_logs where they are not enough. Mend the cause and deploy again.
+4. Tell me the address and what a visitor gets there.`,
 		argument(args, "preset", "choose what fits the app"), argument(args, "name", "propose a short one"))
 }
 

@@ -340,7 +340,7 @@ func (s *Service) carryOut(op *operation, rec store.Pod, d store.Deploy, todo de
 	if err != nil {
 		return nil, err
 	}
-	req.Keep = releasesToKeep(rec, records)
+	req.Keep = s.tight(ctx, op, rec, releasesToKeep(rec, records))
 	if req.Max, err = s.room(ctx, rec, op.live, 0); err != nil {
 		return nil, s.fromAgent(ctx, rec, err)
 	}
@@ -355,6 +355,26 @@ func (s *Service) carryOut(op *operation, rec store.Pod, d store.Deploy, todo de
 	}
 	p.status(d.Action)
 	return s.awaitDeploy(ctx, op, rec, d, req, p)
+}
+
+// tight gives up what could be gone back to, but the newest, when more than half of
+// the pod's disk is used: a deploy needs room beside what runs. It returns what of
+// kept, which begins with what runs, is still there.
+func (s *Service) tight(ctx context.Context, op *operation, rec store.Pod, kept []int) []int {
+	plan, err := s.plan(rec.Plan)
+	if err != nil || s.seen(ctx, rec).Usage.Disk < plan.Limits.Disk/2 || len(kept) <= 2 {
+		return kept
+	}
+	for _, n := range kept[2:] {
+		if n == 0 {
+			continue // what people made by hand
+		}
+		_, err := op.client.delete(ctx, "/home/pod/releases/"+strconv.Itoa(n), true)
+		if err != nil {
+			s.cfg.Log.Debug("give up a release", "pod", rec.ID, "release", n, "error", err) // it may be gone already
+		}
+	}
+	return kept[:2]
 }
 
 // awaitDeploy hears of a deploy to its end.

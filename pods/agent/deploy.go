@@ -120,6 +120,7 @@ type deployment struct {
 // run carries a deploy out. When it fails, the app is what it was, and nothing of a
 // new folder is left.
 func (d *deployment) run(ctx context.Context) (*wire.Deployed, error) {
+	d.agent.prune(append(slices.Clone(d.Keep), d.Release)) // what an earlier one left that was cut off
 	err := d.build(ctx)
 	if err == nil {
 		var done *wire.Deployed

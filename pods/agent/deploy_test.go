@@ -47,6 +47,24 @@ func (a *testAgent) deploys(r wire.DeployRequest) (*wire.Deployed, *wire.Fault) 
 	return e.Deployed, e.Fault
 }
 
+// needGit returns the folder of git's programs. It skips where they are not
+// installed, and fails where they must be.
+func needGit(t *testing.T) string {
+	t.Helper()
+	path, err := exec.Command("git", "--exec-path").Output()
+	folder := strings.TrimSpace(string(path))
+	if err == nil {
+		_, err = os.Stat(filepath.Join(folder, "git-http-backend"))
+	}
+	if err != nil && os.Getenv("PODGATE_REQUIRE") != "" {
+		t.Fatalf("git with git-http-backend: %v", err)
+	}
+	if err != nil {
+		t.Skip("git with git-http-backend is not installed")
+	}
+	return folder
+}
+
 // repository makes a git repository with an app on main and another on next, and
 // returns the folder that has it and the commits of both.
 func repository(t *testing.T) (root, first, next string) {
@@ -87,22 +105,13 @@ func repository(t *testing.T) (root, first, next string) {
 // gitServer serves repositories as a forge does.
 func gitServer(t *testing.T, root string) http.Handler {
 	t.Helper()
-	path, err := exec.Command("git", "--exec-path").Output()
-	if err != nil {
-		t.Skip("git is not installed")
-	}
-	backend := filepath.Join(strings.TrimSpace(string(path)), "git-http-backend")
-	if _, err := os.Stat(backend); err != nil {
-		t.Skip("git-http-backend is not installed")
-	}
+	backend := filepath.Join(needGit(t), "git-http-backend")
 	return &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"}}
 }
 
 func TestDeployFromGit(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed")
-	}
+	needGit(t)
 	root, first, next := repository(t)
 	srv := httptest.NewServer(gitServer(t, root))
 	defer srv.Close()
@@ -135,9 +144,7 @@ func TestDeployFromGit(t *testing.T) {
 // A token goes to the host that it is for, in no word of the log, and into no file.
 func TestDeployWithToken(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed")
-	}
+	needGit(t)
 	root, first, _ := repository(t)
 	inner := gitServer(t, root)
 	const token = "tok-0123456789"
@@ -194,9 +201,7 @@ func TestDeployWithToken(t *testing.T) {
 // What settings in the pod's home say to git does not count.
 func TestGitIsNotTold(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed")
-	}
+	needGit(t)
 	root, first, _ := repository(t)
 	srv := httptest.NewServer(gitServer(t, root))
 	defer srv.Close()
@@ -308,5 +313,41 @@ func TestAppFolderGone(t *testing.T) {
 	a.exec(wire.ExecRequest{Command: "cd; rm app", Dir: "/home/pod", TimeoutMillis: 10000, MaxOutput: 1000})
 	if st := a.app(wire.AppRequest{Action: actionRestart, Spec: spec, WaitMillis: 20000}); st.App != wire.AppRunning {
 		t.Errorf("%+v", st)
+	}
+}
+
+// Which release runs is the server's to say: one that went live and was never
+// acknowledged is taken back with the next start.
+func TestStartFollowsTheServer(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	spec := a.spec(t, "static")
+	a.put("index.html", "by hand")
+	for n, page := range []string{"", "one", "two"} {
+		if n == 0 {
+			continue
+		}
+		at := fmt.Sprintf("%s?release=%d&max=1000000", wire.PathRelease, n)
+		a.do("PUT", at, packed(t, tar.Header{Name: "index.html", Size: int64(len(page))}))
+		r := a.deployment(t, n, spec)
+		r.Keep = []int{1}
+		if _, fault := a.deploys(r); fault != nil {
+			t.Fatal(fault)
+		}
+	}
+	for release, want := range map[int]string{1: "releases/1", 0: "releases/0", 7: "releases/2"} {
+		if err := os.Remove(a.home("app")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("releases/2", a.home("app")); err != nil {
+			t.Fatal(err)
+		}
+		spec.Release = release
+		if st := a.app(wire.AppRequest{Action: actionRestart, Spec: spec, WaitMillis: 20000}); st.App != wire.AppRunning {
+			t.Errorf("%+v", st)
+		}
+		if got, err := os.Readlink(a.home("app")); err != nil || got != want {
+			t.Errorf("release %d: %s, %v; want %s", release, got, err, want)
+		}
 	}
 }

@@ -126,7 +126,7 @@ func (a *agent) setAside() (name string, err error) {
 	}
 }
 
-// prune deletes the releases that nobody goes back to. What has another name than a
+// prune deletes the releases that nobody goes back to, and never what runs. What has another name than a
 // release of a deploy is not ours to delete.
 func (a *agent) prune(keep []int) {
 	home := a.folders.home.root
@@ -134,9 +134,10 @@ func (a *agent) prune(keep []int) {
 	if err != nil {
 		return
 	}
+	live, _ := home.Readlink(appName) // none: a folder, which is no release
 	for _, e := range entries {
 		n, err := strconv.Atoi(e.Name())
-		if err != nil || n <= 0 || strconv.Itoa(n) != e.Name() || slices.Contains(keep, n) {
+		if err != nil || n <= 0 || strconv.Itoa(n) != e.Name() || slices.Contains(keep, n) || live == releaseName(n) {
 			continue
 		}
 		if err := removeTree(home, releaseName(n)); err != nil {

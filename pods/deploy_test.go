@@ -1,0 +1,61 @@
+package pods_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"podgate/pods"
+	"podgate/pods/wire"
+	"podgate/store"
+)
+
+// A deploy that a server left going on has failed for the next one, and what ran
+// before it is what should run.
+func TestDeployThatWasCutOff(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	dir := filepath.Dir(h.fake.Dir("x"))
+	p := h.create(t, "shop")
+	if _, err := h.db.BeginDeploy(store.Deploy{Pod: p.ID, Action: "deploy", Source: "3 files", Release: -1}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := h.Deploys(h.ann, "shop"); err != nil || len(list) != 1 || list[0].State != store.DeployBuilding {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h = h.restarted(t, dir)
+	list, err := h.Deploys(h.ann, "shop")
+	if err != nil || len(list) != 1 || list[0].State != store.DeployFailed || list[0].Reason != "it was cut off before it ended" || list[0].Live {
+		t.Errorf("%+v, %v", list, err)
+	}
+	h.reconcile(t)
+	asked := h.script.asked[len(h.script.asked)-1]
+	if asked.Spec == nil || asked.Spec.Release != 0 {
+		t.Errorf("the agent was told %+v", asked.Spec)
+	}
+}
+
+// What a failure printed is in the words of the error and in the list, bounded.
+func TestLinesOfAFailure(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "shop")
+	var lines []wire.LogLine
+	for range 100 {
+		lines = append(lines, wire.LogLine{Text: strings.Repeat("x", 5000) + "\xff"})
+	}
+	lines = append(lines, wire.LogLine{Text: "npm ERR! 404"})
+	h.script.set(func(s *script) { s.fault = &wire.Fault{Code: wire.FaultFailed, Message: "npm ci ended with 1", Lines: lines} })
+	_, err := h.Reload(t.Context(), h.ann, "shop", nil)
+	wants(t, err, pods.ErrAppFailed, "reload: npm ci ended with 1")
+	if words := err.Error(); !strings.HasSuffix(words, "npm ERR! 404") || len(words) > 10_000 {
+		t.Errorf("%d bytes end in %q", len(words), words[len(words)-40:])
+	}
+	list, err := h.Deploys(h.ann, "shop")
+	if err != nil || len(list) != 1 || list[0].Action != "reload" || len(list[0].Lines) != wire.TailLines || list[0].Lines[wire.TailLines-1] != "npm ERR! 404" {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
