@@ -122,6 +122,7 @@ func (srv *server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	srv.onStop(endpoint.Close)
 	trusted := srv.settings.TrustedProxies
 	front := ingress.New(ingress.Config{
 		Pods: srv.pods, Scheme: srv.issuer.Scheme, Log: srv.log,

@@ -10,7 +10,7 @@ import (
 
 // Over is New over a server of the test's own, which has no tools of podgate's.
 func Over(cfg Config, server *sdk.Server) http.Handler {
-	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}}
+	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}, asTask: map[string]bool{}}
 	e.over(server)
 	return e
 }

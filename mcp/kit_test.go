@@ -47,6 +47,8 @@ type bench struct {
 	url  string
 	log  *logBuffer
 
+	endpoint mcp.Endpoint
+
 	history *history.Recorder
 
 	mu     sync.Mutex
@@ -64,6 +66,8 @@ func newBench(t testing.TB, change ...func(*pods.Config)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.endpoint = handler
+	b.Cleanup(func() { _ = handler.Close() })
 	stack := &web.Stack{Log: log, Now: time.Now}
 	srv := httptest.NewServer(stack.Handle(b.bearer(handler), web.WriteJSONError))
 	t.Cleanup(srv.Close)
@@ -244,7 +248,9 @@ func message(version, method string, params args) (body []byte, header http.Head
 		meta = clone(meta)
 		meta["io.modelcontextprotocol/protocolVersion"] = modern
 		meta["io.modelcontextprotocol/clientInfo"] = args{"name": "test", "version": "0"}
-		meta["io.modelcontextprotocol/clientCapabilities"] = args{}
+		if meta["io.modelcontextprotocol/clientCapabilities"] == nil {
+			meta["io.modelcontextprotocol/clientCapabilities"] = args{}
+		}
 		params["_meta"] = meta
 		header.Set("Mcp-Method", method)
 		if name, ok := params["name"].(string); ok {

@@ -58,6 +58,7 @@ func newGuarded(t testing.TB) *guarded {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = endpoint.Close() })
 	checked := auth.Bearer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.between(); endpoint.ServeHTTP(w, r) }))
 	stack := &web.Stack{Log: log, Now: time.Now}
 	srv := httptest.NewServer(stack.Handle(func(w http.ResponseWriter, r *http.Request) error { checked.ServeHTTP(w, r); return nil }, web.WriteJSONError))
@@ -167,14 +168,20 @@ const command = "exec 3>alive; sleep 1000 & read line <go; kill $!; echo finishe
 // run begins the call in one era and returns when the command has begun.
 func (g *guarded) run(era string, stream bool) running {
 	g.Helper()
+	params := args{"name": "exec_command", "arguments": args{"name": "shop", "command": command}}
+	if stream {
+		params["_meta"] = args{"progressToken": "p"}
+	}
+	return g.runAs(era, params)
+}
+
+// runAs is run for a call with those parameters.
+func (g *guarded) runAs(era string, params args) running {
+	g.Helper()
 	for _, pipe := range []string{"alive", "go"} {
 		if err := syscall.Mkfifo(g.path(pipe), 0o666); err != nil {
 			g.Fatal(err)
 		}
-	}
-	params := args{"name": "exec_command", "arguments": args{"name": "shop", "command": command}}
-	if stream {
-		params["_meta"] = args{"progressToken": "p"}
 	}
 	r := running{answer: make(chan string, 1)}
 	go func() { r.answer <- g.post(era, params) }()
@@ -188,8 +195,10 @@ func (g *guarded) run(era string, stream bool) running {
 
 func (g *guarded) path(pipe string) string { return filepath.Join(g.folder, "home", "app", pipe) }
 
-func (g *guarded) post(era string, params args) string {
-	body, header := message(era, "tools/call", params)
+func (g *guarded) post(era string, params args) string { return g.send(era, "tools/call", params) }
+
+func (g *guarded) send(era, method string, params args) string {
+	body, header := message(era, method, params)
 	req, err := http.NewRequest(http.MethodPost, g.url, bytes.NewReader(body))
 	if err != nil {
 		return err.Error()
@@ -233,16 +242,19 @@ func TestTakenAwayInMidCall(t *testing.T) {
 	}
 }
 
-// audited expects one call of exec_command with that outcome in the audit list.
+// audited waits for a call of exec_command with that outcome in the audit list.
 func (g *guarded) audited(outcome string) {
 	g.Helper()
-	page, err := g.history.AuditList(store.AuditQuery{Limit: 10})
-	if err != nil {
-		g.Fatal(err)
-	}
-	for _, e := range page.Entries {
-		if e.Action == history.AuditTool && e.Outcome == outcome {
-			return
+	var page history.AuditPage
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		var err error
+		if page, err = g.history.AuditList(store.AuditQuery{Limit: 10}); err != nil {
+			g.Fatal(err)
+		}
+		for _, e := range page.Entries {
+			if e.Action == history.AuditTool && e.Outcome == outcome {
+				return
+			}
 		}
 	}
 	g.Errorf("no call %s in %+v", outcome, page.Entries)

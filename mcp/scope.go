@@ -54,7 +54,10 @@ func hasAll(a authz.Actor, scopes []store.Scope) bool {
 type call struct {
 	Method string `json:"method"`
 	Params struct {
-		Name string `json:"name"`
+		Name          string `json:"name"`
+		Notifications struct {
+			TaskIDs []string `json:"taskIds"`
+		} `json:"notifications"`
 	} `json:"params"`
 }
 

@@ -48,16 +48,31 @@ type endpoint struct {
 	plain  http.Handler            // answers with one JSON object
 	stream http.Handler            // answers with events, so that progress can be sent
 	bodies bodies                  // of the requests that are being answered
+	asTask map[string]bool         // the tools whose calls may go on as tasks
+	tasks  tasks
+}
+
+// Endpoint is the handler of the endpoint. Close ends the calls that go on
+// without their requests.
+type Endpoint interface {
+	http.Handler
+	Close() error
 }
 
 // New returns the handler. It must stand behind the bearer check.
-func New(cfg Config) (http.Handler, error) {
+func New(cfg Config) (Endpoint, error) {
 	if cfg.Pods == nil || cfg.Log == nil || cfg.InsufficientScope == nil || cfg.Watch == nil {
 		return nil, errors.New("mcp: Pods, Log, InsufficientScope and Watch are required")
 	}
-	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}}
+	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}, asTask: map[string]bool{}}
 	e.over(e.newServer())
 	return e, nil
+}
+
+// Close implements Endpoint.
+func (e *endpoint) Close() error {
+	e.tasks.close()
+	return nil
 }
 
 // over puts the transport in front of a server.
@@ -83,7 +98,7 @@ func (e *endpoint) newServer() *sdk.Server {
 		// what was taken away meanwhile is refused in words.
 		// Resources are offered, and empty, because some clients ask for the
 		// list without looking at the capabilities.
-		Capabilities: &sdk.ServerCapabilities{Tools: &sdk.ToolCapabilities{}, Prompts: &sdk.PromptCapabilities{}, Resources: &sdk.ResourceCapabilities{}},
+		Capabilities: &sdk.ServerCapabilities{Tools: &sdk.ToolCapabilities{}, Prompts: &sdk.PromptCapabilities{}, Resources: &sdk.ResourceCapabilities{}, Extensions: map[string]any{tasksExtension: struct{}{}}},
 		SetCacheable: func(_ context.Context, r sdk.Request, c *sdk.Cacheable) {
 			c.TTLMs = int(listTTL.Milliseconds())
 			if _, tools := r.(*sdk.ListToolsRequest); tools {
@@ -91,7 +106,8 @@ func (e *endpoint) newServer() *sdk.Server {
 			}
 		},
 	})
-	s.AddReceivingMiddleware(e.listWithKinds, e.listWithoutTaken, e.listInOrder)
+	s.AddReceivingMiddleware(e.listWithKinds, e.listWithoutTaken, e.listInOrder, e.withTasks)
+	e.addTaskMethods(s)
 	e.addCatalogueTools(s)
 	e.addPodTools(s)
 	e.addExecTool(s)
@@ -125,7 +141,9 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, release, err := e.bodies.read(w, r)
-	defer release()
+	c := &caller{request: r, came: authz.FromContext(r.Context()), release: release}
+	c.holders.Store(1)
+	defer c.done()
 	if err != nil {
 		refusal := web.AsError(err)
 		maps.Copy(w.Header(), refusal.Header)
@@ -138,15 +156,16 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refused.write(w)
 		return
 	}
-	came := authz.FromContext(r.Context())
-	r, stop := e.cfg.Watch(r, func(now authz.Actor) error { return e.mayGoOn(came, now, calls) })
+	c.calls = calls
+	r, stop := e.cfg.Watch(r, func(now authz.Actor) error { return e.mayGoOn(c.came, now, calls) })
 	defer stop()
 	defer hangUp(r)
 	if needed := e.missing(authz.FromContext(r.Context()), calls); len(needed) > 0 {
 		e.cfg.InsufficientScope(w, r, needed)
 		return
 	}
-	e.serve(w, e.withVisitor(r, calls), body)
+	r = e.withVisitor(r, calls)
+	e.serve(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)), body)
 }
 
 // serve lets the transport answer a body.

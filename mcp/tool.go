@@ -23,6 +23,7 @@ type tool struct {
 	name, title, description string
 	action                   authz.Action // decides the scope; pods checks the finer ones
 	hints                    sdk.ToolAnnotations
+	task                     bool                           // a call that takes long may go on as a task
 	later                    bool                           // listed after those that were there first, in the order of declaration
 	refine                   func(input *jsonschema.Schema) // bounds and enumerations; may be nil
 }
@@ -53,6 +54,7 @@ func add[In, Out any](e *endpoint, s *sdk.Server, t tool, fn func(context.Contex
 		panic(fmt.Sprintf("mcp: tool %s has the unknown action %q", t.name, t.action))
 	}
 	e.tools[t.name] = t.action
+	e.asTask[t.name] = t.task
 	if t.later {
 		e.later = append(e.later, t.name)
 	}
@@ -107,7 +109,7 @@ func run[In, Out any](ctx context.Context, arguments *arguments, req *sdk.CallTo
 	if err := arguments.read(req.Params.Arguments, &in); err != nil {
 		return nil, err
 	}
-	a, err := fn(ctx, request{actor: authz.FromContext(ctx), progress: newReporter(ctx, req).progress()}, in)
+	a, err := fn(ctx, request{actor: authz.FromContext(ctx), progress: progressOf(ctx, req)}, in)
 	if err != nil {
 		return nil, err
 	}

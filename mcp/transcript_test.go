@@ -32,7 +32,7 @@ var update = flag.Bool("update", false, "write the answers that the server gives
 // names them («Accept:» with nothing sends none). «era: V» adds the version
 // header, and for the stateless revision also Mcp-Method and Mcp-Name as the
 // body has them, and «{meta}» in the body is what that revision wants in
-// _meta. «{N of TEXT}» repeats a text. Answers leave out the headers that
+// _meta, «{meta with tasks}» the same of a client that knows tasks. «{N of TEXT}» repeats a text. Answers leave out the headers that
 // stand on all of them.
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
@@ -139,6 +139,7 @@ var repeated = regexp.MustCompile(`\{(\d+) of ([^}]+)\}`)
 
 func expand(t *testing.T, body string) string {
 	body = strings.ReplaceAll(body, "{meta}", meta)
+	body = strings.ReplaceAll(body, "{meta with tasks}", strings.Replace(meta, `Capabilities": {}`, `Capabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}`, 1))
 	return repeated.ReplaceAllStringFunc(body, func(s string) string {
 		m := repeated.FindStringSubmatch(s)
 		n, err := strconv.Atoi(m[1])
