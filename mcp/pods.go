@@ -33,6 +33,7 @@ type podDetail struct {
 	Created     time.Time   `json:"created"`
 	Started     time.Time   `json:"started,omitzero" jsonschema:"when the app was started"`
 	Restarts    int         `json:"restarts" jsonschema:"how often the app died and was started again"`
+	LastExit    *lastExit   `json:"last_exit,omitempty" jsonschema:"how the app or the pod ended last, when nobody had asked for it, also after it was started again"`
 	Command     string      `json:"command,omitempty" jsonschema:"the app's start command"`
 	Port        int         `json:"port" jsonschema:"what PORT is in the pod; the app must listen there"`
 	MemoryUsed  int64       `json:"memory_used_bytes"`
@@ -50,6 +51,11 @@ type podDetail struct {
 	Refused     []string    `json:"network_refused,omitempty" jsonschema:"what the pod tried to reach lately and may not, and who can allow it"`
 }
 
+type lastExit struct {
+	Time   time.Time `json:"time"`
+	Reason string    `json:"reason" jsonschema:"such as disk full or out of memory"`
+}
+
 func summarize(p pods.Pod) podSummary {
 	return podSummary{Name: p.Name, Status: p.Status, Preset: p.Preset, Plan: p.Plan, Region: p.Region, URL: p.URL}
 }
@@ -64,6 +70,9 @@ func detail(p pods.Pod) podDetail {
 	if p.LastDeploy != nil {
 		last := deployOf(*p.LastDeploy)
 		d.LastDeploy = &last
+	}
+	if p.LastExit.Reason != "" {
+		d.LastExit = &lastExit{p.LastExit.At.UTC(), text.Valid(p.LastExit.Reason)}
 	}
 	for _, line := range p.Tail {
 		start, _ := text.Start(text.Valid(line.Text), 500)
@@ -81,6 +90,9 @@ func (d podDetail) text() string {
 	}
 	if d.LastDeploy != nil {
 		fmt.Fprintf(&b, "last deploy: %s", d.LastDeploy.text())
+	}
+	if d.LastExit != nil {
+		fmt.Fprintf(&b, "last exit: %s, %s\n", d.LastExit.Time.Format(time.RFC3339), d.LastExit.Reason)
 	}
 	if d.Command != "" {
 		fmt.Fprintf(&b, "command: %s (PORT=%d, restarted %d times)\n", d.Command, d.Port, d.Restarts)

@@ -23,6 +23,9 @@ func cleanState(s wire.State) wire.State {
 	}
 	s.Reason, s.Command = text.Line(s.Reason, maxReason), text.Line(s.Command, maxReason)
 	s.Restarts = max(0, s.Restarts)
+	if s.LastExit != nil {
+		s.LastExit = &wire.LastExit{Time: s.LastExit.Time, Reason: text.Line(s.LastExit.Reason, maxReason)}
+	}
 	if len(s.Tail) > maxTail {
 		s.Tail = s.Tail[len(s.Tail)-maxTail:]
 	}

@@ -103,6 +103,9 @@ type Status struct {
 	Exit     string   // why it ended, when it ended by itself
 	Enforced []string // the limits that hold for it: memory, cpus, disk, processes, each with how, as "memory (cgroup v2)"
 	Usage    Usage    // of a running pod
+	// Kills is what was killed of it lately because of a limit, also in earlier runs,
+	// and how those ended that did so by themselves. The newest is the last.
+	Kills []Kill
 	// NoNetwork is why a running pod has no network though it has a gate.
 	NoNetwork string
 }
@@ -114,6 +117,12 @@ type Usage struct {
 	Processes int
 	Disk      int64 // bytes of the home; may be some seconds old
 	DiskLeft  int64 // bytes that all pods may still write to the disk that the home is on, at least 1
+}
+
+// Kill is something that ended in a pod, or all of it, and not by itself.
+type Kill struct {
+	At     time.Time
+	Reason string // for a person
 }
 
 // Death is the end of a pod that nobody asked for.

@@ -81,6 +81,7 @@ type Pod struct {
 	Env        []string // the names of its environment variables
 	// The rest is known only of a pod that runs and answers.
 	Started  time.Time // of the app
+	LastExit Kill      // how the app or the pod ended last when nobody had asked for it; the zero one if it has not
 	Restarts int
 	Command  string
 	Usage

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/pods/egress"
 	"podgate/pods/wire"
 	"podgate/store"
@@ -62,7 +63,9 @@ func (s *Service) describe(ctx context.Context, rec store.Pod) Pod {
 	if rec.Want != store.WantRunning {
 		return pod
 	}
-	if st := s.seen(ctx, rec); st.Running {
+	st := s.seen(ctx, rec)
+	pod.blame(st.Kills)
+	if st.Running {
 		pod.Usage, pod.Enforced = st.Usage, slices.Clone(st.Enforced)
 		if st.NoNetwork != "" {
 			pod.Network, pod.NetworkNames, pod.Refused = string(egress.ModeNone), nil, []string{"the pod has no network on this server: " + st.NoNetwork}
@@ -132,6 +135,34 @@ func (s *Service) ask(ctx context.Context, l *live, pod *Pod) {
 func (p *Pod) show(s wire.State) {
 	p.Status, p.Reason, p.Tail = statusOf(s), s.Reason, s.Tail
 	p.Started, p.Restarts, p.Command = s.Started, s.Restarts, s.Command
+	if s.LastExit != nil {
+		p.LastExit = Kill{s.LastExit.Time, s.LastExit.Reason}
+	}
+}
+
+// killedFor is how far the death of an app and what the runtime knows of it can be
+// apart.
+const killedFor = 3 * time.Second
+
+// blame adds what the runtime has killed, and why, to how the app ended: the app's
+// own agent cannot know.
+func (p *Pod) blame(kills []Kill) {
+	if len(kills) == 0 {
+		return
+	}
+	last := kills[len(kills)-1]
+	last.Reason = text.Line(last.Reason, maxReason)
+	apart := p.LastExit.At.Sub(last.At)
+	switch {
+	case apart > killedFor:
+	case apart < -killedFor || p.LastExit.Reason == "":
+		p.LastExit = last
+	default:
+		if p.Reason == p.LastExit.Reason {
+			p.Reason += "; " + last.Reason
+		}
+		p.LastExit.Reason += "; " + last.Reason
+	}
 }
 
 // statusOf gives the pod's status from the app's. An app that died and will be

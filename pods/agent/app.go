@@ -106,7 +106,11 @@ func (s *supervisor) lastSpec() *wire.AppSpec {
 func (s *supervisor) update(f func(*wire.State)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	last := s.state.LastExit
 	f(&s.state)
+	if s.state.LastExit == nil {
+		s.state.LastExit = last
+	}
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -202,6 +206,7 @@ func (s *supervisor) keep(ctx context.Context, spec wire.AppSpec, ended chan str
 		if ctx.Err() != nil {
 			return
 		}
+		s.update(func(st *wire.State) { st.LastExit = &wire.LastExit{Time: s.now(), Reason: reason} })
 		pause, again := policy.died(s.now().Sub(began))
 		if final || !again {
 			if !final {

@@ -129,6 +129,25 @@ func TestSupervisorGivesUp(t *testing.T) {
 }
 
 // An app that lives well in between is never given up.
+// How the app ended last stays told when it runs again, and when it was asked to
+// end since.
+func TestSupervisorLastExit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSupervisor(&fakeLauncher{lives: []time.Duration{time.Second, 0}, answers: true}, time.Now)
+		defer s.Close()
+		began := time.Now()
+		s.Start(testSpec)
+		time.Sleep(time.Minute)
+		s.Restart(testSpec)
+		time.Sleep(time.Minute)
+		last := s.State().LastExit
+		if s.State().App != wire.AppRunning || last == nil || last.Reason != "the app exited with code 1" || last.Time.Sub(began).Round(time.Second) != time.Second {
+			t.Errorf("%+v, last exit %+v", s.State(), last)
+		}
+	})
+}
+
 func TestSupervisorForgives(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

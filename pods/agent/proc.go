@@ -338,7 +338,7 @@ func describeExit(s syscall.WaitStatus) string {
 	code, sig := exitCode(s)
 	switch {
 	case sig == "SIGKILL":
-		return "was killed (SIGKILL; out of memory if nobody did it)"
+		return "was killed (SIGKILL)"
 	case sig != "":
 		return "was ended by " + sig
 	}

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"podgate/pods/wire"
 )
 
 // clockTick is USER_HZ, the unit of times in /proc: 100 on every architecture
@@ -78,13 +80,13 @@ func parseStatm(b []byte) int64 {
 }
 
 // diskUse reads what a file takes: allocated blocks, not length, so that a
-// sparse file costs what it costs.
+// sparse file costs what it costs, and at least what the name of one does.
 func diskUse(size int64, sys any) (bytes int64, inode uint64, links uint64) {
 	st, ok := sys.(*syscall.Stat_t)
 	if !ok {
 		return size, 0, 1
 	}
-	return st.Blocks * 512, st.Ino, uint64(st.Nlink)
+	return max(st.Blocks*512, wire.LeastFile), st.Ino, uint64(st.Nlink)
 }
 
 // syncDisk has the disk of a folder written, so that a crash of the machine does

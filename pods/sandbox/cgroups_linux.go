@@ -355,14 +355,14 @@ func (g *group) add(pid int) error {
 	return nil
 }
 
-// outOfMemory says whether the kernel has killed a process of the group for
-// its memory limit.
-func (g *group) outOfMemory() bool {
+// oomKills is how many processes of the group the kernel has killed for its memory
+// limit.
+func (g *group) oomKills() int64 {
 	file := "memory.oom_control"
 	if g.h.version == 2 {
 		file = "memory.events"
 	}
-	return valueOf(g.read(file, "memory"), "oom_kill") > 0
+	return valueOf(g.read(file, "memory"), "oom_kill")
 }
 
 // remove kills what is left in the group and takes its folders away.

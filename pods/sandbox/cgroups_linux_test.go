@@ -209,7 +209,7 @@ func TestGroupsOutOfMemory(t *testing.T) {
 	}
 	for text, want := range map[string]bool{"": false, "oom 3\noom_kill 0\n": false, "oom 3\noom_kill 2\noom_group_kill 0\n": true} {
 		f.files["/sys/fs/cgroup/a/podgate-key/pod/memory.events"] = text
-		if got := g.outOfMemory(); got != want {
+		if got := g.oomKills() > 0; got != want {
 			t.Errorf("%q: %v", text, got)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -47,6 +48,7 @@ type instance struct {
 	up      bool        // Start has succeeded, so that ending is news
 	wanted  bool        // Stop was called, so that it is none
 	blame   string      // why the watcher killed it
+	kills   []pods.Kill // for limits, of this and earlier runs, the newest last
 	exit    string      // set before done is closed
 	done    chan struct{}
 }
@@ -66,13 +68,14 @@ func (in *instance) alive() bool {
 
 func (in *instance) status(id store.PodID) pods.Status {
 	s := pods.Status{ID: id, Running: in.alive(), Started: in.started}
-	if s.Running {
-		s.Enforced, s.NoNetwork = in.enforced, in.noNetwork
-		return s
-	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	s.Exit = in.exit
+	s.Kills = slices.Clone(in.kills)
+	if s.Running {
+		s.Enforced, s.NoNetwork = in.enforced, in.noNetwork
+	} else {
+		s.Exit = in.exit
+	}
 	return s
 }
 
@@ -85,7 +88,7 @@ func (in *instance) reap() {
 	in.output.wait()
 	oom := false
 	if in.group != nil {
-		oom = in.group.outOfMemory()
+		oom = in.group.oomKills() > 0
 		if err := in.group.remove(); err != nil {
 			in.log.Warn("a pod's cgroup stays behind", "error", err)
 		}
@@ -94,6 +97,7 @@ func (in *instance) reap() {
 	defer in.mu.Unlock()
 	if !in.wanted {
 		in.exit = in.reason(state, err, oom)
+		in.noteKillLocked("the pod's environment ended by itself: " + in.exit)
 	}
 	close(in.done)
 	in.tellLocked()
@@ -117,6 +121,33 @@ func (in *instance) endNetwork() {
 	n := in.network
 	in.mu.Unlock()
 	n.end()
+}
+
+// maxKills is how many of the last kills are remembered.
+const maxKills = 16
+
+// killed notes that something of the pod is killed for a limit. What is killed
+// within a moment for one reason is noted once.
+func (in *instance) killed(why string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.noteKillLocked(why)
+}
+
+// remember takes over what an earlier run was killed for.
+func (in *instance) remember(earlier *instance) {
+	kills := earlier.status("").Kills
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.kills = append(kills, in.kills...)
+}
+
+func (in *instance) noteKillLocked(why string) {
+	now := time.Now()
+	if n := len(in.kills); n > 0 && in.kills[n-1].Reason == why && now.Sub(in.kills[n-1].At) < time.Second {
+		return
+	}
+	in.kills = append(in.kills[max(0, len(in.kills)+1-maxKills):len(in.kills):len(in.kills)], pods.Kill{At: now, Reason: why})
 }
 
 // isUp is called once, when Start succeeds.
@@ -144,7 +175,7 @@ func (in *instance) reason(state *os.ProcessState, err error, oom bool) string {
 	}
 	words := state.String()
 	if oom && state.Sys().(syscall.WaitStatus).Signaled() {
-		words = fmt.Sprintf("out of memory: the limit is %d MiB", in.limits.Memory>>20)
+		words = in.outOfMemory()
 	}
 	if last := in.output.last(); last != "" {
 		words += ": " + last

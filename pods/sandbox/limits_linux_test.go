@@ -67,6 +67,34 @@ func TestPodMemoryBomb(t *testing.T) {
 	}
 }
 
+// How an app ended for its limit is told from outside, also when it runs again.
+func TestPodLastExit(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	db := storetest.New(t)
+	w := storetest.Populate(t, db, "ann", time.Now())
+	ann := authz.Person(w.User.ID, store.Membership{Team: w.Team, Role: store.RoleOwner})
+	s := podstest.ServiceOver(t, db, r, func(c *pods.Config) { c.Plans = []pods.Plan{{Name: "small", Limits: small}} })
+	if _, err := s.Create(t.Context(), ann, pods.CreateRequest{Name: "shop", Preset: "command"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	bomb := "web: test -e once && exec sleep 1000; touch once; x=$(head -c 400M /dev/zero | tr '\\0' x); exit 3\n"
+	if _, err := s.WriteFile(t.Context(), ann, "shop", "Procfile", []byte(bomb), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Reload(t.Context(), ann, "shop", nil); err != nil {
+		t.Fatal(err)
+	}
+	var p pods.Pod
+	eventually(t, "the reason of the last exit", func() (ok bool) {
+		p, _ = s.Get(t.Context(), ann, "shop")
+		return p.Restarts == 1 && strings.Contains(p.LastExit.Reason, "out of memory: the limit is 192 MiB")
+	})
+	if time.Since(p.LastExit.At) > time.Minute {
+		t.Errorf("when: %v", p.LastExit.At)
+	}
+}
+
 func TestPodForkBomb(t *testing.T) {
 	t.Parallel()
 	r := open(t, Config{})
@@ -162,7 +190,7 @@ func TestMeasureTree(t *testing.T) {
 	}
 	write(filepath.Join(outside, "big"), 8<<20)
 	write(filepath.Join(dir, "a/b/c"), 1<<20)
-	before, err := measureTree(dir)
+	before, _, err := measureTree(dir)
 	if err != nil || before < 1<<20 || before > 1<<20+64<<10 {
 		t.Fatalf("1 MiB in two folders: %d, %v", before, err)
 	}
@@ -175,7 +203,7 @@ func TestMeasureTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after, err := measureTree(dir); err != nil || after > before+64<<10 {
+	if after, _, err := measureTree(dir); err != nil || after > before+64<<10 {
 		t.Errorf("links count again: %d before, %d after, %v", before, after, err)
 	}
 	deep := dir
@@ -183,10 +211,10 @@ func TestMeasureTree(t *testing.T) {
 		deep = filepath.Join(deep, "d")
 	}
 	write(filepath.Join(deep, "file"), 1)
-	if _, err := measureTree(dir); !errors.Is(err, errTooDeep) {
+	if _, _, err := measureTree(dir); !errors.Is(err, errTooDeep) {
 		t.Errorf("a tree that is too deep: %v", err)
 	}
-	if _, err := measureTree(filepath.Join(dir, "out")); err == nil {
+	if _, _, err := measureTree(filepath.Join(dir, "out")); err == nil {
 		t.Error("a link was followed")
 	}
 }

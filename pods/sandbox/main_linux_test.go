@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 		attackMain(os.Args[2:])
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == fillRole {
+		fillMain(os.Args[2:])
+		return
+	}
 	os.Exit(m.Run())
 }
 

@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"podgate/pods/wire"
 )
 
 // maxDepth is how many folders deep a home is measured.
@@ -26,21 +28,22 @@ type measure struct {
 	linked map[inode]bool
 }
 
-// measureTree is what the tree at path takes on disk, in bytes.
-func measureTree(path string) (int64, error) {
+// measureTree is what the tree at path takes on disk, in bytes, and on which
+// device.
+func measureTree(path string) (bytes int64, device uint64, err error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	dir := os.NewFile(uintptr(fd), path)
 	defer dir.Close()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	m := &measure{device: st.Dev, linked: map[inode]bool{}}
 	err = m.folder(dir, maxDepth)
-	return m.bytes, err
+	return m.bytes, m.device, err
 }
 
 func (m *measure) folder(dir *os.File, depth int) error {
@@ -74,7 +77,7 @@ func (m *measure) entry(dir *os.File, name string, depth int) error {
 		}
 		m.linked[inode{st.Dev, st.Ino}] = true
 	}
-	m.bytes += st.Blocks * 512
+	m.bytes += max(st.Blocks*512, wire.LeastFile)
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
 	}

@@ -38,6 +38,8 @@ type Runtime struct {
 	work   sync.WaitGroup // what ends with life
 	recent recentTable
 
+	measuring chan struct{} // one token each home that is being measured
+
 	mu     sync.Mutex
 	pods   map[store.PodID]*pod
 	closed bool
@@ -64,7 +66,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	r := &Runtime{cfg: cfg, log: cfg.Log, root: os.Geteuid() == 0, pods: map[store.PodID]*pod{}, deaths: pods.NewDeaths()}
+	r := &Runtime{cfg: cfg, log: cfg.Log, root: os.Geteuid() == 0, pods: map[store.PodID]*pod{}, deaths: pods.NewDeaths(), measuring: make(chan struct{}, measuresAtOnce)}
 	r.life, r.end = context.WithCancel(context.Background())
 	if err := r.open(ctx); err != nil {
 		return nil, errors.Join(r.explain(err), r.Close(context.WithoutCancel(ctx)))

@@ -62,9 +62,12 @@ func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if p.run != nil {
+		in.remember(p.run)
+	}
 	p.run = in
 	in.isUp()
-	r.work.Go(func() { _, _ = in.home.measure() }) // the watcher reports what is wrong with it
+	r.work.Go(func() { _, _ = in.home.measure(nil) }) // the watcher reports what is wrong with it
 	return nil
 }
 

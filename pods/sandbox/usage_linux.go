@@ -128,9 +128,11 @@ func newHomeMeter(path string) *homeMeter {
 	return &homeMeter{path: path, known: make(chan struct{})}
 }
 
-// measure takes as long as the home is large.
-func (m *homeMeter) measure() (int64, error) {
-	n, err := measureTree(m.path)
+// measure takes as long as the home is large. What the processes have open counts
+// too when it has no name any more.
+func (m *homeMeter) measure(processes []process) (int64, error) {
+	n, device, err := measureTree(m.path)
+	n += unlinkedFiles(processes, device)
 	m.mu.Lock()
 	m.bytes = n
 	m.mu.Unlock()

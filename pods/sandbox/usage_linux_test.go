@@ -114,7 +114,7 @@ func TestHomeMeter(t *testing.T) {
 	if n := m.used(ctx); n != 0 {
 		t.Errorf("%d bytes before anything was measured", n)
 	}
-	want, err := m.measure()
+	want, err := m.measure(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

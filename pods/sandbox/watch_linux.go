@@ -13,35 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file is the limits that no cgroup holds: the memory of a pod is summed
-// where there is no memory controller, and its home is measured. What breaks a
-// limit is killed, but the agent stays, so that its owner can look and clean
-// up.
+// This file is the memory of pods where there is no memory controller, and what
+// both limits share that no part of the kernel holds: what breaks one is killed,
+// but the agent stays, so that its owner can look and clean up.
 
-const (
-	watchPeriod   = 500 * time.Millisecond
-	diskPeriod    = watchPeriod / 10 // between two looks at how much of the disk is left
-	measurePeriod = 5 * time.Second  // between two measurements of a home, at least
-
-	// writingMuch is what a process may write in a watchPeriod while its pod's home
-	// is over the limit, or the disk nearly full: deleting and logging need less.
-	writingMuch = 1 << 20
-)
+const watchPeriod = 500 * time.Millisecond
 
 // watched is what the watcher remembers about an instance. Only its goroutine
 // touches it.
 type watched struct {
-	nextMeasure time.Time
-	over        bool    // home was over the limit at the last measurement
-	writes      writing // while it is over
-	lowWrites   writing // while the disk is nearly full
-}
-
-// writing is what processes had written when a watchPeriod began, in bytes by
-// process.
-type writing struct {
-	began  time.Time
-	before map[int]uint64
+	disk      diskWatch
+	lowWrites writing // while the disk is nearly full
+	oomKills  int64   // that the kernel has counted
 }
 
 func (r *Runtime) watchPods(ctx context.Context) {
@@ -57,58 +40,45 @@ func (r *Runtime) watchPods(ctx context.Context) {
 			low = r.watchDisk(now, low)
 			if now.Sub(watched) >= watchPeriod-diskPeriod/2 {
 				watched = now
-				r.watchOnce(now)
+				r.watchMemory()
 			}
 		}
 	}
 }
 
-// watchDisk stops what writes while the disk that homes are on is nearly full. It
-// reports whether it is; was is what it reported before.
-func (r *Runtime) watchDisk(now time.Time, was bool) bool {
-	all := r.runningAll()
-	if len(all) == 0 {
-		return false
-	}
-	left, err := DiskLeft(r.cfg.Dir)
-	low := err == nil && left < diskFloor
-	if low && !was {
-		r.log.Warn("the disk that pods are on is nearly full; what writes much in a pod is killed", "left", left, "floor", diskFloor)
-	}
-	if !low {
-		return false
-	}
-	table := readProcesses()
-	for _, in := range all {
-		if !was {
-			in.watched.lowWrites = writing{}
-		}
-		in.holdWriters(now, &in.watched.lowWrites, table.below(in.process.Pid), "the disk is nearly full")
-	}
-	return true
-}
-
-// watchOnce looks at all running pods. The table of processes is read only
+// watchMemory looks at all running pods. The table of processes is read only
 // when a pod needs it.
-func (r *Runtime) watchOnce(now time.Time) {
+func (r *Runtime) watchMemory() {
 	var table processTable
 	for _, in := range r.runningAll() {
-		in.measureHome(now)
-		sumMemory := in.limits.Memory > 0 && !r.groups.has("memory")
-		if !sumMemory && !in.watched.over {
+		if r.groups.has("memory") {
+			in.noteKills()
+			continue
+		}
+		if in.limits.Memory == 0 {
 			continue
 		}
 		if table == nil {
 			table = readProcesses()
 		}
-		processes := table.below(in.process.Pid)
-		if sumMemory {
-			in.holdMemory(processes)
-		}
-		if in.watched.over {
-			in.holdWriters(now, &in.watched.writes, processes, "the home is over its limit")
-		}
+		in.holdMemory(table.below(in.process.Pid))
 	}
+}
+
+// noteKills notes what the kernel has killed for the memory limit.
+func (in *instance) noteKills() {
+	if in.limits.Memory == 0 {
+		return
+	}
+	if kills := in.group.oomKills(); kills > in.watched.oomKills {
+		in.watched.oomKills = kills
+		in.killed(in.outOfMemory())
+	}
+}
+
+// outOfMemory is why something was killed for the memory limit.
+func (in *instance) outOfMemory() string {
+	return fmt.Sprintf("out of memory: the limit is %d MiB", in.limits.Memory>>20)
 }
 
 func (r *Runtime) runningAll() []*instance {
@@ -259,9 +229,10 @@ func (in *instance) holdMemory(processes []process) {
 			}
 		}
 		if largest < 0 {
-			in.killFor(fmt.Sprintf("out of memory: the limit is %d MiB", in.limits.Memory>>20))
+			in.killFor(in.outOfMemory())
 			return
 		}
+		in.killed(in.outOfMemory())
 		in.log.Warn("a process of a pod was killed for the pod's memory limit", "used", total, "limit", in.limits.Memory)
 		processes[largest].kill()
 		total -= sizes[largest]
@@ -299,45 +270,4 @@ func (in *instance) killFor(reason string) {
 	in.blame = reason
 	in.mu.Unlock()
 	_ = in.process.Kill() // gone
-}
-
-// measureHome looks whether the pod's home is over its limit, when it is time
-// to. Homes that take long are measured less often.
-func (in *instance) measureHome(now time.Time) {
-	w := &in.watched
-	if now.Before(w.nextMeasure) {
-		return
-	}
-	begin := time.Now()
-	used, err := in.home.measure()
-	w.nextMeasure = now.Add(max(measurePeriod, 20*time.Since(begin)))
-	over := in.limits.Disk > 0 && (err != nil || used > in.limits.Disk)
-	if over {
-		w.nextMeasure = now.Add(max(watchPeriod, 4*time.Since(begin)))
-	}
-	if over && !w.over {
-		in.log.Warn("the home of a pod is over its limit", "used", used, "limit", in.limits.Disk, "error", err)
-		w.writes = writing{}
-	}
-	w.over = over
-}
-
-// holdWriters kills what has written much since the watchPeriod began, while it is
-// so that nothing should.
-func (in *instance) holdWriters(now time.Time, w *writing, processes []process, why string) {
-	began, before := w.began, w.before
-	if now.Sub(began) >= watchPeriod-diskPeriod {
-		w.began, w.before = now, map[int]uint64{}
-	}
-	for _, p := range processes {
-		written := uint64(sumFields(fmt.Sprintf("/proc/%d/io", p.pid), "wchar:"))
-		had, known := before[p.pid]
-		if _, noted := w.before[p.pid]; !noted {
-			w.before[p.pid] = written
-		}
-		if known && written > had+writingMuch {
-			in.log.Warn("a process of a pod was killed because it writes", "while", why)
-			p.kill()
-		}
-	}
 }

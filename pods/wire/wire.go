@@ -81,6 +81,7 @@ const (
 	MaxJobCommand  = 1000              // bytes of a job's command that are repeated
 	MaxLineBytes   = 8 << 10           // of one log line; longer ones are split
 	TailLines      = 20                // of a Fault or a State
+	LeastFile      = 4 << 10           // bytes of the disk that each file and folder counts for at least
 )
 
 // TrailerFault is the trailer of an answer that went wrong after its status was
@@ -207,6 +208,13 @@ type State struct {
 	Started  time.Time `json:"started,omitzero"`
 	NextTry  time.Time `json:"next_try,omitzero"`
 	Tail     []LogLine `json:"tail,omitempty"` // last lines when waiting or failed
+	LastExit *LastExit `json:"last_exit,omitempty"`
+}
+
+// LastExit is how the app ended last, when nobody had asked it to.
+type LastExit struct {
+	Time   time.Time `json:"time"`
+	Reason string    `json:"reason"` // for a person
 }
 
 // ExecRequest runs one command with /bin/sh -c as the pod's user.

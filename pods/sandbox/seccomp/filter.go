@@ -9,8 +9,9 @@ import "fmt"
 
 // Numbers of errors, the same on every Linux.
 const (
-	ePERM  = 1
-	eNOSYS = 38
+	ePERM      = 1
+	eNOSYS     = 38
+	eOPNOTSUPP = 95
 )
 
 // machine is an architecture that has a table.
@@ -74,6 +75,7 @@ var forbidden = []call{
 var (
 	callClone       = call{"clone", 56, 220}
 	callClone3      = call{"clone3", 435, 435}
+	callFallocate   = call{"fallocate", 285, 47}
 	callIoctl       = call{"ioctl", 16, 29}
 	callPersonality = call{"personality", 135, 92}
 	callSocket      = call{"socket", 41, 198}
@@ -89,6 +91,8 @@ const (
 
 	familyUnix, familyInet, familyInet6, familyNetlink = 1, 2, 10, 16
 
+	fallocFreeing = 0x2 | 0x8 // FALLOC_FL_PUNCH_HOLE and COLLAPSE_RANGE
+
 	socketTypeMask = 0xf // without SOCK_CLOEXEC and SOCK_NONBLOCK
 )
 
@@ -101,6 +105,12 @@ func byArgument(arch string) []rule {
 		{number: uint32(callClone3.number(arch)), verdict: errno(eNOSYS)},
 		{number: uint32(callClone.number(arch)), verdict: errno(ePERM), when: [][]test{
 			{{arg: 0, mask: newNamespaces, values: []uint32{0}, not: true}},
+		}},
+		// It takes gigabytes of a disk in a moment, before anything can have measured
+		// them. Programs and C libraries write instead where a file system has no
+		// such call. What gives room back is allowed.
+		{number: uint32(callFallocate.number(arch)), verdict: errno(eOPNOTSUPP), when: [][]test{
+			{{arg: 1, mask: fallocFreeing, values: []uint32{0}}},
 		}},
 		{number: uint32(callIoctl.number(arch)), verdict: errno(ePERM), when: [][]test{
 			{{arg: 1, values: []uint32{ioctlTIOCSTI, ioctlTIOCLINUX}}},

@@ -60,7 +60,7 @@ func TestFilter(t *testing.T) {
 		cloneT = 0x3d0f00 // what a thread library passes: VM, FS, FILES, SIGHAND, THREAD, …
 		high   = 1 << 40  // a bit that the kernel cuts off
 	)
-	perm, nosys := int(errno(ePERM)), int(errno(eNOSYS))
+	perm, nosys, unsupported := int(errno(ePERM)), int(errno(eNOSYS)), int(errno(eOPNOTSUPP))
 	type row struct {
 		call call
 		args [6]uint64
@@ -76,6 +76,12 @@ func TestFilter(t *testing.T) {
 		{callClone, [6]uint64{cloneT}, allow},
 		{callClone, [6]uint64{17 | high}, allow},
 		{callClone, [6]uint64{0x10000000 | high}, perm},
+		{callFallocate, [6]uint64{3, 0}, unsupported},
+		{callFallocate, [6]uint64{3, 1 | high}, unsupported}, // KEEP_SIZE
+		{callFallocate, [6]uint64{3, 0x10}, unsupported},     // ZERO_RANGE
+		{callFallocate, [6]uint64{3, 0x40}, unsupported},     // UNSHARE_RANGE
+		{callFallocate, [6]uint64{3, 3}, allow},              // PUNCH_HOLE
+		{callFallocate, [6]uint64{3, 8}, allow},              // COLLAPSE_RANGE
 		{callIoctl, [6]uint64{0, 0x5413}, allow},
 		{callIoctl, [6]uint64{0, 0x5412}, perm},
 		{callIoctl, [6]uint64{0, 0x5412 | high}, perm},
@@ -232,7 +238,7 @@ func TestNumbers(t *testing.T) {
 		t.Fatalf("where is golang.org/x/sys/unix: %v", err)
 	}
 	dir := strings.TrimSpace(string(out))
-	calls := append([]call{callClone, callClone3, callIoctl, callPersonality, callSocket, callSocketpair}, append(sealed, forbidden...)...)
+	calls := append([]call{callClone, callClone3, callFallocate, callIoctl, callPersonality, callSocket, callSocketpair}, append(sealed, forbidden...)...)
 	for _, c := range steering {
 		calls = append(calls, c.call)
 	}
