@@ -84,6 +84,7 @@ var onlyInside = map[string]string{
 	"github.com/caddyserver/certmagic": "certs",
 	"go.uber.org/zap":                  "certs",
 	"gvisor.dev/gvisor":                "pods/egress/netstack",
+	"github.com/robfig/cron/v3":        "pods/preset",
 	"github.com/spf13/cobra":           "",
 	"github.com/spf13/pflag":           "",
 }

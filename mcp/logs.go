@@ -20,7 +20,7 @@ type logsInput struct {
 	Lines  int    `json:"lines,omitempty" jsonschema:"how many of the newest lines; 100 when left out"`
 	Since  string `json:"since,omitempty" jsonschema:"only lines from this time on (RFC 3339), or of the last while, such as 10m or 2h"`
 	Grep   string `json:"grep,omitempty" jsonschema:"only lines that contain this text"`
-	Source string `json:"source,omitempty" jsonschema:"app: what the app printed; agent: starts, stops and deaths of the app; install: what reload installed; network: what the pod tried to reach and may not; all when left out"`
+	Source string `json:"source,omitempty" jsonschema:"app: what the app printed; worker and cron: what the other lines of its Procfile printed, each after the name or number of its process; agent: starts, stops and deaths of the app; install: what reload installed; network: what the pod tried to reach and may not; all when left out"`
 }
 
 type logLine struct {
@@ -42,7 +42,7 @@ func (e *endpoint) addLogTool(s *sdk.Server) {
 		refine: func(s *jsonschema.Schema) {
 			podName(s)
 			between(s, "lines", 1, pods.MaxLogLines)
-			enum(s, "source", "app", "agent", "install", "network")
+			enum(s, "source", "app", "worker", "cron", "agent", "install", "network")
 		},
 	}, e.logs)
 }

@@ -27,6 +27,7 @@ type podSummary struct {
 // podDetail is all that is known of a pod.
 type podDetail struct {
 	podSummary
+	besideInfo
 	Reason      string      `json:"reason,omitempty" jsonschema:"why the pod failed or does not answer yet, or why it runs on unchanged after a reload"`
 	LastLines   []string    `json:"last_lines,omitempty" jsonschema:"what the app printed last, when it failed"`
 	LastDeploy  *deployInfo `json:"last_deploy,omitempty" jsonschema:"how the app was made last, and why that failed when it did"`
@@ -74,6 +75,7 @@ func detail(p pods.Pod) podDetail {
 	if p.LastExit.Reason != "" {
 		d.LastExit = &lastExit{p.LastExit.At.UTC(), text.Valid(p.LastExit.Reason)}
 	}
+	d.besideInfo = besideOf(p)
 	for _, line := range p.Tail {
 		start, _ := text.Start(text.Valid(line.Text), 500)
 		d.LastLines = append(d.LastLines, start)
@@ -97,6 +99,7 @@ func (d podDetail) text() string {
 	if d.Command != "" {
 		fmt.Fprintf(&b, "command: %s (PORT=%d, restarted %d times)\n", d.Command, d.Port, d.Restarts)
 	}
+	d.besideInfo.write(&b)
 	if d.Processes > 0 {
 		fmt.Fprintf(&b, "uses: %s of %s memory, %s of %s disk, %.1f s CPU, %d processes\n",
 			size(d.MemoryUsed), size(d.MemoryLimit), size(d.DiskUsed), size(d.DiskLimit), d.CPUUsed, d.Processes)

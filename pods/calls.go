@@ -309,7 +309,7 @@ type LogQuery struct {
 	Lines  int // 0: 100; at most wire.MaxLines
 	Since  time.Time
 	Grep   string
-	Source string // app, agent, install; empty: all
+	Source string // app, worker, cron, agent, install, network; empty: all
 }
 
 // Logs returns the newest lines that match, oldest first. Of a pod that does not
@@ -373,8 +373,8 @@ func (q LogQuery) query() (url.Values, error) {
 		return nil, refuse(ErrBadInput, "lines must be from 1 to %d", wire.MaxLines)
 	case len(q.Grep) > maxGrep || !isText(q.Grep):
 		return nil, refuse(ErrBadInput, "grep must be text of at most %d bytes", maxGrep)
-	case !slices.Contains([]string{"", "app", "agent", "install", networkSource}, q.Source):
-		return nil, refuse(ErrBadInput, "source must be app, agent, install or network, or left out for all")
+	case !slices.Contains([]string{"", "app", "worker", "cron", "agent", "install", networkSource}, q.Source):
+		return nil, refuse(ErrBadInput, "source must be app, worker, cron, agent, install or network, or left out for all")
 	}
 	query := url.Values{"lines": {strconv.Itoa(q.Lines)}}
 	if !q.Since.IsZero() {

@@ -30,7 +30,27 @@ func cleanState(s wire.State) wire.State {
 		s.Tail = s.Tail[len(s.Tail)-maxTail:]
 	}
 	s.Tail = cleanLines(s.Tail)
+	s.Workers, s.Crons = cleanBeside(s.Workers, s.Crons)
 	return s
+}
+
+const maxBeside = 8 // workers, and cron lines; an agent has no more of each
+
+func cleanBeside(workers []wire.Worker, crons []wire.Cron) ([]wire.Worker, []wire.Cron) {
+	workers, crons = workers[:min(len(workers), maxBeside)], crons[:min(len(crons), maxBeside)]
+	for i := range workers {
+		w := &workers[i]
+		w.Name, w.State, w.Reason = text.Line(w.Name, maxSnippet), text.Line(w.State, 20), text.Line(w.Reason, maxReason)
+		w.Restarts = max(0, w.Restarts)
+	}
+	for i := range crons {
+		c := &crons[i]
+		c.When, c.Command = text.Line(c.When, maxSnippet), text.Line(c.Command, maxReason)
+		if c.Last != nil {
+			c.Last.Result = text.Line(c.Last.Result, maxReason)
+		}
+	}
+	return workers, crons
 }
 
 // cleanLines bounds each line. The text keeps its characters: it is the app's

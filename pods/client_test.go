@@ -473,6 +473,24 @@ func TestCleanState(t *testing.T) {
 	if strings.ContainsAny(s.Command, "\x1b\n\u202e") || utf8.RuneCountInString(s.Command) > maxReason {
 		t.Errorf("command %q", s.Command)
 	}
+	ugly := strings.Repeat("x\n", 1000)
+	many := cleanState(wire.State{Workers: make([]wire.Worker, 99), Crons: make([]wire.Cron, 99)})
+	if len(many.Workers) != maxBeside || len(many.Crons) != maxBeside {
+		t.Errorf("%d workers, %d cron lines", len(many.Workers), len(many.Crons))
+	}
+	s = cleanState(wire.State{
+		Workers: []wire.Worker{{Name: ugly, State: ugly, Reason: ugly, Restarts: -1}},
+		Crons:   []wire.Cron{{When: ugly, Command: ugly, Last: &wire.CronRun{Result: ugly}}, {}},
+	})
+	w, cr := s.Workers[0], s.Crons[0]
+	for _, said := range []string{w.Name, w.State, w.Reason, cr.When, cr.Command, cr.Last.Result} {
+		if strings.Contains(said, "\n") || utf8.RuneCountInString(said) > maxReason {
+			t.Errorf("%q", said)
+		}
+	}
+	if w.Restarts != 0 {
+		t.Errorf("%+v", w)
+	}
 	long := cleanLines([]wire.LogLine{{Text: strings.Repeat("x", wire.MaxLineBytes-1) + "é", Source: strings.Repeat("s", 99)}})
 	if n := len(long[0].Text); n > wire.MaxLineBytes+3 || len(long[0].Source) > 25 {
 		t.Errorf("line of %d bytes from %q", n, long[0].Source)

@@ -84,6 +84,8 @@ type Pod struct {
 	LastExit Kill      // how the app or the pod ended last when nobody had asked for it; the zero one if it has not
 	Restarts int
 	Command  string
+	Workers  []wire.Worker // what runs beside the app
+	Crons    []wire.Cron
 	Usage
 	Enforced []string
 	// Network is what it may reach: none, names or internet; NetworkNames are those

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"podgate/pods/preset"
 	"podgate/pods/wire"
 )
 
@@ -50,6 +51,11 @@ type launcher interface {
 	// Launch starts the app. A *Fault means that there is nothing to start,
 	// and that trying again is no use.
 	Launch(spec wire.AppSpec) (c child, command string, err error)
+	// Beside returns what runs beside the app.
+	Beside(spec wire.AppSpec) (preset.Beside, error)
+	// LaunchBeside starts one process of that. Its lines go to the log under
+	// source, each after label.
+	LaunchBeside(spec wire.AppSpec, source, label, shell string) (child, error)
 	// Answers reports whether something accepts on the port.
 	Answers(port int) bool
 	// Listening returns the ports that something in the pod listens on, as far
@@ -75,7 +81,10 @@ type supervisor struct {
 	mu      sync.Mutex
 	state   wire.State
 	spec    *wire.AppSpec
-	changed chan struct{} // closed and replaced with every change of state
+	workers []wire.Worker // with the state, whatever becomes of that
+	crons   []wire.Cron
+	ran     map[string]*wire.CronRun // the last run of each cron line that there is
+	changed chan struct{}            // closed and replaced with every change of state
 }
 
 func newSupervisor(l launcher, now func() time.Time) *supervisor {
@@ -86,7 +95,7 @@ func newSupervisor(l launcher, now func() time.Time) *supervisor {
 func (s *supervisor) State() wire.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state
+	return s.shown()
 }
 
 // look returns the app as it is, and a channel that is closed when that is no
@@ -94,7 +103,7 @@ func (s *supervisor) State() wire.State {
 func (s *supervisor) look() (wire.State, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state, s.changed
+	return s.shown(), s.changed
 }
 
 func (s *supervisor) lastSpec() *wire.AppSpec {
@@ -199,29 +208,51 @@ func (s *supervisor) stopLocked() {
 // keep starts the app again and again until ctx ends or the policy gives up.
 func (s *supervisor) keep(ctx context.Context, spec wire.AppSpec, ended chan struct{}) {
 	defer close(ended)
+	beside, err := s.l.Beside(spec)
+	if err != nil {
+		s.fail(wire.AppFailed, err.Error(), time.Time{})
+		return
+	}
+	stop := s.keepBeside(ctx, spec, beside)
+	defer stop()
+	s.again(ctx, func() (string, bool) { return s.live(ctx, spec) }, func(reason string, next time.Time) {
+		s.update(func(st *wire.State) { st.LastExit = &wire.LastExit{Time: s.now(), Reason: reason} })
+		app := wire.AppWaiting
+		if next.IsZero() {
+			app = wire.AppFailed
+		}
+		s.fail(app, reason, next)
+	}, func() {
+		s.update(func(st *wire.State) {
+			*st = wire.State{App: wire.AppStarting, Port: st.Port, Restarts: st.Restarts + 1}
+		})
+	})
+}
+
+// again lives again and again until ctx ends or the policy gives up. live returns
+// why a life ended, and whether another is pointless. died hears of each end and
+// when the next try is, which is never when that is zero.
+func (s *supervisor) again(ctx context.Context, live func() (string, bool), died func(reason string, next time.Time), restart func()) {
 	var policy restartPolicy
 	for {
 		began := s.now()
-		reason, final := s.live(ctx, spec)
+		reason, final := live()
 		if ctx.Err() != nil {
 			return
 		}
-		s.update(func(st *wire.State) { st.LastExit = &wire.LastExit{Time: s.now(), Reason: reason} })
 		pause, again := policy.died(s.now().Sub(began))
 		if final || !again {
 			if !final {
 				reason += "; that was the tenth time in a row. Mend it, then start or reload the pod"
 			}
-			s.fail(wire.AppFailed, reason, time.Time{})
+			died(reason, time.Time{})
 			return
 		}
-		s.fail(wire.AppWaiting, reason, s.now().Add(pause))
+		died(reason, s.now().Add(pause))
 		if !sleep(ctx, pause) {
 			return
 		}
-		s.update(func(st *wire.State) {
-			*st = wire.State{App: wire.AppStarting, Port: st.Port, Restarts: st.Restarts + 1}
-		})
+		restart()
 	}
 }
 
@@ -241,7 +272,7 @@ func (s *supervisor) live(ctx context.Context, spec wire.AppSpec) (reason string
 	s.update(func(st *wire.State) {
 		st.Command, st.PID, st.Started = command, c.PID(), s.now()
 	})
-	if s.awaitPort(ctx, c, spec.Port) {
+	if c == (idle{}) || s.awaitPort(ctx, c, spec.Port) {
 		s.update(func(st *wire.State) { st.App, st.Reason, st.Tail = wire.AppRunning, "", nil })
 	}
 	select {

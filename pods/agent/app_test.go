@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"podgate/pods/preset"
 	"podgate/pods/wire"
 )
 
@@ -36,6 +37,8 @@ type fakeLauncher struct {
 	err      error
 	answers  bool
 	ports    []int
+	beside   preset.Beside
+	besides  map[string]int // what was launched beside, by source, label and command
 	launched int
 	endings  int
 	running  int
@@ -60,6 +63,26 @@ func (l *fakeLauncher) Launch(wire.AppSpec) (child, string, error) {
 		time.AfterFunc(life, c.die)
 	}
 	return c, "fake", nil
+}
+
+func (l *fakeLauncher) Beside(wire.AppSpec) (preset.Beside, error) { return l.beside, nil }
+
+// LaunchBeside starts what lives as long as its command says.
+func (l *fakeLauncher) LaunchBeside(_ wire.AppSpec, source, label, shell string) (child, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.besides == nil {
+		l.besides = map[string]int{}
+	}
+	l.besides[source+" "+label+" "+shell]++
+	life, err := time.ParseDuration(shell)
+	if err != nil {
+		return nil, err
+	}
+	c := &fakeChild{l: l, done: make(chan struct{})}
+	l.running++
+	time.AfterFunc(life, c.die)
+	return c, nil
 }
 
 func (l *fakeLauncher) counts() (launched, running int) {

@@ -83,6 +83,9 @@ func (a *agent) launch(dir string, spec wire.AppSpec) (child, string, error) {
 	if err != nil {
 		return nil, "", faultf(wire.FaultFailed, "%v", err)
 	}
+	if start.Idle {
+		return idle{}, start.String(), nil
+	}
 	c := command{app: true, path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", start.Shell}, dir: dir, env: env}
 	if start.Static {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(spec.Port))
@@ -142,6 +145,11 @@ type logged struct {
 
 // spawn starts c with its output going to the log under source, and to tap.
 func (a *agent) spawn(c command, source string, tap func([]byte)) (*logged, error) {
+	return a.spawnLabelled(c, source, "", tap)
+}
+
+// spawnLabelled is spawn with a label before each line in the log.
+func (a *agent) spawnLabelled(c command, source, label string, tap func([]byte)) (*logged, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
@@ -164,7 +172,7 @@ func (a *agent) spawn(c command, source string, tap func([]byte)) (*logged, erro
 	}
 	for i, stream := range []string{"stdout", "stderr"} {
 		l.readers.Go(func() {
-			readLines(l.outputs[i], func(lines []string) { a.logs.add(source, stream, lines...) }, tap)
+			readLines(l.outputs[i], func(lines []string) { a.logs.add(source, stream, labelled(label, lines)...) }, tap)
 		})
 	}
 	return l, nil

@@ -20,7 +20,11 @@ const (
 	sourceApp     = "app"
 	sourceAgent   = "agent"
 	sourceInstall = "install"
+	sourceWorker  = "worker"
+	sourceCron    = "cron"
 )
+
+var sources = []string{sourceApp, sourceAgent, sourceInstall, sourceWorker, sourceCron}
 
 const (
 	maxAnswer = 4 << 20 // bytes of text in one answer; older lines go first
@@ -143,7 +147,7 @@ func parseLine(b []byte) (wire.LogLine, bool) {
 	}
 	nanos, err := strconv.ParseInt(string(f[0]), 10, 64)
 	source, stream := string(f[1]), string(f[2])
-	if err != nil || source != sourceApp && source != sourceAgent && source != sourceInstall || stream != "stdout" && stream != "stderr" {
+	if err != nil || !slices.Contains(sources, source) || stream != "stdout" && stream != "stderr" {
 		return wire.LogLine{}, false
 	}
 	return wire.LogLine{

@@ -292,8 +292,8 @@ func parseLogs(raw string) (logQuery, error) {
 	if len(out.Grep) > maxGrep {
 		return logQuery{}, badRequest("grep is over %d bytes", maxGrep)
 	}
-	if !slices.Contains([]string{"", sourceApp, sourceAgent, sourceInstall}, out.Source) {
-		return logQuery{}, badRequest("source must be app, agent or install")
+	if out.Source != "" && !slices.Contains(sources, out.Source) {
+		return logQuery{}, badRequest("source must be one of %s", strings.Join(sources, ", "))
 	}
 	if s, ok := q["since"]; ok && s != "" {
 		if out.Since, err = time.Parse(time.RFC3339, s); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -43,7 +44,6 @@ type procs struct {
 	mu     sync.Mutex // held over fork, so that a child is known before it is collected
 	trees  uint64
 	live   map[int]*proc
-	app    *proc         // the latest start of the app
 	ending chan struct{} // closed and replaced when endAll begins
 	used   time.Duration // CPU of collected children
 	closed bool
@@ -54,6 +54,7 @@ type proc struct {
 	owner   *procs
 	pid     int
 	mark    mark
+	app     bool // belongs to the app
 	started time.Time
 	ending  <-chan struct{} // closed when it was to end with everything else
 	done    chan struct{}
@@ -77,7 +78,7 @@ func newProcs(st *starter, score *os.File) *procs {
 type command struct {
 	path  string
 	shell bool // path is a shell
-	app   bool // it is the app
+	app   bool // it belongs to the app
 	argv  []string
 	dir   string
 	env   []string
@@ -105,11 +106,8 @@ func (ps *procs) start(c command) (*proc, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proc{owner: ps, pid: pid, mark: m, started: time.Now(), ending: ps.ending, done: make(chan struct{})}
+	p := &proc{owner: ps, pid: pid, mark: m, app: c.app, started: time.Now(), ending: ps.ending, done: make(chan struct{})}
 	ps.live[pid] = p
-	if c.app {
-		ps.app = p
-	}
 	if ps.init {
 		ps.announce()
 	} else {
@@ -251,7 +249,7 @@ func (p *proc) killTree() error {
 }
 
 // endAll ends everything in the pod but the agent, in init mode whoever started
-// it, and on request but the app. What has not ended when it was asked to and
+// it, and on request but what belongs to the app. What has not ended when it was asked to and
 // grace is over is killed. Nothing is started meanwhile.
 func (ps *procs) endAll(grace time.Duration, spareApp bool) error {
 	ps.starts.Lock()
@@ -259,9 +257,11 @@ func (ps *procs) endAll(grace time.Duration, spareApp bool) error {
 	ps.mu.Lock()
 	close(ps.ending)
 	ps.ending = make(chan struct{})
-	var spared *proc
-	if spareApp {
-		spared = ps.app
+	var spared []*proc
+	for _, p := range ps.live {
+		if spareApp && p.app {
+			spared = append(spared, p)
+		}
 	}
 	ps.mu.Unlock()
 	find := func() ([]entryOf, error) { return ps.others(spared) }
@@ -273,12 +273,12 @@ func (ps *procs) endAll(grace time.Duration, spareApp bool) error {
 }
 
 // killGroups ends the groups of all children but spared, and returns those.
-func (ps *procs) killGroups(spared *proc) []*proc {
+func (ps *procs) killGroups(spared []*proc) []*proc {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	var killed []*proc
 	for pid, p := range ps.live {
-		if p != spared {
+		if !slices.Contains(spared, p) {
 			syscall.Kill(-pid, syscall.SIGKILL)
 			killed = append(killed, p)
 		}

@@ -280,9 +280,9 @@ func (p *proc) tree() ([]entryOf, error) {
 func (ps *procs) started() ([]entryOf, error) { return members(ps.base.sameAgent, nil) }
 
 // others lists what runs beside the agent, in init mode in the whole pod, and
-// beside what spared became, if that is not nil. In init mode it lists also what
+// beside what spared became. In init mode it lists also what
 // is dead and not collected yet, as that counts for the limit of processes.
-func (ps *procs) others(spared *proc) ([]entryOf, error) {
+func (ps *procs) others(spared []*proc) ([]entryOf, error) {
 	all, err := ps.started()
 	if ps.init {
 		all, err = listProcesses()
@@ -291,8 +291,8 @@ func (ps *procs) others(spared *proc) ([]entryOf, error) {
 		return nil, err
 	}
 	except := map[int]bool{os.Getpid(): true}
-	if spared != nil {
-		tree, err := spared.tree()
+	for _, p := range spared {
+		tree, err := p.tree()
 		if err != nil {
 			return nil, err
 		}
@@ -301,8 +301,8 @@ func (ps *procs) others(spared *proc) ([]entryOf, error) {
 		}
 	}
 	return slices.DeleteFunc(all, func(e entryOf) bool {
-		// The dead of the spared tree are for it to collect.
-		return except[e.pid] || e.dead() && spared != nil
+		// The dead of the spared trees are for it to collect.
+		return except[e.pid] || e.dead() && len(spared) > 0
 	}), nil
 }
 

@@ -29,7 +29,7 @@ type entryOf struct{}
 
 func (p *proc) tree() ([]entryOf, error)                    { return nil, nil }
 func (ps *procs) started() ([]entryOf, error)               { return nil, nil }
-func (ps *procs) others(*proc) ([]entryOf, error)           { return nil, nil }
+func (ps *procs) others([]*proc) ([]entryOf, error)         { return nil, nil }
 func askAll(func() ([]entryOf, error), time.Duration) error { return nil }
 func killAll(func() ([]entryOf, error)) error               { return nil }
 

@@ -167,6 +167,33 @@ func testApp(t *testing.T, r pods.Runtime) {
 	}
 }
 
+// Workers and cron lines run in the pod, and show in it and in its log.
+func testBeside(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	b.create("shop", "command", nil)
+	b.write("shop", "Procfile", "mailer: echo up; exec sleep 60\nbroken: exit 4\ncron: @every 1s echo $PODGATE_NAME\n")
+	p, err := b.Reload(t.Context(), b.actor, "shop", nil)
+	if err != nil || p.Status != "running" || p.Reason != "" || len(p.Workers) != 2 || len(p.Crons) != 1 || p.Crons[0].When != "@every 1s" || p.Crons[0].Next.IsZero() {
+		t.Fatalf("%+v %v", p, err)
+	}
+	b.until("the command ran and the worker was started again", func() bool {
+		p, err := b.Get(t.Context(), b.actor, "shop")
+		return err == nil && p.Crons[0].Last != nil && p.Workers[1].Restarts > 0
+	})
+	if p, err := b.Get(t.Context(), b.actor, "shop"); err != nil || p.Workers[0].State != "running" || p.Workers[0].Restarts != 0 || p.Crons[0].Last.Result != "exited with code 0" {
+		t.Errorf("%+v %v", p, err)
+	}
+	for source, want := range map[string]string{"worker": "mailer: up", "cron": "1: shop"} {
+		b.until("the log has what it printed", func() bool {
+			lines, err := b.Logs(t.Context(), b.actor, "shop", pods.LogQuery{Source: source})
+			return err == nil && len(lines) > 0 && lines[0].Text == want && lines[0].Source == source
+		})
+	}
+	if p, err := b.Stop(t.Context(), b.actor, "shop", nil); err != nil || p.Workers != nil || p.Crons != nil {
+		t.Errorf("stopped: %+v %v", p, err)
+	}
+}
+
 func testPlan(t *testing.T, r pods.Runtime) {
 	tiny := limits()
 	tiny.Disk = 3 << 20

@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 		"Static":    testStatic,
 		"Logs":      testLogs,
 		"App":       testApp,
+		"Beside":    testBeside,
 		"EndsAll":   testEndsAll,
 		"Transfer":  testTransfer,
 		"MoveHome":  testMoveHome,

@@ -1,11 +1,11 @@
 package preset
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,27 +59,29 @@ func (a App) run(tool, args string) (Start, error) {
 // procfileLine returns the command of one line «name: command» of the
 // Procfile. present says that there is a Procfile at all.
 func (a App) procfileLine(name string) (shell string, present bool, err error) {
-	b, err := a.read(procfile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", false, nil
-	}
-	if err != nil {
-		return "", true, fmt.Errorf("the Procfile cannot be read: %w", err)
-	}
-	if bytes.IndexByte(b, 0) >= 0 {
-		return "", true, errors.New("the Procfile has a NUL byte; write it as text")
-	}
-	return procfileEntry(string(b), name), true, nil
+	text, err := a.procfileText()
+	return procfileEntry(text, name), a.has(procfile), err
 }
 
 func procfileEntry(text, name string) string {
-	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
-		key, value, ok := strings.Cut(strings.TrimSpace(line), ":")
-		if ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
+	for key, value := range procfileEntries(text) {
+		if key == name {
+			return value
 		}
 	}
 	return ""
+}
+
+// procfileEntries yields the lines «name: command» of a Procfile.
+func procfileEntries(text string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
+			key, value, ok := strings.Cut(strings.TrimSpace(line), ":")
+			if ok && !yield(strings.TrimSpace(key), strings.TrimSpace(value)) {
+				return
+			}
+		}
+	}
 }
 
 // maxRead is the longest file that read takes, in bytes.

@@ -83,15 +83,16 @@ func Names() []string {
 // Install returns the shell command that installs what the app needs, empty
 // when there is nothing to install.
 func (p Preset) Install(app App) (string, error) {
-	if p.install == nil {
-		return "", nil
+	if _, err := p.Beside(app); err != nil || p.install == nil {
+		return "", err
 	}
 	return p.install(app)
 }
 
-// Start is how an app is started: with podgate's own file server, or with a
-// shell command.
+// Start is how an app is started: with podgate's own file server, with a shell
+// command, or not at all, because it is only what runs beside it.
 type Start struct {
+	Idle   bool
 	Static bool
 	Built  string // folder in the app folder that is the site; empty: the server looks for it
 	Shell  string
@@ -99,6 +100,8 @@ type Start struct {
 
 func (s Start) String() string {
 	switch {
+	case s.Idle:
+		return "nothing, only workers and cron lines"
 	case s.Built != "":
 		return "file server of podgate on " + s.Built
 	case s.Static:
@@ -108,11 +111,16 @@ func (s Start) String() string {
 }
 
 // Start returns what starts the app, the first that fits: the web line of a
-// Procfile, what the language looks for, an index.html. The error says what to
+// Procfile, what the language looks for, an index.html. A Procfile with workers or
+// cron lines alone does for an app that answers nowhere. The error says what to
 // write when nothing fits.
 func (p Preset) Start(app App) (Start, error) {
 	if p.filesOnly {
 		return Start{Static: true}, nil
+	}
+	beside, err := p.Beside(app)
+	if err != nil {
+		return Start{}, err
 	}
 	shell, procfile, err := app.procfileLine("web")
 	start := Start{Shell: shell}
@@ -124,6 +132,8 @@ func (p Preset) Start(app App) (Start, error) {
 		return Start{}, err
 	case start != Start{}:
 		return start, nil
+	case len(beside.Workers)+len(beside.Crons) > 0:
+		return Start{Idle: true}, nil
 	case !procfile && app.first("index.html", "public/index.html", "dist/index.html") != "":
 		return Start{Static: true}, nil
 	}

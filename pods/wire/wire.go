@@ -209,12 +209,40 @@ type State struct {
 	NextTry  time.Time `json:"next_try,omitzero"`
 	Tail     []LogLine `json:"tail,omitempty"` // last lines when waiting or failed
 	LastExit *LastExit `json:"last_exit,omitempty"`
+	Workers  []Worker  `json:"workers,omitempty"`
+	Crons    []Cron    `json:"crons,omitempty"`
 }
 
 // LastExit is how the app ended last, when nobody had asked it to.
 type LastExit struct {
 	Time   time.Time `json:"time"`
 	Reason string    `json:"reason"` // for a person
+}
+
+// Worker is a process that is kept running beside the app.
+type Worker struct {
+	Name     string    `json:"name"`
+	State    string    `json:"state"` // one of AppRunning, AppWaiting and AppFailed
+	Reason   string    `json:"reason,omitempty"`
+	Restarts int       `json:"restarts"`
+	Started  time.Time `json:"started,omitzero"`
+	NextTry  time.Time `json:"next_try,omitzero"`
+}
+
+// Cron is a command that runs at times beside the app.
+type Cron struct {
+	When    string    `json:"when"` // such as 0 3 * * *, in UTC
+	Command string    `json:"command"`
+	Running bool      `json:"running,omitempty"`
+	Next    time.Time `json:"next,omitzero"`
+	Last    *CronRun  `json:"last,omitempty"`
+}
+
+// CronRun is how a command ended that ran at its time.
+type CronRun struct {
+	Began  time.Time `json:"began"`
+	Ended  time.Time `json:"ended"`
+	Result string    `json:"result"` // for a person, such as exited with code 0
 }
 
 // ExecRequest runs one command with /bin/sh -c as the pod's user.
@@ -369,7 +397,7 @@ type Imported struct {
 // LogLine is one line that the app, an install or the agent wrote.
 type LogLine struct {
 	Time   time.Time `json:"time"`
-	Source string    `json:"source"` // app, agent, install
+	Source string    `json:"source"` // app, agent, install, worker, cron
 	Stream string    `json:"stream"` // stdout, stderr
 	Text   string    `json:"text"`
 }
