@@ -29,6 +29,8 @@ const (
 var known = map[string]conformance.Baseline{
 	conformance.Stateless: {
 		"dns-rebinding-protection:localhost-host-rebinding-rejected": elsewhere,
+
+		"tasks-dispatch-and-envelope:tasks-result-type-complete-on-non-task-responses": "one of its calls takes a task that asks its client for something; no tool of podgate's does",
 	},
 	conformance.Handshake: {
 		"dns-rebinding-protection:localhost-host-rebinding-rejected": elsewhere,
@@ -46,7 +48,12 @@ var known = map[string]conformance.Baseline{
 // server-session-lifecycle and server-sse-polling, which judge nothing where
 // there are no sessions.
 var alsoRun = map[string][]string{
-	conformance.Stateless: {"json-schema-2020-12", "http-header-validation", "http-custom-header-server-validation"},
+	conformance.Stateless: {
+		"json-schema-2020-12", "http-header-validation", "http-custom-header-server-validation",
+		// Of the Tasks extension, whose others are about tasks that ask their
+		// client for something, tools that are nothing but tasks, and pushed states.
+		"tasks-lifecycle", "tasks-capability-negotiation", "tasks-wire-fields", "tasks-request-state-removal", "tasks-request-headers", "tasks-dispatch-and-envelope",
+	},
 	conformance.Handshake: {"json-schema-2020-12"},
 }
 

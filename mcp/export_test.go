@@ -8,9 +8,17 @@ import (
 	"podgate/internal/authz"
 )
 
+// referenceTasks are the tools of the conformance suite that become tasks.
+var referenceTasks = []string{"slow_compute", "failing_job", "protocol_error_job"}
+
 // Over is New over a server of the test's own, which has no tools of podgate's.
 func Over(cfg Config, server *sdk.Server) http.Handler {
 	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}, asTask: map[string]bool{}}
+	server.AddReceivingMiddleware(e.withTasks)
+	e.addTaskMethods(server)
+	for _, tool := range referenceTasks {
+		e.asTask[tool] = true
+	}
 	e.over(server)
 	return e
 }

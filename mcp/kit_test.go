@@ -253,8 +253,10 @@ func message(version, method string, params args) (body []byte, header http.Head
 		}
 		params["_meta"] = meta
 		header.Set("Mcp-Method", method)
-		if name, ok := params["name"].(string); ok {
-			header.Set("Mcp-Name", name)
+		for _, field := range []string{"name", "taskId"} {
+			if name, ok := params[field].(string); ok {
+				header.Set("Mcp-Name", name)
+			}
 		}
 	}
 	body, err := json.Marshal(args{"jsonrpc": "2.0", "id": 1, "method": method, "params": params})

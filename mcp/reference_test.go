@@ -30,6 +30,7 @@ func newReference() *sdk.Server {
 		},
 		SubscribeHandler:   func(context.Context, *sdk.SubscribeRequest) error { return nil },
 		UnsubscribeHandler: func(context.Context, *sdk.UnsubscribeRequest) error { return nil },
+		Capabilities:       &sdk.ServerCapabilities{Logging: &sdk.LoggingCapabilities{}, Extensions: map[string]any{"io.modelcontextprotocol/tasks": struct{}{}}},
 	})
 	for name, answer := range map[string][]sdk.Content{
 		"test_simple_text":            {words("This is a simple text response for testing.")},
@@ -47,6 +48,7 @@ func newReference() *sdk.Server {
 	addStreamTools(s)
 	addChangeTools(s)
 	addAskingTools(s)
+	addTaskTools(s)
 	addReferenceResources(s)
 	addReferencePrompts(s)
 	return s

@@ -52,9 +52,11 @@ func hasAll(a authz.Actor, scopes []store.Scope) bool {
 
 // call is what is looked at of a JSON-RPC message before the SDK reads it.
 type call struct {
-	Method string `json:"method"`
+	ID     json.RawMessage `json:"id"`
+	Method string          `json:"method"`
 	Params struct {
 		Name          string `json:"name"`
+		TaskID        string `json:"taskId"`
 		Notifications struct {
 			TaskIDs []string `json:"taskIds"`
 		} `json:"notifications"`
@@ -77,9 +79,9 @@ func peek(body []byte) ([]call, error) {
 	var wrongType *json.UnmarshalTypeError
 	switch {
 	case err != nil && !errors.As(err, &wrongType):
-		return nil, &rpcError{codeParse, "the body is not one JSON value"}
+		return nil, &rpcError{Code: codeParse, Message: "the body is not one JSON value"}
 	case len(calls) > maxBatch:
-		return nil, &rpcError{codeInvalidRequest, fmt.Sprintf("a batch may hold at most %d messages", maxBatch)}
+		return nil, &rpcError{Code: codeInvalidRequest, Message: fmt.Sprintf("a batch may hold at most %d messages", maxBatch)}
 	}
 	return calls, nil
 }
@@ -94,15 +96,17 @@ const (
 type rpcError struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
+
+	id json.RawMessage // of the request, if there is one
 }
 
 func (e *rpcError) Error() string { return e.Message }
 
-// write answers 400 with an error that belongs to no id.
+// write answers 400 with the error.
 func (e *rpcError) write(w http.ResponseWriter) {
 	web.WriteJSON(w, http.StatusBadRequest, struct {
 		Version string    `json:"jsonrpc"`
 		ID      any       `json:"id"`
 		Error   *rpcError `json:"error"`
-	}{"2.0", nil, e})
+	}{"2.0", e.id, e})
 }

@@ -151,6 +151,9 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	calls, err := peek(body)
+	if err == nil {
+		err = checkTaskHeader(r, calls)
+	}
 	var refused *rpcError
 	if errors.As(err, &refused) {
 		refused.write(w)

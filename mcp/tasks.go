@@ -20,7 +20,7 @@ import (
 const (
 	// taskGrace is how long a call is awaited before its client gets a task in
 	// place of an answer: a quick one costs no further requests.
-	taskGrace = time.Second
+	taskGrace = 500 * time.Millisecond
 	taskTime  = time.Hour       // that one may run
 	keepTask  = time.Hour       // after its end
 	pollTask  = 2 * time.Second // between two looks at one, as is proposed to clients

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +18,10 @@ import (
 // This file is the wire of the extension io.modelcontextprotocol/tasks of
 // revision 2026-07-28 (SEP-2663), of which the SDK knows nothing.
 
-const tasksExtension = "io.modelcontextprotocol/tasks"
+const (
+	tasksExtension = "io.modelcontextprotocol/tasks"
+	tasksRevision  = "2026-07-28" // the first that has it
+)
 
 // taskState is a task on the wire: alone as the answer of tasks/get, and with
 // the result type «task» in place of the answer of a call.
@@ -49,13 +53,17 @@ type taskAck struct {
 // acknowledged is made anew for each request: the SDK adds to it.
 func acknowledged() sdk.Result { return &taskAck{ResultType: "complete"} }
 
-// addTaskMethods adds what clients ask of tasks.
+// taskMethods are what clients ask of tasks.
+var taskMethods = []string{"tasks/get", "tasks/update", "tasks/cancel"}
+
+// addTaskMethods adds taskMethods.
 func (e *endpoint) addTaskMethods(s *sdk.Server) {
-	for method, do := range map[string]func(*task) sdk.Result{
-		"tasks/get":    func(t *task) sdk.Result { return t.look() },
-		"tasks/update": func(*task) sdk.Result { return acknowledged() }, // nothing was asked for, so nothing is taken
-		"tasks/cancel": func(t *task) sdk.Result { t.stop(); return acknowledged() },
+	for i, do := range []func(*task) sdk.Result{
+		func(t *task) sdk.Result { return t.look() },
+		func(*task) sdk.Result { return acknowledged() }, // nothing was asked for, so nothing is taken
+		func(t *task) sdk.Result { t.stop(); return acknowledged() },
 	} {
+		method := taskMethods[i]
 		err := sdk.AddReceivingCustomMethod(s, method, func(ctx context.Context, _ *sdk.ServerSession, p *taskParams) (sdk.Result, error) {
 			switch {
 			case p == nil || !stateless(p.Meta):
@@ -98,6 +106,19 @@ func missingTasks() error {
 		return err
 	}
 	return &jsonrpc.Error{Code: sdk.CodeMissingRequiredClientCapabilities, Message: "Missing required client capability: " + tasksExtension, Data: data}
+}
+
+// checkTaskHeader refuses a request about a task whose Mcp-Name is not that task:
+// what lies between has sent it here by that name (Tasks extension, «Routing
+// Headers»). The SDK knows the names of tools only.
+func checkTaskHeader(r *http.Request, calls []call) error {
+	for _, c := range calls {
+		about := slices.Contains(taskMethods, c.Method) && r.Header.Get("Mcp-Protocol-Version") >= tasksRevision
+		if about && r.Header.Get("Mcp-Name") != c.Params.TaskID {
+			return &rpcError{Code: sdk.CodeHeaderMismatch, Message: "the header Mcp-Name must be the taskId of the request", id: c.ID}
+		}
+	}
+	return nil
 }
 
 // callerKey carries the HTTP request to a call that may outlive it.

@@ -123,13 +123,14 @@ func addEra(h http.Header, version, body string) {
 		Method string `json:"method"`
 		Params struct {
 			Name string `json:"name"`
+			Task string `json:"taskId"`
 		} `json:"params"`
 	}
 	if json.Unmarshal([]byte(body), &m) == nil {
 		h.Set("Mcp-Method", m.Method)
 	}
-	if m.Params.Name != "" {
-		h.Set("Mcp-Name", m.Params.Name)
+	if name := m.Params.Name + m.Params.Task; name != "" {
+		h.Set("Mcp-Name", name)
 	}
 }
 
