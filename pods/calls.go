@@ -243,10 +243,7 @@ const remeasured = 15 * time.Second
 // its size among what is to come otherwise. It returns how much there is room
 // for, with this write.
 func (s *Service) room(ctx context.Context, rec store.Pod, l *live, size int64) (int64, error) {
-	plan, err := s.plan(rec.Plan)
-	if err != nil {
-		return 0, err
-	}
+	plan := s.planOf(rec)
 	usage, err := l.client.usage(ctx)
 	if err != nil {
 		return 0, err

@@ -2,6 +2,7 @@ package pods
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -82,6 +83,35 @@ func (s *Service) plan(name string) (Plan, error) {
 	return all[i], nil
 }
 
+// planOf is the plan of a pod that there is. One that has been taken out of the
+// configuration since costs nobody a pod: what runs keeps its limits, and what is
+// started has those of the first plan.
+func (s *Service) planOf(rec store.Pod) Plan {
+	if plan, err := s.plan(rec.Plan); err == nil {
+		return plan
+	}
+	return Plan{Name: rec.Plan, Limits: s.rules.Load().plans[0].Limits}
+}
+
+// planGone says of a pod what became of its plan; empty when that is there.
+func (s *Service) planGone(rec store.Pod) string {
+	if _, err := s.plan(rec.Plan); err == nil {
+		return ""
+	}
+	return fmt.Sprintf("its plan %s is not in the configuration any more: from its next start on it has the limits of plan %s", rec.Plan, s.rules.Load().plans[0].Name)
+}
+
+// warnOfPlans tells the log of pods whose plan is gone.
+func (s *Service) warnOfPlans() error {
+	all, err := s.cfg.DB.Pods()
+	for _, rec := range all {
+		if gone := s.planGone(rec); gone != "" && rec.Want != store.WantGone {
+			s.cfg.Log.Warn("a pod without its plan goes on", "pod", rec.ID, "name", rec.Name, "reason", gone)
+		}
+	}
+	return err
+}
+
 func names[T any](list []T, name func(T) string) string {
 	var all []string
 	for _, v := range list {
@@ -104,9 +134,7 @@ func (s *Service) allowance(a authz.Actor, plan Plan) func([]store.Pod) error {
 				continue
 			}
 			count++
-			if has, err := s.plan(p.Plan); err == nil {
-				memory += has.Limits.Memory
-			}
+			memory += s.planOf(p).Limits.Memory
 		}
 		q := s.rules.Load().quota
 		switch {

@@ -361,8 +361,7 @@ func (s *Service) carryOut(op *operation, rec store.Pod, d store.Deploy, todo de
 // the pod's disk is used: a deploy needs room beside what runs. It returns what of
 // kept, which begins with what runs, is still there.
 func (s *Service) tight(ctx context.Context, op *operation, rec store.Pod, kept []int) []int {
-	plan, err := s.plan(rec.Plan)
-	if err != nil || s.seen(ctx, rec).Usage.Disk < plan.Limits.Disk/2 || len(kept) <= 2 {
+	if s.seen(ctx, rec).Usage.Disk < s.planOf(rec).Limits.Disk/2 || len(kept) <= 2 {
 		return kept
 	}
 	for _, n := range kept[2:] {

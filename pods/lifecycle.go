@@ -193,10 +193,7 @@ func (s *Service) startEnvironment(op *operation, rec store.Pod, p Progress) err
 	if err != nil {
 		return s.notStarted(op, rec, err)
 	}
-	plan, err := s.plan(rec.Plan)
-	if err != nil {
-		return s.notStarted(op, rec, err)
-	}
+	plan := s.planOf(rec)
 	if !op.snapshot().up {
 		p.status("starting the environment")
 	}

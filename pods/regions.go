@@ -88,6 +88,9 @@ func (s *Service) Open(ctx context.Context) {
 	if err := s.cfg.DB.CutDeploys("it was cut off before it ended", s.cfg.Now()); err != nil {
 		s.cfg.Log.Error("deploys that were cut off could not be noted", "error", err)
 	}
+	if err := s.warnOfPlans(); err != nil {
+		s.cfg.Log.Error("pods could not be looked through", "error", err)
+	}
 	var all sync.WaitGroup
 	for _, r := range s.regions {
 		all.Go(func() { s.openRegion(ctx, r) })

@@ -175,7 +175,7 @@ func (s *Service) Reconfigure(cfg Config) error {
 		}
 	}
 	s.rules.Store(next)
-	return s.NetworkChanged()
+	return errors.Join(s.warnOfPlans(), s.NetworkChanged())
 }
 
 func withDefaults(cfg Config) Config {

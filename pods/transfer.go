@@ -287,10 +287,7 @@ func (s *Service) ExportHome(ctx context.Context, a authz.Actor, name string) (i
 	}
 	var out io.ReadCloser
 	err := s.call(ctx, a, authz.ReadFiles, name, func(rec store.Pod, l *live) error {
-		plan, err := s.plan(rec.Plan)
-		if err != nil {
-			return err
-		}
+		plan := s.planOf(rec)
 		d, err := l.client.pull(ctx, wire.PathHome, nil)
 		if err != nil {
 			return err
@@ -313,10 +310,7 @@ func (s *Service) ImportHome(ctx context.Context, a authz.Actor, name string, ar
 		if rec.Want != store.WantRunning {
 			return errStopped
 		}
-		plan, err := s.plan(rec.Plan)
-		if err != nil {
-			return err
-		}
+		plan := s.planOf(rec)
 		if err := s.startEnvironment(op, rec, nil); err != nil {
 			return err
 		}

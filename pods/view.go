@@ -80,9 +80,7 @@ func (s *Service) card(rec store.Pod) Pod {
 		ID: rec.ID, Name: rec.Name, Team: rec.Team, URL: s.cfg.URL(rec.Name),
 		Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created, Port: portOf(rec.Preset), Env: slices.Sorted(maps.Keys(rec.Env)),
 	}
-	if plan, err := s.plan(rec.Plan); err == nil {
-		pod.Limits = plan.Limits
-	}
+	pod.Limits = s.planOf(rec).Limits
 	if last, err := s.cfg.DB.LastDeploy(rec); err == nil {
 		d := s.showDeploy(rec, last, nil)
 		pod.LastDeploy = &d
@@ -106,6 +104,9 @@ func (s *Service) glance(ctx context.Context, rec store.Pod) Pod {
 		s.ask(ctx, l, &pod)
 		if last := pod.LastDeploy; last != nil && last.State == store.DeployFailed {
 			pod.Reason = strings.TrimPrefix(fmt.Sprintf("%s; the last %s failed: %s", pod.Reason, last.Action, last.Reason), "; ")
+		}
+		if gone := s.planGone(rec); gone != "" {
+			pod.Reason = strings.TrimPrefix(pod.Reason+"; "+gone, "; ")
 		}
 	}
 	return pod
