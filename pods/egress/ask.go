@@ -76,6 +76,10 @@ func (g *Gate) Ask(ctx context.Context, question string, kind Kind) Answer {
 		_ = g.refused("dns", t, err) // noted
 		return Answer{Code: CodeNotFound}
 	}
+	if !p.forwards() && !p.lists(name) && !g.mayChoose(name) {
+		_ = g.refused("dns", t, &Refusal{Target: t.String(), Reason: "it asks for too many names that are allowed by * only; list those that it needs"}) // noted
+		return Answer{Code: CodeRefused}
+	}
 	switch kind {
 	case KindA, KindAAAA:
 		return g.askName(ctx, t, kind)
@@ -109,6 +113,24 @@ func (g *Gate) askName(ctx context.Context, t target, kind Kind) Answer {
 	}
 	g.names.learn(t.name, addrs, now)
 	return Answer{Addr: a}
+}
+
+// mayChoose bounds how many different names a pod makes up, where it may not
+// talk to everybody anyway: each carries out what it is called.
+func (g *Gate) mayChoose(name string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.chosen[name] {
+		return true
+	}
+	if !g.made.AllowN(g.cfg.Now(), 1) {
+		return false
+	}
+	if len(g.chosen) >= maxNames {
+		clear(g.chosen)
+	}
+	g.chosen[name] = true
+	return true
 }
 
 // mayAsk bounds what is asked outside.

@@ -24,6 +24,11 @@ const (
 	fresh       = 5 * time.Second  // an answer to the pod's question serves the connection that follows it
 	ownFresh    = 10 * time.Second // this machine's addresses are looked at so often
 	askTimeout  = 10 * time.Second // a question outside
+
+	// Names that the policy allows by "*.example.net" alone: what they are called
+	// is up to the pod, and whoever answers for them reads it.
+	anyBurst = 100
+	anyEach  = 6 * time.Second // for one more after the burst
 )
 
 // Resolver is the part of [net.Resolver] that is needed.
@@ -89,6 +94,7 @@ type Gate struct {
 	log   *ledger
 	news  *rate.Limiter
 	asks  *rate.Limiter
+	made  *rate.Limiter // for names of the pod's own choice
 
 	mu      sync.Mutex
 	policy  Policy
@@ -98,6 +104,7 @@ type Gate struct {
 	last    ConnID
 	own     []netip.Prefix
 	ownAt   time.Time
+	chosen  map[string]bool // of those names: asked already
 }
 
 // ConnID names a connection that a gate has made, as long as it is open.
@@ -114,6 +121,7 @@ func NewGate(cfg Config, p Policy) *Gate {
 	return &Gate{
 		cfg: cfg.withDefaults(), names: newNames(), log: newLedger(), policy: p, changed: make(chan struct{}), open: map[ConnID]*opened{},
 		news: rate.NewLimiter(newPerSec, newBurst), asks: rate.NewLimiter(askPerSec, askBurst),
+		made: rate.NewLimiter(rate.Every(anyEach), anyBurst), chosen: map[string]bool{},
 	}
 }
 

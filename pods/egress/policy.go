@@ -139,6 +139,14 @@ func (p *Policy) forwards() bool {
 	return !slices.ContainsFunc(p.Layers, func(l Layer) bool { return l.Mode != "" && l.Mode != ModeInternet })
 }
 
+// lists reports whether a name is written out on one of the lists, so that it is
+// not of the pod's choice.
+func (p *Policy) lists(name string) bool {
+	return slices.ContainsFunc(p.Layers, func(l Layer) bool {
+		return l.Mode == ModeNames && slices.ContainsFunc(l.Names, func(r Rule) bool { return r.name == name })
+	})
+}
+
 // reaches judges the address that is going to be dialled. own are this
 // machine's addresses with the networks that they are on. Addresses that are set
 // apart for examples stay open: they lead nowhere, or to what somebody has put

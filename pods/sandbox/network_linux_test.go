@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -359,6 +361,44 @@ socket($u, PF_INET, SOCK_DGRAM, 0); send($u, "x", 0, sockaddr_in($p + 1000, inet
 	eventually(t, "the pod has its network again", func() bool {
 		return command(t, r, "a", perlTCP+"api.example.com:443").stdout == "hello\n"
 	})
+}
+
+// What a program in a pod tries with the network that it has. The internet of the
+// test answers every request with a redirect to a private name.
+func TestPodNetworkAttacks(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	e := newElsewhere(t)
+	site := httptest.NewServer(http.RedirectHandler("http://inner.example.com/", http.StatusFound))
+	defer site.Close()
+	g := egress.NewGate(egress.Config{Resolver: e, Own: func() ([]netip.Prefix, error) { return nil, nil }, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == "93.184.216.34:80" {
+			return (&net.Dialer{}).DialContext(ctx, network, strings.TrimPrefix(site.URL, "http://"))
+		}
+		return e.dial(ctx, network, address)
+	}}, openToAll)
+	startWith(t, r, "a", g)
+	const ioctl = `perl -MSocket -e 'socket($s, PF_INET, SOCK_DGRAM, 0) or die "socket: $!\n"; ioctl($s, %d, $r = pack("a16 S n a4 x16", "eth0", AF_INET, 0, inet_aton("192.168.1.5"))) or die "ioctl: $!\n"; print "done"'`
+	for name, c := range map[string]struct{ line, want string }{
+		"a redirect to a private name":    {`perl -MHTTP::Tiny -e '$r = HTTP::Tiny->new->get("http://api.example.com/"); print "$r->{status} $r->{url} $r->{content}"'`, "Could not connect to 'inner.example.com:80': Connection refused"},
+		"an address of its own choice":    {fmt.Sprintf(ioctl, unix.SIOCSIFADDR), "ioctl: Operation not permitted"},
+		"the device taken down":           {fmt.Sprintf(ioctl, unix.SIOCSIFFLAGS), "ioctl: Operation not permitted"},
+		"another size of packets":         {fmt.Sprintf(ioctl, unix.SIOCSIFMTU), "ioctl: Operation not permitted"},
+		"packets of its own making":       {`perl -MSocket -e 'socket($s, PF_INET, SOCK_RAW, 255) or die "raw: $!\n"'`, "raw: Operation not permitted"},
+		"frames of its own making":        {`perl -e 'socket($s, 17, 3, 0x0300) or die "frames: $!\n"'`, "frames: Operation not permitted"},
+		"a source that is not its own":    {`perl -MIO::Socket::INET -e 'IO::Socket::INET->new(LocalAddr => "192.168.1.5", PeerAddr => "8.8.8.8:443") or die "from: $!\n"'`, "from: Cannot assign requested address"},
+		"the address that stands for all": {`perl -MIO::Socket::INET -e 'IO::Socket::INET->new(PeerAddr => "198.18.0.1:443", Timeout => 5) or die "no: $!\n"'`, "no: Connection refused"},
+	} {
+		if got := command(t, r, "a", c.line); !strings.Contains(got.stdout+got.stderr, c.want) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if lines := g.Refusals(); !slices.ContainsFunc(lines, func(l egress.Line) bool { return strings.Contains(l.Text, "inner.example.com port 80") }) {
+		t.Errorf("%+v", lines)
+	}
+	if got := command(t, r, "a", perlTCP+"8.8.8.8:443"); got.stdout != "hello\n" {
+		t.Errorf("%+v", got)
+	}
 }
 
 // A network of a pod ends with it, and with the server.

@@ -64,6 +64,7 @@ type server struct {
 	gate  Gate
 	stack *stack.Stack
 	flows chan struct{} // a place each for UDP
+	heard chan struct{} // and for the sockets that ask the resolver, which no flood elsewhere takes
 	asks  chan struct{} // a place each for questions
 	rate  *rate.Limiter // of bytes, nil for none
 
@@ -75,7 +76,7 @@ type server struct {
 // connections are closed then. bytesPerSecond bounds what they carry in both
 // directions together, after a burst of a second; 0 does not.
 func Serve(ctx context.Context, link stack.LinkEndpoint, gate Gate, bytesPerSecond int64) error {
-	s := &server{ctx: ctx, gate: gate, flows: make(chan struct{}, maxUDPFlows), asks: make(chan struct{}, maxQuestions), moved: map[*carried]struct{}{}}
+	s := &server{ctx: ctx, gate: gate, flows: make(chan struct{}, maxUDPFlows), heard: make(chan struct{}, maxUDPFlows), asks: make(chan struct{}, maxQuestions), moved: map[*carried]struct{}{}}
 	if bytesPerSecond > 0 {
 		s.rate = rate.NewLimiter(rate.Limit(bytesPerSecond), int(max(bytesPerSecond, manyBytes)))
 	}
@@ -196,19 +197,23 @@ func (s *server) acceptUDP(r *udp.ForwarderRequest) bool {
 	if !resolver && s.gate.Check("udp", to) != nil {
 		return false
 	}
+	places := s.flows
+	if resolver {
+		places = s.heard
+	}
 	select {
-	case s.flows <- struct{}{}:
+	case places <- struct{}{}:
 	default:
 		return false
 	}
 	var wq waiter.Queue
 	ep, err := r.CreateEndpoint(&wq)
 	if err != nil {
-		<-s.flows
+		<-places
 		return false
 	}
 	go func() {
-		defer func() { <-s.flows }()
+		defer func() { <-places }()
 		in := gonet.NewUDPConn(&wq, ep)
 		defer in.Close()
 		if resolver {
