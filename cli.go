@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"podgate/internal/config"
+	"podgate/pods/egress"
 )
 
 // process is what the program gets from the system.
@@ -23,6 +24,8 @@ type process struct {
 	Stderr io.Writer
 	// Machine answers what «config check» wants to know; nil: this machine does.
 	Machine *config.Machine
+	// Beyond is the world that pods reach; the zero Config is the real one.
+	Beyond egress.Config
 }
 
 // The exit codes.

@@ -54,13 +54,14 @@ var mayImport = map[string][]string{
 	"internal/acmetest":    {},
 	"internal/clocktest":   {},
 	"internal/conformance": {},
+	"internal/packagetest": {},
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
 	"pods/podstest":        {"pods", "pods/agent", "pods/preset", "pods/wire", "store", "store/storetest", "internal/authz"},
 }
 
 // testOnly are packages that no program code imports.
-var testOnly = []string{"internal/acmetest", "internal/clocktest", "internal/conformance", "internal/webtest", "store/storetest", "pods/podstest"}
+var testOnly = []string{"internal/acmetest", "internal/clocktest", "internal/conformance", "internal/packagetest", "internal/webtest", "store/storetest", "pods/podstest"}
 
 // notInside are packages of others that some of ours must do without.
 var notInside = map[string][]string{

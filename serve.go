@@ -24,6 +24,7 @@ import (
 	"podgate/internal/config"
 	"podgate/internal/connlimit"
 	"podgate/pods"
+	"podgate/pods/egress"
 	"podgate/pods/sandbox"
 	"podgate/store"
 )
@@ -43,7 +44,7 @@ const (
 func serve(ctx context.Context, s *config.Settings, load func() (*config.Settings, error), p process) error {
 	log := holdLog(p.Stderr, longestHold)
 	defer log.release()
-	srv, err := start(ctx, s, load, log)
+	srv, err := start(ctx, s, p.Beyond, load, log)
 	if err != nil {
 		return dataDirWords(err, s)
 	}
@@ -76,14 +77,15 @@ type server struct {
 	database  os.FileInfo // the file of db
 	history   *history.Recorder
 	pods      *pods.Service
+	beyond    egress.Config // the world that pods reach
 	failed    chan error    // something that must not end has ended
 	started   chan struct{} // closed when all of the above is there
 	undo      []func() error
 }
 
 // start brings everything up or leaves nothing behind.
-func start(ctx context.Context, s *config.Settings, load func() (*config.Settings, error), log io.Writer) (srv *server, err error) {
-	srv = &server{settings: s, level: new(slog.LevelVar), failed: make(chan error, 8), started: make(chan struct{})}
+func start(ctx context.Context, s *config.Settings, beyond egress.Config, load func() (*config.Settings, error), log io.Writer) (srv *server, err error) {
+	srv = &server{settings: s, beyond: beyond, level: new(slog.LevelVar), failed: make(chan error, 8), started: make(chan struct{})}
 	srv.level.Set(s.Log.SlogLevel())
 	srv.log = newLogger(s.Log.Format, srv.level, log)
 	defer func() {

@@ -26,6 +26,7 @@ import (
 
 	"podgate/internal/config"
 	"podgate/internal/web"
+	"podgate/pods/egress"
 )
 
 // TestMain lets the test binary stand in for podgate itself: as a part of a
@@ -52,6 +53,8 @@ type testServer struct {
 	SetupURL string // the first start's one-time link; empty once there is an administrator
 	Stdout   *syncBuffer
 	Log      *syncBuffer
+
+	beyond egress.Config // the world of its pods; only for one that runs in this process
 
 	roots *x509.CertPool // who vouches for it over https; nil: nobody
 
@@ -89,7 +92,7 @@ func (s *testServer) start(env config.Environ, extra ...string) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	p := process{Args: s.args(extra), Env: env, Stdin: strings.NewReader(""), Stdout: s.Stdout, Stderr: s.Log}
+	p := process{Args: s.args(extra), Env: env, Stdin: strings.NewReader(""), Stdout: s.Stdout, Stderr: s.Log, Beyond: s.beyond}
 	go func() { s.code <- run(ctx, p) }()
 	s.t.Cleanup(func() {
 		if code := s.Stop(); code != exitDone {

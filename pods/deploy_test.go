@@ -48,7 +48,9 @@ func TestLinesOfAFailure(t *testing.T) {
 		lines = append(lines, wire.LogLine{Text: strings.Repeat("x", 5000) + "\xff"})
 	}
 	lines = append(lines, wire.LogLine{Text: "npm ERR! 404"})
-	h.script.set(func(s *script) { s.fault = &wire.Fault{Code: wire.FaultFailed, Message: "npm ci ended with 1", Lines: lines} })
+	h.script.set(func(s *script) {
+		s.fault = &wire.Fault{Code: wire.FaultFailed, Message: "npm ci ended with 1", Lines: lines}
+	})
 	_, err := h.Reload(t.Context(), h.ann, "shop", nil)
 	wants(t, err, pods.ErrAppFailed, "reload: npm ci ended with 1")
 	if words := err.Error(); !strings.HasSuffix(words, "npm ERR! 404") || len(words) > 10_000 {

@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/http"
-	"net/http/cgi"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"podgate/internal/packagetest"
 	"podgate/pods/wire"
 )
 
@@ -47,73 +47,25 @@ func (a *testAgent) deploys(r wire.DeployRequest) (*wire.Deployed, *wire.Fault) 
 	return e.Deployed, e.Fault
 }
 
-// needGit returns the folder of git's programs. It skips where they are not
-// installed, and fails where they must be.
-func needGit(t *testing.T) string {
-	t.Helper()
-	path, err := exec.Command("git", "--exec-path").Output()
-	folder := strings.TrimSpace(string(path))
-	if err == nil {
-		_, err = os.Stat(filepath.Join(folder, "git-http-backend"))
-	}
-	if err != nil && os.Getenv("PODGATE_REQUIRE") != "" {
-		t.Fatalf("git with git-http-backend: %v", err)
-	}
-	if err != nil {
-		t.Skip("git with git-http-backend is not installed")
-	}
-	return folder
-}
-
 // repository makes a git repository with an app on main and another on next, and
 // returns the folder that has it and the commits of both.
 func repository(t *testing.T) (root, first, next string) {
 	t.Helper()
+	packagetest.NeedGit(t)
 	root = t.TempDir()
-	git := func(args ...string) string {
-		t.Helper()
-		cmd := exec.Command("git", args...)
-		cmd.Dir = filepath.Join(root, "app")
-		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("git %s: %v\n%s", args, err, out)
-		}
-		return strings.TrimSpace(string(out))
+	app := filepath.Join(root, "app")
+	first = packagetest.Commit(t, app, "main", map[string]string{"index.html": "of main"})
+	next = packagetest.Commit(t, app, "next", map[string]string{"index.html": "of next"})
+	if out, err := exec.Command("git", "-C", app, "symbolic-ref", "HEAD", "refs/heads/main").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
-	commit := func(page string) string {
-		t.Helper()
-		if err := os.WriteFile(filepath.Join(root, "app", "index.html"), []byte(page), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		git("add", ".")
-		git("-c", "user.name=Ann", "-c", "user.email=ann@example.com", "commit", "-qm", page)
-		return git("rev-parse", "HEAD")
-	}
-	if err := os.Mkdir(filepath.Join(root, "app"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	git("init", "-q", "-b", "main")
-	git("config", "http.receivepack", "false")
-	first = commit("of main")
-	git("checkout", "-qb", "next")
-	next = commit("of next")
-	git("checkout", "-q", "main")
 	return root, first, next
-}
-
-// gitServer serves repositories as a forge does.
-func gitServer(t *testing.T, root string) http.Handler {
-	t.Helper()
-	backend := filepath.Join(needGit(t), "git-http-backend")
-	return &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"}}
 }
 
 func TestDeployFromGit(t *testing.T) {
 	t.Parallel()
-	needGit(t)
 	root, first, next := repository(t)
-	srv := httptest.NewServer(gitServer(t, root))
+	srv := httptest.NewServer(packagetest.Git(t, root))
 	defer srv.Close()
 	a := startAgent(t)
 	before := a.spec(t, "static")
@@ -144,9 +96,8 @@ func TestDeployFromGit(t *testing.T) {
 // A token goes to the host that it is for, in no word of the log, and into no file.
 func TestDeployWithToken(t *testing.T) {
 	t.Parallel()
-	needGit(t)
 	root, first, _ := repository(t)
-	inner := gitServer(t, root)
+	inner := packagetest.Git(t, root)
 	const token = "tok-0123456789"
 	other := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, given, _ := r.BasicAuth(); given != "" {
@@ -201,9 +152,8 @@ func TestDeployWithToken(t *testing.T) {
 // What settings in the pod's home say to git does not count.
 func TestGitIsNotTold(t *testing.T) {
 	t.Parallel()
-	needGit(t)
 	root, first, _ := repository(t)
-	srv := httptest.NewServer(gitServer(t, root))
+	srv := httptest.NewServer(packagetest.Git(t, root))
 	defer srv.Close()
 	a := startAgent(t)
 	a.put("/home/pod/.gitconfig", "[url \"http://127.0.0.1:1/\"]\n\tinsteadOf = "+srv.URL+"/\n[core]\n\thooksPath = /home/pod/hooks\n")

@@ -1,0 +1,71 @@
+package packagetest
+
+import (
+	"net/http"
+	"net/http/cgi"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// NeedGit returns the folder of git's programs. It skips where they are not installed,
+// and fails where they must be.
+func NeedGit(t testing.TB) string {
+	t.Helper()
+	path, err := exec.Command("git", "--exec-path").Output()
+	folder := strings.TrimSpace(string(path))
+	if err == nil {
+		_, err = os.Stat(filepath.Join(folder, "git-http-backend"))
+	}
+	if err != nil && os.Getenv("PODGATE_REQUIRE") != "" {
+		t.Fatalf("git with git-http-backend: %v", err)
+	}
+	if err != nil {
+		t.Skip("git with git-http-backend is not installed")
+	}
+	return folder
+}
+
+// Git serves the repositories below root as a forge does.
+func Git(t testing.TB, root string) http.Handler {
+	t.Helper()
+	return &cgi.Handler{Path: filepath.Join(NeedGit(t), "git-http-backend"), Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"}}
+}
+
+// Commit writes files into the repository at dir, which it makes when there is none,
+// commits them to a branch and returns the commit.
+func Commit(t testing.TB, dir, branch string, files map[string]string) string {
+	t.Helper()
+	git := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("git", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %s: %v\n%s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".git")); err != nil {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		git("init", "-q", "-b", branch)
+	}
+	git("symbolic-ref", "HEAD", "refs/heads/"+branch)
+	for name, text := range files {
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	git("add", ".")
+	git("-c", "user.name=Ann", "-c", "user.email=ann@example.com", "commit", "-qm", "Say something")
+	return git("rev-parse", "HEAD")
+}
