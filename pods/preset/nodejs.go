@@ -13,7 +13,8 @@ var nodejs = Preset{
 	Port:        3000,
 	Needs:       Needs{Tool: "node", Get: "install nodejs and npm (on Debian and Ubuntu: apt install nodejs npm)"},
 	InstallEnv: map[string]string{
-		"npm_config_fetch_retries": "2", "npm_config_fetch_retry_mintimeout": "500", "npm_config_fetch_retry_maxtimeout": "2000",
+		"npm_config_fetch_retries": "2", "npm_config_fetch_retry_factor": "3",
+		"npm_config_fetch_retry_mintimeout": "200", "npm_config_fetch_retry_maxtimeout": "600",
 		"npm_config_audit": "false", "npm_config_fund": "false", "npm_config_update_notifier": "false",
 	},
 	Bin:    "node_modules/.bin",

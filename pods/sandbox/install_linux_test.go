@@ -1,0 +1,62 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"podgate/internal/authz"
+	"podgate/pods"
+	"podgate/pods/egress"
+	"podgate/pods/podstest"
+	"podgate/store"
+	"podgate/store/storetest"
+)
+
+// An install that may not reach its registry fails soon, and the answer says what
+// was refused and who can allow it: package managers wait a minute by themselves,
+// and tell of a name that nobody knows.
+func TestInstallWithoutNetwork(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	db := storetest.New(t)
+	w := storetest.Populate(t, db, "ann", time.Now())
+	ann := authz.Person(w.User.ID, store.Membership{Team: w.Team, Role: store.RoleOwner})
+	s := podstest.ServiceOver(t, db, r, func(c *pods.Config) {
+		c.Regions[0].Network = egress.Policy{Layers: []egress.Layer{{Who: egress.WhoRegion, Mode: egress.ModeNone}}}
+	})
+	for preset, tool := range map[string]string{"nodejs": "npm", "python": "python3", "go": "go"} {
+		t.Run(preset, func(t *testing.T) {
+			if _, err := exec.LookPath(tool); err != nil {
+				t.Skipf("%s is not installed: %v", tool, err)
+			}
+			if _, err := s.Create(t.Context(), ann, pods.CreateRequest{Name: preset, Preset: preset}, nil); err != nil {
+				t.Fatal(err)
+			}
+			for name, text := range map[string]string{
+				"package.json":     `{"dependencies": {"left-pad": "1.3.0"}}`,
+				"requirements.txt": "flask==3.0.0\n",
+				"go.mod":           "module example.com/shop\n\ngo 1.20\n",
+				"main.go":          "package main\n\nimport _ \"rsc.io/quote\"\n\nfunc main() {}\n",
+			} {
+				if _, err := s.WriteFile(t.Context(), ann, preset, name, []byte(text), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			began := time.Now()
+			_, err := s.Reload(t.Context(), ann, preset, nil)
+			if !errors.Is(err, pods.ErrAppFailed) || !strings.Contains(err.Error(), "\nnetwork: the pod may not reach ") || !strings.Contains(err.Error(), "the region allows no network") {
+				t.Errorf("%v", err)
+			}
+			// Most of it is the tool's own work on a machine that has more to do; npm's
+			// own patience is 70 s.
+			if took := time.Since(began); took > 60*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
