@@ -296,6 +296,7 @@ func (h *hierarchy) settings(l pods.Limits) []setting {
 	} else if l.Memory > 0 {
 		set("memory", "memory.limit_in_bytes", memory, false)
 		set("memory", "memory.memsw.limit_in_bytes", memory, true)
+		set("memory", "memory.kmem.tcp.limit_in_bytes", memory, true) // counts them at all
 	}
 	if l.Processes > 0 {
 		set("pids", "pids.max", strconv.Itoa(l.Processes+agent.ReservedThreads), false)

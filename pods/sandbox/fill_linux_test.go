@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +21,7 @@ import (
 
 const fillRole = "fill"
 
-// fills are ways to fill; each goes on until it cannot, or until it has taken
+// fills are ways to fill a disk; each goes on until it cannot, or until it has taken
 // fillMost bytes, or as many files as fit into them, which is far beyond every
 // limit of the tests.
 var fills = map[string]func() error{
@@ -47,6 +48,59 @@ var fills = map[string]func() error{
 	},
 }
 
+// memoryFills are ways to take memory that is in no process, or not among its
+// pages; each goes on until it cannot, or until it has taken memoryMost bytes.
+var memoryFills = map[string]func() error{
+	"memory files": func() error {
+		return fillMemory(func() error {
+			fd, err := unix.MemfdCreate("fill", 0)
+			if err == nil {
+				_, err = unix.Write(fd, make([]byte, fillStep))
+			}
+			return err
+		})
+	},
+	"shared memory": func() error {
+		return fillMemory(func() error {
+			id, err := unix.SysvShmGet(unix.IPC_PRIVATE, fillStep, unix.IPC_CREAT|0o600)
+			if err != nil {
+				return err
+			}
+			b, err := unix.SysvShmAttach(id, 0, 0)
+			if err != nil {
+				return err
+			}
+			for i := 0; i < len(b); i += 4096 {
+				b[i] = 1
+			}
+			return unix.SysvShmDetach(b)
+		})
+	},
+	// Each step reads one byte of each 2 MiB, which costs a page of tables.
+	"tables": func() error {
+		return fillMemory(func() error {
+			const pages = fillStep / 4096
+			b, err := unix.Mmap(-1, 0, pages*2<<20, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+			if err != nil {
+				return err
+			}
+			_ = unix.Madvise(b, unix.MADV_NOHUGEPAGE) // where there are none it is not needed
+			for i := 0; i < len(b); i += 2 << 20 {
+				fillSum += b[i]
+			}
+			return nil
+		})
+	},
+}
+
+const memoryMost = 1 << 30
+
+var fillSum byte
+
+func fillMemory(step func() error) error {
+	return fillMany(memoryMost/fillStep, func(int) error { return step() })
+}
+
 var kept []*os.File // by unlinked
 
 const (
@@ -55,9 +109,16 @@ const (
 )
 
 func fillMain(args []string) {
-	if err := fills[args[0]](); err != nil {
+	fill, ofMemory := memoryFills[args[0]]
+	if !ofMemory {
+		fill = fills[args[0]]
+	}
+	if err := fill(); err != nil {
 		fmt.Println("refused:", err)
 		return
+	}
+	if ofMemory {
+		time.Sleep(3 * watchPeriod) // a look twice a second meets it
 	}
 	fmt.Println("filled")
 }
@@ -99,6 +160,26 @@ func mapPages(f *os.File) error {
 		b[i] = 1
 	}
 	return unix.Munmap(b)
+}
+
+// Whichever way memory is taken, it ends near the limit, and the pod goes on.
+func TestPodMemoryFills(t *testing.T) {
+	t.Parallel()
+	r, program := filler(t)
+	start(t, r, "a", pods.Limits{Memory: 256 << 20, CPUs: 2, Disk: 1 << 30, Processes: 100})
+	began := statusOf(t, r, "a").Started
+	for name := range memoryFills {
+		got := command(t, r, "a", fmt.Sprintf("%s %s '%s'", program, fillRole, name))
+		if strings.Contains(got.stdout, "filled") {
+			t.Errorf("%s: nothing stopped it: %+v", name, got)
+		}
+	}
+	if got := command(t, r, "a", "echo well"); got.stdout != "well\n" {
+		t.Errorf("after it: %+v", got)
+	}
+	if s := statusOf(t, r, "a"); s.Started != began {
+		t.Errorf("the agent did not survive: %+v", s)
+	}
 }
 
 // filler is a runtime whose pods have the test binary, by the way that it returns.

@@ -198,6 +198,9 @@ func mountOwn(s spec) error {
 	if err := (attached{fd, "proc", true}).attach(); err != nil {
 		return fail(stepProc, err)
 	}
+	if s.Uncounted {
+		boundBuffers()
+	}
 	if err := mountDev(); err != nil {
 		return fail(stepFiles, fmt.Errorf("/dev: %w", err))
 	}
@@ -215,6 +218,14 @@ func mountOwn(s spec) error {
 		}
 	}
 	return nil
+}
+
+// boundBuffers makes the buffers of the pod's TCP connections small, where its
+// kernel lets it: they are memory that no process has.
+func boundBuffers() {
+	for _, name := range []string{"tcp_rmem", "tcp_wmem"} {
+		_ = os.WriteFile("proc/sys/net/ipv4/"+name, []byte("4096 65536 262144"), 0) // bounded by descriptors all the same
+	}
 }
 
 // mountDev makes a /dev with the six harmless devices of the host and a

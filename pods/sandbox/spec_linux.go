@@ -21,13 +21,14 @@ const maxSpec = 1 << 20 // bytes; far more than any specification has
 
 // spec is all that stage 1 knows about its pod.
 type spec struct {
-	Hostname string   `json:"hostname"`
-	Binds    []bind   `json:"binds"`
-	Logs     bind     `json:"logs"`    // mounted nowhere, for the agent alone
-	Scratch  int64    `json:"scratch"` // bytes of /tmp, of /var/tmp and of /dev/shm; 0 leaves it to the kernel
-	Rlimits  []rlimit `json:"rlimits"`
-	Network  bool     `json:"network,omitempty"` // make a device and hand its other end over
-	Agent    agentSpec
+	Hostname  string   `json:"hostname"`
+	Binds     []bind   `json:"binds"`
+	Logs      bind     `json:"logs"`    // mounted nowhere, for the agent alone
+	Scratch   int64    `json:"scratch"` // bytes of /tmp, of /var/tmp and of /dev/shm; 0 leaves it to the kernel
+	Rlimits   []rlimit `json:"rlimits"`
+	Uncounted bool     `json:"uncounted,omitempty"` // no cgroup counts its memory
+	Network   bool     `json:"network,omitempty"`   // make a device and hand its other end over
+	Agent     agentSpec
 }
 
 // agentSpec is what of it goes on to stage 2.

@@ -295,6 +295,7 @@ func (r *Runtime) specification(sp pods.Spec) spec {
 	limits := sp.Limits
 	s := spec{Hostname: hostname(sp), Rlimits: rlimits(limits), Scratch: limits.Memory / 2, Network: sp.Gate != nil}
 	if limits.Memory > 0 && !r.groups.has("memory") {
+		s.Uncounted = true
 		s.Agent.Data = uint64(max(2*limits.Memory, limits.Memory+256<<20)) + agent.ReservedData
 	}
 	for _, path := range r.cfg.Binds {
@@ -326,7 +327,7 @@ func rlimits(l pods.Limits) []rlimit {
 func (r *Runtime) enforced(l pods.Limits) []string {
 	var all []string
 	if l.Memory > 0 {
-		how := "summed twice a second, and RLIMIT_DATA for each process"
+		how := "summed twice a second, and RLIMIT_DATA for each process; buffers of sockets and pipes are bounded each, not in all"
 		if r.groups.has("memory") {
 			how = r.groups.how()
 		}

@@ -180,16 +180,16 @@ func (p process) kill() {
 }
 
 // residentMemory is what a process has in memory that is not backed by a file,
-// in bytes. What it shares with others is counted for each.
+// and the kernel's tables of it, in bytes. What it shares with others is counted for each.
 func residentMemory(pid int) int64 {
-	return sumFields(fmt.Sprintf("/proc/%d/status", pid), "RssAnon:", "RssShmem:") << 10
+	return sumFields(fmt.Sprintf("/proc/%d/status", pid), "RssAnon:", "RssShmem:", "VmPTE:") << 10
 }
 
 // proportionalMemory is residentMemory with what is shared divided among those
 // that share it. The kernel walks all of the process's pages for it.
 func proportionalMemory(pid int) int64 {
 	if n := sumFields(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss_Anon:", "Pss_Shmem:") << 10; n > 0 {
-		return n
+		return n + sumFields(fmt.Sprintf("/proc/%d/status", pid), "VmPTE:")<<10
 	}
 	return residentMemory(pid) // kernels before 5.9
 }

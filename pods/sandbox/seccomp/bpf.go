@@ -41,12 +41,13 @@ type instruction struct {
 // errno is the verdict that makes a call fail with the error number n.
 func errno(n uint32) uint32 { return verdictErrno | n&0xffff }
 
-// test looks at the low 32 bits of one argument. That is what the kernel
+// test looks at the low 32 bits of one argument, or with high at the rest. That is what the kernel
 // itself looks at for every argument tested here (ioctl's command, families
 // and types of sockets, personalities, clone's flags are int or unsigned int
 // there), so high bits cannot be used to slip by.
 type test struct {
 	arg    int
+	high   bool
 	mask   uint32   // 0: all bits
 	values []uint32 // the test holds when the masked argument is one of these
 	not    bool     // the test holds when it is none of them
@@ -104,7 +105,11 @@ func (r rule) body() []instruction {
 // code falls through when the test holds and else jumps over the rest
 // instructions that follow it, to the next alternative.
 func (t test) code(rest int) []instruction {
-	code := []instruction{{Code: bpfLoad, K: offsetArgs + 8*uint32(t.arg)}}
+	offset := offsetArgs + 8*uint32(t.arg)
+	if t.high {
+		offset += 4 // both machines begin with the low half
+	}
+	code := []instruction{{Code: bpfLoad, K: offset}}
 	if t.mask != 0 {
 		code = append(code, instruction{Code: bpfAnd, K: t.mask})
 	}

@@ -12,6 +12,7 @@ const (
 	ePERM      = 1
 	eNOSYS     = 38
 	eOPNOTSUPP = 95
+	eNOSPC     = 28
 )
 
 // machine is an architecture that has a table.
@@ -76,6 +77,10 @@ var (
 	callClone       = call{"clone", 56, 220}
 	callClone3      = call{"clone3", 435, 435}
 	callFallocate   = call{"fallocate", 285, 47}
+	callMemfd       = call{"memfd_create", 319, 279}
+	callMsgget      = call{"msgget", 68, 186}
+	callSemget      = call{"semget", 64, 190}
+	callShmget      = call{"shmget", 29, 194}
 	callIoctl       = call{"ioctl", 16, 29}
 	callPersonality = call{"personality", 135, 92}
 	callSocket      = call{"socket", 41, 198}
@@ -163,6 +168,31 @@ var steering = []struct {
 	{call: call{"sched_setattr", 314, 274}},
 	{call: call{"setpriority", 141, 140}, target: 1, user: 2},
 	{call: call{"ioprio_set", 251, 30}, target: 1, user: 3},
+}
+
+// uncounted are the rules for memory of the kernel that belongs to no process, so
+// that only a cgroup counts it. Small pieces of System V memory and semaphores stay:
+// databases want them, and there can be 4096 and 32000 of them.
+func uncounted(arch string) []rule {
+	large := func(arg int, below uint32) [][]test {
+		return [][]test{{{arg: arg, mask: ^(below - 1), values: []uint32{0}, not: true}}}
+	}
+	number := func(c call) uint32 { return uint32(c.number(arch)) }
+	return []rule{
+		{number: number(callMemfd), verdict: errno(eNOSYS)},
+		{number: number(callMsgget), verdict: errno(eNOSYS)},
+		{number: number(callSemget), verdict: errno(eNOSPC), when: large(1, 64)},
+		{number: number(callShmget), verdict: errno(eNOSPC), when: append(large(1, 16<<10), []test{{arg: 1, high: true, values: []uint32{0}, not: true}})},
+	}
+}
+
+// Uncounted is the program, beside Filter, of a pod whose memory no cgroup counts.
+func Uncounted(arch string) (Program, error) {
+	m, ok := machines[arch]
+	if !ok {
+		return nil, errNoTable(arch)
+	}
+	return compile(m.audit, m.last, uncounted(arch), errno(eNOSYS))
 }
 
 // Filter is the program of a pod for an architecture by its Go name.

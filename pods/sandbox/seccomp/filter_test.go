@@ -204,6 +204,34 @@ func TestChildrenFilter(t *testing.T) {
 	}
 }
 
+// Without a cgroup for memory there is none that no process has.
+func TestUncountedFilter(t *testing.T) {
+	const allow, high = int(verdictAllow), 1 << 40
+	for arch, m := range machines {
+		vm := vmOf(t, arch, Uncounted)
+		for _, r := range []struct {
+			call call
+			args [6]uint64
+			want int
+		}{
+			{callMemfd, [6]uint64{}, int(errno(eNOSYS))},
+			{callMsgget, [6]uint64{}, int(errno(eNOSYS))},
+			{callSemget, [6]uint64{0, 63}, allow},
+			{callSemget, [6]uint64{0, 64}, int(errno(eNOSPC))},
+			{callSemget, [6]uint64{0, 32000}, int(errno(eNOSPC))},
+			{callShmget, [6]uint64{0, 56}, allow},
+			{callShmget, [6]uint64{0, 16<<10 - 1}, allow},
+			{callShmget, [6]uint64{0, 16 << 10}, int(errno(eNOSPC))},
+			{callShmget, [6]uint64{0, high | 56}, int(errno(eNOSPC))},
+			{call{"mmap", 9, 222}, [6]uint64{0, high}, allow},
+		} {
+			if got, err := vm.Run(callData(m.audit, uint32(r.call.number(arch)), r.args)); err != nil || got != r.want {
+				t.Errorf("%s %s(%x): got %#x, %v, want %#x", arch, r.call.name, r.args, got, err, r.want)
+			}
+		}
+	}
+}
+
 // TestFilterStrangers tries what is not a call of the machine at all.
 func TestFilterStrangers(t *testing.T) {
 	nosys := int(errno(eNOSYS))
@@ -238,7 +266,7 @@ func TestNumbers(t *testing.T) {
 		t.Fatalf("where is golang.org/x/sys/unix: %v", err)
 	}
 	dir := strings.TrimSpace(string(out))
-	calls := append([]call{callClone, callClone3, callFallocate, callIoctl, callPersonality, callSocket, callSocketpair}, append(sealed, forbidden...)...)
+	calls := append([]call{callClone, callClone3, callFallocate, callMemfd, callMsgget, callSemget, callShmget, callIoctl, callPersonality, callSocket, callSocketpair}, append(sealed, forbidden...)...)
 	for _, c := range steering {
 		calls = append(calls, c.call)
 	}
@@ -278,7 +306,7 @@ func kernelNumbers(t *testing.T, path string) map[string]int {
 }
 
 func TestFilterOtherMachine(t *testing.T) {
-	for _, filter := range []func(string) (Program, error){Filter, Sealed, Children} {
+	for _, filter := range []func(string) (Program, error){Filter, Sealed, Children, Uncounted} {
 		if _, err := filter("riscv64"); err == nil {
 			t.Error("a filter for a machine without a table")
 		}
