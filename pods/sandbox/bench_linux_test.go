@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 
 	"podgate/pods"
 	"podgate/pods/egress"
+	"podgate/store"
 )
 
 // BenchmarkStart is from the call until the agent has answered. cpu-ms/op is
@@ -148,3 +150,35 @@ func newSource(b *testing.B, size int) netip.AddrPort {
 	})
 	return netip.MustParseAddrPort(l.Addr().String())
 }
+
+// BenchmarkIdle is what pods keep that have used their network and do nothing: how
+// much memory each has of its own with what it shares counted by its part (PSS),
+// and how long the server takes to run a command in one of them.
+func BenchmarkIdle(b *testing.B) {
+	for _, n := range []int{1, *idlePods} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			r := open(b, Config{})
+			e := newElsewhere(b)
+			ids := make([]store.PodID, n)
+			for i := range ids {
+				ids[i] = store.PodID(fmt.Sprintf("p%d", i))
+				startWith(b, r, ids[i], gateTo(e, openToAll))
+				if got := command(b, r, ids[i], perlTCP+"8.8.8.8:443"); got.stdout != "hello\n" {
+					b.Fatalf("%s: %+v", ids[i], got)
+				}
+			}
+			var agents, gateways int64
+			for _, id := range ids {
+				agents += sumFields(fmt.Sprintf("/proc/%d/smaps_rollup", r.running(id).process.Pid), "Pss:")
+				gateways += sumFields(fmt.Sprintf("/proc/%d/smaps_rollup", gatewayOf(r, id)), "Pss:")
+			}
+			for b.Loop() {
+				command(b, r, ids[b.N%n], "true")
+			}
+			b.ReportMetric(float64(agents)/1024/float64(n), "agent-MB")
+			b.ReportMetric(float64(gateways)/1024/float64(n), "gateway-MB")
+		})
+	}
+}
+
+var idlePods = flag.Int("idle-pods", 20, "how many pods BenchmarkIdle keeps")

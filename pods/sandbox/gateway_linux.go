@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,6 +36,7 @@ const (
 
 const (
 	gatewayFiles = 2 * egress.MaxOpen // connections, and what else it has
+	gatewayIdle  = time.Minute        // with nothing open, until it ends; the next packet starts another
 	gatewayData  = 512 << 20          // RLIMIT_DATA, bytes: all buffers of all connections, and the runtime's own
 )
 
@@ -110,7 +112,7 @@ func gateway() error {
 		defer cancel()
 		g.listen()
 	}()
-	return netstack.Serve(ctx, link, g, order.Rate)
+	return netstack.Serve(ctx, link, g, netstack.Options{BytesPerSecond: order.Rate, Idle: gatewayIdle})
 }
 
 // confineGateway gives up everything but the descriptors. It was started

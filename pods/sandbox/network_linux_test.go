@@ -465,7 +465,7 @@ func TestDevices(t *testing.T) {
 				ctx, cancel := context.WithCancel(context.Background())
 				var served sync.WaitGroup
 				served.Go(func() {
-					if err := netstack.Serve(ctx, link, gateTo(e, openToAll), 0); err != nil {
+					if err := netstack.Serve(ctx, link, gateTo(e, openToAll), netstack.Options{}); err != nil {
 						t.Error(err)
 					}
 				})

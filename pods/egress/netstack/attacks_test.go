@@ -71,7 +71,7 @@ func newWire(t *testing.T) *wire {
 	ctx, cancel := context.WithCancel(t.Context())
 	var served sync.WaitGroup
 	served.Go(func() {
-		if err := Serve(ctx, w.link, w.gate, 0); err != nil {
+		if err := Serve(ctx, w.link, w.gate, Options{}); err != nil {
 			t.Error(err)
 		}
 	})

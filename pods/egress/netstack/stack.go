@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -68,17 +69,27 @@ type server struct {
 	asks  chan struct{} // a place each for questions
 	rate  *rate.Limiter // of bytes, nil for none
 
+	streams atomic.Int64 // that are open or begin
+
 	mu    sync.Mutex
 	moved map[*carried]struct{}
 }
 
-// Serve answers the pod at the other end of link until ctx ends. All its
-// connections are closed then. bytesPerSecond bounds what they carry in both
-// directions together, after a burst of a second; 0 does not.
-func Serve(ctx context.Context, link stack.LinkEndpoint, gate Gate, bytesPerSecond int64) error {
+// Options of one network.
+type Options struct {
+	// BytesPerSecond bounds what connections carry in both directions together,
+	// after a burst of a second; 0 does not.
+	BytesPerSecond int64
+	// Idle is how long nothing may be open before Serve returns; 0 is for ever.
+	Idle time.Duration
+}
+
+// Serve answers the pod at the other end of link until ctx ends, and all its
+// connections are closed then, or until it was idle.
+func Serve(ctx context.Context, link stack.LinkEndpoint, gate Gate, o Options) error {
 	s := &server{ctx: ctx, gate: gate, flows: make(chan struct{}, maxUDPFlows), heard: make(chan struct{}, maxUDPFlows), asks: make(chan struct{}, maxQuestions), moved: map[*carried]struct{}{}}
-	if bytesPerSecond > 0 {
-		s.rate = rate.NewLimiter(rate.Limit(bytesPerSecond), int(max(bytesPerSecond, manyBytes)))
+	if o.BytesPerSecond > 0 {
+		s.rate = rate.NewLimiter(rate.Limit(o.BytesPerSecond), int(max(o.BytesPerSecond, manyBytes)))
 	}
 	s.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
@@ -90,14 +101,19 @@ func Serve(ctx context.Context, link stack.LinkEndpoint, gate Gate, bytesPerSeco
 	}
 	tick := time.NewTicker(accounting)
 	defer tick.Stop()
-	for {
+	for idle := time.Duration(0); o.Idle == 0 || idle < o.Idle; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 			s.account()
 		}
+		idle += accounting
+		if s.streams.Load() > 0 || len(s.flows) > 0 || len(s.heard) > 0 {
+			idle = 0
+		}
 	}
+	return nil
 }
 
 func (s *server) configure(link stack.LinkEndpoint) error {
@@ -148,6 +164,8 @@ func destination(id stack.TransportEndpointID) netip.AddrPort {
 // once the one outside exists, so that a program in the pod learns what the
 // other side said.
 func (s *server) acceptTCP(r *tcp.ForwarderRequest) {
+	s.streams.Add(1)
+	defer s.streams.Add(-1)
 	to := destination(r.ID())
 	if to.Addr() == egress.ResolverAddr && to.Port() == dnsPort {
 		if conn := s.accept(r); conn != nil {

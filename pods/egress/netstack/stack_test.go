@@ -55,15 +55,16 @@ func (r resolver) LookupSRV(context.Context, string, string, string) (string, []
 type pod struct {
 	*stack.Stack
 	gate *egress.Gate
+	over chan struct{} // closed when the other side is
 }
 
 // newPod connects 93.184.216.34, which is api.example.com, to echo servers.
 func newPod(t *testing.T, policy egress.Policy) pod {
 	t.Helper()
-	return newLimitedPod(t, policy, 0)
+	return newPodWith(t, policy, Options{})
 }
 
-func newLimitedPod(t *testing.T, policy egress.Policy, bytesPerSecond int64) pod {
+func newPodWith(t *testing.T, policy egress.Policy, o Options) pod {
 	t.Helper()
 	tcpEcho, udpEcho := echo(t)
 	gate := egress.NewGate(egress.Config{
@@ -82,8 +83,10 @@ func newLimitedPod(t *testing.T, policy egress.Policy, bytesPerSecond int64) pod
 	near, far := pipe.New("\x02\x00\x00\x00\x00\x01", "\x02\x00\x00\x00\x00\x02", 1500)
 	ctx, cancel := context.WithCancel(t.Context())
 	var served sync.WaitGroup
+	over := make(chan struct{})
 	served.Go(func() {
-		if err := Serve(ctx, plain{far}, gate, bytesPerSecond); err != nil {
+		defer close(over)
+		if err := Serve(ctx, plain{far}, gate, o); err != nil {
 			t.Error(err)
 		}
 	})
@@ -102,7 +105,7 @@ func newLimitedPod(t *testing.T, policy egress.Policy, bytesPerSecond int64) pod
 	}
 	s.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}})
 	eventually(t, far.IsAttached) // a pipe has no queue, as a TUN has
-	return pod{s, gate}
+	return pod{s, gate, over}
 }
 
 // plain is a link without addresses of its own, as a TUN is.
@@ -269,11 +272,32 @@ func eventually(t *testing.T, ok func() bool) {
 	}
 }
 
+// A network that nothing is open in ends, and one with a silent connection does not.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	p := newPodWith(t, open, Options{Idle: accounting})
+	c, err := p.dialTCP(t, netip.MustParseAddrPort("8.8.8.8:443"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.over:
+		t.Error("it ended with a connection")
+	case <-time.After(3 * accounting):
+	}
+	c.Close()
+	select {
+	case <-p.over:
+	case <-time.After(10 * accounting):
+		t.Error("it goes on with nothing open")
+	}
+}
+
 // A rate holds for both directions together, after a burst of one second.
 func TestRate(t *testing.T) {
 	t.Parallel()
 	const perSecond = 1 << 20
-	p := newLimitedPod(t, open, perSecond)
+	p := newPodWith(t, open, Options{BytesPerSecond: perSecond})
 	c, err := p.dialTCP(t, netip.MustParseAddrPort("8.8.8.8:443"))
 	if err != nil {
 		t.Fatal(err)
@@ -452,7 +476,7 @@ func FuzzPackets(f *testing.F) {
 			Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("nobody is there") },
 		}, open)
 		served.Go(func() {
-			if err := Serve(ctx, link, gate, 0); err != nil {
+			if err := Serve(ctx, link, gate, Options{}); err != nil {
 				t.Error(err)
 			}
 		})
