@@ -26,20 +26,28 @@ func TestClientClaudeCode(t *testing.T) {
 		d.connected("Claude Code")
 		d.shows(d.run(nil, claude, "mcp", "list"), "Connected")
 
-		model := &scriptedModel{t: t, tool: "mcp__podgate__list_pods"}
-		srv := httptest.NewServer(model)
-		defer srv.Close()
-		account := []string{"ANTHROPIC_BASE_URL=" + srv.URL, "ANTHROPIC_API_KEY=none", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1"}
-		d.shows(d.run(account, claude, "-p", "Which pods are there?", "--allowedTools", model.tool), `The tool said: "{\"team\":{\"slug\":\"home\"`)
+		ask := func(question, tool string, input args) string {
+			model := &scriptedModel{t: t, tool: tool, input: input}
+			srv := httptest.NewServer(model)
+			defer srv.Close()
+			account := []string{"ANTHROPIC_BASE_URL=" + srv.URL, "ANTHROPIC_API_KEY=none", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1"}
+			return d.run(account, claude, "-p", question, "--allowedTools", tool)
+		}
+		d.shows(ask("Which pods are there?", "mcp__podgate__list_pods", args{}), `The tool said: "{\"team\":{\"slug\":\"home\"`)
+		if d.srv.canRunPods() {
+			said := ask("Put my page up.", "mcp__podgate__deploy", args{"name": "claude", "files": args{"index.html": "deployed by Claude Code"}})
+			d.shows(said, `\"status\":\"running\"`, "deployed by Claude Code")
+		}
 	})
 }
 
 // scriptedModel answers POST /v1/messages with a call of one tool, and then
 // repeats what the tool said.
 type scriptedModel struct {
-	t    *testing.T
-	tool string
-	mu   sync.Mutex
+	t     *testing.T
+	tool  string
+	input args
+	mu    sync.Mutex
 }
 
 func (m *scriptedModel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -63,8 +71,12 @@ func (m *scriptedModel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	block, delta, reason := args{"type": "text", "text": ""}, args{"type": "text_delta", "text": "The tool said: " + said}, "end_turn"
 	if said == "" && len(request.Tools) > 0 {
+		input, err := json.Marshal(m.input)
+		if err != nil {
+			m.t.Error(err)
+		}
 		block = args{"type": "tool_use", "id": "toolu_1", "name": m.tool, "input": args{}}
-		delta, reason = args{"type": "input_json_delta", "partial_json": "{}"}, "tool_use"
+		delta, reason = args{"type": "input_json_delta", "partial_json": string(input)}, "tool_use"
 	}
 	usage := args{"input_tokens": 1, "output_tokens": 1}
 	w.Header().Set("Content-Type", "text/event-stream")

@@ -200,8 +200,8 @@ func TestClientInspector(t *testing.T) {
 	d.shows(call("list_pods"), "/oauth/authorize?", `"slug": "home"`)
 	d.connected("MCP Inspector")
 	if d.srv.canRunPods() {
-		again := call("create_pod", "name=inspected", "preset=static")
-		d.shows(again, `"status": "running"`)
+		again := call("deploy", "name=inspected", `files={"index.html": "deployed by the inspector"}`)
+		d.shows(again, `"status": "running"`, `"start": "deployed by the inspector"`)
 		if strings.Contains(again, "/oauth/authorize?") {
 			t.Errorf("the second call asked again:\n%s", again)
 		}
@@ -285,7 +285,7 @@ func TestClientCodex(t *testing.T) {
 		}
 		d.shows(call("list_pods", args{}), "slug:home")
 		if d.srv.canRunPods() {
-			d.shows(call("create_pod", args{"name": "codex", "preset": "static"}), "status:running")
+			d.shows(call("deploy", args{"name": "codex", "files": args{"index.html": "deployed by Codex"}}), "status:running", "start:deployed by Codex")
 		}
 
 		// What its person takes away it hears of in words: a 403 it would show as an
