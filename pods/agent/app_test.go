@@ -65,7 +65,18 @@ func (l *fakeLauncher) Launch(wire.AppSpec) (child, string, error) {
 	return c, "fake", nil
 }
 
-func (l *fakeLauncher) Beside(wire.AppSpec) (preset.Beside, error) { return l.beside, nil }
+func (l *fakeLauncher) Beside(wire.AppSpec) (preset.Beside, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.beside, nil
+}
+
+// began is how often something beside was launched.
+func (l *fakeLauncher) began(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.besides[what]
+}
 
 // LaunchBeside starts what lives as long as its command says.
 func (l *fakeLauncher) LaunchBeside(_ wire.AppSpec, source, label, shell string) (child, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,8 +53,8 @@ func TestWorkers(t *testing.T) {
 		if w := st.Workers; st.App != wire.AppRunning || w[0].Restarts != 0 || w[1].State != wire.AppFailed || w[1].Restarts != 9 || !w[1].NextTry.IsZero() || !strings.Contains(w[1].Reason, "tenth time") {
 			t.Errorf("at the end: %+v", st)
 		}
-		if _, running := l.counts(); running != 2 || l.besides["worker brief 1s"] != 10 {
-			t.Errorf("%d run; %v", running, l.besides)
+		if _, running := l.counts(); running != 2 || l.began("worker brief 1s") != 10 {
+			t.Errorf("%d run; %d", running, l.began("worker brief 1s"))
 		}
 		s.Stop()
 		if _, running := l.counts(); running != 0 || s.State().Workers != nil {
@@ -92,8 +93,8 @@ func TestCron(t *testing.T) {
 			t.Fatalf("%+v", c)
 		}
 		time.Sleep(16 * time.Minute)
-		if c := s.State().Crons[0]; !c.Running || l.besides["cron 1 12m"] != 1 {
-			t.Errorf("while it runs: %+v, %v", c, l.besides)
+		if c := s.State().Crons[0]; !c.Running || l.began("cron 1 12m") != 1 {
+			t.Errorf("while it runs: %+v, %d", c, l.began("cron 1 12m"))
 		}
 		time.Sleep(2 * time.Minute)
 		if c := s.State().Crons[0]; c.Running || c.Last == nil || c.Last.Result != "exited with code 1" || c.Last.Ended.Sub(c.Last.Began) != 12*time.Minute || !c.Next.Equal(began.Add(22*time.Minute)) {
@@ -107,10 +108,12 @@ func TestCron(t *testing.T) {
 		if !strings.Contains(c[2].Last.Result, "cannot be started") {
 			t.Errorf("what cannot be started: %+v", c[2].Last)
 		}
+		l.mu.Lock()
 		l.beside.Crons = l.beside.Crons[1:]
+		l.mu.Unlock()
 		s.Restart(testSpec)
 		s.Settled(t.Context(), time.Second)
-		if c := s.State().Crons; len(c) != 2 || c[0].Last == nil || len(s.ran) != 2 {
+		if c := s.State().Crons; len(c) != 2 || c[0].Last == nil {
 			t.Errorf("after a restart: %+v", c)
 		}
 		s.Close()
@@ -125,12 +128,12 @@ func TestCronAfterSleep(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := &fakeLauncher{lives: []time.Duration{0}, answers: true, beside: besideOf(t, "cron: @hourly 1s")}
-		jump := time.Duration(0)
-		s := newSupervisor(l, func() time.Time { return time.Now().Add(jump) })
+		var jump atomic.Int64
+		s := newSupervisor(l, func() time.Time { return time.Now().Add(time.Duration(jump.Load())) })
 		s.Start(testSpec)
 		time.Sleep(30*time.Minute + time.Second)
 		synctest.Wait()
-		jump = 3*time.Hour + 10*time.Minute // it is 3:40 now
+		jump.Store(int64(3*time.Hour + 10*time.Minute)) // it is 3:40 now
 		time.Sleep(2 * time.Minute)
 		if c := s.State().Crons[0]; c.Last != nil || c.Next.Sub(s.now()) > 20*time.Minute {
 			t.Errorf("%+v", c)
