@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"net/http"
+	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -11,9 +12,20 @@ import (
 // referenceTasks are the tools of the conformance suite that become tasks.
 var referenceTasks = []string{"slow_compute", "failing_job", "protocol_error_job"}
 
+// SetGrace sets how long a call is awaited before it becomes a task.
+func SetGrace(e Endpoint, d time.Duration) { e.(*endpoint).grace = d }
+
+// Held is how many bytes count as held by bodies.
+func Held(e Endpoint) int64 {
+	b := &e.(*endpoint).bodies
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all
+}
+
 // Over is New over a server of the test's own, which has no tools of podgate's.
 func Over(cfg Config, server *sdk.Server) http.Handler {
-	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}, asTask: map[string]bool{}}
+	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}, asTask: map[string]bool{}, grace: taskGrace}
 	server.AddReceivingMiddleware(e.withTasks)
 	e.addTaskMethods(server)
 	for _, tool := range referenceTasks {

@@ -50,6 +50,7 @@ type endpoint struct {
 	bodies bodies                  // of the requests that are being answered
 	asTask map[string]bool         // the tools whose calls may go on as tasks
 	tasks  tasks
+	grace  time.Duration // before a call becomes a task
 }
 
 // Endpoint is the handler of the endpoint. Close ends the calls that go on
@@ -64,7 +65,7 @@ func New(cfg Config) (Endpoint, error) {
 	if cfg.Pods == nil || cfg.Log == nil || cfg.InsufficientScope == nil || cfg.Watch == nil {
 		return nil, errors.New("mcp: Pods, Log, InsufficientScope and Watch are required")
 	}
-	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}, asTask: map[string]bool{}}
+	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}, asTask: map[string]bool{}, grace: taskGrace}
 	e.over(e.newServer())
 	return e, nil
 }

@@ -194,7 +194,7 @@ func (e *endpoint) callAsTask(ctx context.Context, c *caller, run func(context.C
 		result, err = run(context.WithValue(running, taskKey{}, t))
 		e.tasks.end(running, t, result, err)
 	}()
-	grace := time.NewTimer(taskGrace)
+	grace := time.NewTimer(e.grace)
 	defer grace.Stop()
 	select {
 	case <-t.done:

@@ -3,6 +3,7 @@ package agent
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -103,7 +104,13 @@ func (f *jobFolder) save(info wire.Job) error {
 		return err
 	}
 	name := path.Join(info.ID, jobRecord)
-	if err := f.root.WriteFile(name+".new", b, 0o600); err != nil {
+	f.root.Remove(name + ".new")
+	file, err := f.root.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(b)
+	if err = errors.Join(err, file.Close()); err != nil {
 		return err
 	}
 	return f.root.Rename(name+".new", name)
@@ -114,7 +121,7 @@ func (f *jobFolder) remove(id string) { f.root.RemoveAll(id) }
 // read returns at most limit bytes of a regular file, and nothing of anything
 // else.
 func (f *jobFolder) read(name string, limit int64) []byte {
-	file, err := f.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW|syscall.O_NOCTTY, 0)
+	file, err := f.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil
 	}
@@ -191,9 +198,13 @@ func (o *jobOutput) next(n int64) error {
 		o.file.Close()
 		o.file = nil
 	}
-	f, err := o.folder.root.OpenFile(o.segment(n), os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NOFOLLOW, 0o600)
+	f, err := o.folder.root.OpenFile(o.segment(n), os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return errors.New("not a file of ours")
 	}
 	o.file = f
 	if old := n - jobSegments + 1; old > 0 {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -289,6 +290,9 @@ func TestJobsAreForgotten(t *testing.T) {
 			last.info.State, last.info.Ended = wire.JobExited, time.Now()
 			last.mu.Unlock()
 		}
+		if n := len(js.list); n != wire.MaxJobs {
+			t.Errorf("%d jobs are kept", n)
+		}
 		left := js.all()
 		if len(left) != wire.MaxJobs || left[0].ID != last.info.ID || left[len(left)-1].ID != runs.info.ID || len(left[0].Command) != wire.MaxJobCommand {
 			t.Errorf("%d jobs", len(left))
@@ -357,6 +361,25 @@ func TestForeignFilesAmongJobs(t *testing.T) {
 	left, err := os.ReadDir(folder)
 	if err != nil || len(left) != 1 {
 		t.Errorf("%v, %v", left, err)
+	}
+}
+
+// Pipes in the place of what the agent writes hold up nobody: neither the end of
+// the job nor that of the pod.
+func TestPipesAmongJobs(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	a.run("mkfifo go")
+	j := a.job("read x < go; head -c 600000 /dev/zero")
+	folder := filepath.Join(a.logDir(), "jobs", j.ID)
+	for _, name := range []string{jobRecord + ".new", jobPrefix + "1"} {
+		if err := syscall.Mkfifo(filepath.Join(folder, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.run("echo > go")
+	if got := a.jobEnd(j.ID).Job; got.State != wire.JobExited || got.Output+got.Lost != 600_000 || got.Lost == 0 {
+		t.Errorf("%+v", got)
 	}
 }
 
