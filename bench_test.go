@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -136,6 +137,55 @@ func BenchmarkStartPod(b *testing.B) {
 			b.Fatalf("%d %s", status, body)
 		}
 	}
+}
+
+// BenchmarkDeploy measures a deploy of 1,000 files of 2 KiB from the call to the first
+// answer at the app's address. Beside it, in files-ms/op, is what it takes this process
+// to write such files.
+func BenchmarkDeploy(b *testing.B) {
+	srv := startServer(b, "[log]\nlevel = \"warn\"")
+	needSandbox(b, srv)
+	c := connect(b, srv, setUp(b, srv), connectOptions{})
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	files := map[string]string{"index.html": "bench"}
+	for i := range 999 {
+		files[fmt.Sprintf("assets/%d/%d.txt", i%30, i)] = strings.Repeat("x", 2048)
+	}
+	arguments, err := json.Marshal(args{"name": "bench", "files": files})
+	if err != nil {
+		b.Fatal(err)
+	}
+	call := toolCall("deploy", string(arguments))
+	address := c.call(b, "deploy", args{"name": "bench", "files": args{"index.html": "first"}})["pod"].(map[string]any)["url"].(string)
+	var alone time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		alone += writeFiles(b, files)
+		b.StartTimer()
+		post(b, client, srv.URL+"/api/mcp", c.wire.token(), call)
+		if status, body := visit(b, address); status != http.StatusOK || body != "bench" {
+			b.Fatalf("%d %s", status, body)
+		}
+	}
+	b.ReportMetric(float64(alone.Milliseconds())/float64(b.N), "files-ms/op")
+}
+
+// writeFiles returns how long it takes to write files.
+func writeFiles(b *testing.B, files map[string]string) time.Duration {
+	b.Helper()
+	dir := b.TempDir()
+	began := time.Now()
+	for name, text := range files {
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			b.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return time.Since(began)
 }
 
 // buildProgram builds the program as README says and returns its path.

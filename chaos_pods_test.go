@@ -25,6 +25,9 @@ type chaosPods struct {
 type chaosPod struct {
 	status string              // running, stopped or gone; empty: in doubt
 	files  map[string][]string // by path what the content may be, one of these; absent for none
+	// deploy is the content of both files of a deploy that got no answer and was not
+	// looked at yet. Both have it or none does.
+	deploy string
 }
 
 // absent is the content of a file that there is not.
@@ -56,6 +59,8 @@ func (a *chaosPods) step() {
 		a.manage(name, "delete", "gone")
 	case dice == 1 && pod.status == "running":
 		a.manage(name, "stop", "stopped")
+	case dice == 2:
+		a.deploy(name)
 	case pod.status == "stopped":
 		a.manage(name, "start", "running")
 	case dice < 7:
@@ -101,6 +106,7 @@ func (a *chaosPods) manage(name, action, becomes string) {
 func (a *chaosPods) write(name string) {
 	path, content := fmt.Sprintf("file-%d", a.rng.IntN(3)), strings.Repeat(fmt.Sprintln(a.rng.Uint64()), a.rng.IntN(2000)+1)
 	files := a.pods[name].files
+	a.pods[name].deploy = ""
 	if files[path] == nil {
 		files[path] = []string{absent}
 	}
@@ -109,9 +115,29 @@ func (a *chaosPods) write(name string) {
 	files[path] = []string{content}
 }
 
+// deploy replaces the app of a pod, which runs then.
+func (a *chaosPods) deploy(name string) {
+	pod := a.pods[name]
+	content := fmt.Sprintln("deploy", a.rng.Uint64())
+	after := map[string]string{"file-0": content, "file-1": content, "file-2": absent}
+	for path, becomes := range after {
+		if pod.files[path] == nil {
+			pod.files[path] = []string{absent}
+		}
+		pod.files[path] = append(pod.files[path], becomes)
+	}
+	pod.status, pod.deploy = "", content
+	a.ask("deploy", args{"name": name, "files": args{"index.html": "chaos", "file-0": content, "file-1": content}})
+	for path, becomes := range after {
+		pod.files[path] = []string{becomes}
+	}
+	pod.status, pod.deploy = "running", ""
+}
+
 // read holds the files of a running pod against what they may contain.
 func (a *chaosPods) read(name string) {
 	files := a.pods[name].files
+	deployed := 0
 	for path, may := range files {
 		status, answer := a.tool(a.live[0].Access, "read_file", args{"name": name, "path": path})
 		content := absent
@@ -122,7 +148,14 @@ func (a *chaosPods) read(name string) {
 			a.Errorf("%s in %s: %d, %d bytes that were never written there: %.100v", path, name, status, len(content), answer.Result.Content)
 		}
 		files[path] = []string{content}
+		if content == a.pods[name].deploy {
+			deployed++
+		}
 	}
+	if deployed == 1 {
+		a.Errorf("half of a deploy of %s is there", name)
+	}
+	a.pods[name].deploy = ""
 }
 
 func (a *chaosPods) verify() {

@@ -429,8 +429,8 @@ func (a *agent) serveApp(w http.ResponseWriter, r *http.Request) error {
 
 // act carries out req. Output of an install goes to tap as well.
 func (a *agent) act(ctx context.Context, req wire.AppRequest, tap func([]byte)) (wire.State, error) {
-	if req.Action == actionStop || req.Action == actionRestart {
-		a.installs.cancel()
+	if req.Action != actionStart {
+		a.installs.clear()
 	}
 	if req.Action == actionStop {
 		a.app.Stop()

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"archive/tar"
+	"bytes"
+	"context"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -299,5 +301,56 @@ func TestStartFollowsTheServer(t *testing.T) {
 		if got, err := os.Readlink(a.home("app")); err != nil || got != want {
 			t.Errorf("release %d: %s, %v; want %s", release, got, err, want)
 		}
+	}
+}
+
+// A deploy whose caller goes away brings back what ran before, and what comes next
+// waits for that.
+func TestDeployAbandoned(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	before := a.spec(t, "static")
+	a.put("index.html", "by hand")
+	if st := a.app(wire.AppRequest{Action: actionStart, Spec: before, WaitMillis: 20000}); st.App != wire.AppRunning {
+		t.Fatalf("%+v", st)
+	}
+	const procfile = "web: sleep 1000"
+	a.do("PUT", wire.PathRelease+"?release=1&max=1000000", packed(t, tar.Header{Name: "Procfile", Size: int64(len(procfile))}))
+	if err := os.WriteFile(a.home("releases/1/Procfile"), []byte(procfile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := a.deployment(t, 1, before)
+	r.Spec.Preset = "command"
+	body, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		req, err := http.NewRequestWithContext(ctx, "POST", "http://agent"+wire.PathDeploy, bytes.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if resp, err := a.http.Do(req); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	eventually(t, "the new app was started", func() bool {
+		return strings.Contains(ask[wire.State](a, "GET", wire.PathState, nil).Command, "sleep 1000")
+	})
+	cancel()
+	<-ended
+	st := a.app(wire.AppRequest{Action: actionRestart, Spec: before, WaitMillis: 20000})
+	if st.App != wire.AppRunning || strings.Contains(st.Command, "sleep") {
+		t.Errorf("%+v", st)
+	}
+	if _, body := get(t, before.Port, "/"); body != "by hand" {
+		t.Errorf("the app says %q", body)
+	}
+	if _, err := os.Stat(a.home("releases/1")); !os.IsNotExist(err) {
+		t.Errorf("the folder is left: %v", err)
 	}
 }

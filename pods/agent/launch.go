@@ -306,6 +306,14 @@ func (i *installs) cancel() {
 	}
 }
 
+// clear ends the install or deploy that goes on, and returns when it is over: one whose
+// caller went away may still be bringing back what ran before.
+func (i *installs) clear() {
+	i.cancel()
+	i.turn.Lock()
+	defer i.turn.Unlock()
+}
+
 // dialPort connects to the pod's own loopback. Servers told to listen on
 // «localhost» may have taken ::1 only, so that is tried second.
 func dialPort(ctx context.Context, port int, wait time.Duration) (net.Conn, error) {
