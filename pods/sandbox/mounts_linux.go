@@ -287,8 +287,9 @@ func enterRoot() error {
 // user cannot open anyway are covered as well: permissions of /proc have
 // changed between kernels.
 var (
-	coveredProc  = []string{"cmdline", "interrupts", "kallsyms", "kcore", "keys", "kmsg", "latency_stats", "modules", "sched_debug", "sysrq-trigger", "timer_list", "timer_stats", "vmallocinfo"}
-	emptiedProc  = []string{"acpi", "asound", "driver", "scsi"}
+	coveredProc = []string{"buddyinfo", "cmdline", "diskstats", "interrupts", "iomem", "ioports", "kallsyms", "kcore", "keys", "kmsg", "latency_stats", "mdstat", "modules",
+		"pagetypeinfo", "partitions", "sched_debug", "schedstat", "softirqs", "sysrq-trigger", "timer_list", "timer_stats", "vmallocinfo", "zoneinfo"}
+	emptiedProc  = []string{"acpi", "asound", "driver", "pressure", "scsi"}
 	readOnlyProc = []string{"bus", "fs", "irq", "sys"}
 )
 
