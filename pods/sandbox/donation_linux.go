@@ -17,6 +17,7 @@ const (
 	donatedStatus  = "status"  // write: a failure; end of file means that stage 2 runs
 	donatedControl = "control" // the control socket, for stage 2
 	donatedNetwork = "network" // a socket to send the other end of the network device over
+	donatedDiag    = "diag"    // a socket to send one over that tells about the pod's sockets
 	donatedSelf    = "self"    // our binary
 )
 

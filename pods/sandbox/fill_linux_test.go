@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -76,6 +77,9 @@ var memoryFills = map[string]func() error{
 			return unix.SysvShmDetach(b)
 		})
 	},
+	"sockets": func() error {
+		return fillMemory(func() error { return fillSocket(fillStep) })
+	},
 	// Each step reads one byte of each 2 MiB, which costs a page of tables.
 	"tables": func() error {
 		return fillMemory(func() error {
@@ -91,6 +95,24 @@ var memoryFills = map[string]func() error{
 			return nil
 		})
 	},
+}
+
+// fillSocket leaves so much in pairs of sockets of which nobody reads.
+func fillSocket(most int) error {
+	for most > 0 {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		for n := 0; err == nil; most -= n {
+			n, err = unix.Write(pair[0], make([]byte, 64<<10))
+			n = max(n, 0)
+		}
+		if !errors.Is(err, unix.EAGAIN) {
+			return err
+		}
+	}
+	return nil
 }
 
 const memoryMost = 1 << 30

@@ -43,13 +43,14 @@ type instance struct {
 	noNetwork string // why it has none, though it was to have one
 
 	mu      sync.Mutex
-	network *podNetwork // nil without
-	gone    bool        // its first process has ended
-	up      bool        // Start has succeeded, so that ending is news
-	wanted  bool        // Stop was called, so that it is none
-	blame   string      // why the watcher killed it
-	kills   []pods.Kill // for limits, of this and earlier runs, the newest last
-	exit    string      // set before done is closed
+	network *podNetwork  // nil without
+	sockets *socketMeter // nil where a cgroup counts
+	gone    bool         // its first process has ended
+	up      bool         // Start has succeeded, so that ending is news
+	wanted  bool         // Stop was called, so that it is none
+	blame   string       // why the watcher killed it
+	kills   []pods.Kill  // for limits, of this and earlier runs, the newest last
+	exit    string       // set before done is closed
 	done    chan struct{}
 }
 
@@ -114,13 +115,34 @@ func (in *instance) setNetwork(n *podNetwork) {
 	}
 }
 
+// setSockets keeps m until the pod ends, which may have happened.
+func (in *instance) setSockets(m *socketMeter) {
+	in.mu.Lock()
+	gone := in.gone
+	in.sockets = m
+	in.mu.Unlock()
+	if gone {
+		m.close()
+	}
+}
+
+// socketsHold is what waits in the pod's sockets, in bytes, as far as no cgroup
+// counts it.
+func (in *instance) socketsHold() int64 {
+	in.mu.Lock()
+	m := in.sockets
+	in.mu.Unlock()
+	return m.used()
+}
+
 // endNetwork ends the network with the pod.
 func (in *instance) endNetwork() {
 	in.mu.Lock()
 	in.gone = true
-	n := in.network
+	n, m := in.network, in.sockets
 	in.mu.Unlock()
 	n.end()
+	m.close()
 }
 
 // maxKills is how many of the last kills are remembered.

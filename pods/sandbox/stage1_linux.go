@@ -65,6 +65,11 @@ func stage1(files donated) error {
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return fail(stepClone, err)
 	}
+	if s.Uncounted {
+		if err := sendDiag(files.file(donatedDiag)); err != nil {
+			return fail(stepNetwork, err)
+		}
+	}
 	if s.Network { // first, as it needs the host's /dev and a writable /proc
 		if err := network(files.file(donatedNetwork)); err != nil {
 			return fail(stepNetwork, err)

@@ -53,10 +53,11 @@ func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec) error {
 	if err != nil {
 		return err
 	}
-	defer closeAll([]*os.File{h.status, h.network})
+	defer closeAll([]*os.File{h.status, h.network, h.diag})
 	if err := in.comesUp(ctx, h.status); err != nil {
 		return errors.Join(err, in.abandon())
 	}
+	in.setSockets(receiveDiag(h.diag))
 	if err := r.connect(in, h, sp, hostID); err != nil {
 		return errors.Join(err, in.abandon())
 	}
@@ -120,7 +121,12 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *handover, er
 		return nil, nil, err
 	}
 	if s.Network {
-		if err = h.addNetwork(); err != nil {
+		if h.network, err = h.addSocket(donatedNetwork); err != nil {
+			return nil, nil, err
+		}
+	}
+	if s.Uncounted {
+		if h.diag, err = h.addSocket(donatedDiag); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -131,7 +137,7 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *handover, er
 	go in.reap()
 	if err = errors.Join(in.confine(), h.send(s)); err != nil {
 		undo = undo[:0] // reap does it all
-		closeAll([]*os.File{h.status, h.network})
+		closeAll([]*os.File{h.status, h.network, h.diag})
 		return nil, nil, errors.Join(err, in.abandon())
 	}
 	return in, h, nil
@@ -208,6 +214,7 @@ type handover struct {
 	status      *os.File // ours: read
 	stderr      *os.File // ours: read
 	network     *os.File // ours: read; nil for a pod without one
+	diag        *os.File // ours: read; nil where a cgroup counts memory
 	childStderr *os.File
 	theirs      donation // what is given away, and closed here then
 }
@@ -237,15 +244,15 @@ func newHandover() (h *handover, err error) {
 	return h, err
 }
 
-// addNetwork makes the socket for what stage 1 makes of a network.
-func (h *handover) addNetwork() error {
+// addSocket makes the socket over which stage 1 sends what it has made of that name,
+// and returns our end.
+func (h *handover) addSocket(name string) (*os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	h.network = os.NewFile(uintptr(fds[0]), donatedNetwork)
-	h.theirs.add(donatedNetwork, os.NewFile(uintptr(fds[1]), donatedNetwork))
-	return nil
+	h.theirs.add(name, os.NewFile(uintptr(fds[1]), name))
+	return os.NewFile(uintptr(fds[0]), name), nil
 }
 
 func (h *handover) closeTheirs() {
@@ -256,7 +263,7 @@ func (h *handover) closeOurs() {
 	if h.control != nil {
 		h.control.Close()
 	}
-	closeAll([]*os.File{h.spec, h.status, h.stderr, h.network})
+	closeAll([]*os.File{h.spec, h.status, h.stderr, h.network, h.diag})
 }
 
 func closeAll(files []*os.File) {
@@ -327,7 +334,7 @@ func rlimits(l pods.Limits) []rlimit {
 func (r *Runtime) enforced(l pods.Limits) []string {
 	var all []string
 	if l.Memory > 0 {
-		how := "summed twice a second, and RLIMIT_DATA for each process; buffers of sockets and pipes are bounded each, not in all"
+		how := "summed twice a second, and RLIMIT_DATA for each process; buffers of pipes are bounded each, not in all"
 		if r.groups.has("memory") {
 			how = r.groups.how()
 		}

@@ -228,6 +228,9 @@ func (in *instance) holdMemory(processes []process) {
 				largest = i
 			}
 		}
+		if largest < 0 && total-in.socketsHold() <= in.limits.Memory {
+			return // what is left goes with the sockets of those just killed
+		}
 		if largest < 0 {
 			in.killFor(in.outOfMemory())
 			return
@@ -242,7 +245,7 @@ func (in *instance) holdMemory(processes []process) {
 
 // memory is what the processes beside the first have each, and the pod in all.
 func (in *instance) memory(processes []process, of func(pid int) int64) (sizes []int64, total int64) {
-	total = of(in.process.Pid) + scratchUsed(in.process.Pid)
+	total = of(in.process.Pid) + scratchUsed(in.process.Pid) + in.socketsHold()
 	for _, p := range processes {
 		size := of(p.pid)
 		sizes = append(sizes, size)

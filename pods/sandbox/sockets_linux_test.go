@@ -1,0 +1,67 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"encoding/binary"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// What waits in sockets is seen through a socket that was handed over, also when
+// its sender is gone, and not when it was read.
+func TestSocketMeter(t *testing.T) {
+	// Not beside others: it counts all sockets of the machine.
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
+	defer closeAll([]*os.File{ours, theirs})
+	if err := sendDiag(theirs); err != nil {
+		t.Fatal(err)
+	}
+	m := receiveDiag(ours)
+	if m == nil {
+		t.Skip("this kernel does not tell about sockets")
+	}
+	defer m.close()
+	before := m.used()
+	stream, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(stream[1])
+	const sent = 128 << 10
+	if _, err := unix.Write(stream[0], make([]byte, sent)); err != nil {
+		t.Fatal(err)
+	}
+	if n := m.used() - before; n < sent/2 {
+		t.Errorf("%d bytes more in sockets, %d were sent", n, sent)
+	}
+	unix.Close(stream[0])
+	if n := m.used() - before; n < sent/2 {
+		t.Errorf("%d bytes more in sockets, %d were sent and nobody has read them", n, sent)
+	}
+	m.close()
+	if n := m.used() + (*socketMeter)(nil).used(); n != 0 {
+		t.Errorf("closed: %d", n)
+	}
+}
+
+// Answers that make no sense are passed over.
+func FuzzHeldBy(f *testing.F) {
+	one := make([]byte, unixDiagHead+4+36)
+	binary.NativeEndian.PutUint16(one[unixDiagHead:], 40)
+	binary.NativeEndian.PutUint16(one[unixDiagHead+2:], unixDiagMeminfo)
+	f.Add(byte(unix.AF_UNIX), one)
+	f.Add(byte(unix.AF_INET), one[:20])
+	f.Add(byte(unix.AF_UNIX), []byte{})
+	f.Fuzz(func(t *testing.T, family byte, message []byte) {
+		if n := heldBy(family, message); n < 0 {
+			t.Errorf("%d bytes", n)
+		}
+	})
+}
