@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 	"internal/acmetest":    {},
 	"internal/clocktest":   {},
 	"internal/conformance": {},
-	"internal/packagetest": {},
+	"internal/packagetest": {"pods/egress"},
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
 	"pods/podstest":        {"pods", "pods/agent", "pods/preset", "pods/wire", "store", "store/storetest", "internal/authz"},

@@ -2,14 +2,10 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -114,33 +110,11 @@ func beyond(t *testing.T) egress.Config {
 	t.Helper()
 	forge := t.TempDir()
 	packagetest.Commit(t, filepath.Join(forge, "ann", "site.git"), "main", map[string]string{"index.html": "<p>From git"})
-	hosts := map[string]http.Handler{
+	return packagetest.Internet(t, map[string]http.Handler{
 		"npm.example":     packagetest.NPM("http://npm.example", packagetest.Nodes()...),
 		"pypi.example":    packagetest.PyPI(packagetest.Pythons()...),
 		"git.example.com": packagetest.Git(t, forge),
-	}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if h := hosts[r.Host]; h != nil {
-			h.ServeHTTP(w, r)
-			return
-		}
-		http.NotFound(w, r)
-	}))
-	t.Cleanup(srv.Close)
-	return egress.Config{
-		Resolver: &oneAddress{},
-		Own:      func() ([]netip.Prefix, error) { return nil, nil },
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, srv.Listener.Addr().String())
-		},
-	}
-}
-
-// oneAddress is a resolver for which every name has the same address.
-type oneAddress struct{ net.Resolver }
-
-func (*oneAddress) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
-	return []netip.Addr{netip.MustParseAddr("203.0.113.1")}, nil
+	})
 }
 
 // whereToLook tells npm and pip where to look.
