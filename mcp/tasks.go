@@ -244,5 +244,5 @@ func progressOf(ctx context.Context, req *sdk.CallToolRequest) pods.Progress {
 	if t, ok := ctx.Value(taskKey{}).(*task); ok {
 		return t.report
 	}
-	return newReporter(ctx, req).progress()
+	return progressOfCall(ctx, req)
 }
