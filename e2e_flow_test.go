@@ -143,7 +143,7 @@ func TestTeamsAreApart(t *testing.T) {
 	for tool, more := range map[string]args{
 		"get_pod": {}, "manage_pod": {"action": "stop"}, "exec_command": {"command": "true"}, "read_file": {"path": "index.html"},
 		"write_file": {"path": "x", "content": "x"}, "list_files": {}, "search_files": {"query": "html"}, "get_logs": {},
-		"set_env": {"set": args{"X": "x"}}, "edit_file": {"path": "index.html", "old": "x", "new": "y"}, "delete_file": {"path": "index.html"}, "move_file": {"from": "index.html", "to": "x"},
+		"create_upload": {"path": "x"}, "create_download": {"path": "index.html"}, "set_env": {"set": args{"X": "x"}}, "edit_file": {"path": "index.html", "old": "x", "new": "y"}, "delete_file": {"path": "index.html"}, "move_file": {"from": "index.html", "to": "x"},
 		"list_deploys": {}, "rollback": {},
 		"list_jobs": {}, "get_job": {"job": "aaaaaaaa"}, "stop_job": {"job": "aaaaaaaa"},
 	} {

@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"pods/sandbox":         {"pods", "pods/agent", "pods/egress", "pods/egress/netstack", "pods/preset", "pods/sandbox/seccomp", "pods/wire", "store"},
 	"pods/sandbox/seccomp": {},
 	"pods/ingress":         {"pods", "internal/connlimit", "internal/errorpage", "internal/ratelimit"},
+	"pods/transfer":        {"pods", "internal/authz", "internal/web"},
 	"certs":                {"pods/wire"},
 	"control":              {"account", "history", "pods", "pods/egress", "store", "internal/web"},
 	"mcp":                  {"history", "pods", "pods/wire", "internal/authz", "internal/text", "internal/web", "store"},
@@ -48,7 +49,7 @@ var mayImport = map[string][]string{
 	"doctor/echo":          {"internal/ratelimit", "internal/web"},
 	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "store", "ui",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "store", "ui",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},
@@ -105,7 +106,7 @@ var bannedCalls = map[string]map[string]string{
 	},
 	"time.Now": {
 		"": "wiring", "ui": "default of Config.Now", "account": "default of Config.Now", "pods": "default of Config.Now", "pods/egress": "default of Config.Now", "pods/egress/netstack": "deadlines of datagrams",
-		"control": "how long a command waits", "mcp": "pace of progress; a span before now in get_logs",
+		"control": "how long a command waits", "mcp": "pace of progress; a span before now in get_logs", "pods/transfer": "deadlines of connections",
 		"pods/agent": "deadlines of processes and streams", "pods/sandbox": "when a pod was started",
 		"internal/connlimit": "deadlines of connections", "internal/acmetest": "test", "internal/webtest": "test", "pods/podstest": "test",
 	},

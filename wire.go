@@ -19,6 +19,7 @@ import (
 	"podgate/pods"
 	"podgate/pods/ingress"
 	"podgate/pods/sandbox"
+	"podgate/pods/transfer"
 	"podgate/store"
 	"podgate/ui"
 )
@@ -133,7 +134,7 @@ func (srv *server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), examined, srv.healthRoutes())
+	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), transfer.Routes(srv.pods), examined, srv.healthRoutes())
 	pageHost := web.NewPageHost(srv.issuer.String())
 	return boundHeaders(stack, srv.issuer.Hostname(), &hostRouter{
 		publicHost: srv.issuer.Hostname(), localPages: pageHost.Own(), podsDomain: srv.settings.Pods.Domain,

@@ -25,6 +25,7 @@ func TestToolsAreAudited(t *testing.T) {
 	c.refused("edit_file", args{"name": "shop", "path": "a-secret-path", "old": "a-secret-word", "new": "another-secret"})
 	c.call("move_file", args{"name": "shop", "from": "a-secret-path", "to": "a-secret-name"})
 	c.call("delete_file", args{"name": "shop", "path": "a-secret-name"})
+	c.call("create_upload", args{"name": "shop", "path": "a-secret-path"})
 	c.call("set_env", args{"name": "shop", "set": args{"A_SECRET_NAME": "a-secret-value"}})
 	c.refused("set_env", args{"name": "shop", "set": args{"PORT": "a-secret-value"}})
 	c.call("exec_command", args{"name": "shop", "command": "echo a-secret-word"})
@@ -54,7 +55,7 @@ func TestToolsAreAudited(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"delete_file shop: ok", "edit_file shop: ok", "edit_file shop: refused", "exec_command absent: refused", "exec_command shop: ok", "exec_command shop: timed out", "manage_pod delete shop: refused",
+		"create_upload shop: ok", "delete_file shop: ok", "edit_file shop: ok", "edit_file shop: refused", "exec_command absent: refused", "exec_command shop: ok", "exec_command shop: timed out", "manage_pod delete shop: refused",
 		"manage_pod reload app: failed", "manage_pod start shop: failed", "manage_pod stop shop: ok", "manage_pod stop: refused",
 		"move_file shop: ok", "set_env shop: ok", "set_env shop: refused",
 		"write_file app: ok", "write_file shop: ok",

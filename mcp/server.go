@@ -115,6 +115,7 @@ func (e *endpoint) newServer() *sdk.Server {
 	e.addFileTools(s)
 	e.addLogTool(s)
 	e.addDeployTools(s)
+	e.addLinkTools(s)
 	e.addEnvTool(s)
 	e.addChangeTools(s)
 	e.addSearchTools(s)

@@ -19,7 +19,7 @@ var toolNames = []string{
 	"create_pod", "exec_command", "get_logs", "get_pod", "list_files", "list_plans", "list_pods", "list_presets", "list_regions",
 	"manage_pod", "read_file", "write_file",
 	// Those that came later, in the order in which they came.
-	"deploy", "list_deploys", "rollback", "set_env", "edit_file", "delete_file", "move_file", "search_files",
+	"deploy", "list_deploys", "rollback", "create_upload", "create_download", "set_env", "edit_file", "delete_file", "move_file", "search_files",
 	"list_jobs", "get_job", "stop_job",
 }
 
@@ -117,6 +117,7 @@ func walkPod(t *testing.T, c *client) {
 	if got := fmt.Sprint(c.call("list_files", args{"name": "shop", "path": "sub"})["entries"]); !strings.Contains(got, "mode:0755") || !strings.Contains(got, "name:run.sh") {
 		t.Errorf("list_files: %s", got)
 	}
+	walkLinks(t, c)
 	walkSearch(t, c)
 	walkChanges(t, c)
 	run := c.call("exec_command", args{"name": "shop", "command": "./run.sh; pwd >&2; exit 3", "workdir": "sub", "timeout": 20})
@@ -137,6 +138,26 @@ func walkPod(t *testing.T, c *client) {
 		t.Errorf("set_env without a list: %s", words)
 	}
 	managePod(t, c)
+}
+
+func walkLinks(t *testing.T, c *client) {
+	up := c.result("create_upload", args{"name": "shop", "path": "links/x", "mode": "0755", "bytes": 100})
+	got := up.StructuredContent.(args)
+	url, _ := got["url"].(string)
+	if !strings.HasPrefix(url, "https://pods.example/api/uploads/") || len(url) < 70 || !strings.Contains(text(up), url) || got["command"] != "curl -fsS -T FILE '"+url+"'" || got["id"] == "" || got["max_bytes"].(float64) < 1<<20 {
+		t.Errorf("create_upload: %v", got)
+	}
+	if words := c.refused("create_upload", args{"name": "shop", "path": "/etc/x"}); !strings.HasPrefix(words, "path not allowed") {
+		t.Errorf("create_upload: %s", words)
+	}
+	if words := c.refused("create_upload", args{"name": "shop", "path": "x", "bytes": 1 << 40}); !strings.HasPrefix(words, "over the plan's limit") {
+		t.Errorf("create_upload: %s", words)
+	}
+	down := c.result("create_download", args{"name": "shop", "path": "."})
+	got = down.StructuredContent.(args)
+	if url, _ := got["url"].(string); !strings.HasPrefix(url, "https://pods.example/api/downloads/") || got["folder"] != true || !strings.Contains(text(down), url) {
+		t.Errorf("create_download: %v", got)
+	}
 }
 
 func walkSearch(t *testing.T, c *client) {
@@ -268,25 +289,27 @@ func TestToolDeclarations(t *testing.T) {
 // examples are calls that work while there is a pod shop.
 var examples = map[string]args{
 	"list_pods": nil, "list_presets": nil, "list_plans": nil, "list_regions": nil,
-	"get_pod":      {"name": "shop"},
-	"create_pod":   {"name": "second", "preset": "command"},
-	"manage_pod":   {"name": "shop", "action": "restart"},
-	"exec_command": {"name": "shop", "command": "echo a; kill -9 $$"},
-	"write_file":   {"name": "shop", "path": "x", "content": "x"},
-	"read_file":    {"name": "shop", "path": "index.html"},
-	"list_files":   {"name": "shop"},
-	"get_logs":     {"name": "shop"},
-	"set_env":      {"name": "shop", "set": args{"TOKEN": "x"}},
-	"edit_file":    {"name": "shop", "path": "/home/pod/edited", "old": "x", "new": "y"},
-	"delete_file":  {"name": "shop", "path": "/home/pod/old"},
-	"deploy":       {"name": "shop", "files": args{"index.html": "one"}, "binary_files": args{"a.bin": "AAEC"}},
-	"list_deploys": {"name": "shop"},
-	"rollback":     {"name": "shop"},
-	"list_jobs":    {"name": "shop"},
-	"get_job":      {"name": "shop", "job": "the one that the test started"},
-	"stop_job":     {"name": "shop", "job": "the one that the test started"},
-	"search_files": {"name": "shop", "query": "html"},
-	"move_file":    {"name": "shop", "from": "/home/pod/from", "to": "/home/pod/to"},
+	"get_pod":         {"name": "shop"},
+	"create_pod":      {"name": "second", "preset": "command"},
+	"manage_pod":      {"name": "shop", "action": "restart"},
+	"exec_command":    {"name": "shop", "command": "echo a; kill -9 $$"},
+	"write_file":      {"name": "shop", "path": "x", "content": "x"},
+	"read_file":       {"name": "shop", "path": "index.html"},
+	"list_files":      {"name": "shop"},
+	"get_logs":        {"name": "shop"},
+	"create_upload":   {"name": "shop", "path": "big.bin", "bytes": 10},
+	"create_download": {"name": "shop", "path": "/home/pod/edited"},
+	"set_env":         {"name": "shop", "set": args{"TOKEN": "x"}},
+	"edit_file":       {"name": "shop", "path": "/home/pod/edited", "old": "x", "new": "y"},
+	"delete_file":     {"name": "shop", "path": "/home/pod/old"},
+	"deploy":          {"name": "shop", "files": args{"index.html": "one"}, "binary_files": args{"a.bin": "AAEC"}},
+	"list_deploys":    {"name": "shop"},
+	"rollback":        {"name": "shop"},
+	"list_jobs":       {"name": "shop"},
+	"get_job":         {"name": "shop", "job": "the one that the test started"},
+	"stop_job":        {"name": "shop", "job": "the one that the test started"},
+	"search_files":    {"name": "shop", "query": "html"},
+	"move_file":       {"name": "shop", "from": "/home/pod/from", "to": "/home/pod/to"},
 }
 
 func checkDeclaration(t *testing.T, tool *sdk.Tool) {

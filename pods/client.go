@@ -169,6 +169,11 @@ func (c *client) search(ctx context.Context, query url.Values) (wire.Found, erro
 func (c *client) post(ctx context.Context, path string, v any, limit int64, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, walkTimeout)
 	defer cancel()
+	return c.postLong(ctx, path, v, limit, answer)
+}
+
+// postLong is post for what takes as long as ctx lets it.
+func (c *client) postLong(ctx context.Context, path string, v any, limit int64, answer any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err

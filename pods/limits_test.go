@@ -97,7 +97,7 @@ func TestReadOnlyConnection(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.create(t, "shop")
-	reads := map[string]bool{"Get": true, "ReadFile": true, "ListFiles": true, "SearchFiles": true, "Logs": true, "Download": true, "ExportHome": true, "Watch": true, "FollowLogs": true}
+	reads := map[string]bool{"Get": true, "ReadFile": true, "ListFiles": true, "SearchFiles": true, "CreateDownload": true, "Logs": true, "Download": true, "ExportHome": true, "Watch": true, "FollowLogs": true}
 	a := h.limited(store.Limits{ReadOnly: true})
 	calls := h.calls(t.Context())
 	calls["Create"] = h.make

@@ -32,6 +32,12 @@ func (s *Service) Run(ctx context.Context) {
 		loops.Go(func() { s.keep(ctx, r) })
 		loops.Go(func() { s.watch(ctx, r) })
 	}
+	loops.Go(func() {
+		for ctx.Err() == nil {
+			s.sweepLinks(ctx)
+			sleep(ctx, reconcileEvery)
+		}
+	})
 	loops.Wait()
 }
 

@@ -119,6 +119,8 @@ type Service struct {
 	regions  []*region
 	rules    atomic.Pointer[rules]
 
+	links links // through which files come and go
+
 	mu     sync.Mutex
 	closed bool
 	pods   map[store.PodID]*live

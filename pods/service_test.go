@@ -158,6 +158,11 @@ func (h *house) calls(ctx context.Context) map[string]func(authz.Actor, string) 
 			_, err := h.SearchFiles(ctx, a, n, pods.SearchQuery{Query: "x"})
 			return err
 		},
+		"CreateUpload": func(a authz.Actor, n string) error {
+			_, err := h.CreateUpload(ctx, a, n, pods.UploadRequest{Path: "x"})
+			return err
+		},
+		"CreateDownload": func(a authz.Actor, n string) error { _, err := h.CreateDownload(ctx, a, n, "x"); return err },
 		"SetEnv": func(a authz.Actor, n string) error {
 			_, err := h.SetEnv(ctx, a, n, map[string]string{"X": "x"}, nil, nil)
 			return err

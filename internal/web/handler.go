@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 )
 
@@ -74,13 +75,29 @@ func (s *Stack) log(r *http.Request, rec *recorder, err error, took time.Duratio
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("id", RequestID(r.Context())), slog.String("method", r.Method), slog.String("path", r.URL.Path),
+		slog.String("id", RequestID(r.Context())), slog.String("method", r.Method), slog.String("path", shownPath(r.URL.Path)),
 		slog.Int("status", rec.status), slog.Duration("took", took),
 	}
 	if err != nil {
 		attrs = append(attrs, slog.Any("error", err))
 	}
 	s.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// The paths that go on with a secret, which is all that it takes to use them.
+const (
+	UploadPath   = "/api/uploads/"
+	DownloadPath = "/api/downloads/"
+)
+
+// shownPath is a path without the secret that it has.
+func shownPath(path string) string {
+	for _, prefix := range []string{UploadPath, DownloadPath} {
+		if strings.HasPrefix(path, prefix) {
+			return prefix + "…"
+		}
+	}
+	return path
 }
 
 type requestIDKey struct{}

@@ -136,7 +136,7 @@ func (a *agent) serveRead(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if q.Whole {
-		return sendFile(w, s)
+		return sendFile(w, s, q.Offset)
 	}
 	data, info, err := readFile(s, q.Offset, q.Limit)
 	if err != nil {
@@ -156,17 +156,18 @@ func fileHeader(h http.Header, info fs.FileInfo, length int64) {
 	h.Set("X-File-Modified", info.ModTime().UTC().Format(time.RFC3339Nano))
 }
 
-// sendFile answers with a whole file, as long as it is when it is opened. When
+// sendFile answers with a file from offset on, as long as it is when it is opened. When
 // it becomes shorter meanwhile, the connection ends early, so that nobody takes
 // the part for the whole.
-func sendFile(w http.ResponseWriter, s spot) error {
+func sendFile(w http.ResponseWriter, s spot, offset int64) error {
 	f, info, err := openRegular(s)
 	if err != nil {
 		return fileFault(s.virtual, err)
 	}
 	defer f.Close()
-	fileHeader(w.Header(), info, info.Size())
-	io.CopyN(w, f, info.Size())
+	length := max(0, info.Size()-offset)
+	fileHeader(w.Header(), info, length)
+	io.Copy(w, io.NewSectionReader(f, offset, length))
 	return nil
 }
 

@@ -411,6 +411,7 @@ func FuzzRequests(f *testing.F) {
 	f.Add("id=a&offset=1&limit=2&wait_millis=3", []byte(`{"command":"x","timeout_millis":86400000,"stdin":"eA=="}`))
 	f.Add("path=a&recursive=1&glob=**/*.{a,b}&cursor=a%2523%231&limit=5", []byte(`{}`))
 	f.Add("query=(a{9}){9}&regex=1&ignore_case=1&cursor=a%2312", []byte(`{}`))
+	f.Add("id=a&path=b&unpack=1&offset=1&max=2", []byte(`{"id":"../a","path":"a","size":1,"mode":511,"unpack":true,"max":1}`))
 	f.Add("path=%00&%gg;", []byte(`{"command":"\u0000"}`))
 	f.Fuzz(func(t *testing.T, query string, body []byte) {
 		if q, err := parseWrite(query); err == nil {
@@ -431,6 +432,18 @@ func FuzzRequests(f *testing.F) {
 		if r, err := parseMove(body); err == nil {
 			checkFuzzedPath(t, r.From)
 			checkFuzzedPath(t, r.To)
+		}
+		if q, err := parseReceive(query); err == nil {
+			checkFuzzedPath(t, q.Path)
+			if strings.ContainsAny(q.ID, "/.") || q.ID == "" || q.Offset < 0 || q.Max < 0 {
+				t.Errorf("%+v", q)
+			}
+		}
+		if r, err := parseFinish(body); err == nil {
+			checkFuzzedPath(t, r.Path)
+			if strings.ContainsAny(r.ID, "/.") || r.ID == "" || r.Size < 0 || r.Mode > 0o777 {
+				t.Errorf("%+v", r)
+			}
 		}
 		if r, err := parseEdit(body); err == nil {
 			checkFuzzedPath(t, r.Path)

@@ -44,6 +44,12 @@ type readQuery struct {
 	Whole         bool // instead of Offset and Limit
 }
 
+type receiveQuery struct {
+	ID, Path    string
+	Unpack      bool
+	Offset, Max int64
+}
+
 type deleteQuery struct {
 	Path      string
 	Recursive bool
@@ -171,6 +177,46 @@ func parseMove(body []byte) (wire.MoveRequest, error) {
 	return r, nil
 }
 
+func parseReceive(raw string) (receiveQuery, error) {
+	q, err := parseQuery(raw, "id", "path", "unpack", "offset", "max")
+	if err != nil {
+		return receiveQuery{}, err
+	}
+	out := receiveQuery{ID: q["id"], Path: q["path"]}
+	if out.Path == "" {
+		out.Path = podApp + "/x" // nobody asks where what is dropped would have gone
+	}
+	if out.Unpack, err = q.flag("unpack"); err != nil {
+		return receiveQuery{}, err
+	}
+	if out.Offset, err = q.number("offset", 0, 0, wire.MaxTransfer); err != nil {
+		return receiveQuery{}, err
+	}
+	if out.Max, err = q.number("max", 0, 0, wire.MaxTransfer); err != nil {
+		return receiveQuery{}, err
+	}
+	return out, errors.Join(checkID(out.ID), checkPath(out.Path))
+}
+
+// checkID accepts what can be a part of a file's name.
+func checkID(id string) error {
+	if id == "" || len(id) > 64 || strings.Trim(id, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+		return badRequest("id must be 1 to 64 lower-case letters and digits")
+	}
+	return nil
+}
+
+func parseFinish(body []byte) (wire.FinishRequest, error) {
+	var r wire.FinishRequest
+	if err := decode(body, &r); err != nil {
+		return wire.FinishRequest{}, err
+	}
+	if r.Size < 0 || r.Max < 0 || r.Mode > 0o777 {
+		return wire.FinishRequest{}, badRequest("size, max or mode is out of bounds")
+	}
+	return r, errors.Join(checkID(r.ID), checkPath(r.Path))
+}
+
 func parseEdit(body []byte) (wire.EditRequest, error) {
 	var r wire.EditRequest
 	if err := decode(body, &r); err != nil {
@@ -197,10 +243,11 @@ func parseRead(raw string) (readQuery, error) {
 		return readQuery{}, err
 	}
 	if whole, err := q.flag("whole"); whole || err != nil {
-		if q["offset"] != "" || q["limit"] != "" {
-			err = badRequest("whole goes without offset and limit")
+		if q["limit"] != "" {
+			err = badRequest("whole goes without limit")
 		}
-		return readQuery{Path: q["path"], Whole: true}, errors.Join(err, checkPath(q["path"]))
+		off, oerr := q.number("offset", 0, 0, 1<<62)
+		return readQuery{Path: q["path"], Offset: off, Whole: true}, errors.Join(err, oerr, checkPath(q["path"]))
 	}
 	off, err := q.number("offset", 0, 0, 1<<62)
 	if err != nil {

@@ -36,6 +36,7 @@ type agent struct {
 	walks    chan struct{} // one token a walk through files
 	installs installs
 	imports  sync.Mutex // held while the home is replaced
+	uploads  uploads
 	requests requests
 }
 
@@ -97,6 +98,7 @@ func newAgent(ctx context.Context, cfg Config, st *starter, score *os.File) (*ag
 		dials: make(chan struct{}, maxDials), follows: make(chan struct{}, maxFollows), walks: make(chan struct{}, maxWalks),
 	}
 	a.app = newSupervisor(a, cfg.Now)
+	a.clearUploads()
 	if err := a.ensureFolders(); err != nil {
 		a.log.Printf("the app folder: %v", err) // for the person in the pod to mend
 	}
@@ -165,6 +167,11 @@ func (a *agent) handler() http.Handler {
 	rt.Handler("POST", wire.PathEdit, a.route(a.serveEdit))
 	rt.Handler("GET", wire.PathHome, a.route(a.serveExport))
 	rt.Handler("PUT", wire.PathHome, a.route(a.serveImport))
+	rt.Handler("GET", wire.PathUpload, a.route(a.serveReceived))
+	rt.Handler("PUT", wire.PathUpload, a.route(a.serveReceive))
+	rt.Handler("POST", wire.PathUpload, a.route(a.serveFinish))
+	rt.Handler("DELETE", wire.PathUpload, a.route(a.serveDrop))
+	rt.Handler("GET", wire.PathTar, a.route(a.serveTar))
 	rt.Handler("GET", wire.PathDir, a.route(a.serveDir))
 	rt.Handler("GET", wire.PathSearch, a.route(a.serveSearch))
 	rt.Handler("GET", wire.PathLogs, a.route(a.serveLogs))

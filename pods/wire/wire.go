@@ -17,6 +17,12 @@
 //	PUT  /v1/file?path=&mode=&max=       FileInfo     body: the content, at most max bytes (default MaxFile)
 //	GET  /v1/file?path=&offset=&limit=   content      X-File-Size, X-File-Mode (octal), X-File-Modified (RFC 3339)
 //	GET  /v1/file?path=&whole=1          content      all of it, with the same headers
+//	GET  /v1/file?path=&whole=1&offset=  content      from offset to the end, with the same headers
+//	GET  /v1/upload?id=&path=&unpack=1                Received     how much has come of an upload to path
+//	PUT  /v1/upload?id=&path=&unpack=1&offset=&max=   Received     body: at most max bytes that come after offset; what came of it stays when it breaks off
+//	POST /v1/upload      FinishRequest   Finished     all has come
+//	DELETE /v1/upload?id=                             Received     nothing, from now on
+//	GET  /v1/tar?path=                   tar.gz       all that lies in a folder; TrailerFault
 //	DELETE /v1/file?path=&recursive=1    FileInfo     what was deleted; a link itself, not where it leads
 //	POST /v1/move        MoveRequest     FileInfo     under its new name
 //	POST /v1/edit        EditRequest     Edited
@@ -61,6 +67,8 @@ const (
 	PathJob     = "/v1/job"
 	PathJobs    = "/v1/jobs"
 	PathSearch  = "/v1/search"
+	PathUpload  = "/v1/upload"
+	PathTar     = "/v1/tar"
 )
 
 // Limits that both sides keep.
@@ -354,6 +362,27 @@ type Edited struct {
 	FileInfo
 	Replaced int   `json:"replaced"`
 	Lines    []int `json:"lines"` // where the first of the new pieces begin, in the file as it is now
+}
+
+// Received is how much of an upload has come.
+type Received struct {
+	Size int64 `json:"size"` // bytes
+}
+
+// FinishRequest brings an upload of which all has come to its place.
+type FinishRequest struct {
+	ID     string `json:"id"`
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`             // bytes that must have come
+	Mode   uint32 `json:"mode,omitempty"`   // permission bits of a file; 0: as it was, else 0644
+	Unpack bool   `json:"unpack,omitempty"` // it is a tar or tar.gz, and path the folder for what is in it
+	Max    int64  `json:"max,omitempty"`    // bytes on the disk of what is unpacked
+}
+
+// Finished is what has become of an upload.
+type Finished struct {
+	FileInfo
+	Imported
 }
 
 // Listing answers GET /v1/dir: what lies in a folder by name, or when recursive
