@@ -189,6 +189,8 @@ func deployAnswer(d pods.Deployment) answer[deployOutput] {
 		if a.Start != "" {
 			fmt.Fprintf(&b, "%s\n", out.Answered.Start)
 		}
+	} else if d.Deploy.Live && !d.Listens {
+		b.WriteString("It has no process for visitors, only workers and cron lines: nothing answers at the address.\n")
 	} else if d.Deploy.Live {
 		b.WriteString("Something listens on $PORT and does not answer GET / over HTTP.\n")
 	}

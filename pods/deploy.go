@@ -60,6 +60,7 @@ type Deployment struct {
 	Pod     Pod
 	Created bool // the pod is new
 	Deploy  Deploy
+	Listens bool         // it has a process of its own for visitors
 	Answer  *wire.Answer // what GET / gave; nil when nothing of HTTP came back
 	Lines   []string     // what the app printed last, when the answer is none or an error
 }
@@ -314,7 +315,7 @@ func (s *Service) deploy(op *operation, a authz.Actor, rec store.Pod, plan plann
 	if d, err = s.cfg.DB.LastDeploy(store.Pod{ID: rec.ID, Deploys: d.Number}); err != nil {
 		return Deployment{}, err
 	}
-	out := Deployment{Deploy: s.showDeploy(rec, d, nil), Answer: done.Answer}
+	out := Deployment{Deploy: s.showDeploy(rec, d, nil), Answer: done.Answer, Listens: done.State.PID != 0}
 	out.Deploy.Live = true
 	for _, line := range done.Lines {
 		out.Lines = append(out.Lines, line.Text)

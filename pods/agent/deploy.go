@@ -336,7 +336,11 @@ func (d *deployment) goLive(ctx context.Context) (*wire.Deployed, error) {
 
 // live looks at an app that runs as its first visitor does.
 func (d *deployment) live(ctx context.Context, state wire.State) *wire.Deployed {
-	done := &wire.Deployed{Preset: d.Spec.Preset, Commit: d.commit, State: state, Answer: d.agent.askApp(ctx, d.Spec)}
+	done := &wire.Deployed{Preset: d.Spec.Preset, Commit: d.commit, State: state}
+	if state.PID == 0 {
+		return done // it has workers and cron lines alone
+	}
+	done.Answer = d.agent.askApp(ctx, d.Spec)
 	if done.Answer == nil || done.Answer.Status >= http.StatusInternalServerError {
 		done.Lines = d.agent.Tail(tailLines)
 	}

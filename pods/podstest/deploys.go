@@ -248,6 +248,27 @@ func testDeploySources(t *testing.T, r pods.Runtime) {
 	}
 }
 
+// An app may have workers alone, and a failing line of the Procfile is said.
+func testDeployBeside(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	d := b.deploy("shop", "Procfile", "ticker: while :; do echo tick; sleep 1; done\ncron: @hourly true\n")
+	if !d.Deploy.Live || d.Listens || d.Answer != nil || len(d.Lines) != 0 || d.Deploy.Preset != "command" {
+		t.Errorf("%+v", d)
+	}
+	b.until("the worker ticks", func() bool {
+		lines, err := b.Logs(t.Context(), b.actor, "shop", pods.LogQuery{Source: "worker"})
+		return err == nil && len(lines) > 0
+	})
+	_, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Files: source("Procfile", "cron: 61 * * * * true")}, nil)
+	if err == nil || !strings.Contains(err.Error(), "cron") {
+		t.Errorf("a line that cannot be: %v", err)
+	}
+	d = b.deploy("shop", "Procfile", "web: exec perl -MSocket -e 'socket(S,PF_INET,SOCK_STREAM,0);setsockopt(S,SOL_SOCKET,SO_REUSEADDR,1);bind(S,sockaddr_in($ENV{PORT},INADDR_LOOPBACK))||die;listen(S,9);while(accept(C,S)){sysread(C,$x,9999);print C \"HTTP/1.0 500 no\\r\\n\\r\\nbroken\";close C}'")
+	if d.Answer == nil || d.Answer.Status != 500 || d.Answer.Start != "broken" || !d.Listens {
+		t.Errorf("%+v, answered %+v", d, d.Answer)
+	}
+}
+
 func testDeployLater(t *testing.T, r pods.Runtime) {
 	b := newBench(t, r)
 	d, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Files: source("index.html", "one"), Background: true}, nil)
