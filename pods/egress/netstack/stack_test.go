@@ -315,7 +315,6 @@ func TestRate(t *testing.T) {
 		t.Errorf("%d bytes there and back took %v", perSecond, took)
 	}
 	u := p.dialUDP(t, netip.MustParseAddrPort("8.8.8.8:4433"))
-	began = time.Now()
 	for range 200 {
 		if _, err := u.Write(make([]byte, 1400)); err != nil {
 			t.Fatal(err)
@@ -324,8 +323,8 @@ func TestRate(t *testing.T) {
 			t.Fatalf("%d bytes, %v", n, err)
 		}
 	}
-	if took := time.Since(began); took < 400*time.Millisecond {
-		t.Errorf("datagrams took %v", took)
+	if took, least := time.Since(began), time.Second+2*200*1400*time.Second/perSecond; took < least { // with the stream, all but the first second's worth
+		t.Errorf("the stream and datagrams took %v, not %v", took, least)
 	}
 }
 
