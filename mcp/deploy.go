@@ -25,6 +25,7 @@ type deployInput struct {
 	Binary     map[string]string `json:"binary_files,omitempty" jsonschema:"more files, such as images: each one's path and its content as base64"`
 	Git        *gitInput         `json:"git,omitempty" jsonschema:"a repository instead of files"`
 	Archive    string            `json:"archive,omitempty" jsonschema:"instead of files: the path in the pod of a tar or tar.gz that has the whole app"`
+	Upload     string            `json:"upload,omitempty" jsonschema:"instead of files: the id that create_upload answered with, of a tar or tar.gz of the whole app that was sent since; made without unpack"`
 	Preset     string            `json:"preset,omitempty" jsonschema:"the kind of app, one of list_presets; found out from the files when left out"`
 	Env        map[string]string `json:"env,omitempty" jsonschema:"environment variables to set, beside those that the pod has; they take effect with this deploy"`
 	Plan       string            `json:"plan,omitempty" jsonschema:"of a new pod: one of list_plans; the first of them when left out"`
@@ -150,7 +151,7 @@ func (e *endpoint) addDeployTools(s *sdk.Server) {
 
 func (e *endpoint) deploy(ctx context.Context, r request, in deployInput) (answer[deployOutput], error) {
 	req := pods.DeployRequest{
-		Name: in.Name, Preset: in.Preset, Plan: in.Plan, Region: in.Region, Archive: in.Archive, Env: in.Env, Background: in.Background,
+		Name: in.Name, Preset: in.Preset, Plan: in.Plan, Region: in.Region, Archive: in.Archive, Upload: in.Upload, Env: in.Env, Background: in.Background,
 	}
 	if in.Git != nil {
 		req.Git = &wire.Git{URL: in.Git.URL, Ref: in.Git.Ref, Token: in.Git.Token}

@@ -40,7 +40,7 @@ type SourceFile struct {
 }
 
 // DeployRequest asks for an app to be made and put in place. Its source is Files, or
-// Archive, or Git.
+// Archive, or Upload, or Git.
 type DeployRequest struct {
 	Name    string
 	Preset  string // empty: the pod's, or guessed for one that has no app yet
@@ -48,6 +48,7 @@ type DeployRequest struct {
 	Region  string // likewise
 	Files   []SourceFile
 	Archive string // path in the pod of a tar or tar.gz
+	Upload  string // instead of Archive the id of an upload that is through
 	Git     *wire.Git
 	Env     map[string]string // beside the variables that the pod has
 	// Background has the call return once the deploy has begun. It goes on when the
@@ -84,6 +85,11 @@ func (s *Service) Deploy(ctx context.Context, a authz.Actor, r DeployRequest, p 
 	if err != nil {
 		return Deployment{}, err
 	}
+	if r.Upload != "" {
+		if r.Archive, err = s.UploadedFile(a, r.Name, r.Upload); err != nil {
+			return Deployment{}, err
+		}
+	}
 	rec, created, err := s.podFor(ctx, a, r, p)
 	if err != nil {
 		return Deployment{}, err
@@ -116,7 +122,7 @@ func (s *Service) afterCreation(err error, name string) error {
 // plain.
 func (r *DeployRequest) check() ([]SourceFile, error) {
 	sources := 0
-	for _, given := range []bool{len(r.Files) > 0, r.Archive != "", r.Git != nil} {
+	for _, given := range []bool{len(r.Files) > 0, r.Archive != "", r.Upload != "", r.Git != nil} {
 		if given {
 			sources++
 		}
@@ -131,6 +137,9 @@ func (r *DeployRequest) check() ([]SourceFile, error) {
 	}
 	if r.Archive != "" {
 		return nil, checkPath(r.Archive)
+	}
+	if r.Upload != "" && !isText(r.Upload) {
+		return nil, refuse(ErrBadInput, "the upload is no id that create_upload answered with")
 	}
 	if len(r.Files) > MaxDeployFiles {
 		return nil, refuse(ErrBadInput, "there are %d files, at most %d are allowed; send an archive with create_upload", len(r.Files), MaxDeployFiles)
@@ -231,6 +240,8 @@ func (r *DeployRequest) source() string {
 		return text.Line("git "+r.Git.URL+" "+r.Git.Ref, maxReason)
 	case r.Git != nil:
 		return text.Line("git "+r.Git.URL, maxReason)
+	case r.Upload != "":
+		return text.Line("upload "+r.Archive, maxReason)
 	case r.Archive != "":
 		return text.Line("archive "+r.Archive, maxReason)
 	case len(r.Files) == 1:

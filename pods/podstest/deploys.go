@@ -223,8 +223,22 @@ func testDeploySources(t *testing.T, r pods.Runtime) {
 			t.Errorf("%s: %q", archive, got)
 		}
 	}
+	// So does what is sent through a link.
+	packed := b.read("shop", "/tmp/a.tgz")
+	l, err := b.CreateUpload(t.Context(), b.actor, "shop", pods.UploadRequest{Path: "/home/pod/sent.tgz"})
+	must(t, "make a link", err)
+	if _, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Upload: l.ID}, nil); !errors.Is(err, pods.ErrBadInput) {
+		t.Errorf("an upload that has not come: %v", err)
+	}
+	_, err = b.Receive(t.Context(), l.Secret, pods.Part{Size: int64(len(packed)), Total: int64(len(packed)), Body: strings.NewReader(packed)})
+	must(t, "upload", err)
+	b.deploy("shop", "index.html", "two")
+	if d, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Upload: l.ID}, nil); err != nil || d.Deploy.Source != "upload /home/pod/sent.tgz" {
+		t.Errorf("an upload: %+v, %v", d.Deploy, err)
+	}
+	b.shows("shop", "packed\n")
 	// Variables come with the app that wants them.
-	_, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Files: source("index.html", "three"), Env: map[string]string{"COLOUR": "green"}}, nil)
+	_, err = b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Files: source("index.html", "three"), Env: map[string]string{"COLOUR": "green"}}, nil)
 	must(t, "deploy with a variable", err)
 	if got := b.prints("shop", "echo $COLOUR"); got != "green\n" {
 		t.Errorf("COLOUR is %q", got)
