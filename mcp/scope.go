@@ -102,9 +102,9 @@ type rpcError struct {
 
 func (e *rpcError) Error() string { return e.Message }
 
-// write answers 400 with the error.
-func (e *rpcError) write(w http.ResponseWriter) {
-	web.WriteJSON(w, http.StatusBadRequest, struct {
+// write answers with the error.
+func (e *rpcError) write(w http.ResponseWriter, status int) {
+	web.WriteJSON(w, status, struct {
 		Version string    `json:"jsonrpc"`
 		ID      any       `json:"id"`
 		Error   *rpcError `json:"error"`
