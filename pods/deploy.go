@@ -135,6 +135,11 @@ func (r *DeployRequest) check() ([]SourceFile, error) {
 			return nil, err
 		}
 	}
+	if r.Git != nil {
+		if err := r.Git.Check(); err != nil {
+			return nil, refuse(ErrBadInput, "%v", err)
+		}
+	}
 	if r.Archive != "" {
 		return nil, checkPath(r.Archive)
 	}

@@ -1,6 +1,7 @@
 package pods_test
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -59,5 +60,28 @@ func TestLinesOfAFailure(t *testing.T) {
 	list, err := h.Deploys(h.ann, "shop")
 	if err != nil || len(list) != 1 || list[0].Action != "reload" || len(list[0].Lines) != wire.TailLines || list[0].Lines[wire.TailLines-1] != "npm ERR! 404" {
 		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// A repository whose address has a secret in it is refused before anything of it is
+// noted, which the team could read, and before a pod is made for it.
+func TestSecretsInAnAddressAreNotNoted(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "shop")
+	for _, address := range []string{"https://ann:hush@git.example/x", "https://git.example/x?private_token=hush", "https://git.example/x#hush"} {
+		for _, name := range []string{"shop", "fresh"} {
+			_, err := h.Deploy(t.Context(), h.ann, pods.DeployRequest{Name: name, Git: &wire.Git{URL: address}}, nil)
+			wants(t, err, pods.ErrBadInput, "apart")
+			if strings.Contains(err.Error(), "hush") {
+				t.Errorf("the error has the secret: %v", err)
+			}
+		}
+	}
+	if list, err := h.Deploys(h.ann, "shop"); err != nil || len(list) != 0 {
+		t.Errorf("noted: %+v, %v", list, err)
+	}
+	if _, err := h.Get(t.Context(), h.ann, "fresh"); !errors.Is(err, pods.ErrNotFound) {
+		t.Errorf("a pod was made: %v", err)
 	}
 }

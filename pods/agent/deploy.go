@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -82,31 +81,12 @@ func parseDeploy(body []byte) (wire.DeployRequest, error) {
 			return r, err
 		}
 	}
-	return r, checkGit(r.Git)
-}
-
-var gitRef = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._/@+-]{0,250}$`)
-
-// checkGit takes nothing but http and https, which go where the pod may go, and
-// nothing that git could take for an option.
-func checkGit(g *wire.Git) error {
-	if g == nil {
-		return nil
+	if r.Git != nil {
+		if err := r.Git.Check(); err != nil {
+			return r, badRequest("%v", err)
+		}
 	}
-	u, err := url.Parse(g.URL)
-	switch {
-	case err != nil || len(g.URL) > 2048 || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return badRequest("the address of the repository must begin with https:// or http://")
-	case u.User != nil:
-		return badRequest("the address of the repository has a name or password in it; give a token apart")
-	case g.Token != "" && u.Scheme != "https":
-		return badRequest("a token is sent over https only")
-	case strings.ContainsFunc(g.Token, func(r rune) bool { return r <= ' ' || r > '~' }) || len(g.Token) > 1024:
-		return badRequest("the token must be printable ASCII without spaces, at most 1024 characters")
-	case g.Ref != "" && !gitRef.MatchString(g.Ref):
-		return badRequest("the ref must be a branch, a tag or a commit")
-	}
-	return nil
+	return r, nil
 }
 
 // deployment is one deploy while it goes on.

@@ -187,6 +187,7 @@ func TestDeployRefuses(t *testing.T) {
 		"begin with https://;2":  func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "ext::sh -c id"} },
 		"begin with https://;3":  func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "https:///a"} },
 		"give a token apart":     func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "https://u@x.example/a"} },
+		"give a token and a ref": func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "https://x.example/a?private_token=t"} },
 		"over https only":        func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "http://x.example/a", Token: "t"} },
 		"printable ASCII":        func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "https://x.example/a", Token: "a\nb"} },
 		"a branch, a tag":        func(r *wire.DeployRequest) { r.Git = &wire.Git{URL: "https://x.example/a", Ref: "-x"} },

@@ -160,13 +160,6 @@ type DeployRequest struct {
 	WaitMillis int `json:"wait_millis"`
 }
 
-// Git names a repository to be fetched over http or https.
-type Git struct {
-	URL   string `json:"url"`
-	Ref   string `json:"ref,omitempty"`   // branch, tag or commit; empty: the default branch
-	Token string `json:"token,omitempty"` // for an https URL only
-}
-
 // Deployed is a deploy that succeeded.
 type Deployed struct {
 	Preset string    `json:"preset"`
