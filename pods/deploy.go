@@ -279,9 +279,12 @@ func (s *Service) deployLater(ctx context.Context, a authz.Actor, rec store.Pod,
 		return out, err
 	}
 	began, refused := make(chan store.Deploy, 1), make(chan error, 1)
+	going, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	waits := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) }) // until it has begun it ends with its caller
 	go func() {
-		refused <- s.operate(context.WithoutCancel(ctx), rec, "", turnWait, func(op *operation, rec store.Pod) error {
-			_, err := s.deploy(op, a, rec, plan, func(d store.Deploy) { began <- d }, nil)
+		defer cancel(nil)
+		refused <- s.operate(going, rec, "", turnWait, func(op *operation, rec store.Pod) error {
+			_, err := s.deploy(op, a, rec, plan, func(d store.Deploy) { waits(); began <- d }, nil)
 			return err
 		})
 	}()
@@ -357,7 +360,10 @@ func (s *Service) carryOut(op *operation, rec store.Pod, d store.Deploy, todo de
 	if err != nil {
 		return nil, err
 	}
-	req.Keep = s.tight(ctx, op, rec, releasesToKeep(rec, records))
+	req.Keep = releasesToKeep(rec, records)
+	if !req.Kept { // going back needs no room, and what it goes back to
+		req.Keep = s.tight(ctx, op, rec, req.Keep)
+	}
 	if req.Max, err = s.room(ctx, rec, op.live, 0); err != nil {
 		return nil, s.fromAgent(ctx, rec, err)
 	}

@@ -1,6 +1,7 @@
 package pods_test
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -83,5 +84,65 @@ func TestSecretsInAnAddressAreNotNoted(t *testing.T) {
 	}
 	if _, err := h.Get(t.Context(), h.ann, "fresh"); !errors.Is(err, pods.ErrNotFound) {
 		t.Errorf("a pod was made: %v", err)
+	}
+}
+
+// A disk that is half full costs a deploy's pod its older releases, and a rollback's
+// none: it needs no room, and one of them is what it goes back to.
+func TestRollbackOnATightDisk(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	p := h.create(t, "shop")
+	for range 4 {
+		d, err := h.db.BeginDeploy(store.Deploy{Pod: p.ID, Action: "deploy", Release: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.State, d.Preset = store.DeploySucceeded, "static"
+		if err := h.db.EndDeploy(d, &store.App{Release: d.Release, Preset: "static"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.script.set(func(s *script) { s.usage.Disk = 1 << 50 })
+	given := func() []string {
+		h.script.mu.Lock()
+		defer h.script.mu.Unlock()
+		return h.script.gone
+	}
+	second := 2
+	if _, err := h.Rollback(t.Context(), h.ann, "shop", &second, nil); err == nil {
+		t.Error("the scripted agent knows no deploys")
+	}
+	same(t, "a rollback gave up", given(), nil)
+	if _, err := h.Deploy(t.Context(), h.ann, pods.DeployRequest{Name: "shop", Archive: "a.tar"}, nil); err == nil {
+		t.Error("the scripted agent knows no deploys")
+	}
+	same(t, "a deploy gave up", given(), []string{"/home/pod/releases/2", "/home/pod/releases/1"})
+}
+
+// A deploy in the background that waits for its turn ends with its caller, whose right
+// to it may be what was taken away.
+func TestDeployLaterIsGivenUpBeforeItsTurn(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "shop")
+	hold := make(chan struct{})
+	h.script.set(func(s *script) { s.hold = hold })
+	reloaded := make(chan error, 1)
+	go func() {
+		_, err := h.Reload(t.Context(), h.ann, "shop", nil)
+		reloaded <- err
+	}()
+	<-h.script.held
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := h.Deploy(ctx, h.ann, pods.DeployRequest{Name: "shop", Archive: "a.tar", Background: true}, nil)
+	wants(t, err, context.Canceled)
+	close(hold)
+	if err := <-reloaded; err != nil {
+		t.Fatal(err)
+	}
+	if list, err := h.Deploys(h.ann, "shop"); err != nil || len(list) != 1 || list[0].Action != "reload" {
+		t.Errorf("%+v, %v", list, err)
 	}
 }

@@ -35,6 +35,7 @@ type script struct {
 	held   chan struct{}   // receives when an app action waits
 	exec   func(http.ResponseWriter, *http.Request, wire.ExecRequest)
 	files  map[string]string
+	gone   []string // paths that were to be deleted
 }
 
 func newScript() *script {
@@ -73,6 +74,12 @@ func (s *script) serve(ctx context.Context, _ string, l net.Listener) error {
 		s.answer(w, func() any {
 			s.files[r.URL.Query().Get("path")] = string(raw)
 			return wire.FileInfo{Name: "/home/pod/app/" + r.URL.Query().Get("path"), Size: int64(len(raw))}
+		})
+	})
+	mux.HandleFunc("DELETE "+wire.PathFile, func(w http.ResponseWriter, r *http.Request) {
+		s.answer(w, func() any {
+			s.gone = append(s.gone, r.URL.Query().Get("path"))
+			return wire.FileInfo{Name: r.URL.Query().Get("path")}
 		})
 	})
 	mux.HandleFunc("PUT "+wire.PathHome, func(w http.ResponseWriter, r *http.Request) {
