@@ -109,7 +109,7 @@ func (d *deployment) run(ctx context.Context) (*wire.Deployed, error) {
 			return done, nil
 		}
 	}
-	if !d.Kept {
+	if !d.Kept && !d.agent.leadsTo(d.Release) {
 		if derr := removeTree(d.agent.folders.home.root, releaseName(d.Release)); derr != nil {
 			d.agent.log.Printf("delete release %d: %v", d.Release, derr)
 		}
@@ -190,6 +190,7 @@ func (d *deployment) unpack(ctx context.Context) error {
 		return fileFault(s.virtual, err)
 	}
 	defer f.Close()
+	defer context.AfterFunc(ctx, func() { f.Close() })() // headers without end are not asked for ctx
 	if err := a.clearRelease(d.Release); err != nil {
 		return err
 	}
@@ -211,7 +212,6 @@ func (a *agent) hoist(release int) error {
 	if err != nil || len(entries) != 1 || !entries[0].IsDir() {
 		return fileFault(path.Join(podHome, name), err)
 	}
-	outer := name + "-packed"
 	err = errors.Join(removeTree(home, outer), home.Rename(name, outer))
 	if err == nil {
 		err = errors.Join(home.Rename(path.Join(outer, entries[0].Name()), name), removeTree(home, outer))
@@ -298,8 +298,10 @@ func (d *deployment) goLive(ctx context.Context) (*wire.Deployed, error) {
 	}
 	a.app.Restart(d.Spec)
 	state := a.app.Settled(ctx, time.Duration(d.WaitMillis)*time.Millisecond)
-	if state.App == wire.AppRunning && state.Reason == "" && ctx.Err() == nil {
-		return d.live(ctx, state), nil
+	if state.App == wire.AppRunning && state.Reason == "" {
+		if done := d.live(ctx, state); ctx.Err() == nil { // or nobody would hear that it is live
+			return done, nil
+		}
 	}
 	fault := faultf(wire.FaultFailed, "%s; what ran before is back", d.silence(ctx, state))
 	fault.Lines = a.Tail(tailLines)

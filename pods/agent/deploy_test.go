@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -353,5 +354,117 @@ func TestDeployAbandoned(t *testing.T) {
 	}
 	if _, err := os.Stat(a.home("releases/1")); !os.IsNotExist(err) {
 		t.Errorf("the folder is left: %v", err)
+	}
+}
+
+// What the app folder leads to is never deleted, whatever a server that forgot some
+// deploys asks for and however the link is written, and neither is what was no release.
+func TestDeployDeletesNothingElse(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"releases/2", "./releases/2", "/home"} {
+		a := startAgent(t)
+		before := a.spec(t, "static")
+		if err := os.RemoveAll(a.home("app")); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"1", "2", "2024", "0", "03"} {
+			if err := os.MkdirAll(a.home("releases/"+name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if target == "/home" {
+			target = a.home("releases/2")
+		}
+		if err := os.Symlink(target, a.home("app")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(a.home("a.tar"), packed(t, tar.Header{Name: "index.html"}), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for release, words := range map[int]string{2: "is the app that runs", 3: "nothing there says"} {
+			r := a.deployment(t, release, before)
+			r.Before.Preset, r.Archive = "command", "/home/pod/a.tar"
+			if release == 3 {
+				r.Archive = ""
+				if err := os.MkdirAll(a.home("releases/3"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if done, fault := a.deploys(r); fault == nil || !strings.Contains(fault.Message, words) {
+				t.Errorf("%s: %+v, %+v", target, done, fault)
+			}
+		}
+		left, err := filepath.Glob(a.home("releases/*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range left {
+			left[i] = filepath.Base(left[i])
+		}
+		if got := strings.Join(left, " "); got != "0 03 2 2024" {
+			t.Errorf("%s: there are %s", target, got)
+		}
+	}
+}
+
+// A deploy whose caller goes away while the new app is asked for its first page is
+// taken back: the server has noted that it failed.
+func TestDeployAbandonedAtItsFirstPage(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	before := a.spec(t, "static")
+	a.put("index.html", "by hand")
+	if st := a.app(wire.AppRequest{Action: actionStart, Spec: before, WaitMillis: 20000}); st.App != wire.AppRunning {
+		t.Fatalf("%+v", st)
+	}
+	const server = `import os, socket
+s = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+kept = []
+while True:
+    c, _ = s.accept()
+    kept.append(c)
+    if c.recv(1):
+        open(os.environ["HOME"] + "/asked", "w").close()
+`
+	if err := os.MkdirAll(a.home("releases/1"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"Procfile": "web: python3 s.py", "s.py": server} {
+		if err := os.WriteFile(a.home("releases/1/"+name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := a.deployment(t, 1, before)
+	r.Spec.Preset = "command"
+	body, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		req, err := http.NewRequestWithContext(ctx, "POST", "http://agent"+wire.PathDeploy, bytes.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if resp, err := a.http.Do(req); err == nil {
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+	}()
+	eventually(t, "the new app is asked", func() bool { _, err := os.Stat(a.home("asked")); return err == nil })
+	cancel()
+	<-ended
+	eventually(t, "what ran before is back", func() bool {
+		target, err := os.Readlink(a.home("app"))
+		return err != nil || target != "releases/1"
+	})
+	if st := a.app(wire.AppRequest{Action: actionRestart, Spec: before, WaitMillis: 20000}); st.App != wire.AppRunning {
+		t.Errorf("%+v", st)
+	}
+	if _, body := get(t, before.Port, "/"); body != "by hand" {
+		t.Errorf("the app says %q", body)
 	}
 }

@@ -20,6 +20,7 @@ const (
 	releases = "releases"
 	dataName = "data" // for what an app keeps from deploy to deploy
 	nextApp  = wire.OwnPrefix + "-app"
+	outer    = wire.OwnPrefix + "-packed" // an archive's folder while what it holds is taken out
 )
 
 const maxRelease = 1 << 30
@@ -66,6 +67,16 @@ func (a *agent) findApp() error {
 	return nil
 }
 
+// leadsTo reports whether the app folder is that of a release, by whatever link.
+func (a *agent) leadsTo(release int) bool {
+	app, err := os.Stat(a.appDir())
+	if err != nil {
+		return false
+	}
+	info, err := os.Stat(a.releaseDir(release))
+	return err == nil && os.SameFile(app, info)
+}
+
 // follow makes the app folder lead to a release, as the server has it. A folder
 // that somebody has put in place of the link stays, and so does a link to what is
 // not there.
@@ -93,15 +104,23 @@ func (a *agent) point(release int) (back func() error, err error) {
 		if err != nil {
 			return nil, fileFault(podApp, err)
 		}
-		back = func() error { return errors.Join(home.Remove(appName), home.Rename(aside, appName)) }
+		back = func() error {
+			if err := home.Remove(appName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			return home.Rename(aside, appName)
+		}
 	}
-	return back, a.link(releaseName(release))
+	if err := a.link(releaseName(release)); err != nil {
+		return nil, errors.Join(err, back())
+	}
+	return back, nil
 }
 
 // link makes the app folder a link, whatever link it was before.
 func (a *agent) link(target string) error {
 	home := a.folders.home.root
-	if err := home.RemoveAll(nextApp); err != nil {
+	if err := removeTree(home, nextApp); err != nil {
 		return fileFault(podHome, err)
 	}
 	if err := home.Symlink(target, nextApp); err != nil {
@@ -126,18 +145,19 @@ func (a *agent) setAside() (name string, err error) {
 	}
 }
 
-// prune deletes the releases that nobody goes back to, and never what runs. What has another name than a
-// release of a deploy is not ours to delete.
+// prune deletes the releases that nobody goes back to, and never what runs. What has
+// another name than a release of a deploy that was is not ours to delete: keep has the
+// newest of these.
 func (a *agent) prune(keep []int) {
 	home := a.folders.home.root
 	entries, err := fs.ReadDir(home.FS(), releases)
 	if err != nil {
 		return
 	}
-	live, _ := home.Readlink(appName) // none: a folder, which is no release
+	newest := slices.Max(append(keep, 0))
 	for _, e := range entries {
 		n, err := strconv.Atoi(e.Name())
-		if err != nil || n <= 0 || strconv.Itoa(n) != e.Name() || slices.Contains(keep, n) || live == releaseName(n) {
+		if err != nil || n <= 0 || n > newest || strconv.Itoa(n) != e.Name() || slices.Contains(keep, n) || a.leadsTo(n) {
 			continue
 		}
 		if err := removeTree(home, releaseName(n)); err != nil {
@@ -189,7 +209,7 @@ func parseRelease(raw string) (releaseQuery, error) {
 // folder that it comes into is there.
 func (a *agent) clearRelease(n int) error {
 	home := a.folders.home.root
-	if target, _ := home.Readlink(appName); target == releaseName(n) {
+	if a.leadsTo(n) {
 		return faultf(wire.FaultExists, "release %d is the app that runs", n)
 	}
 	err := home.MkdirAll(releases, 0o755)
