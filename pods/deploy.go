@@ -51,8 +51,8 @@ type DeployRequest struct {
 	Upload  string // instead of Archive the id of an upload that is through
 	Git     *wire.Git
 	Env     map[string]string // beside the variables that the pod has
-	// Background has the call return once the deploy has begun. It goes on when the
-	// caller leaves; Deploys shows how it ends.
+	// Background has the call return once the deploy has begun and its files are in the
+	// pod. It goes on when the caller leaves; Deploys shows how it ends.
 	Background bool
 }
 
@@ -71,6 +71,7 @@ type deployPlan struct {
 	record  store.Deploy
 	request wire.DeployRequest
 	files   []SourceFile
+	begun   func() // when no more is needed of the caller: its files are in the pod
 }
 
 // Deploy makes an app beside the one that runs and lets it take its place when it
@@ -305,7 +306,8 @@ func (s *Service) deployLater(ctx context.Context, a authz.Actor, rec store.Pod,
 	return out, nil
 }
 
-// deploy is one deploy. began hears when it is noted; nil: nobody does.
+// deploy is one deploy. began hears when it is noted and
+// its files are in the pod; nil: nobody does.
 func (s *Service) deploy(op *operation, a authz.Actor, rec store.Pod, plan planner, began func(store.Deploy), p Progress) (Deployment, error) {
 	todo, err := plan(op, rec)
 	if err != nil {
@@ -319,8 +321,11 @@ func (s *Service) deploy(op *operation, a authz.Actor, rec store.Pod, plan plann
 	if err != nil {
 		return Deployment{}, err
 	}
-	if began != nil {
-		began(d)
+	todo.begun = func() {
+		clear(todo.files) // what they hold is counted no longer than the caller waits
+		if began != nil {
+			began(d)
+		}
 	}
 	done, err := s.carryOut(op, rec, d, todo, p)
 	var app *store.App
@@ -376,6 +381,7 @@ func (s *Service) carryOut(op *operation, rec store.Pod, d store.Deploy, todo de
 			return nil, s.fromAgent(ctx, rec, err)
 		}
 	}
+	todo.begun()
 	p.status(d.Action)
 	return s.awaitDeploy(ctx, op, rec, d, req, p)
 }

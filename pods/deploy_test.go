@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"podgate/pods"
 	"podgate/pods/wire"
@@ -145,4 +147,34 @@ func TestDeployLaterIsGivenUpBeforeItsTurn(t *testing.T) {
 	if list, err := h.Deploys(h.ann, "shop"); err != nil || len(list) != 1 || list[0].Action != "reload" {
 		t.Errorf("%+v, %v", list, err)
 	}
+}
+
+// What the files of a deploy hold is counted while its call lasts, so one in the
+// background holds nothing of them after it.
+func TestDeployLaterHoldsNoFiles(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "shop")
+	hold := make(chan struct{})
+	defer close(hold)
+	h.script.set(func(s *script) { s.hold = hold })
+	freed := make(chan struct{})
+	func() {
+		content := new([1 << 20]byte)
+		runtime.AddCleanup(content, func(c chan struct{}) { close(c) }, freed)
+		req := pods.DeployRequest{Name: "shop", Files: []pods.SourceFile{{Path: "big", Content: content[:]}}, Background: true}
+		if d, err := h.Deploy(t.Context(), h.ann, req, nil); err != nil || d.Deploy.State != store.DeployBuilding {
+			t.Fatalf("%+v, %v", d.Deploy, err)
+		}
+	}()
+	<-h.script.held
+	for range 100 {
+		runtime.GC()
+		select {
+		case <-freed:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	t.Error("the files are held while the deploy goes on")
 }

@@ -76,6 +76,11 @@ func (s *script) serve(ctx context.Context, _ string, l net.Listener) error {
 			return wire.FileInfo{Name: "/home/pod/app/" + r.URL.Query().Get("path"), Size: int64(len(raw))}
 		})
 	})
+	mux.HandleFunc("PUT "+wire.PathRelease, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		s.answer(w, func() any { return wire.Imported{} })
+	})
+	mux.HandleFunc("POST "+wire.PathDeploy, s.app)
 	mux.HandleFunc("DELETE "+wire.PathFile, func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, func() any {
 			s.gone = append(s.gone, r.URL.Query().Get("path"))
