@@ -133,7 +133,10 @@ func TestReadWhole(t *testing.T) {
 	if !bytes.Equal(b, big) || resp.Header.Get("X-File-Size") != fmt.Sprint(len(big)) || resp.ContentLength != int64(len(big)) || resp.Header.Get("X-File-Mode") != "0640" {
 		t.Errorf("%d bytes, %v", len(b), resp.Header)
 	}
-	for _, bad := range []string{"whole=0", "whole=", "whole=1&offset=1", "whole=1&limit=1"} {
+	if _, rest := a.do("GET", wire.PathFile+"?path=big&whole=1&offset=7", nil); !bytes.Equal(rest, big[7:]) {
+		t.Errorf("from the eighth byte on there are %d bytes", len(rest))
+	}
+	for _, bad := range []string{"whole=0", "whole=", "whole=1&offset=-1", "whole=1&limit=1"} {
 		a.refused(wire.FaultBadRequest, "GET", wire.PathFile+"?path=big&"+bad, nil)
 	}
 	a.refused(wire.FaultPath, "GET", wire.PathFile+"?path=/etc/passwd&whole=1", nil)
