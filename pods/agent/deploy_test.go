@@ -3,6 +3,7 @@ package agent
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"encoding/pem"
@@ -467,4 +468,50 @@ while True:
 	if _, body := get(t, before.Port, "/"); body != "by hand" {
 		t.Errorf("the app says %q", body)
 	}
+}
+
+// An archive whose headers have no end, as few bytes can say, is given up with its
+// deploy.
+func TestDeployOfEndlessHeaders(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	before := a.spec(t, "static")
+	var long, member bytes.Buffer
+	if err := tar.NewWriter(&long).WriteHeader(&tar.Header{Name: strings.Repeat("a", 1<<20-513), Format: tar.FormatGNU, Typeflag: tar.TypeReg}); err != nil {
+		t.Fatal(err)
+	}
+	z := gzip.NewWriter(&member)
+	for range 16 {
+		z.Write(long.Bytes()[:1<<20]) // the name, without what has it
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(a.home("a.tgz"), bytes.Repeat(member.Bytes(), 2000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := a.deployment(t, 1, before)
+	r.Archive = "/home/pod/a.tgz"
+	body, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		req, err := http.NewRequestWithContext(ctx, "POST", "http://agent"+wire.PathDeploy, bytes.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if resp, err := a.http.Do(req); err == nil {
+			resp.Body.Close()
+			t.Errorf("it came to an end with %s", resp.Status)
+		}
+	}()
+	eventually(t, "the deploy has begun", func() bool { _, err := os.Stat(a.home("releases/1")); return err == nil })
+	cancel()
+	<-ended
+	eventually(t, "nothing of it is left", func() bool { _, err := os.Stat(a.home("releases/1")); return os.IsNotExist(err) })
 }
