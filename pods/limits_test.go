@@ -97,7 +97,7 @@ func TestReadOnlyConnection(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.create(t, "shop")
-	reads := map[string]bool{"Get": true, "ReadFile": true, "ListFiles": true, "SearchFiles": true, "CreateDownload": true, "Logs": true, "Download": true, "ExportHome": true, "Watch": true, "FollowLogs": true}
+	reads := map[string]bool{"Get": true, "Deploys": true, "ReadFile": true, "ListFiles": true, "SearchFiles": true, "CreateDownload": true, "Logs": true, "Download": true, "ExportHome": true, "Watch": true, "FollowLogs": true}
 	a := h.limited(store.Limits{ReadOnly: true})
 	calls := h.calls(t.Context())
 	calls["Create"] = h.make
@@ -147,5 +147,38 @@ func TestMaxPodsHoldsInParallel(t *testing.T) {
 	}
 	if err := h.make(h.limited(store.Limits{Prefix: "other-", MaxPods: 3}), "other-3"); err != nil {
 		t.Errorf("a connection with another prefix: %v", err)
+	}
+}
+
+// A deploy makes pods, within the limits of its connection, and does not say which
+// names outside them are pods.
+func TestDeployHoldsToTheLimits(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "web-shop")
+	h.create(t, "other")
+	deploy := func(l store.Limits, name string) error {
+		_, err := h.Deploy(t.Context(), h.limited(l), pods.DeployRequest{Name: name, Archive: "a.tar"}, nil)
+		if err == nil {
+			t.Errorf("%+v: %s was deployed", l, name)
+			return errors.New("none")
+		}
+		return err
+	}
+	present, absent := deploy(store.Limits{Prefix: "web-"}, "other").Error(), deploy(store.Limits{Prefix: "web-"}, "absent").Error()
+	if strings.ReplaceAll(present, "other", "absent") != absent || !strings.Contains(absent, "web-") {
+		t.Errorf("%q and %q", present, absent)
+	}
+	deploy(store.Limits{ReadOnly: true}, "web-shop")
+	deploy(store.Limits{ReadOnly: true}, "web-new")
+	deploy(store.Limits{MaxPods: 2}, "web-new")
+	list, err := h.List(t.Context(), h.ann)
+	if err != nil || len(list) != 2 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	for _, name := range []string{"web-shop", "other"} {
+		if noted, err := h.Deploys(h.ann, name); err != nil || len(noted) != 0 {
+			t.Errorf("of %s is noted %+v, %v", name, noted, err)
+		}
 	}
 }

@@ -167,6 +167,8 @@ func (h *house) calls(ctx context.Context) map[string]func(authz.Actor, string) 
 			_, err := h.SetEnv(ctx, a, n, map[string]string{"X": "x"}, nil, nil)
 			return err
 		},
+		"Deploys":  func(a authz.Actor, n string) error { _, err := h.Deploys(a, n); return err },
+		"Rollback": func(a authz.Actor, n string) error { _, err := h.Rollback(ctx, a, n, nil, nil); return err },
 		"EditFile": func(a authz.Actor, n string) error { _, err := h.EditFile(ctx, a, n, "x", "x", "y", false); return err },
 		"Logs":     func(a authz.Actor, n string) error { _, err := h.Logs(ctx, a, n, pods.LogQuery{}); return err },
 		"Upload": func(a authz.Actor, n string) error {
