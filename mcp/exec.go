@@ -29,6 +29,7 @@ type execInput struct {
 type execOutput struct {
 	ExitCode   *int    `json:"exit_code,omitempty" jsonschema:"128 plus the signal's number when killed by one"`
 	Signal     string  `json:"signal,omitempty"`
+	Limit      string  `json:"limit,omitempty" jsonschema:"the limit of the pod for which it, or something else in the pod, was killed meanwhile"`
 	Stdout     string  `json:"stdout"`
 	Stderr     string  `json:"stderr"`
 	CutStdout  int64   `json:"cut_stdout,omitempty" jsonschema:"bytes missing from the start of stdout"`
@@ -80,7 +81,7 @@ func cutExec(res pods.ExecResult) execOutput {
 	stdout.shorten(forOut)
 	stderr.shorten(forErr)
 	return execOutput{
-		ExitCode: &res.Code, Signal: res.Signal, Seconds: res.Duration.Seconds(),
+		ExitCode: &res.Code, Signal: res.Signal, Limit: text.Valid(res.Limit), Seconds: res.Duration.Seconds(),
 		Stdout: text.Valid(stdout.text), CutStdout: stdout.cut, LostStdout: res.LostStdout,
 		Stderr: text.Valid(stderr.text), CutStderr: stderr.cut, LostStderr: res.LostStderr,
 	}
@@ -113,6 +114,9 @@ func (o execOutput) text() string {
 	ended := fmt.Sprintf("exit code %d", *o.ExitCode)
 	if o.Signal != "" {
 		ended += " (" + o.Signal + ")"
+	}
+	if o.Limit != "" {
+		ended += ", killed for a limit of the pod: " + o.Limit + ","
 	}
 	return fmt.Sprintf("%s after %.1f s\n%s", ended, o.Seconds, o.streams())
 }

@@ -116,6 +116,7 @@ type ExecResult struct {
 	DroppedStdout, DroppedStderr int64 // bytes that came before what was kept
 	LostStdout, LostStderr       int64 // bytes that came after it, of a stream longer than MaxStream
 	Duration                     time.Duration
+	Limit                        string // of the pod, for which something was killed while it ran; empty: none
 }
 
 // Exec runs a command in a running pod. When ctx ends or the time is up,
@@ -135,6 +136,7 @@ func (s *Service) Exec(ctx context.Context, a authz.Actor, name string, r ExecRe
 		ctx, cancel := context.WithTimeout(ctx, limit+execGrace)
 		defer cancel()
 		req.Env = rec.Env
+		began := s.cfg.Now()
 		var err error
 		out, err = l.client.exec(ctx, req, r.kept(), p)
 		if errors.Is(err, errExecTime) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -143,9 +145,33 @@ func (s *Service) Exec(ctx context.Context, a authz.Actor, name string, r ExecRe
 			}
 			return &fault{word: ErrTimedOut, text: fmt.Sprintf("it ran for %s and was killed with all it started; give a longer timeout (at most %d s), or run it in the background", limit, wire.MaxExecTimeout/time.Second), cause: err}
 		}
+		if out.Code == codeKilled {
+			out.Limit = s.killedFor(ctx, rec, began)
+		}
 		return err
 	})
 	return out, err
+}
+
+// codeKilled is the exit code of what was killed, and of a shell whose command was.
+const codeKilled = 128 + 9
+
+// toldWithin is how long a runtime may take to hear of a limit that was kept.
+const toldWithin = time.Second
+
+// killedFor is the limit for which something in a pod was killed since a time; empty
+// when it was for none.
+func (s *Service) killedFor(ctx context.Context, rec store.Pod, since time.Time) string {
+	for end := time.Now().Add(toldWithin); ; {
+		kills := s.seen(ctx, rec).Kills
+		if n := len(kills); n > 0 && !kills[n-1].At.Before(since) {
+			return text.Line(kills[n-1].Reason, maxReason)
+		}
+		if time.Now().After(end) || ctx.Err() != nil {
+			return ""
+		}
+		sleep(ctx, toldWithin/10)
+	}
 }
 
 // kept is how many bytes of each stream the caller wants.

@@ -515,3 +515,16 @@ func TestDeployOfEndlessHeaders(t *testing.T) {
 	<-ended
 	eventually(t, "nothing of it is left", func() bool { _, err := os.Stat(a.home("releases/1")); return os.IsNotExist(err) })
 }
+
+// A folder by the name of a release that somebody made before there was one is kept
+// under another.
+func TestReleaseOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	a.put("/home/pod/releases/1/mine", "mine")
+	a.do("PUT", wire.PathRelease+"?release=1&max=1000000", packed(t, tar.Header{Name: "index.html"}))
+	got := tree(t, a.home("releases"))
+	if got["1-2/mine"] == "" || got["1/index.html"] == "" || got["1/mine"] != "" {
+		t.Errorf("there are %v", got)
+	}
+}

@@ -136,13 +136,8 @@ func (a *agent) setAside() (name string, err error) {
 	if err := home.MkdirAll(releases, 0o755); err != nil {
 		return "", err
 	}
-	name = releaseName(0)
-	for i := 2; ; i++ {
-		if _, err := home.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-			return name, home.Rename(appName, name)
-		}
-		name = fmt.Sprintf("%s-%d", releaseName(0), i)
-	}
+	name = a.freeName(0)
+	return name, home.Rename(appName, name)
 }
 
 // prune deletes the releases that nobody goes back to, and never what runs. What has
@@ -214,7 +209,21 @@ func (a *agent) clearRelease(n int) error {
 	}
 	err := home.MkdirAll(releases, 0o755)
 	if err == nil {
-		err = removeTree(home, releaseName(n))
+		if _, lerr := home.Lstat(releaseName(n)); lerr == nil {
+			// No deploy had that number yet, so somebody else made it.
+			err = home.Rename(releaseName(n), a.freeName(n))
+		}
 	}
 	return fileFault(path.Join(podHome, releases), err)
+}
+
+// freeName is the name of a release, or one like it, that nothing has.
+func (a *agent) freeName(n int) string {
+	name := releaseName(n)
+	for i := 2; ; i++ {
+		if _, err := a.folders.home.root.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			return name
+		}
+		name = fmt.Sprintf("%s-%d", releaseName(n), i)
+	}
 }

@@ -93,6 +93,14 @@ func TestPodLastExit(t *testing.T) {
 	if time.Since(p.LastExit.At) > time.Minute {
 		t.Errorf("when: %v", p.LastExit.At)
 	}
+	// So is how a command ended, and of one that was killed by somebody else nothing is.
+	out, err := s.Exec(t.Context(), ann, "shop", pods.ExecRequest{Command: "x=$(head -c 400M /dev/zero | tr '\\0' x)"}, nil)
+	if err != nil || out.Code != 137 || !strings.Contains(out.Limit, "out of memory: the limit is 192 MiB") {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if out, err = s.Exec(t.Context(), ann, "shop", pods.ExecRequest{Command: "kill -9 $$"}, nil); err != nil || out.Code != 137 || out.Limit != "" {
+		t.Errorf("%+v, %v", out, err)
+	}
 }
 
 func TestPodForkBomb(t *testing.T) {
