@@ -19,7 +19,7 @@ import (
 // Package is one package in one version.
 type Package struct {
 	Name, Version string
-	Files         map[string]string // of npm below package/, of PyPI in site-packages
+	Files         map[string]string // of npm below package/, of PyPI in site-packages; of Packagist with a composer.json that says what is loaded
 	Scripts       map[string]string // of PyPI: commands, as module:function
 }
 
@@ -62,6 +62,24 @@ func PyPI(packages ...Package) http.Handler {
 	return mux
 }
 
+// Packagist is a repository for composer at address, its own URL, of its second version.
+func Packagist(address string, packages ...Package) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /packages.json", send("application/json", []byte(`{"packages": [], "metadata-url": "/p2/%package%.json"}`)))
+	for _, p := range packages {
+		file := "/dist/" + strings.ReplaceAll(p.Name, "/", "-") + "-" + p.Version + ".tar"
+		var version map[string]any
+		must(json.Unmarshal([]byte(p.Files["composer.json"]), &version))
+		version["name"], version["version"] = p.Name, p.Version
+		version["dist"] = map[string]string{"type": "tar", "url": address + file}
+		document, err := json.Marshal(map[string]any{"packages": map[string]any{p.Name: []any{version}}})
+		must(err)
+		mux.HandleFunc("GET /p2/"+p.Name+".json", send("application/json", document))
+		mux.HandleFunc("GET "+file, send("application/octet-stream", tarOf(p.Files)))
+	}
+	return mux
+}
+
 func send(kind string, body []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", kind)
@@ -70,19 +88,25 @@ func send(kind string, body []byte) http.HandlerFunc {
 }
 
 func npmTarball(p Package) []byte {
+	files := map[string]string{"package/package.json": fmt.Sprintf(`{"name": %q, "version": %q, "main": "index.js"}`, p.Name, p.Version)}
+	for name, text := range p.Files {
+		files["package/"+name] = text
+	}
 	var b bytes.Buffer
 	packed := gzip.NewWriter(&b)
-	archive := tar.NewWriter(packed)
-	files := map[string]string{"package.json": fmt.Sprintf(`{"name": %q, "version": %q, "main": "index.js"}`, p.Name, p.Version)}
-	for name, text := range p.Files {
-		files[name] = text
-	}
+	must(write(packed, string(tarOf(files))))
+	must(packed.Close())
+	return b.Bytes()
+}
+
+func tarOf(files map[string]string) []byte {
+	var b bytes.Buffer
+	archive := tar.NewWriter(&b)
 	for name, text := range files {
-		must(archive.WriteHeader(&tar.Header{Name: "package/" + name, Mode: 0o644, Size: int64(len(text))}))
+		must(archive.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text))}))
 		must(write(archive, text))
 	}
 	must(archive.Close())
-	must(packed.Close())
 	return b.Bytes()
 }
 

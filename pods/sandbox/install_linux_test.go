@@ -29,7 +29,7 @@ func TestInstallWithoutNetwork(t *testing.T) {
 	s := podstest.ServiceOver(t, db, r, func(c *pods.Config) {
 		c.Regions[0].Network = egress.Policy{Layers: []egress.Layer{{Who: egress.WhoRegion, Mode: egress.ModeNone}}}
 	})
-	for preset, tool := range map[string]string{"nodejs": "npm", "python": "python3", "go": "go"} {
+	for preset, tool := range map[string]string{"nodejs": "npm", "python": "python3", "php": "composer", "go": "go"} {
 		t.Run(preset, func(t *testing.T) {
 			if _, err := exec.LookPath(tool); err != nil {
 				t.Skipf("%s is not installed: %v", tool, err)
@@ -40,6 +40,7 @@ func TestInstallWithoutNetwork(t *testing.T) {
 			for name, text := range map[string]string{
 				"package.json":     `{"dependencies": {"left-pad": "1.3.0"}}`,
 				"requirements.txt": "flask==3.0.0\n",
+				"composer.json":    `{"require": {"monolog/monolog": "^3"}}`,
 				"go.mod":           "module example.com/shop\n\ngo 1.20\n",
 				"main.go":          "package main\n\nimport _ \"rsc.io/quote\"\n\nfunc main() {}\n",
 			} {

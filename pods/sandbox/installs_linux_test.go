@@ -36,6 +36,10 @@ func TestPodInstalls(t *testing.T) {
 		"pypi.example.com": packagetest.PyPI(packagetest.Package{
 			Name: "greeter", Version: "1.0", Files: map[string]string{"greeter.py": "text = b'hello from elsewhere'\n"},
 		}),
+		"packagist.example.com": packagetest.Packagist("http://packagist.example.com", packagetest.Package{
+			Name: "acme/greeter", Version: "1.0.0",
+			Files: map[string]string{"composer.json": `{"autoload": {"files": ["greet.php"]}}`, "greet.php": "<?php function greet() { return 'hello from elsewhere'; }\n"},
+		}),
 		"git.example.com": packagetest.Git(t, forge),
 	}))
 	for _, c := range []struct {
@@ -50,6 +54,10 @@ func TestPodInstalls(t *testing.T) {
 		{"pip", "/usr/bin/python3", "pypi.example.com", pods.DeployRequest{Preset: "python", Files: []pods.SourceFile{
 			source("requirements.txt", "--index-url http://pypi.example.com/simple/\n--trusted-host pypi.example.com\ngreeter==1.0\n"),
 			source("app.py", pythonApp),
+		}}},
+		{"composer", "/usr/bin/composer", "packagist.example.com", pods.DeployRequest{Preset: "php", Files: []pods.SourceFile{
+			source("composer.json", `{"repositories": [{"packagist.org": false}, {"type": "composer", "url": "http://packagist.example.com"}], "config": {"secure-http": false}, "require": {"acme/greeter": "^1"}}`),
+			source("index.php", "<?php require 'vendor/autoload.php'; echo greet();"),
 		}}},
 		{"git", "/usr/bin/git", "git.example.com", pods.DeployRequest{Preset: "static", Git: &wire.Git{URL: "http://git.example.com/app.git"}}},
 	} {

@@ -58,8 +58,16 @@ func makeFiles(s spec, links []link) error {
 			return err
 		}
 	}
+	files := phpSettings(phpFolders)
 	for name, content := range generated(s) {
-		if err := os.WriteFile("etc/"+name, []byte(content), 0o644); err != nil {
+		files["/etc/"+name] = content
+	}
+	for name, content := range files {
+		name = strings.TrimPrefix(name, "/")
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 			return err
 		}
 	}
