@@ -71,6 +71,9 @@ func (m *scriptedModel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	block, delta, reason := args{"type": "text", "text": ""}, args{"type": "text_delta", "text": "The tool said: " + said}, "end_turn"
 	if said == "" && len(request.Tools) > 0 {
+		if m.input == nil {
+			m.input = args{}
+		}
 		input, err := json.Marshal(m.input)
 		if err != nil {
 			m.t.Error(err)

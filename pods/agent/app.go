@@ -288,8 +288,9 @@ func (s *supervisor) live(ctx context.Context, spec wire.AppSpec) (reason string
 // app that runs for long without listening is shown as what it is.
 func (s *supervisor) awaitPort(ctx context.Context, c child, port int) bool {
 	began, told := s.now(), false
-	for pause := firstProbe; ; pause = min(2*pause, lastProbe) {
-		t := time.NewTimer(pause)
+	for {
+		// Who has waited long can wait an eighth longer.
+		t := time.NewTimer(min(max(firstProbe, s.now().Sub(began)/8), lastProbe))
 		select {
 		case <-ctx.Done():
 			t.Stop()

@@ -29,7 +29,7 @@ func TestPodInstalls(t *testing.T) {
 	packagetest.NeedGit(t)
 	forge := t.TempDir()
 	packagetest.Commit(t, filepath.Join(forge, "app.git"), "main", map[string]string{"index.html": "hello from elsewhere"})
-	s, ann := installer(t, packagetest.Internet(t, map[string]http.Handler{
+	s, ann := installer(t, limits, packagetest.Internet(t, map[string]http.Handler{
 		"npm.example.com": packagetest.NPM("http://npm.example.com", packagetest.Package{
 			Name: "greeter", Version: "1.0.0", Files: map[string]string{"index.js": "module.exports = 'hello from elsewhere'\n"},
 		}),
@@ -104,12 +104,12 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), H).serve_forever(
 `
 
 // installer is a service over the sandbox with an internet of its own.
-func installer(t *testing.T, internet egress.Config) (*pods.Service, authz.Actor) {
+func installer(t testing.TB, plan pods.Limits, internet egress.Config) (*pods.Service, authz.Actor) {
 	t.Helper()
 	db := storetest.New(t)
 	w := storetest.Populate(t, db, "ann", time.Now())
 	s := podstest.ServiceOver(t, db, open(t, Config{}), func(c *pods.Config) {
-		c.Plans = []pods.Plan{{Name: "small", Limits: limits}}
+		c.Plans = []pods.Plan{{Name: "small", Limits: plan}}
 		c.Egress = internet
 	})
 	return s, authz.Person(w.User.ID, store.Membership{Team: w.Team, Role: store.RoleOwner})
