@@ -14,7 +14,7 @@ import (
 func testSetEnv(t *testing.T, r pods.Runtime) {
 	b := newBench(t, r)
 	b.create("shop", "command", map[string]string{"KEPT": "a-secret-one", "GONE": "a-secret-two"})
-	b.write("shop", "Procfile", "web: echo \"$KEPT,$GONE,$TOKEN\" > seen; exec sleep 1000\n")
+	b.write("shop", "Procfile", "worker: echo \"$KEPT,$GONE,$TOKEN\" > seen; exec sleep 1000\n")
 	set := func(set map[string]string, unset ...string) (pods.EnvChange, error) {
 		return b.SetEnv(t.Context(), b.actor, "shop", set, unset, nil)
 	}
