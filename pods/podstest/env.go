@@ -45,7 +45,7 @@ func testSetEnv(t *testing.T, r pods.Runtime) {
 	if err != nil || !change.Restarted || fmt.Sprint(change.Pod.Env) != "[KEPT TOKEN]" || strings.Contains(fmt.Sprintf("%+v", change), "secret") {
 		t.Errorf("%+v %v", change, err)
 	}
-	b.until("the app has it", func() bool { return b.read("shop", "seen") == "a-secret-one,,a-secret-three\n" })
+	b.until("the app has it", func() bool { return string(b.run("shop", "cat seen").Stdout) == "a-secret-one,,a-secret-three\n" })
 	if got := b.prints("shop", `echo "$KEPT,$GONE,$TOKEN"`); got != "a-secret-one,,a-secret-three\n" {
 		t.Errorf("a command has %q", got)
 	}

@@ -5,6 +5,7 @@ package sandbox
 import (
 	"encoding/binary"
 	"os"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +14,8 @@ import (
 // What waits in sockets is seen through a socket that was handed over, also when
 // its sender is gone, and not when it was read.
 func TestSocketMeter(t *testing.T) {
-	// Not beside others: it counts all sockets of the machine.
+	t.Parallel()
+	aloneInNetwork(t)
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +51,30 @@ func TestSocketMeter(t *testing.T) {
 	if n := m.used() + (*socketMeter)(nil).used(); n != 0 {
 		t.Errorf("closed: %d", n)
 	}
+}
+
+// aloneInNetwork gives a test that counts all sockets of a network namespace one of its
+// own, until it ends.
+func aloneInNetwork(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	before, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		unix.Close(before)
+		runtime.UnlockOSThread()
+		t.Skipf("an ordinary user cannot be in a network namespace alone: %v", err)
+	}
+	t.Cleanup(func() {
+		defer unix.Close(before)
+		if err := unix.Setns(before, unix.CLONE_NEWNET); err != nil {
+			t.Errorf("back into the network: %v", err) // the thread ends with this goroutine
+			return
+		}
+		runtime.UnlockOSThread()
+	})
 }
 
 // Answers that make no sense are passed over.
