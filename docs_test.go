@@ -398,7 +398,7 @@ func TestNetworkPageShows(t *testing.T) {
 	asked := team.Ledger()[0]
 	asked.Refused, asked.First, asked.Last = 3, at.Add(time.Minute), at.Add(time.Minute+9*time.Second)
 	if err := printTable(&table, ledgerRows([]egress.Entry{
-		{Target: "registry.npmjs.org", Port: 443, Network: "tcp", Connections: 14, Open: 2, Sent: 8311, Received: 5242880, First: at, Last: at.Add(150 * time.Second)}, asked,
+		{Target: "npm.example.com", Port: 443, Network: "tcp", Connections: 14, Open: 2, Sent: 8311, Received: 5242880, First: at, Last: at.Add(150 * time.Second)}, asked,
 	})); err != nil {
 		t.Fatal(err)
 	}
