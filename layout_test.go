@@ -58,7 +58,7 @@ var mayImport = map[string][]string{
 	"internal/packagetest": {"pods/egress"},
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
-	"pods/podstest":        {"pods", "pods/agent", "pods/preset", "pods/wire", "store", "store/storetest", "internal/authz"},
+	"pods/podstest":        {"pods", "pods/agent", "pods/preset", "pods/wire", "store", "store/storetest", "internal/authz", "internal/packagetest"},
 }
 
 // testOnly are packages that no program code imports.

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -95,8 +94,8 @@ func (g *tour) has(steps []tourStep) {
 	g.t.Helper()
 	for _, s := range steps {
 		for sign, program := range map[string]string{"package.json": "npm", "server.js": "node", "requirements.txt": "python3", "index.php": "php"} {
-			if _, err := exec.LookPath(program); strings.Contains(s.body, sign) && err != nil {
-				g.t.Skipf("%s is not installed", program)
+			if strings.Contains(s.body, sign) {
+				packagetest.Need(g.t, program)
 			}
 		}
 		if s.kind[0] == "json" && strings.Contains(s.body, `"greeter"`) && s.kind[1] != "deploy" && g.addresses["greeter"] == "" {

@@ -10,21 +10,16 @@ import (
 	"testing"
 )
 
-// NeedGit returns the folder of git's programs. It skips where they are not installed,
-// and fails where they must be.
+// NeedGit is [Need] for git with its server, and returns the folder of git's programs.
 func NeedGit(t testing.TB) string {
 	t.Helper()
+	Need(t, "git")
 	path, err := exec.Command("git", "--exec-path").Output()
-	folder := strings.TrimSpace(string(path))
-	if err == nil {
-		_, err = os.Stat(filepath.Join(folder, "git-http-backend"))
-	}
-	if err != nil && os.Getenv("PODGATE_REQUIRE") != "" {
-		t.Fatalf("git with git-http-backend: %v", err)
-	}
 	if err != nil {
-		t.Skip("git with git-http-backend is not installed")
+		t.Fatal(err)
 	}
+	folder := strings.TrimSpace(string(path))
+	Need(t, filepath.Join(folder, "git-http-backend"))
 	return folder
 }
 

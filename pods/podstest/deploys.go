@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"podgate/internal/authz"
+	"podgate/internal/packagetest"
 	"podgate/pods"
 	"podgate/pods/wire"
 	"podgate/store"
@@ -277,6 +278,7 @@ func testDeployBeside(t *testing.T, r pods.Runtime) {
 	if err == nil || !strings.Contains(err.Error(), "cron") {
 		t.Errorf("a line that cannot be: %v", err)
 	}
+	packagetest.Need(t, "perl")
 	d = b.deploy("shop", "Procfile", "web: exec perl -MSocket -e 'socket(S,PF_INET,SOCK_STREAM,0);setsockopt(S,SOL_SOCKET,SO_REUSEADDR,1);bind(S,sockaddr_in($ENV{PORT},INADDR_LOOPBACK))||die;listen(S,9);while(accept(C,S)){sysread(C,$x,9999);print C \"HTTP/1.0 500 no\\r\\n\\r\\nbroken\";close C}'")
 	if d.Answer == nil || d.Answer.Status != 500 || d.Answer.Start != "broken" || !d.Listens {
 		t.Errorf("%+v, answered %+v", d, d.Answer)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"podgate/internal/packagetest"
 )
 
 // Of the machine's settings for PHP a pod gets the extensions and nothing else.
@@ -40,9 +42,10 @@ func TestPHPSettings(t *testing.T) {
 // PHP in a pod can what PHP on this machine can.
 func TestPodPHP(t *testing.T) {
 	t.Parallel()
+	packagetest.Need(t, "/usr/bin/php")
 	out, err := exec.Command("/usr/bin/php", "-m").Output()
 	if err != nil {
-		t.Skipf("skipped: there is no PHP here: %v", err)
+		t.Fatal(err)
 	}
 	r := open(t, Config{})
 	start(t, r, "a", small)
