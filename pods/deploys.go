@@ -88,9 +88,9 @@ func releasesToKeep(rec store.Pod, records []store.Deploy) []int {
 	return kept
 }
 
-// endDeploy notes how a deploy ended, and returns err. What of the pod it changed
+// endDeploy notes how a deploy ended, and returns it as noted, with err. What of the pod it changed
 // comes with it; nil: nothing.
-func (s *Service) endDeploy(d store.Deploy, app *store.App, err error) error {
+func (s *Service) endDeploy(d store.Deploy, app *store.App, err error) (store.Deploy, error) {
 	d.State, d.Ended = store.DeploySucceeded, s.cfg.Now()
 	var f *fault
 	switch {
@@ -104,10 +104,10 @@ func (s *Service) endDeploy(d store.Deploy, app *store.App, err error) error {
 	}
 	serr := s.cfg.DB.EndDeploy(d, app)
 	if serr == nil || errors.Is(serr, store.ErrNotFound) {
-		return err
+		return d, err
 	}
 	s.cfg.Log.Error("how a deploy ended could not be noted", "pod", d.Pod, "deploy", d.Number, "error", serr)
-	return errors.Join(err, serr)
+	return d, errors.Join(err, serr)
 }
 
 // lastLines is what a failure printed last, and what the pod was refused by the

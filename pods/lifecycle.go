@@ -348,7 +348,8 @@ func (s *Service) Reload(ctx context.Context, a authz.Actor, name string, p Prog
 		}
 		err = s.direct(op, rec, wire.AppRequest{Action: "reload", WaitMillis: millis(reloadWait)}, p)
 		d.Preset = rec.Preset
-		return s.endDeploy(d, nil, err)
+		_, err = s.endDeploy(d, nil, err)
+		return err
 	})
 }
 
