@@ -6,15 +6,16 @@ import (
 	"testing"
 )
 
-// Need skips where a program is not installed, and fails where it must be: where
-// PODGATE_REQUIRE is set.
-func Need(t testing.TB, program string) {
+// Need returns where a program is. It skips where that is not installed, and fails
+// where it must be: where PODGATE_REQUIRE is set.
+func Need(t testing.TB, program string) string {
 	t.Helper()
-	_, err := exec.LookPath(program)
+	path, err := exec.LookPath(program)
 	if err != nil && os.Getenv("PODGATE_REQUIRE") != "" {
 		t.Fatal(err)
 	}
 	if err != nil {
 		t.Skipf("%s is not installed", program)
 	}
+	return path
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"podgate/internal/packagetest"
 	"podgate/pods/wire"
 )
 
@@ -37,10 +38,7 @@ func (a *testAgent) reload(spec *wire.AppSpec) {
 // lies in cmd. What the compiler leaves lies in the home.
 func TestGoApp(t *testing.T) {
 	t.Parallel()
-	tool, err := exec.LookPath("go")
-	if err != nil {
-		t.Skipf("Go is not on PATH: %v", err)
-	}
+	tool := packagetest.Need(t, "go")
 	cache, err := exec.Command(tool, "env", "GOCACHE").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -74,9 +72,7 @@ func TestGoApp(t *testing.T) {
 // served in place of the source.
 func TestBuiltApp(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("npm"); err != nil {
-		t.Skipf("npm is not on PATH: %v", err)
-	}
+	packagetest.Need(t, "npm")
 	a := startAgent(t)
 	spec := a.spec(t, "nodejs")
 	spec.Env = map[string]string{"NODE_ENV": "production"}
