@@ -65,7 +65,7 @@ type Pod struct {
 	ID      store.PodID // for our own code; not shown
 	Name    string
 	Team    store.TeamID
-	Status  string // creating, starting, running, stopping, stopped, failed
+	Status  string // creating, starting, running, failing (it dies again and again), stopping, stopped, failed
 	Reason  string // when failed, or when the app does not answer
 	Tail    []wire.LogLine
 	URL     string

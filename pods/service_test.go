@@ -411,11 +411,21 @@ func TestAppThatFails(t *testing.T) {
 	h := newHouse(t)
 	h.create(t, "shop")
 	tail := []wire.LogLine{{Source: "app", Stream: "stderr", Text: "Cannot find module"}}
-	for app, want := range map[string]string{wire.AppFailed: "failed", wire.AppWaiting: "starting", wire.AppStarting: "starting", wire.AppRunning: "running", "king": "failed"} {
+	for app, want := range map[string]string{wire.AppFailed: "failed", wire.AppWaiting: "failing", wire.AppStarting: "starting", wire.AppRunning: "running", "king": "failed"} {
 		h.script.set(func(s *script) { s.state = wire.State{App: app, Reason: "because", Tail: tail} })
 		if p := h.status(t, "shop"); p.Status != want || len(p.Tail) != 1 || app != "king" && p.Reason != "because" {
 			t.Errorf("%s: %+v, want %s", app, p, want)
 		}
+	}
+	for deaths, want := range map[int]string{-1: "running", 0: "running", 2: "running", 3: "failing"} {
+		h.script.set(func(s *script) { s.state = wire.State{App: wire.AppRunning, Deaths: deaths} })
+		if p := h.status(t, "shop"); p.Status != want {
+			t.Errorf("after %d deaths: %s, want %s", deaths, p.Status, want)
+		}
+	}
+	h.script.set(func(s *script) { s.state = wire.State{App: wire.AppStarting, Deaths: 1} })
+	if p := h.status(t, "shop"); p.Status != "failing" {
+		t.Errorf("the next try: %s", p.Status)
 	}
 	h.script.set(func(s *script) {
 		s.fault = &wire.Fault{Code: wire.FaultFailed, Message: "npm ci\x1b[31m failed"}

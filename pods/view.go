@@ -167,14 +167,22 @@ func (p *Pod) blame(kills []Kill) {
 	}
 }
 
+// loopDeaths is how many deaths in a row make an app that runs one that is about to
+// die again.
+const loopDeaths = 3
+
 // statusOf gives the pod's status from the app's. An app that died and will be
-// tried again is starting; only one that is given up is failed.
+// tried again is failing, and so is one that runs between deaths: who looks at the
+// right moment must not see another state than anybody else. Only one that is given
+// up is failed.
 func statusOf(s wire.State) string {
-	switch s.App {
-	case wire.AppRunning:
-		return "running"
-	case wire.AppFailed:
+	switch {
+	case s.App == wire.AppFailed:
 		return "failed"
+	case s.App == wire.AppWaiting, s.Deaths >= loopDeaths, s.App == wire.AppStarting && s.Deaths > 0:
+		return "failing"
+	case s.App == wire.AppRunning:
+		return "running"
 	}
 	return "starting"
 }

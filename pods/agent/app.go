@@ -215,8 +215,8 @@ func (s *supervisor) keep(ctx context.Context, spec wire.AppSpec, ended chan str
 	}
 	stop := s.keepBeside(ctx, spec, beside)
 	defer stop()
-	s.again(ctx, func() (string, bool) { return s.live(ctx, spec) }, func(reason string, next time.Time) {
-		s.update(func(st *wire.State) { st.LastExit = &wire.LastExit{Time: s.now(), Reason: reason} })
+	s.again(ctx, func() (string, bool) { return s.live(ctx, spec) }, func(reason string, deaths int, next time.Time) {
+		s.update(func(st *wire.State) { st.Deaths, st.LastExit = deaths, &wire.LastExit{Time: s.now(), Reason: reason} })
 		app := wire.AppWaiting
 		if next.IsZero() {
 			app = wire.AppFailed
@@ -224,15 +224,16 @@ func (s *supervisor) keep(ctx context.Context, spec wire.AppSpec, ended chan str
 		s.fail(app, reason, next)
 	}, func() {
 		s.update(func(st *wire.State) {
-			*st = wire.State{App: wire.AppStarting, Port: st.Port, Restarts: st.Restarts + 1}
+			*st = wire.State{App: wire.AppStarting, Port: st.Port, Restarts: st.Restarts + 1, Deaths: st.Deaths}
 		})
 	})
 }
 
 // again lives again and again until ctx ends or the policy gives up. live returns
-// why a life ended, and whether another is pointless. died hears of each end and
-// when the next try is, which is never when that is zero.
-func (s *supervisor) again(ctx context.Context, live func() (string, bool), died func(reason string, next time.Time), restart func()) {
+// why a life ended, and whether another is pointless. died hears of each end, the
+// how many-th in a row it was, and when the next try is, which is never when that
+// is zero.
+func (s *supervisor) again(ctx context.Context, live func() (string, bool), died func(reason string, deaths int, next time.Time), restart func()) {
 	var policy restartPolicy
 	for {
 		began := s.now()
@@ -245,10 +246,10 @@ func (s *supervisor) again(ctx context.Context, live func() (string, bool), died
 			if !final {
 				reason += "; that was the tenth time in a row. Mend it, then start or reload the pod"
 			}
-			died(reason, time.Time{})
+			died(reason, policy.deaths, time.Time{})
 			return
 		}
-		died(reason, s.now().Add(pause))
+		died(reason, policy.deaths, s.now().Add(pause))
 		if !sleep(ctx, pause) {
 			return
 		}
@@ -275,12 +276,18 @@ func (s *supervisor) live(ctx context.Context, spec wire.AppSpec) (reason string
 	if c == (idle{}) || s.awaitPort(ctx, c, spec.Port) {
 		s.update(func(st *wire.State) { st.App, st.Reason, st.Tail = wire.AppRunning, "", nil })
 	}
-	select {
-	case <-ctx.Done():
-		s.l.Remark("stopping")
-		return "", false
-	case <-c.Done():
-		return "the app " + c.End(), false
+	good := time.NewTimer(goodLife)
+	defer good.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.l.Remark("stopping")
+			return "", false
+		case <-c.Done():
+			return "the app " + c.End(), false
+		case <-good.C:
+			s.update(func(st *wire.State) { st.Deaths = 0 })
+		}
 	}
 }
 
@@ -344,7 +351,7 @@ func (s *supervisor) fail(app, reason string, next time.Time) {
 	s.update(func(st *wire.State) {
 		*st = wire.State{
 			App: app, Reason: reason, Command: st.Command, Port: st.Port,
-			Restarts: st.Restarts, Started: st.Started, NextTry: next, Tail: tail,
+			Restarts: st.Restarts, Deaths: st.Deaths, Started: st.Started, NextTry: next, Tail: tail,
 		}
 	})
 }

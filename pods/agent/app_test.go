@@ -162,7 +162,6 @@ func TestSupervisorGivesUp(t *testing.T) {
 	})
 }
 
-// An app that lives well in between is never given up.
 // How the app ended last stays told when it runs again, and when it was asked to
 // end since.
 func TestSupervisorLastExit(t *testing.T) {
@@ -182,6 +181,30 @@ func TestSupervisorLastExit(t *testing.T) {
 	})
 }
 
+// How often it died in a row is told while it starts and runs again, and until it
+// has lived for a good while.
+func TestSupervisorDeaths(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSupervisor(&fakeLauncher{lives: []time.Duration{time.Second, time.Second, time.Second, 0}, answers: true}, time.Now)
+		defer s.Close()
+		s.Start(testSpec)
+		time.Sleep(time.Second + time.Second/2) // of its first life and the pause after it
+		if st := s.State(); st.App != wire.AppWaiting || st.Deaths != 1 {
+			t.Errorf("after one death: %+v", st)
+		}
+		time.Sleep(20 * time.Second)
+		if st := s.State(); st.App != wire.AppRunning || st.Deaths != 3 {
+			t.Errorf("in its fourth life: %+v", st)
+		}
+		time.Sleep(goodLife)
+		if st := s.State(); st.App != wire.AppRunning || st.Deaths != 0 || st.Restarts != 3 {
+			t.Errorf("after a good while: %+v", st)
+		}
+	})
+}
+
+// An app that lives well in between is never given up.
 func TestSupervisorForgives(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

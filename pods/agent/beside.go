@@ -77,7 +77,7 @@ func (s *supervisor) keepWorker(ctx context.Context, spec wire.AppSpec, i int, w
 		case <-c.Done():
 			return c.End(), false
 		}
-	}, func(reason string, next time.Time) {
+	}, func(reason string, _ int, next time.Time) {
 		state := wire.AppWaiting
 		if next.IsZero() {
 			state = wire.AppFailed

@@ -33,7 +33,7 @@ func pageFor(err error, status string) errorpage.Page {
 		return pageDown
 	case status == "stopped", status == "stopping":
 		return pageStopped
-	case status == "starting", status == "creating":
+	case status == "starting", status == "creating", status == "failing":
 		return pageStarting
 	}
 	return pageFailed

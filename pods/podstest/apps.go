@@ -82,7 +82,7 @@ func testLogs(t *testing.T, r pods.Runtime) {
 	b.create("shop", "command", nil)
 	b.write("shop", "Procfile", "web: echo one apple; echo two pears >&2; echo three apples; exit 3\nrelease: echo installing\n")
 	p, err := b.Reload(t.Context(), b.actor, "shop", nil)
-	if err != nil || p.Status != "starting" || p.Reason == "" {
+	if err != nil || p.Status != "failing" || p.Reason == "" {
 		t.Fatalf("reload: %+v %v", p, err)
 	}
 	logs := func(q pods.LogQuery) (texts []string) {
@@ -151,7 +151,7 @@ func testApp(t *testing.T, r pods.Runtime) {
 		t.Errorf("visit: %v", err)
 	}
 	b.write("shop", "Procfile", "web: echo life >> lives; echo last words >&2; exit 3\n")
-	if p, err = b.Restart(t.Context(), b.actor, "shop", nil); err != nil || p.Status != "starting" || len(p.Tail) == 0 {
+	if p, err = b.Restart(t.Context(), b.actor, "shop", nil); err != nil || p.Status != "failing" || len(p.Tail) == 0 {
 		t.Errorf("an app that ends: %+v %v", p, err)
 	}
 	b.until("it is started again", func() bool {

@@ -205,7 +205,8 @@ type State struct {
 	Command  string    `json:"command,omitempty"`
 	Port     int       `json:"port"`
 	PID      int       `json:"pid,omitempty"`
-	Restarts int       `json:"restarts"` // since the pod started, without those asked for
+	Restarts int       `json:"restarts"`         // since the pod started, without those asked for
+	Deaths   int       `json:"deaths,omitempty"` // in a row, until it has lived for a good while
 	Started  time.Time `json:"started,omitzero"`
 	NextTry  time.Time `json:"next_try,omitzero"`
 	Tail     []LogLine `json:"tail,omitempty"` // last lines when waiting or failed
