@@ -114,7 +114,11 @@ func (g *guarded) takes() map[string]func() error {
 		},
 		"running commands was taken": limit(store.Limits{Prefix: "sh"}, authz.ScopeRead, authz.ScopeWrite),
 		"it became read-only":        limit(store.Limits{Prefix: "sh", ReadOnly: true}, authz.Scopes()...),
-		"another prefix was set":     limit(store.Limits{Prefix: "web-"}, authz.Scopes()...),
+		"the person may only look on": func() error {
+			other := store.Member{Team: g.grant.Team, User: "bob", Role: store.RoleOwner}
+			return errors.Join(g.db.CreateUser(store.User{ID: "bob", Email: "bob@example.com"}, other), g.db.SetRole(g.grant.Team, g.grant.User, store.RoleViewer))
+		},
+		"another prefix was set": limit(store.Limits{Prefix: "web-"}, authz.Scopes()...),
 	}
 }
 

@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -11,20 +12,23 @@ import (
 )
 
 // listWithoutTaken leaves out of the list of tools those whose scope the person
-// keeps from the connection: what is not there no model calls. A tool whose scope
+// keeps from the connection, and those that the person may not do either: what is
+// not there no model calls. A tool whose scope
 // the client never asked for stays, because a client that steps up asks for it
 // when its tool is called.
 func (e *endpoint) listWithoutTaken(next sdk.MethodHandler) sdk.MethodHandler {
 	return func(ctx context.Context, method string, r sdk.Request) (sdk.Result, error) {
 		result, err := next(ctx, method, r)
 		list, ok := result.(*sdk.ListToolsResult)
-		taken := authz.FromContext(ctx).Taken
-		if !ok || err != nil || len(taken) == 0 {
+		if !ok || err != nil {
 			return result, err
 		}
+		a := authz.FromContext(ctx)
 		list.Tools = slices.DeleteFunc(slices.Clone(list.Tools), func(t *sdk.Tool) bool {
 			scope, _ := authz.Needs(e.tools[t.Name])
-			return slices.Contains(taken, scope)
+			var denied *authz.Denied
+			barred := errors.As(a.Allow(e.tools[t.Name], a.Team.ID), &denied) && denied.Limit == authz.LimitRole
+			return barred || slices.Contains(a.Taken, scope)
 		})
 		return list, nil
 	}

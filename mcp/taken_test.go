@@ -6,9 +6,45 @@ import (
 	"strings"
 	"testing"
 
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
 	"podgate/internal/authz"
 	"podgate/store"
 )
+
+// The connection of who only looks on has the tools that read, and others are refused
+// in words whatever scopes it came with.
+func TestToolsOfViewers(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.pod("shop")
+	a := b.actor("ann")
+	a.Role, a.Grant = store.RoleViewer, "grant"
+	b.as("viewer", a)
+	for _, era := range eras {
+		list, err := b.connect("viewer", era).ListTools(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for tool, with := range examples {
+			reads := scopeOf(tool) == authz.ScopeRead
+			if listed := slices.ContainsFunc(list.Tools, func(l *sdk.Tool) bool { return l.Name == tool }); listed != reads {
+				t.Errorf("%s: %s is listed: %v", era, tool, listed)
+			}
+			if reads {
+				continue
+			}
+			if with == nil {
+				with = args{}
+			}
+			body, header := message(era, "tools/call", args{"name": tool, "arguments": with})
+			resp, text := b.post("viewer", body, header)
+			if want := "only looks in this team (viewer)"; resp.StatusCode != http.StatusOK || !strings.Contains(text, want) || !strings.Contains(text, `"isError":true`) {
+				t.Errorf("%s %s: %d %.300s", era, tool, resp.StatusCode, text)
+			}
+		}
+	}
+}
 
 // kept makes token stand for ann with the scopes that she left her assistant and
 // those that she kept from it.

@@ -17,6 +17,7 @@ var (
 	ErrNotMember  = errors.New("store: user is not a member of the team")
 	ErrFull       = errors.New("store: there are as many of these as may be")
 	ErrDiskFull   = errors.New("store: the disk is full")
+	ErrLastOwner  = errors.New("store: user is the last owner of the team")
 	ErrLastAdmin  = errors.New("store: user is the last administrator")
 	ErrSetUp      = errors.New("store: an administrator exists already")
 	ErrCursor     = errors.New("store: no page of a list begins there")

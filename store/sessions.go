@@ -68,6 +68,7 @@ func (db *DB) insertSession(tx *bolt.Tx, s *Session) error {
 	}
 	slices.SortFunc(list, func(a, b Session) int { return a.LastUsed.Compare(b.LastUsed) })
 	for ; len(list) >= maxSessionsPerUser; list = list[1:] {
+		db.takesFrom(tx, s.User)
 		if err := endSession(tx, list[0].Hash[:]); err != nil {
 			return err
 		}
@@ -135,7 +136,17 @@ func (db *DB) AllSessions() (list []Session, err error) {
 
 // DeleteSession ends one session; nil when it is gone already.
 func (db *DB) DeleteSession(hash Hash) error {
-	return db.release(func(tx *bolt.Tx) error { return endSession(tx, hash[:]) })
+	return db.release(func(tx *bolt.Tx) error {
+		s, err := sessions.get(tx, hash[:])
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		db.takesFrom(tx, s.User)
+		return endSession(tx, hash[:])
+	})
 }
 
 // endSession deletes a session and the authorization requests bound to it.
@@ -160,6 +171,7 @@ func (db *DB) EndEverything(user UserID) (ended, revoked int, err error) {
 }
 
 func (db *DB) endEverything(tx *bolt.Tx, user UserID) (ended, revoked int, err error) {
+	db.takesFrom(tx, user)
 	for _, key := range sessions.keysBy(tx, "user", []byte(user)) {
 		if err := endSession(tx, key); err != nil {
 			return 0, 0, err

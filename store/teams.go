@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -23,6 +24,7 @@ type Role string
 const (
 	RoleOwner  Role = "owner"
 	RoleMember Role = "member"
+	RoleViewer Role = "viewer" // reads only
 )
 
 // Member joins a user to a team.
@@ -129,7 +131,74 @@ func (db *DB) Member(team TeamID, user UserID) (m Member, err error) {
 // PutMember adds a member or changes the role of one. ErrNotFound when the
 // team or the user does not exist.
 func (db *DB) PutMember(m Member) error {
-	return db.update(func(tx *bolt.Tx) error { return putMember(tx, m) })
+	return db.update(func(tx *bolt.Tx) error {
+		if err := db.takesByRole(tx, m.Team, m.User); err != nil {
+			return err
+		}
+		return putMember(tx, m)
+	})
+}
+
+// SetRole changes the role of a member. ErrNotMember; ErrLastOwner when nobody would
+// be left who manages the team.
+func (db *DB) SetRole(team TeamID, user UserID, role Role) error {
+	return db.release(func(tx *bolt.Tx) error {
+		m, err := memberToChange(tx, team, user, role)
+		if err != nil {
+			return err
+		}
+		if err := db.takesByRole(tx, team, user); err != nil {
+			return err
+		}
+		m.Role = role
+		return members.put(tx, m)
+	})
+}
+
+// takesByRole has those told who watch a member, or one of their connections to the
+// team, of a role that changes.
+func (db *DB) takesByRole(tx *bolt.Tx, team TeamID, user UserID) error {
+	db.takesFrom(tx, user)
+	found, err := grants.by(tx, "user", []byte(user))
+	for _, g := range found {
+		if g.Team == team {
+			db.takes(tx, g.ID)
+		}
+	}
+	return err
+}
+
+// memberToChange returns the membership that is to become another role, or none. Of
+// a team that has owners one stays.
+func memberToChange(tx *bolt.Tx, team TeamID, user UserID, role Role) (*Member, error) {
+	m, err := members.get(tx, memberKey(team, user))
+	if errors.Is(err, ErrNotFound) {
+		return nil, ErrNotMember
+	}
+	if err != nil || m.Role != RoleOwner || role == RoleOwner {
+		return m, err
+	}
+	all, err := members.by(tx, "team", []byte(team))
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(all, func(o Member) bool { return o.Role == RoleOwner && o.User != user }) {
+		return nil, ErrLastOwner
+	}
+	return m, nil
+}
+
+// Leave is RemoveMember for a member who must not leave the team without an owner:
+// ErrLastOwner.
+func (db *DB) Leave(team TeamID, user UserID) (revoked int, err error) {
+	err = db.release(func(tx *bolt.Tx) error {
+		if _, err := memberToChange(tx, team, user, ""); err != nil {
+			return err
+		}
+		revoked, err = db.removeMember(tx, team, user)
+		return err
+	})
+	return revoked, err
 }
 
 func putMember(tx *bolt.Tx, m Member) error {
@@ -148,29 +217,34 @@ func putMember(tx *bolt.Tx, m Member) error {
 // there is nothing to remove.
 func (db *DB) RemoveMember(team TeamID, user UserID) (revoked int, err error) {
 	err = db.release(func(tx *bolt.Tx) error {
-		revoked = 0
-		if _, err := members.get(tx, memberKey(team, user)); err != nil {
-			return ErrNotMember
-		}
-		found, err := grants.by(tx, "user", []byte(user))
-		if err != nil {
-			return err
-		}
-		for _, g := range found {
-			if g.Team != team {
-				continue
-			}
-			if err := db.revokeGrant(tx, g.ID); err != nil {
-				return err
-			}
-			revoked++
-		}
-		if err := revokeCodes(tx, team, user); err != nil {
-			return err
-		}
-		return members.delete(tx, memberKey(team, user))
+		revoked, err = db.removeMember(tx, team, user)
+		return err
 	})
 	return revoked, err
+}
+
+func (db *DB) removeMember(tx *bolt.Tx, team TeamID, user UserID) (revoked int, err error) {
+	if _, err := members.get(tx, memberKey(team, user)); err != nil {
+		return 0, ErrNotMember
+	}
+	found, err := grants.by(tx, "user", []byte(user))
+	if err != nil {
+		return 0, err
+	}
+	for _, g := range found {
+		if g.Team != team {
+			continue
+		}
+		if err := db.revokeGrant(tx, g.ID); err != nil {
+			return 0, err
+		}
+		revoked++
+	}
+	if err := revokeCodes(tx, team, user); err != nil {
+		return 0, err
+	}
+	db.takesFrom(tx, user)
+	return revoked, members.delete(tx, memberKey(team, user))
 }
 
 // revokeCodes keeps what a user approved for a team from coming into force once

@@ -90,6 +90,7 @@ func (db *DB) SetPassword(id UserID, phc string, keep Hash) (ended int, err erro
 			}
 			ended++
 		}
+		db.takesFrom(tx, id)
 		return deleteWaitingCodes(tx, id, keep)
 	})
 	return ended, err

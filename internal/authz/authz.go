@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"podgate/store"
@@ -20,18 +21,31 @@ const (
 	ScopeExec  store.Scope = "pods:exec"
 )
 
+// RoleWords says to a person what a role may do.
+func RoleWords(role store.Role) string {
+	switch role {
+	case store.RoleOwner:
+		return "does everything, and decides who is in the team and what its connections may do"
+	case store.RoleMember:
+		return "works with the team's pods"
+	case store.RoleViewer:
+		return "looks at the team's pods, files and logs, and changes nothing"
+	}
+	return ""
+}
+
 // Scopes returns every scope in the order in which people are shown them. It
 // is also what a client gets that asks for nothing in particular.
 func Scopes() []store.Scope { return []store.Scope{ScopeRead, ScopeWrite, ScopeExec} }
 
-// Action is something an actor wants to do with a team's pods.
+// Action is something an actor wants to do with a team, its pods or the server.
 type Action string
 
-// The actions there are.
+// What is done with a team's pods.
 const (
 	SeeCatalogue Action = "see presets, plans and regions"
 	ListPods     Action = "list pods"
-	ReadPod      Action = "read a pod"
+	ReadPod      Action = "read a pod" // with the names of its environment variables
 	ReadFiles    Action = "read files"
 	ReadLogs     Action = "read logs"
 	CreatePod    Action = "create a pod"
@@ -41,30 +55,94 @@ const (
 	Deploy       Action = "deploy an app"
 	Exec         Action = "run commands"
 	VisitPod     Action = "visit a pod's address"
+	ChangePlan   Action = "change a pod's plan"
 )
 
-// policy says which scope an action needs. An action that is not here is
-// denied to everybody. Both roles may do all of it: roles differ in what they
-// may do to the team, not to its pods.
-var policy = map[Action]store.Scope{
-	SeeCatalogue: ScopeRead,
-	ListPods:     ScopeRead,
-	ReadPod:      ScopeRead,
-	ReadFiles:    ScopeRead,
-	ReadLogs:     ScopeRead,
-	CreatePod:    ScopeWrite,
-	ManagePod:    ScopeWrite,
-	DeletePod:    ScopeWrite,
-	WriteFiles:   ScopeWrite,
-	Deploy:       ScopeWrite,
-	Exec:         ScopeExec,
-	VisitPod:     ScopeRead,
+// What is done with a team, and to what it is held. No connection does any of it.
+const (
+	SeeTeam        Action = "see the team"
+	LeaveTeam      Action = "leave the team"
+	ChangeMembers  Action = "invite, change and remove members"
+	RenameTeam     Action = "rename the team"
+	RemoveTeam     Action = "remove the team"
+	ChangePolicy   Action = "change what the team's connections may do"
+	ChangeNetwork  Action = "change what pods may reach"
+	SeeConnections Action = "see other members' connections"
+	EndConnections Action = "change and end other members' connections"
+	Administer     Action = "administer the server"
+)
+
+// A rule says who may do an action. Those of the pods' actions need a scope,
+// which no connection has for the others.
+type rule struct {
+	scope store.Scope
+	roles []store.Role
+	admin bool // administrators may, in every team
 }
 
-// Needs returns the scope that an action needs, and false for an unknown one.
+var (
+	everybody = []store.Role{store.RoleOwner, store.RoleMember, store.RoleViewer}
+	makers    = []store.Role{store.RoleOwner, store.RoleMember}
+	owners    = []store.Role{store.RoleOwner}
+)
+
+// policy is who may do what. An action that is not here is denied to everybody.
+// Administrators manage teams, and what is in the pods is not theirs to see.
+var policy = map[Action]rule{
+	SeeCatalogue: {ScopeRead, everybody, false},
+	ListPods:     {ScopeRead, everybody, false},
+	ReadPod:      {ScopeRead, everybody, false},
+	ReadFiles:    {ScopeRead, everybody, false},
+	ReadLogs:     {ScopeRead, everybody, false},
+	VisitPod:     {ScopeRead, everybody, false},
+	CreatePod:    {ScopeWrite, makers, false},
+	ManagePod:    {ScopeWrite, makers, false},
+	DeletePod:    {ScopeWrite, makers, false},
+	WriteFiles:   {ScopeWrite, makers, false},
+	Deploy:       {ScopeWrite, makers, false},
+	Exec:         {ScopeExec, makers, false},
+
+	SeeTeam:        {scopePerson, everybody, true},
+	LeaveTeam:      {scopePerson, everybody, false},
+	ChangePlan:     {scopePerson, makers, false},
+	ChangeMembers:  {scopePerson, owners, true},
+	RenameTeam:     {scopePerson, owners, true},
+	RemoveTeam:     {scopePerson, owners, true},
+	ChangePolicy:   {scopePerson, owners, true},
+	ChangeNetwork:  {scopePerson, owners, true},
+	SeeConnections: {scopePerson, owners, true},
+	EndConnections: {scopePerson, owners, true},
+	Administer:     {scopePerson, nil, true},
+}
+
+// scopePerson stands in the table for what only people do. It is no scope that a
+// connection could be given.
+const scopePerson store.Scope = "(a person)"
+
+// Actions returns every action there is, in order of their words.
+func Actions() []Action { return slices.Sorted(maps.Keys(policy)) }
+
+// Needs returns the scope that an action of a connection needs, and false for an
+// unknown one and for what only people do.
 func Needs(a Action) (store.Scope, bool) {
-	s, ok := policy[a]
-	return s, ok
+	r, ok := policy[a]
+	if !ok || r.scope == scopePerson {
+		return "", false
+	}
+	return r.scope, true
+}
+
+// RoleScopes returns the scopes that a role can make use of, itself or through a
+// connection: those of the actions that the table lets it do.
+func RoleScopes(role store.Role) []store.Scope {
+	return slices.DeleteFunc(Scopes(), func(s store.Scope) bool {
+		for _, r := range policy {
+			if r.scope == s && slices.Contains(r.roles, role) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // Actor is who acts: a user, in one team, with the scopes that the way in
@@ -72,7 +150,8 @@ func Needs(a Action) (store.Scope, bool) {
 type Actor struct {
 	User   store.UserID
 	Team   store.Team
-	Role   store.Role
+	Role   store.Role // empty: no member
+	Admin  bool       // administers the server; never through a connection
 	Scopes []store.Scope
 	Taken  []store.Scope // which the person keeps from the connection, although its client asked
 	Limits store.Limits  // of the connection
@@ -83,6 +162,26 @@ type Actor struct {
 // one of their teams: every scope, because nobody stands between.
 func Person(user store.UserID, m store.Membership) Actor {
 	return Actor{User: user, Team: m.Team, Role: m.Role, Scopes: Scopes()}
+}
+
+// Of is the actor for a user in a team, where they have that role or none. Only
+// of administrators it goes beyond Person.
+func Of(user store.User, team store.Team, role store.Role) Actor {
+	return Actor{User: user.ID, Team: team, Role: role, Admin: user.Admin, Scopes: Scopes()}
+}
+
+// commandLine stands for whoever gives commands at the server. No user has it.
+const commandLine store.UserID = "command line"
+
+// CommandLine is the actor for whoever gives commands at the server, in a team.
+func CommandLine(team store.Team) Actor { return Actor{User: commandLine, Team: team, Admin: true} }
+
+// By returns who it was, for a record: empty for a command line.
+func (a Actor) By() store.UserID {
+	if a.User == commandLine {
+		return ""
+	}
+	return a.User
 }
 
 // Connection is the actor for a client that came with an access token.
@@ -97,13 +196,13 @@ func Connection(a *store.Access) Actor {
 type Denied struct {
 	Action Action
 	Scope  store.Scope // what is missing; empty when no scope would help
-	Limit  Limit       // of the connection, that is in the way; empty when none is
+	Limit  Limit       // what is in the way whatever the scopes; empty when nothing is
 }
 
 func (d *Denied) Error() string {
 	switch {
 	case d.Limit != "":
-		return fmt.Sprintf("authz: not allowed to %s: the connection is limited (%s)", d.Action, d.Limit)
+		return fmt.Sprintf("authz: not allowed to %s: limited (%s)", d.Action, d.Limit)
 	case d.Scope != "":
 		return fmt.Sprintf("authz: to %s needs the scope %s", d.Action, d.Scope)
 	}
@@ -125,14 +224,23 @@ func (a Actor) AllowPod(action Action, owner store.TeamID, pod string) error {
 // scopes, so that nobody is sent to ask for some in vain; the name of the pod
 // comes last, so that one outside the limits looks like one that is absent.
 func (a Actor) decide(action Action, owner store.TeamID, pod *string) error {
-	scope, known := policy[action]
+	r, known := policy[action]
+	person := r.scope == scopePerson
 	switch {
-	case !known || a.User == "" || owner == "" || a.Team.ID != owner || (a.Role != store.RoleOwner && a.Role != store.RoleMember):
+	case !known || a.User == "" || owner == "" || a.Team.ID != owner:
 		return &Denied{Action: action}
-	case a.Limits.ReadOnly && scope != ScopeRead:
+	case person && a.Grant != "":
+		return &Denied{Action: action, Limit: LimitPerson}
+	case r.admin && a.Admin && a.Grant == "":
+		return nil
+	case !slices.Contains(everybody, a.Role):
+		return &Denied{Action: action}
+	case !slices.Contains(r.roles, a.Role):
+		return &Denied{Action: action, Limit: LimitRole}
+	case a.Limits.ReadOnly && r.scope != ScopeRead:
 		return &Denied{Action: action, Limit: LimitReadOnly}
-	case !slices.Contains(a.Scopes, scope):
-		return &Denied{Action: action, Scope: scope}
+	case !person && !slices.Contains(a.Scopes, r.scope):
+		return &Denied{Action: action, Scope: r.scope}
 	case pod != nil && !a.Sees(*pod):
 		return &Denied{Action: action, Limit: LimitPrefix}
 	}

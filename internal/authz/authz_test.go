@@ -11,25 +11,51 @@ import (
 	"podgate/store"
 )
 
-// allowed is the policy written a second time, by action.
-var allowed = map[authz.Action]store.Scope{
-	authz.SeeCatalogue: authz.ScopeRead, authz.ListPods: authz.ScopeRead, authz.ReadPod: authz.ScopeRead,
-	authz.ReadFiles: authz.ScopeRead, authz.ReadLogs: authz.ScopeRead, authz.VisitPod: authz.ScopeRead,
-	authz.CreatePod: authz.ScopeWrite, authz.ManagePod: authz.ScopeWrite, authz.DeletePod: authz.ScopeWrite, authz.WriteFiles: authz.ScopeWrite,
-	authz.Exec:       authz.ScopeExec,
-	"something else": "",
+// rights is what an action takes.
+type rights struct {
+	scope store.Scope // of a connection; "person": no connection may
+	roles string      // o, m and v; a: administrators of the server
 }
 
-// TestPolicy walks the full product of user, role, scopes, limits, ownership,
-// pod and action.
+// allowed is the policy written a second time, by action.
+var allowed = map[authz.Action]rights{
+	authz.SeeCatalogue: {authz.ScopeRead, "omv"}, authz.ListPods: {authz.ScopeRead, "omv"}, authz.ReadPod: {authz.ScopeRead, "omv"},
+	authz.ReadFiles: {authz.ScopeRead, "omv"}, authz.ReadLogs: {authz.ScopeRead, "omv"}, authz.VisitPod: {authz.ScopeRead, "omv"},
+	authz.CreatePod: {authz.ScopeWrite, "om"}, authz.ManagePod: {authz.ScopeWrite, "om"}, authz.DeletePod: {authz.ScopeWrite, "om"},
+	authz.WriteFiles: {authz.ScopeWrite, "om"}, authz.Deploy: {authz.ScopeWrite, "om"}, authz.Exec: {authz.ScopeExec, "om"},
+	authz.ChangePlan: {"person", "om"}, authz.SeeTeam: {"person", "omva"}, authz.LeaveTeam: {"person", "omv"},
+	authz.ChangeMembers: {"person", "oa"}, authz.RenameTeam: {"person", "oa"}, authz.RemoveTeam: {"person", "oa"},
+	authz.ChangePolicy: {"person", "oa"}, authz.ChangeNetwork: {"person", "oa"},
+	authz.SeeConnections: {"person", "oa"}, authz.EndConnections: {"person", "oa"}, authz.Administer: {"person", "a"},
+	"something else": {},
+}
+
+func TestActions(t *testing.T) {
+	t.Parallel()
+	if got := len(authz.Actions()); got != len(allowed)-1 {
+		t.Errorf("there are %d actions, the tests know %d", got, len(allowed)-1)
+	}
+}
+
+var letters = map[store.Role]string{store.RoleOwner: "o", store.RoleMember: "m", store.RoleViewer: "v"}
+
+// TestPolicy walks the full product of user, role, administration, way in, scopes,
+// limits, ownership, pod and action.
 func TestPolicy(t *testing.T) {
-	limits := []store.Limits{{}, {ReadOnly: true}, {Prefix: "web-"}, {ReadOnly: true, Prefix: "web-"}, {MaxPods: 1}, {ReadOnly: true, Prefix: "web-", MaxPods: 1}}
+	t.Parallel()
+	limits := []store.Limits{{}, {ReadOnly: true}, {Prefix: "web-"}, {ReadOnly: true, Prefix: "web-", MaxPods: 1}}
 	for action := range allowed {
-		for _, role := range []store.Role{"", store.RoleOwner, store.RoleMember, "visitor"} {
-			for _, user := range []store.UserID{"", "u"} {
+		for _, role := range []store.Role{"", store.RoleOwner, store.RoleMember, store.RoleViewer, "visitor", "administrator"} {
+			for way := range 8 {
 				for set := range 1 << len(authz.Scopes()) {
 					for _, l := range limits {
-						a := authz.Actor{User: user, Team: store.Team{ID: "mine"}, Role: role, Scopes: subset(set), Limits: l}
+						a := authz.Actor{Team: store.Team{ID: "mine"}, Role: role, Scopes: subset(set), Limits: l, Admin: way&1 != 0}
+						if way&2 != 0 {
+							a.User = "u"
+						}
+						if way&4 != 0 {
+							a.Grant = "g"
+						}
 						for _, owner := range []store.TeamID{"", "mine", "theirs"} {
 							checkAllow(t, a, action, owner)
 						}
@@ -54,19 +80,28 @@ func subset(set int) (scopes []store.Scope) {
 func checkAllow(t *testing.T, a authz.Actor, action authz.Action, owner store.TeamID) {
 	t.Helper()
 	needs := allowed[action]
+	person := needs.scope == "person"
+	asAdmin := a.Admin && a.Grant == "" && strings.Contains(needs.roles, "a")
 	var want authz.Denied // the zero Denied: allowed
 	switch {
-	case a.User == "" || owner != "mine" || (a.Role != store.RoleOwner && a.Role != store.RoleMember) || needs == "":
+	case a.User == "" || owner != "mine" || needs.roles == "":
 		want = authz.Denied{Action: action}
-	case a.Limits.ReadOnly && needs != authz.ScopeRead:
+	case person && a.Grant != "":
+		want = authz.Denied{Action: action, Limit: authz.LimitPerson}
+	case asAdmin:
+	case letters[a.Role] == "":
+		want = authz.Denied{Action: action}
+	case !strings.Contains(needs.roles, letters[a.Role]):
+		want = authz.Denied{Action: action, Limit: authz.LimitRole}
+	case a.Limits.ReadOnly && needs.scope != authz.ScopeRead:
 		want = authz.Denied{Action: action, Limit: authz.LimitReadOnly}
-	case !slices.Contains(a.Scopes, needs):
-		want = authz.Denied{Action: action, Scope: needs}
+	case !person && !slices.Contains(a.Scopes, needs.scope):
+		want = authz.Denied{Action: action, Scope: needs.scope}
 	}
 	checkDenied(t, a, a.Allow(action, owner), want)
 	for _, pod := range []string{"web-1", "web-", "web", "shop", "", "xweb-"} {
 		w := want
-		if w == (authz.Denied{}) && a.Limits.Prefix == "web-" && pod != "web-1" && pod != "web-" {
+		if w == (authz.Denied{}) && !asAdmin && a.Limits.Prefix == "web-" && pod != "web-1" && pod != "web-" {
 			w = authz.Denied{Action: action, Limit: authz.LimitPrefix}
 		}
 		checkDenied(t, a, a.AllowPod(action, owner, pod), w)
@@ -104,9 +139,22 @@ func TestActors(t *testing.T) {
 	team := store.Team{ID: "mine", Slug: "mine"}
 	person := authz.Person("u", store.Membership{Team: team, Role: store.RoleMember})
 	for action, needs := range allowed {
-		if err := person.Allow(action, "mine"); (err == nil) != (needs != "") {
+		if err := person.Allow(action, "mine"); (err == nil) != strings.Contains(needs.roles, "m") {
 			t.Errorf("a member at the browser, %s: %v", action, err)
 		}
+		admin := authz.Of(store.User{ID: "u", Admin: true}, team, store.RoleViewer)
+		if err := admin.Allow(action, "mine"); (err == nil) != strings.ContainsAny(needs.roles, "va") {
+			t.Errorf("an administrator who looks on, %s: %v", action, err)
+		}
+		if err := authz.CommandLine(team).Allow(action, "mine"); (err == nil) != strings.Contains(needs.roles, "a") {
+			t.Errorf("the command line, %s: %v", action, err)
+		}
+		if scope, ok := authz.Needs(action); ok != (needs.scope != "" && needs.scope != "person") || ok && scope != needs.scope {
+			t.Errorf("a connection needs %q to %s, %v", scope, action, ok)
+		}
+	}
+	if person.By() != "u" || authz.CommandLine(team).By() != "" {
+		t.Error("who it was is wrong")
 	}
 	access := &store.Access{Grant: store.Grant{ID: "g", User: "u", Team: "mine", Scopes: []store.Scope{authz.ScopeRead}, Limits: store.Limits{Prefix: "web-"}}, Team: team, Role: store.RoleMember}
 	got := authz.FromContext(authz.WithActor(context.Background(), authz.Connection(access)))
@@ -129,7 +177,19 @@ func TestDeniedSaysWhy(t *testing.T) {
 	if s := (&authz.Denied{Action: authz.Exec, Limit: authz.LimitReadOnly}).Error(); !strings.Contains(s, "read-only") {
 		t.Error(s)
 	}
-	if _, ok := authz.Needs("something else"); ok {
-		t.Error("an unknown action has a scope")
+	if s := (&authz.Denied{Action: authz.Exec, Limit: authz.LimitRole}).Error(); !strings.Contains(s, "role") {
+		t.Error(s)
+	}
+}
+
+// What a role can never make use of is not offered to its connections.
+func TestRoleScopes(t *testing.T) {
+	t.Parallel()
+	for role, want := range map[store.Role][]store.Scope{
+		store.RoleOwner: authz.Scopes(), store.RoleMember: authz.Scopes(), store.RoleViewer: {authz.ScopeRead}, "": {}, "visitor": {},
+	} {
+		if got := authz.RoleScopes(role); !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", role, got, want)
+		}
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"podgate/store"
 )
 
-// Limit is what a connection's limits forbid, beside what its scopes do.
+// Limit is what is in the way beside scopes: the limits of a connection, or what
+// its person may not do either.
 type Limit string
 
 // The limits there are. Asking for more scopes helps against none of them.
@@ -16,6 +17,8 @@ const (
 	LimitReadOnly Limit = "read-only"
 	LimitPrefix   Limit = "prefix"
 	LimitPods     Limit = "number of pods"
+	LimitRole     Limit = "role"   // of the person in the team
+	LimitPerson   Limit = "person" // only people do that, and this is a connection
 )
 
 // AllowOneMore returns nil when the actor may create a pod in a team whose pods
