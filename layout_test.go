@@ -47,9 +47,10 @@ var mayImport = map[string][]string{
 	"mcp":                  {"history", "pods", "pods/wire", "internal/authz", "internal/text", "internal/web", "store"},
 	"doctor":               {"internal/text"},
 	"doctor/echo":          {"internal/ratelimit", "internal/web"},
-	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web"},
+	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
+	"ui/page":              {"account", "history", "store", "internal/text", "internal/web"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "store", "ui",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "store", "ui", "ui/page",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},
@@ -58,11 +59,12 @@ var mayImport = map[string][]string{
 	"internal/packagetest": {"pods/egress"},
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
+	"ui/pagetest":          {"account", "history", "internal/authz", "internal/web", "internal/webtest", "oauth", "pods", "pods/podstest", "store", "store/storetest", "ui", "ui/page"},
 	"pods/podstest":        {"pods", "pods/agent", "pods/preset", "pods/wire", "store", "store/storetest", "internal/authz", "internal/packagetest"},
 }
 
 // testOnly are packages that no program code imports.
-var testOnly = []string{"internal/acmetest", "internal/clocktest", "internal/conformance", "internal/packagetest", "internal/webtest", "store/storetest", "pods/podstest"}
+var testOnly = []string{"internal/acmetest", "internal/clocktest", "internal/conformance", "internal/packagetest", "internal/webtest", "store/storetest", "pods/podstest", "ui/pagetest"}
 
 // notInside are packages of others that some of ours must do without.
 var notInside = map[string][]string{
@@ -105,7 +107,7 @@ var bannedCalls = map[string]map[string]string{
 		"": "main", "pods/agent": "child process", "pods/sandbox": "child process",
 	},
 	"time.Now": {
-		"": "wiring", "ui": "default of Config.Now", "account": "default of Config.Now", "pods": "default of Config.Now", "pods/egress": "default of Config.Now", "pods/egress/netstack": "deadlines of datagrams",
+		"": "wiring", "ui/page": "default of Config.Now", "account": "default of Config.Now", "pods": "default of Config.Now", "pods/egress": "default of Config.Now", "pods/egress/netstack": "deadlines of datagrams",
 		"control": "how long a command waits", "mcp": "pace of progress; a span before now in get_logs", "pods/transfer": "deadlines of connections",
 		"pods/agent": "deadlines of processes and streams", "pods/sandbox": "when a pod was started",
 		"internal/connlimit": "deadlines of connections", "internal/acmetest": "test", "internal/webtest": "test", "pods/podstest": "test",

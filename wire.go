@@ -22,6 +22,7 @@ import (
 	"podgate/pods/transfer"
 	"podgate/store"
 	"podgate/ui"
+	"podgate/ui/page"
 )
 
 // podURL returns the function that gives a pod's address from its name: names
@@ -156,9 +157,8 @@ func (srv *server) aliases() []string {
 // openPages makes the pages and the authorization server that needs them.
 func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 	issuer, conf := srv.issuer.String(), srv.settings
-	pages, err := ui.New(ui.Config{
-		Issuer: issuer, Account: srv.accounts, Pods: srv.pods, History: srv.history, Log: srv.log, Now: time.Now, TrustedProxies: conf.TrustedProxies,
-	})
+	shared := page.Config{Issuer: issuer, Account: srv.accounts, History: srv.history, Log: srv.log, Now: time.Now, TrustedProxies: conf.TrustedProxies}
+	pages, err := ui.New(ui.Config{Config: shared, Pods: srv.pods})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/store"
+	"podgate/ui/page"
 )
 
 // The lengths of a page.
@@ -33,6 +34,9 @@ type activityPage struct {
 	Connection string // the host of the only connection that is shown; may be empty
 	Attempts   []attemptView
 }
+
+// Tabs are the lists beside this one.
+func (v activityPage) Tabs() []tab { return historyTabs("activity", v.Admin, v.All, v.Connection) }
 
 type attemptView struct {
 	Title   string // the client's host, as far as it is known
@@ -62,40 +66,40 @@ type stepView struct {
 
 // serveActivity is GET /activity: the attempts of clients to connect, with
 // what became of them. Query: all=1 (administrators), connection, before.
-func (s *Server) serveActivity(w http.ResponseWriter, r *http.Request, p who) error {
+func (s *Server) serveActivity(w http.ResponseWriter, r *http.Request, p page.Person) error {
 	q := r.URL.Query()
-	page := activityPage{listPage: listOf(p, q)}
-	list, err := s.attempts(p, q, page.All)
+	view := activityPage{listPage: listOf(p, q)}
+	list, err := s.attempts(p, q, view.All)
 	if err != nil {
 		return oldPage(err)
 	}
-	names, err := s.namesOf(p, page.All)
+	names, err := s.namesOf(p, view.All)
 	if err != nil {
 		return err
 	}
 	for _, a := range list.Attempts {
-		page.Attempts = append(page.Attempts, s.viewAttempt(a, names))
+		view.Attempts = append(view.Attempts, s.viewAttempt(a, names))
 	}
 	if q.Get("connection") != "" && len(list.Attempts) > 0 {
 		first := s.viewAttempt(list.Attempts[0], names)
-		page.Connection = clientLabel(first.Name, first.Title)
+		view.Connection = clientLabel(first.Name, first.Title)
 	}
-	page.pages(r, list.Next)
-	return s.render(w, r, plainPage, http.StatusOK, "activity", frame{Title: page.title("Activity"), Here: "activity", Page: page})
+	view.pages(r, list.Next)
+	return s.render(w, r, page.Plain, http.StatusOK, "activity", page.Frame{Title: view.title("Activity"), Here: "activity", Page: view})
 }
 
 // attempts reads what the person may see.
-func (s *Server) attempts(p who, q url.Values, all bool) (history.AttemptPage, error) {
+func (s *Server) attempts(p page.Person, q url.Values, all bool) (history.AttemptPage, error) {
 	before := q.Get("before")
 	if all {
-		return s.history.Attempts(store.AttemptQuery{Before: before, Limit: attemptsAPage})
+		return s.History.Attempts(store.AttemptQuery{Before: before, Limit: attemptsAPage})
 	}
-	return s.history.OwnAttempts(p.user.ID, store.GrantID(q.Get("connection")), before, attemptsAPage)
+	return s.History.OwnAttempts(p.User.ID, store.GrantID(q.Get("connection")), before, attemptsAPage)
 }
 
 // listOf reads which list is wanted. Only administrators may see everybody's.
-func listOf(p who, q url.Values) listPage {
-	return listPage{Admin: p.user.Admin, All: p.user.Admin && q.Get("all") == "1"}
+func listOf(p page.Person, q url.Values) listPage {
+	return listPage{Admin: p.User.Admin, All: p.User.Admin && q.Get("all") == "1"}
 }
 
 // pages fills in where the pages before and after this one are.
@@ -147,23 +151,23 @@ type namesByID struct {
 
 // namesOf looks up the names that a page may show: everybody's, or those of the
 // person's own teams.
-func (s *Server) namesOf(p who, all bool) (namesByID, error) {
+func (s *Server) namesOf(p page.Person, all bool) (namesByID, error) {
 	names := namesByID{map[store.UserID]string{}, map[store.TeamID]string{}}
 	if !all {
-		own, err := s.account.TeamsOf(p.user.ID)
+		own, err := s.Account.TeamsOf(p.User.ID)
 		for _, m := range own {
 			names.teams[m.Team.ID] = text.Line(m.Team.Name, 80)
 		}
 		return names, err
 	}
-	teams, err := s.account.Teams()
+	teams, err := s.Account.Teams()
 	if err != nil {
 		return names, err
 	}
 	for _, t := range teams {
 		names.teams[t.ID] = text.Line(t.Name, 80)
 	}
-	users, err := s.account.Users()
+	users, err := s.Account.Users()
 	for _, u := range users {
 		names.users[u.ID] = text.Line(u.Email, 254)
 	}
@@ -182,7 +186,7 @@ func (s *Server) viewAttempt(a history.Attempt, names namesByID) attemptView {
 	if a.User != "" && v.Person == "" && len(names.users) > 0 {
 		v.Person = "a removed account"
 	}
-	v.Here, v.Count = isLocal(hostAlone(v.Title)), a.Dropped
+	v.Here, v.Count = page.IsLocal(hostAlone(v.Title)), a.Dropped
 	for i, step := range a.Steps {
 		view := viewStep(step)
 		view.SameDay = i > 0 && sameDay(a.Steps[i-1].At, step.At)
@@ -244,6 +248,9 @@ type auditPage struct {
 	Days []dayView
 }
 
+// Tabs are the lists beside this one.
+func (v auditPage) Tabs() []tab { return historyTabs("audit", v.Admin, v.All, "") }
+
 // dayView is what happened on one day, the latest first.
 type dayView struct {
 	Date    time.Time
@@ -265,26 +272,26 @@ type entryView struct {
 
 // serveAudit is GET /audit: who did what. Query: all=1 (administrators),
 // before.
-func (s *Server) serveAudit(w http.ResponseWriter, r *http.Request, p who) error {
+func (s *Server) serveAudit(w http.ResponseWriter, r *http.Request, p page.Person) error {
 	q := r.URL.Query()
-	page := auditPage{listPage: listOf(p, q)}
+	view := auditPage{listPage: listOf(p, q)}
 	query := store.AuditQuery{Before: q.Get("before"), Limit: entriesAPage}
-	if !page.All {
-		query.User = p.user.ID
+	if !view.All {
+		query.User = p.User.ID
 	}
-	list, err := s.history.AuditList(query)
+	list, err := s.History.AuditList(query)
 	if err != nil {
 		return oldPage(err)
 	}
 	for _, e := range list.Entries {
-		if n := len(page.Days); n == 0 || !sameDay(page.Days[n-1].Date, e.Last) {
-			page.Days = append(page.Days, dayView{Date: e.Last})
+		if n := len(view.Days); n == 0 || !sameDay(view.Days[n-1].Date, e.Last) {
+			view.Days = append(view.Days, dayView{Date: e.Last})
 		}
-		day := &page.Days[len(page.Days)-1]
-		day.Entries = append(day.Entries, viewEntry(e, list.Claimed(e), p.user.ID, page.All))
+		day := &view.Days[len(view.Days)-1]
+		day.Entries = append(day.Entries, viewEntry(e, list.Claimed(e), p.User.ID, view.All))
 	}
-	page.pages(r, list.Next)
-	return s.render(w, r, plainPage, http.StatusOK, "audit", frame{Title: page.title("Audit list"), Here: "activity", Page: page})
+	view.pages(r, list.Next)
+	return s.render(w, r, page.Plain, http.StatusOK, "audit", page.Frame{Title: view.title("Audit list"), Here: "activity", Page: view})
 }
 
 // viewEntry shows an entry to its reader; claimed is what the client of its
@@ -314,10 +321,10 @@ type tab struct {
 	Here       bool
 }
 
-// tabs are the lists that somebody may look at: the two kinds, then, for
+// historyTabs are the lists that somebody may look at: the two kinds, then, for
 // administrators, the way from everybody's to their own and back. A page of one
 // connection is none of them.
-func tabs(here string, admin, all bool, connection string) []tab {
+func historyTabs(here string, admin, all bool, connection string) []tab {
 	query, others := "", "?all=1"
 	if all {
 		query, others = others, query

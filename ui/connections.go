@@ -15,6 +15,7 @@ import (
 	"podgate/internal/web"
 	"podgate/oauth"
 	"podgate/store"
+	"podgate/ui/page"
 )
 
 type connectionView struct {
@@ -42,7 +43,7 @@ func viewConnection(c account.Connection) connectionView {
 		ID: c.ID, Name: text.Line(c.ClientName, 60), Host: text.Line(c.RedirectHost, 255), Document: oauth.DocumentHost(c.Client), Team: c.Team.Name,
 		Limits: authz.LimitWords(c.Limits), Created: c.Created, LastUsed: c.LastUsed, Expires: c.Expires,
 	}
-	v.Here = isLocal(hostAlone(v.Host))
+	v.Here = page.IsLocal(hostAlone(v.Host))
 	for _, scope := range c.Scopes {
 		// What it may not use is not said as if it might.
 		if !c.Limits.ReadOnly || scope == authz.ScopeRead {
@@ -67,7 +68,7 @@ func (c connectionView) Label() string { return clientLabel(c.Name, c.Host) }
 // nothing: that is only a claim, but all programs of one computer share its
 // address.
 func clientLabel(name, host string) string {
-	if isLocal(hostAlone(host)) && name != "" {
+	if page.IsLocal(hostAlone(host)) && name != "" {
 		return "“" + name + "” at " + host
 	}
 	return host
@@ -99,9 +100,9 @@ func scopeWords(scope store.Scope) string {
 }
 
 // connectionOf finds the connection that a path names, of the person who asks.
-func (s *Server) connectionOf(r *http.Request, p who) (account.Connection, error) {
+func (s *Server) connectionOf(r *http.Request, p page.Person) (account.Connection, error) {
 	id := httprouter.ParamsFromContext(r.Context()).ByName("id")
-	c, err := s.account.Connection(p.user.ID, store.GrantID(id))
+	c, err := s.Account.Connection(p.User.ID, store.GrantID(id))
 	var words *account.Error
 	if errors.As(err, &words) {
 		return c, web.Fault(http.StatusNotFound, "not_found", words.Message, err)
@@ -109,33 +110,25 @@ func (s *Server) connectionOf(r *http.Request, p who) (account.Connection, error
 	return c, err
 }
 
-// confirmPage is the content of confirm.html: what would happen, once more, for
-// what cannot be taken back.
-type confirmPage struct {
-	Title, Text, After string
-	Action, Button     string // where the form goes, and what its button says
-	Back               string // where Cancel leads
-}
-
 // serveRevoke is GET /connection/:id/revoke.
-func (s *Server) serveRevoke(w http.ResponseWriter, r *http.Request, p who) error {
+func (s *Server) serveRevoke(w http.ResponseWriter, r *http.Request, p page.Person) error {
 	c, err := s.connectionOf(r, p)
 	if err != nil {
 		return err
 	}
 	v := viewConnection(c)
-	return s.render(w, r, plainPage, http.StatusOK, "confirm", frame{Title: "Revoke " + v.Host, Here: "home", Page: confirmPage{
+	return s.Confirm(w, r, "Revoke "+v.Host, "home", page.Confirmation{
 		Title: "Revoke this connection?", Text: v.Host + v.Claim() + " works with the pods of " + v.Team + ".",
 		After:  "It can do nothing here any more; what it is doing right now is broken off, commands included. Pods go on running. To let it in again, connect it again.",
 		Action: "/connection/" + string(v.ID) + "/revoke", Button: "Revoke", Back: "/#connections",
-	}})
+	})
 }
 
 // handleRevoke is POST /connection/:id/revoke.
-func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request, p who) error {
+func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request, p page.Person) error {
 	c, err := s.connectionOf(r, p)
 	if err == nil {
-		err = s.account.Revoke(p.user.ID, c.ID)
+		err = s.Account.Revoke(p.User.ID, c.ID)
 	}
 	// One that is gone already is what the person wanted.
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -143,7 +136,7 @@ func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request, p who) err
 	}
 	if err == nil {
 		s.recordRevoked(r, p, history.AuditRevoke, []account.Connection{c})
-		s.setNotice(w, notice{word: "revoked"})
+		s.SetNotice(w, "revoked", 0)
 	}
-	return s.redirect(w, "/#connections")
+	return s.Redirect(w, "/#connections")
 }

@@ -12,6 +12,7 @@ import (
 	"podgate/internal/text"
 	"podgate/oauth"
 	"podgate/store"
+	"podgate/ui/page"
 )
 
 // consentView is the content of consent.html.
@@ -107,7 +108,7 @@ func (s *Server) Consent(w http.ResponseWriter, r *http.Request, c oauth.Consent
 	if len(c.Teams) == 0 {
 		name, title = "no_team", "You are in no team yet"
 	}
-	return s.render(w, r, consentPage, status, name, frame{Title: title, User: &c.User, Page: viewConsent(c)})
+	return s.render(w, r, page.Consent, status, name, page.Frame{Title: title, User: &c.User, Page: viewConsent(c)})
 }
 
 // authorizeErrorPage is the content of authorize_error.html.

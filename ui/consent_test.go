@@ -11,13 +11,14 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/oauth"
+	"podgate/ui/pagetest"
 )
 
 // choice returns the label of the choice with that name and value.
-func (a answer) choice(name, value string) string {
-	for _, in := range a.all("input") {
-		if attr(in, "name") == name && attr(in, "value") == value {
-			return text(in.Parent)
+func choice(a pagetest.Answer, name, value string) string {
+	for _, in := range a.All("input") {
+		if pagetest.Attr(in, "name") == name && pagetest.Attr(in, "value") == value {
+			return pagetest.Text(in.Parent)
 		}
 	}
 	return ""
@@ -26,23 +27,23 @@ func (a answer) choice(name, value string) string {
 // A team's slug stands beside its name only where the name does not say it.
 func TestSlugsOnTheConsentPage(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := pagetest.New(t)
 	for slug, name := range map[string]string{"red": "Red", "web-shop": "The Web shop!", "compilers": "Compilers", "compilers-2": "Compilers", "green": ""} {
-		if _, err := s.account.AddTeam(t.Context(), slug, name); err != nil {
+		if _, err := s.Account.AddTeam(t.Context(), slug, name); err != nil {
 			t.Fatal(err)
 		}
 	}
-	ada := s.addUser("ada@example.com", false, "red", "web-shop", "compilers", "compilers-2", "green")
-	b := s.browser()
-	b.signIn("ada@example.com")
-	page := b.get("/oauth/authorize")
-	teams, err := s.account.TeamsOf(ada.ID)
+	ada := s.AddUser("ada@example.com", false, "red", "web-shop", "compilers", "compilers-2", "green")
+	b := s.Browser()
+	b.SignIn("ada@example.com")
+	page := b.Get("/oauth/authorize")
+	teams, err := s.Account.TeamsOf(ada.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{"red": "Red", "web-shop": "The Web shop! web-shop", "compilers": "Compilers", "compilers-2": "Compilers compilers-2", "green": "green"}
 	for _, m := range teams {
-		if got := page.choice("team", string(m.Team.ID)); got != want[m.Team.Slug] {
+		if got := choice(page, "team", string(m.Team.ID)); got != want[m.Team.Slug] {
 			t.Errorf("%s is shown as %q, want %q", m.Team.Slug, got, want[m.Team.Slug])
 		}
 	}
@@ -52,12 +53,12 @@ func TestSlugsOnTheConsentPage(t *testing.T) {
 // that decides.
 func TestNoDefaultButtonOnTheConsentPage(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.addUser("ada@example.com", false, "red")
-	b := s.browser()
-	b.signIn("ada@example.com")
-	for _, form := range b.get("/oauth/authorize").all("form") {
-		if attr(form, "action") != "/oauth/authorize" {
+	s := pagetest.New(t)
+	s.AddUser("ada@example.com", false, "red")
+	b := s.Browser()
+	b.SignIn("ada@example.com")
+	for _, form := range b.Get("/oauth/authorize").All("form") {
+		if pagetest.Attr(form, "action") != "/oauth/authorize" {
 			continue
 		}
 		var first *html.Node
@@ -66,7 +67,7 @@ func TestNoDefaultButtonOnTheConsentPage(t *testing.T) {
 				first = n
 			}
 		}
-		if first == nil || attr(first, "formmethod") != "dialog" || !hasAttr(first, "hidden") || attr(first, "type") != "submit" || hasAttr(first, "disabled") {
+		if first == nil || pagetest.Attr(first, "formmethod") != "dialog" || !pagetest.HasAttr(first, "hidden") || pagetest.Attr(first, "type") != "submit" || pagetest.HasAttr(first, "disabled") {
 			t.Errorf("Enter presses %v", first)
 		}
 		return
@@ -78,21 +79,21 @@ func TestNoDefaultButtonOnTheConsentPage(t *testing.T) {
 // app has and does not ask for.
 func TestConsentPageWithAnEarlierConnection(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	ada := s.addUser("ada@example.com", false, "red", "blue")
-	s.addUser("bob@example.com", false, "red")
-	g := s.connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead)
-	b, one := s.browser(), s.browser()
-	b.signIn("ada@example.com")
-	one.signIn("bob@example.com")
-	if page := b.get("/oauth/authorize"); page.choice("replace", "yes") != "" || strings.Contains(page.body, "has already") {
-		t.Errorf("there is nothing to replace:\n%s", page.body)
+	s := pagetest.New(t)
+	ada := s.AddUser("ada@example.com", false, "red", "blue")
+	s.AddUser("bob@example.com", false, "red")
+	g := s.Connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead)
+	b, one := s.Browser(), s.Browser()
+	b.SignIn("ada@example.com")
+	one.SignIn("bob@example.com")
+	if page := b.Get("/oauth/authorize"); choice(page, "replace", "yes") != "" || strings.Contains(page.HTML, "has already") {
+		t.Errorf("there is nothing to replace:\n%s", page.HTML)
 	}
-	s.consent.Filled = g.Team
-	s.consent.Earlier = oauth.Earlier{Count: 1, Since: time.Date(2026, 2, 3, 23, 0, 0, 0, time.UTC), Replace: true}
-	s.consent.Scopes[2].Checked, s.consent.Scopes[2].Unasked = false, true
+	s.Consent.Filled = g.Team
+	s.Consent.Earlier = oauth.Earlier{Count: 1, Since: time.Date(2026, 2, 3, 23, 0, 0, 0, time.UTC), Replace: true}
+	s.Consent.Scopes[2].Checked, s.Consent.Scopes[2].Unasked = false, true
 	for _, c := range []struct {
-		by    *browser
+		by    *pagetest.Browser
 		count int
 		want  string
 	}{
@@ -101,75 +102,75 @@ func TestConsentPageWithAnEarlierConnection(t *testing.T) {
 		{b, 1, "Replace the connection to red from 3 February 2026 It ends when this one begins."},
 		{b, 2, "Replace the 2 connections to red since 3 February 2026 They end when this one begins."},
 	} {
-		s.consent.Earlier.Count = c.count
-		page := c.by.get("/oauth/authorize")
-		if got := page.choice("replace", "yes"); !strings.HasPrefix(got, c.want) {
+		s.Consent.Earlier.Count = c.count
+		page := c.by.Get("/oauth/authorize")
+		if got := choice(page, "replace", "yes"); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%q, want %q", got, c.want)
 		}
-		if !hasAttr(page.field("replace", "yes"), "checked") || hasAttr(page.field("scope", "pods:exec"), "checked") ||
-			page.choice("scope", "pods:exec") != "Run commands inside pods has already" || !strings.Contains(page.body, "tick what it should keep") {
-			t.Errorf("%s", page.body)
+		if !pagetest.HasAttr(field(page, "replace", "yes"), "checked") || pagetest.HasAttr(field(page, "scope", "pods:exec"), "checked") ||
+			choice(page, "scope", "pods:exec") != "Run commands inside pods has already" || !strings.Contains(page.HTML, "tick what it should keep") {
+			t.Errorf("%s", page.HTML)
 		}
 	}
-	s.consent.Earlier.Replace = false
-	if hasAttr(b.get("/oauth/authorize").field("replace", "yes"), "checked") {
+	s.Consent.Earlier.Replace = false
+	if pagetest.HasAttr(field(b.Get("/oauth/authorize"), "replace", "yes"), "checked") {
 		t.Error("ticked again after it was unticked")
 	}
 }
 
 // enterDecidesNothing presses Enter wherever the form can have the focus, and
 // then its buttons.
-func enterDecidesNothing(t *testing.T, s *site, c *chrome) {
-	ada := s.addUser("ada@example.com", false, "red", "blue")
-	s.consent.Filled = s.connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead).Team
-	s.consent.Earlier = oauth.Earlier{Count: 1, Since: s.clock.now(), Replace: true}
-	s.consent.Limits = authz.LimitFields{Prefix: "web-"} // so that the fields are unfolded
-	c.signIn("ada@example.com")
-	c.open("/oauth/authorize")
+func enterDecidesNothing(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
+	ada := s.AddUser("ada@example.com", false, "red", "blue")
+	s.Consent.Filled = s.Connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead).Team
+	s.Consent.Earlier = oauth.Earlier{Count: 1, Since: s.Clock.Now(), Replace: true}
+	s.Consent.Limits = authz.LimitFields{Prefix: "web-"} // so that the fields are unfolded
+	c.SignIn("ada@example.com")
+	c.Open("/oauth/authorize")
 	const sent = `document.body.dataset.sent ?? ""`
-	c.do(chromedp.Evaluate[chromedp.Void](`addEventListener("submit", e => {
+	c.Do(chromedp.Evaluate[chromedp.Void](`addEventListener("submit", e => {
 		if (e.submitter?.getAttribute("formmethod") === "dialog") return; // which the browser has to do nothing about
 		e.preventDefault();
 		document.body.dataset.sent = (document.body.dataset.sent ?? "") + "[" + (e.submitter?.value ?? "") + "]";
 	})`))
-	c.do(chromedp.Click(chromedp.CSS(`input[name="team"]`))) // without it the browser would not send the form anyway
+	c.Do(chromedp.Click(chromedp.CSS(`input[name="team"]`))) // without it the browser would not send the form anyway
 	inputs := `form[action="/oauth/authorize"] input:not([type=hidden])`
-	n := ask(c, chromedp.Evaluate[int](fmt.Sprintf(`document.querySelectorAll('%s').length`, inputs)))
+	n := pagetest.Ask(c, chromedp.Evaluate[int](fmt.Sprintf(`document.querySelectorAll('%s').length`, inputs)))
 	if n != 2+3+1+3 {
 		t.Fatalf("%d inputs to press Enter in", n)
 	}
 	for i := range n {
-		c.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelectorAll('%s')[%d].focus()`, inputs, i)), chromedp.KeyEvent("\r"))
-		if got := ask(c, chromedp.Evaluate[string](sent)); got != "" {
+		c.Do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelectorAll('%s')[%d].focus()`, inputs, i)), chromedp.KeyEvent("\r"))
+		if got := pagetest.Ask(c, chromedp.Evaluate[string](sent)); got != "" {
 			t.Fatalf("Enter in input %d sent the form with %s", i, got)
 		}
 	}
 	// The same key on a button is the person's decision.
 	for _, button := range []string{"approve", "deny"} {
-		c.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector('button[value="%s"]').focus()`, button)), chromedp.KeyEvent("\r"))
+		c.Do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector('button[value="%s"]').focus()`, button)), chromedp.KeyEvent("\r"))
 	}
 	// It would be empty, had the page gone anywhere meanwhile.
-	if got := ask(c, chromedp.Evaluate[string](sent)); got != "[approve][deny]" {
+	if got := pagetest.Ask(c, chromedp.Evaluate[string](sent)); got != "[approve][deny]" {
 		t.Errorf("Enter on the buttons sent %q", got)
 	}
-	c.open("/oauth/authorize")
-	c.submit(`button[value="deny"]`)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.decisions) != 1 || s.decisions[0].Get("decision") != "deny" {
-		t.Errorf("the decisions that arrived: %v", s.decisions)
+	c.Open("/oauth/authorize")
+	c.Submit(`button[value="deny"]`)
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	if len(s.Decisions) != 1 || s.Decisions[0].Get("decision") != "deny" {
+		t.Errorf("the decisions that arrived: %v", s.Decisions)
 	}
 }
 
 // decisionSettles looks at the buttons in the first half second, for which it
 // turns the clock of their animation.
-func decisionSettles(t *testing.T, s *site, c *chrome) {
-	s.addUser("ada@example.com", false, "red")
-	c.signIn("ada@example.com")
-	c.open("/oauth/authorize")
+func decisionSettles(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
+	s.AddUser("ada@example.com", false, "red")
+	c.SignIn("ada@example.com")
+	c.Open("/oauth/authorize")
 	for at, want := range map[int]string{0: "nothing", 499: "nothing", 501: "clicked focused"} {
 		for _, button := range []string{"approve", "deny"} {
-			if got := ask(c, chromedp.Evaluate[string](fmt.Sprintf(reactsAt, button, at))); got != want {
+			if got := pagetest.Ask(c, chromedp.Evaluate[string](fmt.Sprintf(reactsAt, button, at))); got != want {
 				t.Errorf("%s after %d ms: %s, want %s", button, at, got, want)
 			}
 		}
@@ -196,31 +197,31 @@ const reactsAt = `(() => {
 
 // decisionInSight looks at the page on phones, upright and lying, where it is
 // longer than the window.
-func decisionInSight(t *testing.T, s *site, c *chrome) {
-	ada := s.addUser("ada@example.com", false, "red", "blue", "a-very-long-name-of-a-team-of-forty-char")
-	s.consent.Filled = s.connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead).Team
-	s.consent.Earlier = oauth.Earlier{Count: 12, Since: s.clock.now(), Replace: true}
-	s.consent.Limits = authz.LimitFields{Prefix: "web-"}
-	s.consent.RedirectHost, s.consent.DocumentHost = "connector.long-host-name-of-somebody.example", "evil.example"
-	c.signIn("ada@example.com")
+func decisionInSight(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
+	ada := s.AddUser("ada@example.com", false, "red", "blue", "a-very-long-name-of-a-team-of-forty-char")
+	s.Consent.Filled = s.Connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead).Team
+	s.Consent.Earlier = oauth.Earlier{Count: 12, Since: s.Clock.Now(), Replace: true}
+	s.Consent.Limits = authz.LimitFields{Prefix: "web-"}
+	s.Consent.RedirectHost, s.Consent.DocumentHost = "connector.long-host-name-of-somebody.example", "evil.example"
+	c.SignIn("ada@example.com")
 	for _, size := range [][2]int64{{320, 568}, {390, 844}, {740, 360}} {
-		c.do(chromedp.EmulateViewport(size[0], size[1]))
-		c.open("/oauth/authorize")
-		if over := ask(c, chromedp.Evaluate[[]string](overflowing)); len(over) > 0 {
+		c.Do(chromedp.EmulateViewport(size[0], size[1]))
+		c.Open("/oauth/authorize")
+		if over := pagetest.Ask(c, chromedp.Evaluate[[]string](pagetest.Overflowing)); len(over) > 0 {
 			t.Errorf("%v: wider than the window: %s", size, strings.Join(over, ", "))
 		}
 		for _, where := range []string{"0", "document.body.scrollHeight / 2", "document.body.scrollHeight"} {
-			c.do(chromedp.Evaluate[chromedp.Void]("window.scrollTo(0, " + where + ")"))
-			if fault := ask(c, chromedp.Evaluate[string](decisionFault)); fault != "" {
+			c.Do(chromedp.Evaluate[chromedp.Void]("window.scrollTo(0, " + where + ")"))
+			if fault := pagetest.Ask(c, chromedp.Evaluate[string](decisionFault)); fault != "" {
 				t.Errorf("%v, scrolled to %s: %s", size, where, fault)
 			}
 		}
-		if hidden := ask(c, chromedp.Evaluate[[]string](coveredInputs)); len(hidden) > 0 {
+		if hidden := pagetest.Ask(c, chromedp.Evaluate[[]string](coveredInputs)); len(hidden) > 0 {
 			t.Errorf("%v: the buttons lie over what has the focus: %s", size, strings.Join(hidden, ", "))
 		}
 	}
-	c.do(chromedp.EmulateViewport(320, 568))
-	c.inspect("consent-earlier")
+	c.Do(chromedp.EmulateViewport(320, 568))
+	c.Inspect("consent-earlier")
 }
 
 // decisionFault says what is wrong with the two buttons as they are seen now: out

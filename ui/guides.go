@@ -32,7 +32,7 @@ const serverName = "podgate"
 func (s *Server) guides(endpoint string) []guide {
 	var near, far []guide
 	for _, g := range guides(endpoint) {
-		if s.local && g.Hosted {
+		if s.Local && g.Hosted {
 			far = append(far, g)
 		} else {
 			near = append(near, g)

@@ -12,6 +12,7 @@ import (
 	"podgate/internal/text"
 	"podgate/pods"
 	"podgate/store"
+	"podgate/ui/page"
 )
 
 // homePage is the content of home.html.
@@ -44,46 +45,46 @@ type podView struct {
 // serveHome is GET /.
 func (s *Server) serveHome(w http.ResponseWriter, r *http.Request) error {
 	if _, _, ok := s.Current(r); !ok {
-		needs, err := s.account.NeedsSetup()
+		needs, err := s.Account.NeedsSetup()
 		if err != nil {
 			return err
 		}
 		if needs {
-			return s.redirect(w, "/setup")
+			return s.Redirect(w, "/setup")
 		}
 	}
-	return s.signedIn(s.home)(w, r)
+	return s.SignedIn(s.home)(w, r)
 }
 
-func (s *Server) home(w http.ResponseWriter, r *http.Request, p who) error {
-	connections, err := s.account.Connections(p.user.ID)
+func (s *Server) home(w http.ResponseWriter, r *http.Request, p page.Person) error {
+	connections, err := s.Account.Connections(p.User.ID)
 	if err != nil {
 		return err
 	}
-	memberships, err := s.account.TeamsOf(p.user.ID)
+	memberships, err := s.Account.TeamsOf(p.User.ID)
 	if err != nil {
 		return err
 	}
-	endpoint := s.issuer + "/api/mcp"
-	page := homePage{
+	endpoint := s.Issuer + "/api/mcp"
+	view := homePage{
 		Connections: connectionViews(connections), URL: endpoint, Guides: s.guides(endpoint),
-		Local: s.local, Admin: p.user.Admin, Email: p.user.Email,
+		Local: s.Local, Admin: p.User.Admin, Email: p.User.Email,
 	}
 	for _, m := range memberships {
-		page.Teams = append(page.Teams, s.team(r.Context(), p.user.ID, m))
+		view.Teams = append(view.Teams, s.team(r.Context(), p.User.ID, m))
 	}
-	page.Fresh = isFresh(page)
+	view.Fresh = isFresh(view)
 	if len(memberships) > 0 {
-		page.Outages = s.outages(authz.Person(p.user.ID, memberships[0]))
+		view.Outages = s.outages(authz.Person(p.User.ID, memberships[0]))
 	}
-	return s.render(w, r, plainPage, http.StatusOK, "home", frame{Title: "Home", Here: "home", Page: page})
+	return s.render(w, r, page.Plain, http.StatusOK, "home", page.Frame{Title: "Home", Here: "home", Page: view})
 }
 
 // isFresh reports whether somebody who could has connected nothing and made
 // nothing yet.
-func isFresh(page homePage) bool {
+func isFresh(view homePage) bool {
 	used := func(t teamView) bool { return len(t.Pods) > 0 || t.Fault != "" }
-	return len(page.Teams) > 0 && len(page.Connections) == 0 && !slices.ContainsFunc(page.Teams, used)
+	return len(view.Teams) > 0 && len(view.Connections) == 0 && !slices.ContainsFunc(view.Teams, used)
 }
 
 // outages says where pods cannot run and why. The words of the runtimes are
@@ -122,7 +123,7 @@ func (s *Server) team(ctx context.Context, user store.UserID, m store.Membership
 	actor := authz.Person(user, m)
 	list, err := s.pods.List(ctx, actor)
 	if err != nil {
-		s.log.Error("the pods of a team could not be listed", "team", m.Team.Slug, "error", err)
+		s.Log.Error("the pods of a team could not be listed", "team", m.Team.Slug, "error", err)
 		v.Fault = podsFault(err)
 		return v
 	}
@@ -179,11 +180,11 @@ func viewPod(p pods.Pod) podView {
 func memoryWords(p pods.Pod) string {
 	switch {
 	case p.Memory > 0 && p.Limits.Memory > 0:
-		return bytesWords(p.Memory) + " of " + bytesWords(p.Limits.Memory)
+		return page.BytesWords(p.Memory) + " of " + page.BytesWords(p.Limits.Memory)
 	case p.Memory > 0:
-		return bytesWords(p.Memory)
+		return page.BytesWords(p.Memory)
 	case p.Limits.Memory > 0:
-		return "up to " + bytesWords(p.Limits.Memory)
+		return "up to " + page.BytesWords(p.Limits.Memory)
 	}
 	return ""
 }

@@ -13,53 +13,32 @@ import (
 	"podgate/pods/podstest"
 	"podgate/store"
 	"podgate/ui"
+	"podgate/ui/page"
+	"podgate/ui/pagetest"
 )
-
-// actor is the user in that team.
-func (s *site) actor(u store.User, slug string) authz.Actor {
-	s.t.Helper()
-	list, err := s.account.TeamsOf(u.ID)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for _, m := range list {
-		if m.Team.Slug == slug {
-			return authz.Person(u.ID, m)
-		}
-	}
-	s.t.Fatalf("%s is not in %s", u.Email, slug)
-	return authz.Actor{}
-}
-
-func (s *site) createPod(u store.User, slug, name, preset string) {
-	s.t.Helper()
-	if _, err := s.pods.Create(s.t.Context(), s.actor(u, slug), pods.CreateRequest{Name: name, Preset: preset}, nil); err != nil {
-		s.t.Fatal(err)
-	}
-}
 
 func TestHomeShowsThePodsOfOnesTeams(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	ada, eve := s.addUser("ada@example.com", true, "red", "blue"), s.addUser("eve@example.com", false, "green")
-	b := s.browser()
-	if a := b.signIn("ada@example.com"); !strings.Contains(text(a.all("main")[0]), "No pods yet. Connect an assistant") {
+	s := pagetest.New(t)
+	ada, eve := s.AddUser("ada@example.com", true, "red", "blue"), s.AddUser("eve@example.com", false, "green")
+	b := s.Browser()
+	if a := b.SignIn("ada@example.com"); !strings.Contains(pagetest.Text(a.All("main")[0]), "No pods yet. Connect an assistant") {
 		t.Error("a team without pods does not say what to do next")
 	}
-	s.createPod(ada, "red", "blog", "static")
-	s.createPod(ada, "blue", "shop", "static")
-	s.createPod(eve, "green", "secret-pod", "static")
-	if _, err := s.pods.Stop(t.Context(), s.actor(ada, "blue"), "shop", nil); err != nil {
+	s.CreatePod(ada, "red", "blog", "static")
+	s.CreatePod(ada, "blue", "shop", "static")
+	s.CreatePod(eve, "green", "secret-pod", "static")
+	if _, err := s.Pods.Stop(t.Context(), s.Actor(ada, "blue"), "shop", nil); err != nil {
 		t.Fatal(err)
 	}
-	a := b.get("/")
-	page := text(a.all("main")[0])
+	a := b.Get("/")
+	page := pagetest.Text(a.All("main")[0])
 	for _, want := range []string{"blog running http://blog.localhost:8080 static", "12 MB of 256 MB · started 1 day ago", "shop stopped http://shop.localhost:8080 static · up to 256 MB · created"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is not in:\n%s", want, page)
 		}
 	}
-	if strings.Contains(a.body, "secret-pod") || strings.Contains(a.body, "green") {
+	if strings.Contains(a.HTML, "secret-pod") || strings.Contains(a.HTML, "green") {
 		t.Error("another team's pod is shown")
 	}
 }
@@ -68,18 +47,18 @@ func TestHomeShowsThePodsOfOnesTeams(t *testing.T) {
 // goes on after a deploy that failed does not look well.
 func TestHomeShowsTroubleFirst(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	preview(s, s.addUser("ada@example.com", true, "red"), store.Team{Slug: "red"})
-	a := s.browser().get("/preview/pods")
+	s := pagetest.New(t)
+	preview(s, s.AddUser("ada@example.com", true, "red"), store.Team{Slug: "red"})
+	a := s.Browser().Get("/preview/pods")
 	var names []string
-	for _, n := range a.all("strong") {
-		names = append(names, text(n))
+	for _, n := range a.All("strong") {
+		names = append(names, pagetest.Text(n))
 	}
 	want := []string{"a-name-of-sixty-three-characters-is-the-longest-a-pod-can-havex", "wiki", "blog", "shop-api", "new"}
 	if !slices.Equal(names, want) {
 		t.Errorf("in the order %q, want %q", names, want)
 	}
-	if main := text(a.all("main")[0]); !strings.Contains(main, "wiki running") || !strings.Contains(main, "The last reload failed and what ran before goes on: npm ci") {
+	if main := pagetest.Text(a.All("main")[0]); !strings.Contains(main, "wiki running") || !strings.Contains(main, "The last reload failed and what ran before goes on: npm ci") {
 		t.Errorf("a pod that runs after a failed reload is shown without the reason:\n%s", main)
 	}
 }
@@ -88,39 +67,39 @@ func TestHomeShowsTroubleFirst(t *testing.T) {
 // can reach this server.
 func TestHomeBeginsWithWhatToDo(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	u := s.addUser("ada@example.com", true, "red")
-	heads := func(a answer) string {
+	s := pagetest.New(t)
+	u := s.AddUser("ada@example.com", true, "red")
+	heads := func(a pagetest.Answer) string {
 		var list []string
-		for _, n := range a.all("h2") {
-			list = append(list, text(n))
+		for _, n := range a.All("h2") {
+			list = append(list, pagetest.Text(n))
 		}
 		return strings.Join(list, ", ")
 	}
-	b := s.browser()
-	a := b.signIn("ada@example.com")
+	b := s.Browser()
+	a := b.SignIn("ada@example.com")
 	if got := heads(a); got != "Connect an assistant, red" {
 		t.Errorf("at first: %s", got)
 	}
-	if first := text(a.all("summary")[0]); first != "Claude Code" {
+	if first := pagetest.Text(a.All("summary")[0]); first != "Claude Code" {
 		t.Errorf("the first steps on a server for this computer are those of %s", first)
 	}
-	s.connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
-	if got := heads(b.get("/")); got != "red, Your connections, Connect an assistant" {
+	s.Connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
+	if got := heads(b.Get("/")); got != "red, Your connections, Connect an assistant" {
 		t.Errorf("then: %s", got)
 	}
 }
 
 func TestHomeSaysWherePodsCannotRun(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.addUser("ada@example.com", true, "red")
-	broken := podstest.ServiceOver(t, s.db, s.fake, func(c *pods.Config) {
+	s := pagetest.New(t)
+	s.AddUser("ada@example.com", true, "red")
+	broken := podstest.ServiceOver(t, s.DB, s.Fake, func(c *pods.Config) {
 		c.Regions = []pods.Region{podstest.DownRegion("here", &pods.UnavailableError{
 			Reason: "The kernel does not let podgate make <namespaces>", Fix: "Set user.max_user_namespaces above 0.", Err: errors.New("private cause"),
 		})}
 	})
-	secret, _, err := s.account.SignIn(t.Context(), "ada@example.com", password, account.Browser{Addr: here})
+	secret, _, err := s.Account.SignIn(t.Context(), "ada@example.com", password, account.Browser{Addr: pagetest.Here})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +110,7 @@ func TestHomeSaysWherePodsCannotRun(t *testing.T) {
 		"no region works": {broken, "Set user.max_user_namespaces above 0."},
 		"no pods service": {nil, "This server has no place for pods to run."},
 	} {
-		server, err := ui.New(ui.Config{Issuer: s.issuer(), Account: s.account, Pods: c.pods, Now: s.clock.now})
+		server, err := ui.New(ui.Config{Pods: c.pods, Config: page.Config{Issuer: s.Issuer(), Account: s.Account, Now: s.Clock.Now}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,17 +127,17 @@ func TestHomeSaysWherePodsCannotRun(t *testing.T) {
 
 func TestHostedGuidesWarnAboutThisComputer(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.addUser("ada@example.com", true, "red")
+	s := pagetest.New(t)
+	s.AddUser("ada@example.com", true, "red")
 	const warning = "cannot reach"
-	if a := s.browser().signIn("ada@example.com"); strings.Count(a.body, warning) != 2 {
-		t.Errorf("on localhost %d guides warn, want Claude's and ChatGPT's", strings.Count(a.body, warning))
+	if a := s.Browser().SignIn("ada@example.com"); strings.Count(a.HTML, warning) != 2 {
+		t.Errorf("on localhost %d guides warn, want Claude's and ChatGPT's", strings.Count(a.HTML, warning))
 	}
-	secret, _, err := s.account.SignIn(t.Context(), "ada@example.com", password, account.Browser{Addr: here})
+	secret, _, err := s.Account.SignIn(t.Context(), "ada@example.com", password, account.Browser{Addr: pagetest.Here})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := ui.New(ui.Config{Issuer: "https://pods.example.com", Account: s.account, Pods: s.pods, Now: s.clock.now})
+	server, err := ui.New(ui.Config{Pods: s.Pods, Config: page.Config{Issuer: "https://pods.example.com", Account: s.Account, Now: s.Clock.Now}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,15 +150,15 @@ func TestHostedGuidesWarnAboutThisComputer(t *testing.T) {
 // The list of connections says who described an app, as the consent page did.
 func TestHomeSaysWhoDescribesAConnection(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	u := s.addUser("ada@example.com", true, "red")
-	team, err := s.db.TeamBySlug("red")
+	s := pagetest.New(t)
+	u := s.AddUser("ada@example.com", true, "red")
+	team, err := s.DB.TeamBySlug("red")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.connectClient("https://claude.ai/oauth/claude-code-client-metadata", u, team, "Claude Code", "localhost", authz.ScopeRead)
-	s.connect(u, "red", "Cursor", "www.cursor.com", authz.ScopeRead)
-	main := text(s.browser().signIn("ada@example.com").all("main")[0])
+	s.ConnectClient("https://claude.ai/oauth/claude-code-client-metadata", u, team, "Claude Code", "localhost", authz.ScopeRead)
+	s.Connect(u, "red", "Cursor", "www.cursor.com", authz.ScopeRead)
+	main := pagetest.Text(s.Browser().SignIn("ada@example.com").All("main")[0])
 	for _, want := range []string{"Claude Code a program on your computer (localhost), described by claude.ai", "calls itself Cursor"} {
 		if !strings.Contains(main, want) {
 			t.Errorf("%q is missing in:\n%s", want, main)

@@ -9,15 +9,16 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/store"
+	"podgate/ui/pagetest"
 )
 
 // hostile is a page of another origin in the same browser, which sends forms as
 // if the person had. What a browser says about where a form comes from is the
 // browser's own, so no test with made-up headers stands for this one.
-func hostile(t *testing.T, s *site, c *chrome) {
-	u := s.addUser("ada@example.com", false, "red")
-	g := s.connect(u, "red", "Claude", "claude.ai", authz.Scopes()...)
-	c.signIn("ada@example.com")
+func hostile(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
+	u := s.AddUser("ada@example.com", false, "red")
+	g := s.Connect(u, "red", "Claude", "claude.ai", authz.Scopes()...)
+	c.SignIn("ada@example.com")
 	forms := map[string]string{
 		"/oauth/authorize": `<input name="request" value="handle-of-the-request"><input name="team" value="red"><input name="scope" value="pods:exec"><input name="decision" value="approve">`,
 		limitsPath(g):      `<input name="scope" value="pods:read"><input name="read_only" value="yes">`,
@@ -25,24 +26,24 @@ func hostile(t *testing.T, s *site, c *chrome) {
 	}
 	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
-		_, _ = fmt.Fprintf(w, `<main><form method="post" action="%s%s">%s<button>go</button></form></main>`, s.pageOrigin(), r.URL.Path, forms[r.URL.Path])
+		_, _ = fmt.Fprintf(w, `<main><form method="post" action="%s%s">%s<button>go</button></form></main>`, s.PageOrigin(), r.URL.Path, forms[r.URL.Path])
 	}))
 	defer evil.Close()
 	// Of another site, and of a pod's: a name below ours.
 	for _, base := range []string{evil.URL, strings.Replace(evil.URL, "127.0.0.1", "pod.localhost", 1)} {
-		trap := &chrome{t: t, ctx: c.ctx, base: base}
+		trap := &pagetest.Tab{T: t, Ctx: c.Ctx, Base: base}
 		for path := range forms {
-			trap.open(path)
-			trap.submit("button")
-			trap.wantH1("Not allowed")
+			trap.Open(path)
+			trap.Submit("button")
+			trap.WantH1("Not allowed")
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.decisions) != 0 {
-		t.Errorf("decided from elsewhere: %v", s.decisions)
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	if len(s.Decisions) != 0 {
+		t.Errorf("decided from elsewhere: %v", s.Decisions)
 	}
-	got, err := s.account.Connection(u.ID, g.ID)
+	got, err := s.Account.Connection(u.ID, g.ID)
 	if err != nil || got.Limits != (store.Limits{}) || len(got.Scopes) != 3 {
 		t.Errorf("changed from elsewhere: %+v, %v", got, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"podgate/internal/text"
 	"podgate/oauth"
 	"podgate/store"
+	"podgate/ui/page"
 )
 
 // limitsView is what the fields of limits show, on the consent page and on that
@@ -31,7 +32,7 @@ func (v limitsView) Open() bool { return v.Wrong != "" || v.LimitFields != authz
 
 // limitsPage is the content of limits.html.
 type limitsPage struct {
-	Fault      formFault
+	Fault      page.Fault
 	Connection connectionView
 	Scopes     []oauth.ConsentScope
 	Limits     limitsView
@@ -59,25 +60,25 @@ func parseLimits(form url.Values) limitsForm {
 }
 
 // serveLimits is GET /connection/:id/limits.
-func (s *Server) serveLimits(w http.ResponseWriter, r *http.Request, p who) error {
+func (s *Server) serveLimits(w http.ResponseWriter, r *http.Request, p page.Person) error {
 	c, err := s.connectionOf(r, p)
 	if err != nil {
 		return err
 	}
-	return s.showLimits(w, r, http.StatusOK, c, limitsForm{c.Scopes, authz.FieldsOf(c.Limits)}, formFault{})
+	return s.showLimits(w, r, http.StatusOK, c, limitsForm{c.Scopes, authz.FieldsOf(c.Limits)}, page.Fault{})
 }
 
-func (s *Server) showLimits(w http.ResponseWriter, r *http.Request, status int, c account.Connection, f limitsForm, fault formFault) error {
-	page := limitsPage{Fault: fault, Connection: viewConnection(c), Limits: viewLimits(f.fields, fault.Field)}
+func (s *Server) showLimits(w http.ResponseWriter, r *http.Request, status int, c account.Connection, f limitsForm, fault page.Fault) error {
+	view := limitsPage{Fault: fault, Connection: viewConnection(c), Limits: viewLimits(f.fields, fault.Field)}
 	for _, scope := range c.Scopes {
-		page.Scopes = append(page.Scopes, oauth.ConsentScope{Scope: scope, Text: oauth.ScopeText(scope), Checked: slices.Contains(f.scopes, scope)})
+		view.Scopes = append(view.Scopes, oauth.ConsentScope{Scope: scope, Text: oauth.ScopeText(scope), Checked: slices.Contains(f.scopes, scope)})
 	}
-	return s.render(w, r, plainPage, status, "limits", frame{Title: "Limits of " + page.Connection.Host, Here: "home", Page: page})
+	return s.render(w, r, page.Plain, status, "limits", page.Frame{Title: "Limits of " + view.Connection.Host, Here: "home", Page: view})
 }
 
 // handleLimits is POST /connection/:id/limits with scope (repeated), read_only,
 // prefix and max_pods.
-func (s *Server) handleLimits(w http.ResponseWriter, r *http.Request, p who) error {
+func (s *Server) handleLimits(w http.ResponseWriter, r *http.Request, p page.Person) error {
 	c, err := s.connectionOf(r, p)
 	if err != nil {
 		return err
@@ -86,16 +87,16 @@ func (s *Server) handleLimits(w http.ResponseWriter, r *http.Request, p who) err
 	limits, err := f.fields.Parse()
 	var field *authz.FieldFault
 	if errors.As(err, &field) {
-		return s.showLimits(w, r, http.StatusUnprocessableEntity, c, f, formFault{field.Message, field.Field})
+		return s.showLimits(w, r, http.StatusUnprocessableEntity, c, f, page.Fault{Message: field.Message, Field: field.Field})
 	}
-	if err := s.account.Limit(p.user.ID, c.ID, f.scopes, limits); err != nil {
-		fault, status, err := forPerson(w, err)
+	if err := s.Account.Limit(p.User.ID, c.ID, f.scopes, limits); err != nil {
+		fault, status, err := page.ForPerson(w, err)
 		if err != nil {
 			return err
 		}
 		return s.showLimits(w, r, status, c, f, fault)
 	}
 	s.recordLimited(r, p, c, f.scopes, limits)
-	s.setNotice(w, notice{word: "limited"})
-	return s.redirect(w, "/#connections")
+	s.SetNotice(w, "limited", 0)
+	return s.Redirect(w, "/#connections")
 }

@@ -1,47 +1,26 @@
 package ui
 
 import (
-	"fmt"
-	"log/slog"
+	"embed"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"time"
 
-	"podgate/account"
-	"podgate/history"
 	"podgate/internal/web"
 	"podgate/oauth"
 	"podgate/pods"
+	"podgate/ui/page"
 )
 
 // Config is what a Server needs. Issuer and Account are required.
 type Config struct {
-	Issuer  string // scheme://host[:port], as in the metadata documents
-	Account *account.Service
-	Pods    *pods.Service     // nil: the home page says that there is none
-	History *history.Recorder // of the timeline and the audit list; nil: none
-	Log     *slog.Logger
-	Now     func() time.Time
-	// TrustedProxies may say in X-Forwarded-For where a request came from.
-	TrustedProxies []netip.Prefix
+	page.Config
+	Pods *pods.Service // nil: the home page says that there is none
 }
 
 // Server serves the pages. It is an oauth.Pages and an oauth.Sessions.
 type Server struct {
-	issuer   string
-	host     string // of the issuer, as people read it
-	secure   bool   // the issuer is https
-	local    bool   // the issuer is this computer
-	pageHost web.PageHost
-	account  *account.Service
-	pods     *pods.Service
-	history  *history.Recorder
-	log      *slog.Logger
-	now      func() time.Time
-	trusted  []netip.Prefix
-	assets   *assets
-	pages    *pages
+	*page.Shell
+	pods *pods.Service
+	area *page.Area
 }
 
 var (
@@ -49,79 +28,61 @@ var (
 	_ oauth.Sessions = (*Server)(nil)
 )
 
+//go:embed templates
+var files embed.FS
+
 // New returns a server, or an error when the issuer is not an http or https
 // origin.
 func New(cfg Config) (*Server, error) {
-	u, err := url.Parse(cfg.Issuer)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || cfg.Issuer != u.Scheme+"://"+u.Host {
-		return nil, fmt.Errorf("ui: issuer %q is not a bare http or https origin", cfg.Issuer)
-	}
-	s := &Server{
-		issuer: cfg.Issuer, host: u.Host, secure: u.Scheme == "https", local: isLocal(u.Hostname()), pageHost: web.NewPageHost(cfg.Issuer),
-		account: cfg.Account, pods: cfg.Pods, history: cfg.History, log: cfg.Log, now: cfg.Now, trusted: cfg.TrustedProxies,
-	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	if s.now == nil {
-		s.now = time.Now
-	}
-	if s.assets, err = loadAssets(); err != nil {
+	shell, err := page.New(cfg.Config)
+	if err != nil {
 		return nil, err
 	}
-	s.pages, err = parsePages(s.assets)
+	s := &Server{Shell: shell, pods: cfg.Pods}
+	s.area, err = shell.NewArea(files, notices)
 	return s, err
 }
 
-// isLocal reports whether only programs on this computer can reach the host.
-func isLocal(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
+// notices are what these pages' forms say afterwards.
+var notices = map[string]page.Notice{
+	"welcome":       page.Says("", "", "This server is set up. Connect an assistant to give it its first pod."),
+	"signed-out":    page.Says("", "", "You are signed out."),
+	"revoked":       page.Says("home", "connections", "The connection is revoked. The assistant can do nothing here any more."),
+	"limited":       page.Says("home", "connections", "The limits are changed. They hold at once."),
+	"session-ended": page.Says("account", "sessions", "The session is ended. That browser has to sign in again."),
+	"password": {Page: "account", Section: "change-password", Text: func(ended int) string {
+		if ended == 0 {
+			return "Your password is changed."
+		}
+		return "Your password is changed, and " + page.Plural(ended, "other session was", "other sessions were") + " ended."
+	}},
 }
 
-// Routes returns every route of this package.
+// render writes one of these pages.
+func (s *Server) render(w http.ResponseWriter, r *http.Request, kind page.Kind, status int, name string, f page.Frame) error {
+	return s.area.Render(w, r, kind, status, name, f)
+}
+
+// Routes returns every route of the pages.
 func (s *Server) Routes() []web.Route {
-	page := func(method, path string, h web.Handler) web.Route {
-		return web.Route{Method: method, Path: path, Handler: h, Errors: s.WriteError, Page: true}
-	}
-	return []web.Route{
-		page(http.MethodGet, "/", s.serveHome),
-		page(http.MethodGet, "/setup", s.serveSetup),
-		page(http.MethodPost, "/setup", s.form(s.handleSetup)),
-		page(http.MethodGet, "/sign-in", s.serveSignIn),
-		page(http.MethodPost, "/sign-in", s.form(s.handleSignIn)),
-		page(http.MethodPost, "/sign-out", s.form(s.handleSignOut)),
-		page(http.MethodGet, "/account", s.signedIn(s.serveAccount)),
-		page(http.MethodPost, "/account/password", s.form(s.signedIn(s.handlePassword))),
-		page(http.MethodPost, "/account/end-session", s.form(s.signedIn(s.handleEndSession))),
-		page(http.MethodGet, "/account/log-out-everywhere", s.signedIn(s.serveLogOutEverywhere)),
-		page(http.MethodPost, "/account/log-out-everywhere", s.form(s.signedIn(s.handleLogOutEverywhere))),
-		page(http.MethodGet, "/activity", s.signedIn(s.serveActivity)),
-		page(http.MethodGet, "/audit", s.signedIn(s.serveAudit)),
-		page(http.MethodGet, "/connection/:id/limits", s.signedIn(s.serveLimits)),
-		page(http.MethodPost, "/connection/:id/limits", s.form(s.signedIn(s.handleLimits))),
-		page(http.MethodGet, "/connection/:id/revoke", s.signedIn(s.serveRevoke)),
-		page(http.MethodPost, "/connection/:id/revoke", s.form(s.signedIn(s.handleRevoke))),
-		// Error pages want them under any name.
-		{Method: http.MethodGet, Path: "/assets/:name", Handler: s.serveAsset, Errors: s.WriteError},
-	}
-}
-
-// maxForm bounds the body of a form. The largest is a sign-in: a long next, a
-// long password, all of it percent-encoded.
-const maxForm = 32 << 10
-
-// form refuses what does not come from our own pages before anything else is
-// looked at, and parses the fields.
-func (s *Server) form(h web.Handler) web.Handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		if err := s.pageHost.SameOrigin(r); err != nil {
-			return err
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		if err := r.ParseForm(); err != nil {
-			return badForm(err)
-		}
-		return h(w, r)
-	}
+	get, post := s.Get, s.Post
+	return append(s.Shell.Routes(),
+		get("/", s.serveHome),
+		get("/setup", s.serveSetup),
+		post("/setup", s.handleSetup),
+		get("/sign-in", s.serveSignIn),
+		post("/sign-in", s.handleSignIn),
+		post("/sign-out", s.handleSignOut),
+		get("/account", s.SignedIn(s.serveAccount)),
+		post("/account/password", s.SignedIn(s.handlePassword)),
+		post("/account/end-session", s.SignedIn(s.handleEndSession)),
+		get("/account/log-out-everywhere", s.SignedIn(s.serveLogOutEverywhere)),
+		post("/account/log-out-everywhere", s.SignedIn(s.handleLogOutEverywhere)),
+		get("/activity", s.SignedIn(s.serveActivity)),
+		get("/audit", s.SignedIn(s.serveAudit)),
+		get("/connection/:id/limits", s.SignedIn(s.serveLimits)),
+		post("/connection/:id/limits", s.SignedIn(s.handleLimits)),
+		get("/connection/:id/revoke", s.SignedIn(s.serveRevoke)),
+		post("/connection/:id/revoke", s.SignedIn(s.handleRevoke)),
+	)
 }

@@ -8,11 +8,12 @@ import (
 	"podgate/account"
 	"podgate/history"
 	"podgate/internal/text"
+	"podgate/ui/page"
 )
 
 // signInPage is the content of sign_in.html.
 type signInPage struct {
-	Fault      formFault
+	Fault      page.Fault
 	Email      string
 	Next       string
 	Connecting bool // a client waits behind the sign-in
@@ -21,62 +22,62 @@ type signInPage struct {
 }
 
 func newSignInPage(next string) signInPage {
-	next = nextPath(next)
+	next = page.NextPath(next)
 	path, _, _ := strings.Cut(next, "?")
 	return signInPage{Next: next, Accounts: true, Connecting: path == "/oauth/authorize" || path == "/authorize"}
 }
 
 // serveSignIn is GET /sign-in. The query parameter next says where to go after.
 func (s *Server) serveSignIn(w http.ResponseWriter, r *http.Request) error {
-	page := newSignInPage(r.URL.Query().Get("next"))
+	view := newSignInPage(r.URL.Query().Get("next"))
 	if _, _, ok := s.Current(r); ok {
-		return s.redirect(w, page.Next)
+		return s.Redirect(w, view.Next)
 	}
 	var err error
-	if page.NeedsSetup, err = s.account.NeedsSetup(); err != nil {
+	if view.NeedsSetup, err = s.Account.NeedsSetup(); err != nil {
 		return err
 	}
-	if page.Accounts, err = s.hasAccounts(page.NeedsSetup); err != nil {
+	if view.Accounts, err = s.hasAccounts(view.NeedsSetup); err != nil {
 		return err
 	}
-	return s.render(w, r, flowPage, http.StatusOK, "sign_in", frame{Title: "Sign in", Page: page})
+	return s.render(w, r, page.Flow, http.StatusOK, "sign_in", page.Frame{Title: "Sign in", Page: view})
 }
 
 // handleSignIn is POST /sign-in with email, password and next.
 func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
-	page := newSignInPage(r.PostForm.Get("next"))
+	view := newSignInPage(r.PostForm.Get("next"))
 	email := r.PostForm.Get("email")
-	secret, user, err := s.account.SignIn(r.Context(), email, r.PostForm.Get("password"), s.browser(r))
-	s.recordSignIn(r, page.Next, email, user, err)
+	secret, user, err := s.Account.SignIn(r.Context(), email, r.PostForm.Get("password"), s.browser(r))
+	s.recordSignIn(r, view.Next, email, user, err)
 	if err != nil {
-		fault, status, err := forPerson(w, err)
+		fault, status, err := page.ForPerson(w, err)
 		if err != nil {
 			return err
 		}
-		page.Fault, page.Email = fault, text.Cut(email, 254)
-		return s.render(w, r, flowPage, status, "sign_in", frame{Title: "Sign in", Page: page})
+		view.Fault, view.Email = fault, text.Cut(email, 254)
+		return s.render(w, r, page.Flow, status, "sign_in", page.Frame{Title: "Sign in", Page: view})
 	}
 	s.begin(w, r, secret)
-	return s.redirect(w, page.Next)
+	return s.Redirect(w, view.Next)
 }
 
 // handleSignOut is POST /sign-out.
 func (s *Server) handleSignOut(w http.ResponseWriter, r *http.Request) error {
 	session, user, signedIn := s.Current(r)
-	if err := s.account.SignOut(s.cookie(r, sessionCookie)); err != nil {
+	if err := s.Account.SignOut(s.Cookie(r, page.SessionCookie)); err != nil {
 		return err
 	}
 	if signedIn {
-		s.record(r, who{session, user}, history.AuditSignOut, "", nil)
+		s.Record(r, page.Person{Session: session, User: user}, history.AuditSignOut, "", nil)
 	}
-	s.clearCookie(w, sessionCookie)
-	s.setNotice(w, notice{word: "signed-out"})
-	return s.redirect(w, "/sign-in")
+	s.ClearCookie(w, page.SessionCookie)
+	s.SetNotice(w, "signed-out", 0)
+	return s.Redirect(w, "/sign-in")
 }
 
 // setupPage is the content of setup.html.
 type setupPage struct {
-	Fault             formFault
+	Fault             page.Fault
 	Closed            string // why there is no form; empty when there is one
 	NeedsLink         bool   // what helps is another setup link
 	Accounts          bool   // there is somebody who can sign in
@@ -90,40 +91,40 @@ type setupPage struct {
 // the address bar and of screenshots.
 func (s *Server) serveSetup(w http.ResponseWriter, r *http.Request) error {
 	if token := r.URL.Query().Get("token"); token != "" {
-		s.setCookie(w, setupCookie, cookieSafe(token), account.SetupTTL)
-		return s.redirect(w, "/setup")
+		s.SetCookie(w, setupCookie, page.CookieSafe(token), account.SetupTTL)
+		return s.Redirect(w, "/setup")
 	}
-	page := setupPage{MinPassword: account.MinPassword, LinkTTL: account.SetupTTL}
-	status, err := s.setupOpen(w, r, &page)
+	view := setupPage{MinPassword: account.MinPassword, LinkTTL: account.SetupTTL}
+	status, err := s.setupOpen(w, r, &view)
 	if err != nil {
 		return err
 	}
-	return s.render(w, r, plainPage, status, "setup", frame{Title: "Set up this server", Page: page})
+	return s.render(w, r, page.Plain, status, "setup", page.Frame{Title: "Set up this server", Page: view})
 }
 
 // setupOpen fills in why there is no form, if there is none.
-func (s *Server) setupOpen(w http.ResponseWriter, r *http.Request, page *setupPage) (int, error) {
-	token := s.cookie(r, setupCookie)
-	err := s.account.CheckSetup(token)
+func (s *Server) setupOpen(w http.ResponseWriter, r *http.Request, view *setupPage) (int, error) {
+	token := s.Cookie(r, setupCookie)
+	err := s.Account.CheckSetup(token)
 	if err == nil {
 		return http.StatusOK, nil
 	}
-	fault, status, err := forPerson(w, err)
+	fault, status, err := page.ForPerson(w, err)
 	if err != nil {
 		return 0, err
 	}
-	if page.Closed = fault.Message; token == "" && status == http.StatusNotFound {
-		page.Closed = "This server has no administrator yet. Open the setup link that it printed when it started, or run «podgate setup-link» on the server to get a new one."
+	if view.Closed = fault.Message; token == "" && status == http.StatusNotFound {
+		view.Closed = "This server has no administrator yet. Open the setup link that it printed when it started, or run «podgate setup-link» on the server to get a new one."
 	}
-	return status, s.setupHelp(page)
+	return status, s.setupHelp(view)
 }
 
 // setupHelp fills in what helps somebody for whom there is no form.
-func (s *Server) setupHelp(page *setupPage) (err error) {
-	if page.NeedsLink, err = s.account.NeedsSetup(); err != nil {
+func (s *Server) setupHelp(view *setupPage) (err error) {
+	if view.NeedsLink, err = s.Account.NeedsSetup(); err != nil {
 		return err
 	}
-	page.Accounts, err = s.hasAccounts(page.NeedsLink)
+	view.Accounts, err = s.hasAccounts(view.NeedsLink)
 	return err
 }
 
@@ -133,44 +134,34 @@ func (s *Server) hasAccounts(needsSetup bool) (bool, error) {
 	if !needsSetup {
 		return true, nil
 	}
-	users, err := s.account.Users()
+	users, err := s.Account.Users()
 	return len(users) > 0, err
-}
-
-// cookieSafe drops what a cookie cannot hold; no token of ours has any of it.
-func cookieSafe(token string) string {
-	return text.Cut(strings.Map(func(r rune) rune {
-		if reserved(r) {
-			return -1
-		}
-		return r
-	}, token), 128)
 }
 
 // handleSetup is POST /setup with email, name, password and team.
 func (s *Server) handleSetup(w http.ResponseWriter, r *http.Request) error {
 	f := r.PostForm
-	page := setupPage{
+	view := setupPage{
 		MinPassword: account.MinPassword, LinkTTL: account.SetupTTL,
 		Email: text.Cut(f.Get("email"), 254), Name: text.Cut(f.Get("name"), 200), Team: text.Cut(f.Get("team"), 200),
 	}
-	secret, err := s.account.CompleteSetup(r.Context(), s.cookie(r, setupCookie), f.Get("email"), f.Get("name"), f.Get("password"), f.Get("team"), r.UserAgent())
+	secret, err := s.Account.CompleteSetup(r.Context(), s.Cookie(r, setupCookie), f.Get("email"), f.Get("name"), f.Get("password"), f.Get("team"), r.UserAgent())
 	if err == nil {
 		s.recordSetup(r, secret)
 		s.begin(w, r, secret)
-		s.clearCookie(w, setupCookie)
-		s.setNotice(w, notice{word: "welcome"})
-		return s.redirect(w, "/")
+		s.ClearCookie(w, setupCookie)
+		s.SetNotice(w, "welcome", 0)
+		return s.Redirect(w, "/")
 	}
-	fault, status, err := forPerson(w, err)
+	fault, status, err := page.ForPerson(w, err)
 	if err != nil {
 		return err
 	}
-	if page.Fault = fault; fault.Field == "" && status < 429 {
-		page.Closed = fault.Message // the link itself is the trouble
-		if err := s.setupHelp(&page); err != nil {
+	if view.Fault = fault; fault.Field == "" && status < 429 {
+		view.Closed = fault.Message // the link itself is the trouble
+		if err := s.setupHelp(&view); err != nil {
 			return err
 		}
 	}
-	return s.render(w, r, plainPage, status, "setup", frame{Title: "Set up this server", Page: page})
+	return s.render(w, r, page.Plain, status, "setup", page.Frame{Title: "Set up this server", Page: view})
 }

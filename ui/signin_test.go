@@ -16,18 +16,20 @@ import (
 	"podgate/internal/authz"
 	"podgate/store"
 	"podgate/ui"
+	"podgate/ui/page"
+	"podgate/ui/pagetest"
 )
 
 // What is sent from another site, or without the browser vouching for it, is
 // refused before anything happens.
 func TestFormsFromElsewhereAreRefused(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	u := s.addUser("ada@example.com", true, "red")
-	g := s.connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
-	b := s.browser()
-	b.signIn("ada@example.com")
-	secret := b.cookie("podgate")
+	s := pagetest.New(t)
+	u := s.AddUser("ada@example.com", true, "red")
+	g := s.Connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
+	b := s.Browser()
+	b.SignIn("ada@example.com")
+	secret := b.Cookie("podgate")
 	forms := map[string]url.Values{
 		"/sign-in":                    {"email": {"ada@example.com"}, "password": {password}},
 		"/sign-out":                   {},
@@ -38,7 +40,7 @@ func TestFormsFromElsewhereAreRefused(t *testing.T) {
 		"/connection/:id/revoke":      {},
 		"/connection/:id/limits":      {"scope": {"pods:read"}, "read_only": {"yes"}},
 	}
-	for _, route := range s.ui.Routes() {
+	for _, route := range s.UI.Routes() {
 		if _, ok := forms[route.Path]; route.Method == http.MethodPost && !ok {
 			t.Errorf("no form for %s", route.Path)
 		}
@@ -46,64 +48,64 @@ func TestFormsFromElsewhereAreRefused(t *testing.T) {
 	for path, form := range forms {
 		for name, header := range map[string]http.Header{
 			"another site":      {"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}},
-			"a pod":             {"Origin": {strings.Replace(s.issuer(), "localhost", "pod.localhost", 1)}, "Sec-Fetch-Site": {"same-site"}},
-			"the clients' name": {"Origin": {s.issuer()}, "Sec-Fetch-Site": {"same-site"}},
+			"a pod":             {"Origin": {strings.Replace(s.Issuer(), "localhost", "pod.localhost", 1)}, "Sec-Fetch-Site": {"same-site"}},
+			"the clients' name": {"Origin": {s.Issuer()}, "Sec-Fetch-Site": {"same-site"}},
 			"another port":      {"Origin": {"http://localhost:1"}, "Sec-Fetch-Site": {"same-site"}},
 			"a sandboxed frame": {"Origin": {"null"}, "Sec-Fetch-Site": {"cross-site"}},
 			"nothing said":      {},
-			"the wrong scheme":  {"Origin": {strings.Replace(s.pageOrigin(), "http:", "https:", 1)}},
+			"the wrong scheme":  {"Origin": {strings.Replace(s.PageOrigin(), "http:", "https:", 1)}},
 		} {
-			if a := b.do(http.MethodPost, strings.Replace(path, ":id", string(g.ID), 1), form, header); a.StatusCode != http.StatusForbidden || a.Header.Get("Set-Cookie") != "" {
+			if a := b.Do(http.MethodPost, strings.Replace(path, ":id", string(g.ID), 1), form, header); a.StatusCode != http.StatusForbidden || a.Header.Get("Set-Cookie") != "" {
 				t.Errorf("%s from %s: %d", path, name, a.StatusCode)
 			}
 		}
 	}
-	if _, _, err := s.account.Authenticate(secret); err != nil {
+	if _, _, err := s.Account.Authenticate(secret); err != nil {
 		t.Errorf("the session ended: %v", err)
 	}
-	if list, err := s.account.Connections(u.ID); err != nil || len(list) != 1 || list[0].Limits.ReadOnly {
+	if list, err := s.Account.Connections(u.ID); err != nil || len(list) != 1 || list[0].Limits.ReadOnly {
 		t.Errorf("the connection ended or changed: %v, %v", list, err)
 	}
 }
 
 func TestFormsAreBounded(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	a := s.browser().post("/sign-in", url.Values{"email": {strings.Repeat("x", 40<<10)}})
+	s := pagetest.New(t)
+	a := s.Browser().Post("/sign-in", url.Values{"email": {strings.Repeat("x", 40<<10)}})
 	if a.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("a form of 40 KiB: %d", a.StatusCode)
 	}
-	if a := s.browser().post("/sign-in?%zz", nil); a.StatusCode != http.StatusBadRequest {
+	if a := s.Browser().Post("/sign-in?%zz", nil); a.StatusCode != http.StatusBadRequest {
 		t.Errorf("a form that does not parse: %d", a.StatusCode)
 	}
 }
 
 func TestSignInAndOut(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.addUser("ada@example.com", true, "red")
-	b := s.browser()
-	if a := b.get("/"); a.h1() != "Sign in" {
-		t.Errorf("a stranger at / sees %q", a.h1())
+	s := pagetest.New(t)
+	s.AddUser("ada@example.com", true, "red")
+	b := s.Browser()
+	if a := b.Get("/"); a.H1() != "Sign in" {
+		t.Errorf("a stranger at / sees %q", a.H1())
 	}
-	a := b.signIn("ada@example.com")
-	if a.StatusCode != http.StatusOK || a.h1() != "Home" {
-		t.Fatalf("after signing in: %d %q", a.StatusCode, a.h1())
+	a := b.SignIn("ada@example.com")
+	if a.StatusCode != http.StatusOK || a.H1() != "Home" {
+		t.Fatalf("after signing in: %d %q", a.StatusCode, a.H1())
 	}
-	if a := b.get("/sign-in?next=/account"); a.h1() != "Account" {
-		t.Errorf("signing in while signed in leads to %q", a.h1())
+	if a := b.Get("/sign-in?next=/account"); a.H1() != "Account" {
+		t.Errorf("signing in while signed in leads to %q", a.H1())
 	}
-	secret := b.cookie("podgate")
-	if a := b.post("/sign-out", nil); a.h1() != "Sign in" || !strings.Contains(a.body, "You are signed out.") {
-		t.Errorf("after signing out: %q", a.h1())
+	secret := b.Cookie("podgate")
+	if a := b.Post("/sign-out", nil); a.H1() != "Sign in" || !strings.Contains(a.HTML, "You are signed out.") {
+		t.Errorf("after signing out: %q", a.H1())
 	}
-	if b.cookie("podgate") != "" {
+	if b.Cookie("podgate") != "" {
 		t.Error("the cookie is still there")
 	}
-	if _, _, err := s.account.Authenticate(secret); err == nil {
+	if _, _, err := s.Account.Authenticate(secret); err == nil {
 		t.Error("the session is still there")
 	}
-	if a := b.get("/sign-in"); strings.Contains(a.body, "You are signed out.") {
+	if a := b.Get("/sign-in"); strings.Contains(a.HTML, "You are signed out.") {
 		t.Error("the notice is shown twice")
 	}
 }
@@ -112,27 +114,27 @@ func TestSignInAndOut(t *testing.T) {
 // who planted it gains nothing (session fixation, login CSRF).
 func TestSessionFixation(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.addUser("ada@example.com", true, "red")
-	s.addUser("eve@example.com", false, "red")
-	eve := s.browser()
-	eve.signIn("eve@example.com")
-	planted := eve.cookie("podgate")
+	s := pagetest.New(t)
+	s.AddUser("ada@example.com", true, "red")
+	s.AddUser("eve@example.com", false, "red")
+	eve := s.Browser()
+	eve.SignIn("eve@example.com")
+	planted := eve.Cookie("podgate")
 
-	victim := s.browser()
-	u, _ := url.Parse(s.pageOrigin())
-	victim.client.Jar.SetCookies(u, []*http.Cookie{{Name: "podgate", Value: planted, Path: "/"}})
-	victim.signIn("ada@example.com")
-	if got := victim.cookie("podgate"); got == planted || got == "" {
+	victim := s.Browser()
+	u, _ := url.Parse(s.PageOrigin())
+	victim.Client.Jar.SetCookies(u, []*http.Cookie{{Name: "podgate", Value: planted, Path: "/"}})
+	victim.SignIn("ada@example.com")
+	if got := victim.Cookie("podgate"); got == planted || got == "" {
 		t.Error("the planted secret survived the sign-in")
 	}
-	if a := eve.get("/account"); a.h1() != "Sign in" {
-		t.Errorf("who planted the secret sees %q", a.h1())
+	if a := eve.Get("/account"); a.H1() != "Sign in" {
+		t.Errorf("who planted the secret sees %q", a.H1())
 	}
-	made := s.browser()
-	made.client.Jar.SetCookies(u, []*http.Cookie{{Name: "podgate", Value: "pgs_made-up-by-somebody", Path: "/"}})
-	made.signIn("ada@example.com")
-	if made.cookie("podgate") == "pgs_made-up-by-somebody" {
+	made := s.Browser()
+	made.Client.Jar.SetCookies(u, []*http.Cookie{{Name: "podgate", Value: "pgs_made-up-by-somebody", Path: "/"}})
+	made.SignIn("ada@example.com")
+	if made.Cookie("podgate") == "pgs_made-up-by-somebody" {
 		t.Error("a made-up secret became a session")
 	}
 }
@@ -149,9 +151,9 @@ func TestCookieAttributes(t *testing.T) {
 		{"http://localhost:8080", "http://podgate.localhost:8080", "", "podgate", store.SessionTTL},
 		{"http://localhost:8080", "http://localhost:8080", safari, "podgate", 0},
 	} {
-		s := newSite(t)
-		s.addUser("ada@example.com", true)
-		server, err := ui.New(ui.Config{Issuer: c.issuer, Account: s.account, Now: s.clock.now})
+		s := pagetest.New(t)
+		s.AddUser("ada@example.com", true)
+		server, err := ui.New(ui.Config{Config: page.Config{Issuer: c.issuer, Account: s.Account, Now: s.Clock.Now}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,54 +185,54 @@ func TestCookieAttributes(t *testing.T) {
 // whatever goes on at its address; for them alone, and not by its session.
 func TestBrowserIsKnownAgain(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.addUser("ada@example.com", true, "red")
-	s.addUser("eve@example.com", false, "red")
-	b, stranger := s.browser(), s.browser()
-	b.signIn("ada@example.com")
-	b.post("/sign-out", nil)
+	s := pagetest.New(t)
+	s.AddUser("ada@example.com", true, "red")
+	s.AddUser("eve@example.com", false, "red")
+	b, stranger := s.Browser(), s.Browser()
+	b.SignIn("ada@example.com")
+	b.Post("/sign-out", nil)
 	for i := range 61 {
 		err := "none"
-		if _, _, e := s.account.SignIn(t.Context(), fmt.Sprintf("%d@example.com", i/10), "a guess", account.Browser{Addr: netip.MustParseAddr("127.0.0.1")}); e != nil {
+		if _, _, e := s.Account.SignIn(t.Context(), fmt.Sprintf("%d@example.com", i/10), "a guess", account.Browser{Addr: netip.MustParseAddr("127.0.0.1")}); e != nil {
 			err = e.Error()
 		}
 		if limited := strings.Contains(err, "Too many"); limited != (i == 60) {
 			t.Fatalf("guess %d: %s", i, err)
 		}
 	}
-	if a := stranger.signIn("ada@example.com"); a.StatusCode != http.StatusTooManyRequests {
+	if a := stranger.SignIn("ada@example.com"); a.StatusCode != http.StatusTooManyRequests {
 		t.Errorf("a strange browser: %d", a.StatusCode)
 	}
-	if a := b.signIn("eve@example.com"); a.StatusCode != http.StatusTooManyRequests {
+	if a := b.SignIn("eve@example.com"); a.StatusCode != http.StatusTooManyRequests {
 		t.Errorf("another account in the browser: %d", a.StatusCode)
 	}
-	old := b.cookie("podgate-device")
-	if a := b.signIn("ada@example.com"); a.h1() != "Home" {
-		t.Fatalf("the browser: %d %q", a.StatusCode, a.h1())
+	old := b.Cookie("podgate-device")
+	if a := b.SignIn("ada@example.com"); a.H1() != "Home" {
+		t.Fatalf("the browser: %d %q", a.StatusCode, a.H1())
 	}
-	if now := b.cookie("podgate-device"); now == old || now == "" {
+	if now := b.Cookie("podgate-device"); now == old || now == "" {
 		t.Errorf("after signing in again it holds %q", now)
 	}
 	const changed = "another long password"
-	b.post("/account/password", url.Values{"old": {password}, "password": {changed}, "again": {changed}})
-	b.post("/sign-out", nil)
-	if a := b.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {changed}}); a.h1() != "Home" {
-		t.Errorf("the browser that changed the password: %d %q", a.StatusCode, a.h1())
+	b.Post("/account/password", url.Values{"old": {password}, "password": {changed}, "again": {changed}})
+	b.Post("/sign-out", nil)
+	if a := b.Post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {changed}}); a.H1() != "Home" {
+		t.Errorf("the browser that changed the password: %d %q", a.StatusCode, a.H1())
 	}
 }
 
 // Where other programs of the computer see cookies none is given, and none taken.
 func TestNoDeviceWhereCookiesAreShared(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	u := s.addUser("ada@example.com", true)
-	device, err := s.account.Device(u.ID)
+	s := pagetest.New(t)
+	u := s.AddUser("ada@example.com", true)
+	device, err := s.Account.Device(u.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const safari = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.4 Safari/605.1.15"
 	for agent, want := range map[string]string{"": device, safari: ""} {
-		server, err := ui.New(ui.Config{Issuer: "http://localhost:8080", Account: s.account, Now: s.clock.now})
+		server, err := ui.New(ui.Config{Config: page.Config{Issuer: "http://localhost:8080", Account: s.Account, Now: s.Clock.Now}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -245,37 +247,37 @@ func TestNoDeviceWhereCookiesAreShared(t *testing.T) {
 
 func TestSignInFailuresLookAlike(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.addUser("ada@example.com", true, "red")
-	try := func(email string) answer {
-		return s.browser().post("/sign-in", url.Values{"email": {email}, "password": {"not the password"}})
+	s := pagetest.New(t)
+	s.AddUser("ada@example.com", true, "red")
+	try := func(email string) pagetest.Answer {
+		return s.Browser().Post("/sign-in", url.Values{"email": {email}, "password": {"not the password"}})
 	}
 	a, b := try("ada@example.com"), try("bob@example.com")
-	same := strings.ReplaceAll(b.body, "bob@example.com", "ada@example.com")
-	if a.StatusCode != http.StatusForbidden || a.StatusCode != b.StatusCode || a.body != same {
-		t.Errorf("an account (%d) and none (%d) are told apart:\n%s\n%s", a.StatusCode, b.StatusCode, a.body, b.body)
+	same := strings.ReplaceAll(b.HTML, "bob@example.com", "ada@example.com")
+	if a.StatusCode != http.StatusForbidden || a.StatusCode != b.StatusCode || a.HTML != same {
+		t.Errorf("an account (%d) and none (%d) are told apart:\n%s\n%s", a.StatusCode, b.StatusCode, a.HTML, b.HTML)
 	}
-	if strings.Contains(a.body, "not the password") {
+	if strings.Contains(a.HTML, "not the password") {
 		t.Error("the password is sent back")
 	}
 }
 
 func TestSignInLimit(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.addUser("ada@example.com", true, "red")
-	attacker, owner := s.browser(), s.browser()
-	attacker.header.Set("X-Forwarded-For", "203.0.113.66")
-	owner.header.Set("X-Forwarded-For", "198.51.100.3")
-	var a answer
+	s := pagetest.New(t)
+	s.AddUser("ada@example.com", true, "red")
+	attacker, owner := s.Browser(), s.Browser()
+	attacker.Header.Set("X-Forwarded-For", "203.0.113.66")
+	owner.Header.Set("X-Forwarded-For", "198.51.100.3")
+	var a pagetest.Answer
 	for range 11 {
-		a = attacker.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"guess"}})
+		a = attacker.Post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"guess"}})
 	}
-	if a.StatusCode != http.StatusTooManyRequests || a.Header.Get("Retry-After") != "60" || !strings.Contains(a.body, "Wait 60 seconds") {
+	if a.StatusCode != http.StatusTooManyRequests || a.Header.Get("Retry-After") != "60" || !strings.Contains(a.HTML, "Wait 60 seconds") {
 		t.Errorf("the eleventh guess: %d, Retry-After %q", a.StatusCode, a.Header.Get("Retry-After"))
 	}
-	if a := owner.signIn("ada@example.com"); a.h1() != "Home" {
-		t.Errorf("the owner is locked out: %d %q", a.StatusCode, a.h1())
+	if a := owner.SignIn("ada@example.com"); a.H1() != "Home" {
+		t.Errorf("the owner is locked out: %d %q", a.StatusCode, a.H1())
 	}
 }
 
@@ -325,26 +327,26 @@ func FuzzNextPath(f *testing.F) {
 // the client left unencoded.
 func TestNextSurvives(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.addUser("ada@example.com", true, "red")
+	s := pagetest.New(t)
+	s.AddUser("ada@example.com", true, "red")
 	const query = "client_id=a%20b&state=%2F%2Fevil%22&resource=http://localhost/api/mcp&x={y}|z&u=é"
-	b := s.browser()
-	a := b.get("/oauth/authorize?" + query)
-	if a.h1() != "Sign in" || !strings.Contains(a.body, "what the assistant may do") {
-		t.Fatalf("a stranger sees %q", a.h1())
+	b := s.Browser()
+	a := b.Get("/oauth/authorize?" + query)
+	if a.H1() != "Sign in" || !strings.Contains(a.HTML, "what the assistant may do") {
+		t.Fatalf("a stranger sees %q", a.H1())
 	}
 	var next string
-	for _, in := range a.all("input") {
-		if attr(in, "name") == "next" {
-			next = attr(in, "value")
+	for _, in := range a.All("input") {
+		if pagetest.Attr(in, "name") == "next" {
+			next = pagetest.Attr(in, "value")
 		}
 	}
 	// A failed try must not lose it.
-	a = b.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"wrong"}, "next": {next}})
-	if !strings.Contains(a.body, html.EscapeString(next)) {
+	a = b.Post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"wrong"}, "next": {next}})
+	if !strings.Contains(a.HTML, html.EscapeString(next)) {
 		t.Error("a failed try loses where to go next")
 	}
-	a = b.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {password}, "next": {next}})
+	a = b.Post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {password}, "next": {next}})
 	if a.Request.URL.Path != "/oauth/authorize" {
 		t.Fatalf("leads to %s", a.Request.URL)
 	}
@@ -359,41 +361,41 @@ func TestNextSurvives(t *testing.T) {
 
 func TestSetupPage(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	token, err := s.account.SetupLink(t.Context())
+	s := pagetest.New(t)
+	token, err := s.Account.SetupLink(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	form := url.Values{"email": {"ada@example.com"}, "name": {"Ada"}, "password": {password}, "team": {"Red"}}
-	b := s.browser()
-	if a := b.get("/"); a.Request.URL.Path != "/setup" || a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "podgate setup-link") {
+	b := s.Browser()
+	if a := b.Get("/"); a.Request.URL.Path != "/setup" || a.StatusCode != http.StatusNotFound || !strings.Contains(a.HTML, "podgate setup-link") {
 		t.Errorf("a fresh server shows %s %d", a.Request.URL, a.StatusCode)
 	}
-	if a := b.get("/setup?token=made-up"); len(a.all("input")) != 0 || a.StatusCode != http.StatusNotFound {
-		t.Errorf("a made-up link: %d with %d fields", a.StatusCode, len(a.all("input")))
+	if a := b.Get("/setup?token=made-up"); len(a.All("input")) != 0 || a.StatusCode != http.StatusNotFound {
+		t.Errorf("a made-up link: %d with %d fields", a.StatusCode, len(a.All("input")))
 	}
-	if a := b.post("/setup", form); a.StatusCode == http.StatusOK {
+	if a := b.Post("/setup", form); a.StatusCode == http.StatusOK {
 		t.Error("setup without a link")
 	}
-	a := b.get("/setup?token=" + token)
-	if a.Request.URL.RawQuery != "" || strings.Contains(a.body, token) {
+	a := b.Get("/setup?token=" + token)
+	if a.Request.URL.RawQuery != "" || strings.Contains(a.HTML, token) {
 		t.Errorf("the token stays in the address (%s) or in the page", a.Request.URL)
 	}
 	bad := url.Values{"email": {"ada@example.com"}, "name": {"Ada <b>"}, "password": {"short"}, "team": {"Red"}}
-	if a := b.post("/setup", bad); a.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(a.body, "too short") || !strings.Contains(a.body, "Ada &lt;b&gt;") {
+	if a := b.Post("/setup", bad); a.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(a.HTML, "too short") || !strings.Contains(a.HTML, "Ada &lt;b&gt;") {
 		t.Errorf("a short password: %d", a.StatusCode)
 	}
-	if a := b.post("/setup", form); a.h1() != "Home" || !strings.Contains(a.body, "This server is set up.") {
-		t.Fatalf("setup leads to %d %q", a.StatusCode, a.h1())
+	if a := b.Post("/setup", form); a.H1() != "Home" || !strings.Contains(a.HTML, "This server is set up.") {
+		t.Fatalf("setup leads to %d %q", a.StatusCode, a.H1())
 	}
-	if b.cookie("podgate-setup") != "" {
+	if b.Cookie("podgate-setup") != "" {
 		t.Error("the setup token is still in the browser")
 	}
-	late := s.browser()
-	if a := late.get("/setup?token=" + token); a.StatusCode != http.StatusForbidden || len(a.all("input")) != 0 {
+	late := s.Browser()
+	if a := late.Get("/setup?token=" + token); a.StatusCode != http.StatusForbidden || len(a.All("input")) != 0 {
 		t.Errorf("the link a second time: %d", a.StatusCode)
 	}
-	if users, err := s.account.Users(); err != nil || len(users) != 1 || !users[0].Admin {
+	if users, err := s.Account.Users(); err != nil || len(users) != 1 || !users[0].Admin {
 		t.Errorf("users: %+v, %v", users, err)
 	}
 }
@@ -402,51 +404,51 @@ func TestSetupPage(t *testing.T) {
 // somebody could use it.
 func TestSetupWithoutALink(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	has := func(a answer) (command, signIn bool) {
-		for _, n := range a.all("code") {
-			command = command || text(n) == "podgate setup-link"
+	s := pagetest.New(t)
+	has := func(a pagetest.Answer) (command, signIn bool) {
+		for _, n := range a.All("code") {
+			command = command || pagetest.Text(n) == "podgate setup-link"
 		}
-		for _, n := range a.all("a") {
-			signIn = signIn || attr(n, "href") == "/sign-in"
+		for _, n := range a.All("a") {
+			signIn = signIn || pagetest.Attr(n, "href") == "/sign-in"
 		}
 		return command, signIn
 	}
-	check := func(name string, a answer, words string, command, signIn bool) {
+	check := func(name string, a pagetest.Answer, words string, command, signIn bool) {
 		t.Helper()
 		gotCommand, gotSignIn := has(a)
-		if !strings.Contains(text(a.all("main")[0]), words) || gotCommand != command || gotSignIn != signIn || len(a.all("input")) != 0 {
-			t.Errorf("%s: command %v, sign-in %v, want %v, %v and %q in:\n%s", name, gotCommand, gotSignIn, command, signIn, words, text(a.all("main")[0]))
+		if !strings.Contains(pagetest.Text(a.All("main")[0]), words) || gotCommand != command || gotSignIn != signIn || len(a.All("input")) != 0 {
+			t.Errorf("%s: command %v, sign-in %v, want %v, %v and %q in:\n%s", name, gotCommand, gotSignIn, command, signIn, words, pagetest.Text(a.All("main")[0]))
 		}
 	}
-	b := s.browser()
-	check("no link", b.get("/setup"), "Open the setup link that it printed when it started", true, false)
-	check("nobody can sign in", b.get("/sign-in"), "no administrator yet", true, false)
-	check("a wrong link", b.get("/setup?token=made-up"), "it was used, or a newer one has replaced it", true, false)
-	check("a wrong link, sent", b.post("/setup", url.Values{"email": {"ada@example.com"}}), "it was used, or", true, false)
-	token, err := s.account.SetupLink(t.Context())
+	b := s.Browser()
+	check("no link", b.Get("/setup"), "Open the setup link that it printed when it started", true, false)
+	check("nobody can sign in", b.Get("/sign-in"), "no administrator yet", true, false)
+	check("a wrong link", b.Get("/setup?token=made-up"), "it was used, or a newer one has replaced it", true, false)
+	check("a wrong link, sent", b.Post("/setup", url.Values{"email": {"ada@example.com"}}), "it was used, or", true, false)
+	token, err := s.Account.SetupLink(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.clock.advance(account.SetupTTL)
-	check("an old link", b.get("/setup?token="+token), "more than 30 minutes old", true, false)
-	s.addUser("bob@example.com", false)
-	check("a member without an administrator", b.get("/setup"), "more than 30 minutes old", true, true)
-	if a := b.get("/sign-in"); a.h1() != "Sign in" || !strings.Contains(a.body, "podgate setup-link") {
-		t.Errorf("a member signs in on %q", a.h1())
+	s.Clock.Advance(account.SetupTTL)
+	check("an old link", b.Get("/setup?token="+token), "more than 30 minutes old", true, false)
+	s.AddUser("bob@example.com", false)
+	check("a member without an administrator", b.Get("/setup"), "more than 30 minutes old", true, true)
+	if a := b.Get("/sign-in"); a.H1() != "Sign in" || !strings.Contains(a.HTML, "podgate setup-link") {
+		t.Errorf("a member signs in on %q", a.H1())
 	}
-	s.addUser("ada@example.com", true)
-	check("set up", b.get("/setup"), "Sign in, or ask an administrator", false, true)
+	s.AddUser("ada@example.com", true)
+	check("set up", b.Get("/setup"), "Sign in, or ask an administrator", false, true)
 }
 
 func TestNoticesSayOnlyWhatWeWrote(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	u, _ := url.Parse(s.pageOrigin())
+	s := pagetest.New(t)
+	u, _ := url.Parse(s.PageOrigin())
 	for _, value := range []string{"<b>hi</b>.1", "free text.0", "password.-5", "password.99999999999999999999", "signed-out", ".", "password.x"} {
-		b := s.browser()
-		b.client.Jar.SetCookies(u, []*http.Cookie{{Name: "podgate-notice", Value: url.QueryEscape(value), Path: "/"}})
-		if a := b.get("/sign-in"); strings.Contains(a.body, `class="notice"`) {
+		b := s.Browser()
+		b.Client.Jar.SetCookies(u, []*http.Cookie{{Name: "podgate-notice", Value: url.QueryEscape(value), Path: "/"}})
+		if a := b.Get("/sign-in"); strings.Contains(a.HTML, `class="notice"`) {
 			t.Errorf("the notice cookie %q shows something", value)
 		}
 	}
@@ -455,22 +457,22 @@ func TestNoticesSayOnlyWhatWeWrote(t *testing.T) {
 // Nothing secret reaches the log, at any level.
 func TestLogHoldsNoSecrets(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	token, err := s.account.SetupLink(t.Context())
+	s := pagetest.New(t)
+	token, err := s.Account.SetupLink(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := s.browser()
-	b.get("/setup?token=" + token)
-	b.post("/setup", url.Values{"email": {"ada@example.com"}, "name": {"Ada"}, "password": {password}, "team": {"Red"}})
-	first := b.cookie("podgate")
-	b.post("/sign-out", nil)
-	b.post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"a wrong password"}})
-	b.signIn("ada@example.com")
-	second := b.cookie("podgate")
-	b.get("/account")
+	b := s.Browser()
+	b.Get("/setup?token=" + token)
+	b.Post("/setup", url.Values{"email": {"ada@example.com"}, "name": {"Ada"}, "password": {password}, "team": {"Red"}})
+	first := b.Cookie("podgate")
+	b.Post("/sign-out", nil)
+	b.Post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"a wrong password"}})
+	b.SignIn("ada@example.com")
+	second := b.Cookie("podgate")
+	b.Get("/account")
 	s.Close()
-	log := s.log.String()
+	log := s.Log.String()
 	if !strings.Contains(log, "path=/sign-in") {
 		t.Fatalf("the log is empty: %s", log)
 	}

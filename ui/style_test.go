@@ -7,14 +7,14 @@ import (
 	"strings"
 	"testing"
 
-	"podgate/ui"
+	"podgate/ui/page"
 )
 
 // palettes reads the colour variables of the stylesheet: light, and dark laid
 // over it as the browser does.
 func palettes(t *testing.T) (css string, light, dark map[string][3]float64) {
 	t.Helper()
-	raw, err := ui.Files.ReadFile("assets/style.css")
+	raw, err := page.Stylesheet()
 	if err != nil {
 		t.Fatal(err)
 	}

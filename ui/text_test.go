@@ -6,6 +6,7 @@ import (
 
 	"podgate/account"
 	"podgate/ui"
+	"podgate/ui/page"
 )
 
 func TestReturnURL(t *testing.T) {
@@ -73,7 +74,7 @@ func TestGuides(t *testing.T) {
 func TestIssuerMustBeAnOrigin(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{"", "pods.example.com", "https://", "https://pods.example.com/", "https://pods.example.com/x", "ftp://x", "https://u@x", "https://x?y", "://"} {
-		if _, err := ui.New(ui.Config{Issuer: bad, Account: new(account.Service)}); err == nil {
+		if _, err := ui.New(ui.Config{Config: page.Config{Issuer: bad, Account: new(account.Service)}}); err == nil {
 			t.Errorf("issuer %q was taken", bad)
 		}
 	}

@@ -1,4 +1,4 @@
-package ui
+package page
 
 import (
 	"fmt"
@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-func plural(n int, one, many string) string {
+// Plural is a number with its word.
+func Plural(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// bytesWords is a size in the unit people use for memory.
-func bytesWords(n int64) string {
+// BytesWords is a size in the unit people use for memory.
+func BytesWords(n int64) string {
 	switch {
 	case n >= 10<<30:
 		return fmt.Sprintf("%d GB", n>>30)
@@ -27,43 +28,42 @@ func bytesWords(n int64) string {
 	return "under 1 MB"
 }
 
-// ago is how long before now t was, in one unit.
-func ago(now, t time.Time) string {
+// Ago is how long before now t was, in one unit.
+func Ago(now, t time.Time) string {
 	d := now.Sub(t)
 	switch {
 	case d < time.Minute:
 		return "just now"
 	case d < time.Hour:
-		return plural(int(d/time.Minute), "minute ago", "minutes ago")
+		return Plural(int(d/time.Minute), "minute ago", "minutes ago")
 	case d < 24*time.Hour:
-		return plural(int(d/time.Hour), "hour ago", "hours ago")
+		return Plural(int(d/time.Hour), "hour ago", "hours ago")
 	case d < 60*24*time.Hour:
-		return plural(int(d/(24*time.Hour)), "day ago", "days ago")
+		return Plural(int(d/(24*time.Hour)), "day ago", "days ago")
 	}
 	return "on " + t.UTC().Format("2 January 2006")
 }
 
-// lasts is a duration in the largest unit that fits it whole.
-func lasts(d time.Duration) string {
+// Lasts is a duration in the largest unit that fits it whole.
+func Lasts(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour && d%(24*time.Hour) == 0:
 		return fmt.Sprintf("%d days", d/(24*time.Hour))
 	case d >= time.Hour && d%time.Hour == 0:
-		return plural(int(d/time.Hour), "hour", "hours")
+		return Plural(int(d/time.Hour), "hour", "hours")
 	case d >= time.Minute:
-		return plural(int(d/time.Minute), "minute", "minutes")
+		return Plural(int(d/time.Minute), "minute", "minutes")
 	}
-	return plural(int(d/time.Second), "second", "seconds")
+	return Plural(int(d/time.Second), "second", "seconds")
 }
 
 func funcs(a *assets) template.FuncMap {
 	return template.FuncMap{
 		"asset":  func(name string) string { return "/assets/" + a.hashed[name] },
-		"plural": plural,
+		"plural": Plural,
 		"clock":  func(t time.Time) string { return t.UTC().Format("15:04:05") },
 		"second": func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04:05 UTC") },
-		"lasts":  lasts,
-		"tabs":   tabs,
+		"lasts":  Lasts,
 		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"date":   func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 		"full":   func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
