@@ -48,6 +48,13 @@ func (s *Service) find(a authz.Actor, action authz.Action, name string) (store.P
 	}
 }
 
+// TeamOf returns the team of a pod, for whoever is to decide whether somebody may
+// know of it; ErrNotFound.
+func (s *Service) TeamOf(name string) (store.TeamID, error) {
+	rec, err := lookup(s.cfg.DB, name)
+	return rec.Team, err
+}
+
 // CreateRequest asks for a new pod. Plan and Region may be empty.
 type CreateRequest struct {
 	Name, Preset, Plan, Region string

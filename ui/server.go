@@ -3,11 +3,13 @@ package ui
 import (
 	"embed"
 	"net/http"
+	"slices"
 
 	"podgate/internal/web"
 	"podgate/oauth"
 	"podgate/pods"
 	"podgate/ui/page"
+	"podgate/ui/podpages"
 )
 
 // Config is what a Server needs. Issuer and Account are required.
@@ -19,8 +21,9 @@ type Config struct {
 // Server serves the pages. It is an oauth.Pages and an oauth.Sessions.
 type Server struct {
 	*page.Shell
-	pods *pods.Service
-	area *page.Area
+	pods     *pods.Service
+	area     *page.Area
+	podPages *podpages.Pages
 }
 
 var (
@@ -39,7 +42,10 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{Shell: shell, pods: cfg.Pods}
-	s.area, err = shell.NewArea(files, notices)
+	if s.area, err = shell.NewArea(files, notices); err != nil {
+		return nil, err
+	}
+	s.podPages, err = podpages.New(shell, cfg.Pods)
 	return s, err
 }
 
@@ -66,7 +72,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, kind page.Kind, 
 // Routes returns every route of the pages.
 func (s *Server) Routes() []web.Route {
 	get, post := s.Get, s.Post
-	return append(s.Shell.Routes(),
+	return slices.Concat(s.Shell.Routes(), s.podPages.Routes(), []web.Route{
 		get("/", s.serveHome),
 		get("/setup", s.serveSetup),
 		post("/setup", s.handleSetup),
@@ -84,5 +90,5 @@ func (s *Server) Routes() []web.Route {
 		post("/connection/:id/limits", s.SignedIn(s.handleLimits)),
 		get("/connection/:id/revoke", s.SignedIn(s.serveRevoke)),
 		post("/connection/:id/revoke", s.SignedIn(s.handleRevoke)),
-	)
+	})
 }

@@ -1,0 +1,91 @@
+package podpages
+
+import (
+	"embed"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/julienschmidt/httprouter"
+
+	"podgate/internal/authz"
+	"podgate/internal/web"
+	"podgate/pods"
+	"podgate/ui/page"
+)
+
+// Pages serves the pages of pods.
+type Pages struct {
+	*page.Shell
+	pods *pods.Service
+	area *page.Area
+}
+
+//go:embed templates
+var files embed.FS
+
+// New returns the pages of the pods that service keeps; nil: there are none here.
+func New(shell *page.Shell, service *pods.Service) (*Pages, error) {
+	s := &Pages{Shell: shell, pods: service}
+	var err error
+	s.area, err = shell.NewArea(files, notices)
+	return s, err
+}
+
+// notices are what these pages' forms say afterwards.
+var notices = map[string]page.Notice{}
+
+// Routes returns every route of these pages.
+func (s *Pages) Routes() []web.Route {
+	return slices.Concat(s.overviewRoutes())
+}
+
+// opened is a pod in the hands of a person.
+type opened struct {
+	page.Person
+	Actor authz.Actor // the person in the team of the pod
+	Name  string      // of a pod that the team has
+}
+
+// may reports whether the person may do that with the pod.
+func (o opened) may(action authz.Action) bool {
+	return o.Actor.AllowPod(action, o.Actor.Team.ID, o.Name) == nil
+}
+
+// onPod is the handler of a page below /pod/:name, for those who may see the pod.
+func (s *Pages) onPod(h func(http.ResponseWriter, *http.Request, opened) error) web.Handler {
+	return s.SignedIn(func(w http.ResponseWriter, r *http.Request, p page.Person) error {
+		actor, name, err := s.podOf(r, p)
+		if err != nil {
+			return err
+		}
+		return h(w, r, opened{p, actor, name})
+	})
+}
+
+// podOf finds the pod that a path names among those of the person's teams.
+func (s *Pages) podOf(r *http.Request, p page.Person) (authz.Actor, string, error) {
+	name := httprouter.ParamsFromContext(r.Context()).ByName("name")
+	if s.pods == nil {
+		return authz.Actor{}, "", noPod(nil)
+	}
+	memberships, err := s.Account.TeamsOf(p.User.ID)
+	if err != nil {
+		return authz.Actor{}, "", err
+	}
+	team, err := s.pods.TeamOf(name)
+	if err != nil && !errors.Is(err, pods.ErrNotFound) {
+		return authz.Actor{}, "", err
+	}
+	for _, m := range memberships {
+		if actor := authz.Person(p.User.ID, m); m.Team.ID == team && actor.AllowPod(authz.ReadPod, team, name) == nil {
+			return actor, name, nil
+		}
+	}
+	return authz.Actor{}, "", noPod(err)
+}
+
+// noPod is what those are told who ask for a pod that is not there for them.
+func noPod(cause error) error {
+	return web.Fault(http.StatusNotFound, "not_found", "None of your teams has a pod of that name. It may have been deleted, or its name typed wrongly.", cause)
+}
