@@ -73,6 +73,7 @@ var faultWords = map[string]error{
 	wire.FaultBusy:         ErrBusy,
 	wire.FaultEnded:        ErrInterrupted,
 	wire.FaultChanged:      ErrInterrupted,
+	wire.FaultStale:        ErrStale,
 }
 
 // fromAgent words an error of the agent's client.
@@ -331,8 +332,10 @@ func (s *Service) ReadFile(ctx context.Context, a authz.Actor, name, path string
 type LogQuery struct {
 	Lines  int // 0: 100; at most wire.MaxLines
 	Since  time.Time
+	Before time.Time // only those before it; zero: all
 	Grep   string
 	Source string // app, worker, cron, agent, install, network; empty: all
+	Stream string // stdout or stderr; empty: both, and what was refused
 }
 
 // Logs returns the newest lines that match, oldest first. Of a pod that does not
@@ -398,16 +401,22 @@ func (q LogQuery) query() (url.Values, error) {
 		return nil, refuse(ErrBadInput, "grep must be text of at most %d bytes", maxGrep)
 	case !slices.Contains([]string{"", "app", "worker", "cron", "agent", "install", networkSource}, q.Source):
 		return nil, refuse(ErrBadInput, "source must be app, worker, cron, agent, install or network, or left out for all")
+	case !slices.Contains([]string{"", "stdout", "stderr"}, q.Stream):
+		return nil, refuse(ErrBadInput, "stream must be stdout or stderr, or left out for both")
 	}
 	query := url.Values{"lines": {strconv.Itoa(q.Lines)}}
-	if !q.Since.IsZero() {
-		query.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
+	for name, t := range map[string]time.Time{"since": q.Since, "before": q.Before} {
+		if !t.IsZero() {
+			query.Set(name, t.UTC().Format(time.RFC3339Nano))
+		}
 	}
 	if q.Grep != "" {
 		query.Set("grep", q.Grep)
 	}
-	if q.Source != "" {
-		query.Set("source", q.Source)
+	for name, value := range map[string]string{"source": q.Source, "stream": q.Stream} {
+		if value != "" {
+			query.Set(name, value)
+		}
 	}
 	return query, nil
 }

@@ -202,6 +202,18 @@ func (c *client) delete(ctx context.Context, path string, recursive bool) (info 
 	return info, err
 }
 
+func (c *client) makeFolder(ctx context.Context, path string) (info wire.FileInfo, err error) {
+	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
+	defer cancel()
+	res, err := c.request(ctx, http.MethodPut, wire.PathDir, url.Values{"path": {path}}, nil, "")
+	if err != nil {
+		return info, err
+	}
+	defer res.Body.Close()
+	err = decode(res.Body, maxSmallAnswer, &info)
+	return info, err
+}
+
 func (c *client) logs(ctx context.Context, query url.Values) ([]wire.LogLine, error) {
 	var lines []wire.LogLine
 	if err := c.get(ctx, wire.PathLogs, query, maxListAnswer, &lines); err != nil {

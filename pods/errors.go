@@ -21,6 +21,7 @@ var (
 	ErrPresetMissing = errors.New("preset not available here")
 	ErrPath          = errors.New("path not allowed")
 	ErrNoFile        = errors.New("file not found")
+	ErrStale         = errors.New("file changed") // since who replaces it read it
 	ErrNoJob         = errors.New("job not found")
 	ErrTooLarge      = errors.New("file too large")
 	ErrTimedOut      = errors.New("command timed out")

@@ -17,6 +17,13 @@ func (s *Service) DeleteFile(ctx context.Context, a authz.Actor, name, path stri
 	})
 }
 
+// MakeFolder makes a folder that is not there, and those on the way to it.
+func (s *Service) MakeFolder(ctx context.Context, a authz.Actor, name, path string) (wire.FileInfo, error) {
+	return s.change(ctx, a, name, []string{path}, func(ctx context.Context, c *client) (wire.FileInfo, error) {
+		return c.makeFolder(ctx, path)
+	})
+}
+
 // MoveFile gives a file, folder or link another name. It replaces nothing, or
 // only a file when overwrite is set.
 func (s *Service) MoveFile(ctx context.Context, a authz.Actor, name, from, to string, overwrite bool) (wire.FileInfo, error) {

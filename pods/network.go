@@ -167,7 +167,7 @@ func (s *Service) networkLines(l *live, q LogQuery) (lines []wire.LogLine) {
 		if line.Count > 1 {
 			text = fmt.Sprintf("%s (%d times)", text, line.Count)
 		}
-		if line.Time.Before(q.Since) || !strings.Contains(text, q.Grep) {
+		if line.Time.Before(q.Since) || !q.Before.IsZero() && !line.Time.Before(q.Before) || q.Stream != "" || !strings.Contains(text, q.Grep) {
 			continue
 		}
 		lines = append(lines, wire.LogLine{Time: line.Time.UTC(), Source: networkSource, Stream: "refused", Text: text})

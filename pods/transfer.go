@@ -2,6 +2,8 @@ package pods
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -166,13 +168,35 @@ func (d *download) Close() error {
 // there whole, or as it was before. When it is refused early, content may be read
 // for a moment after the return.
 func (s *Service) Upload(ctx context.Context, a authz.Actor, name, path string, mode uint32, size int64, content io.Reader) (wire.FileInfo, error) {
+	if err := checkMode(mode); err != nil {
+		return wire.FileInfo{}, err
+	}
+	return s.upload(ctx, a, name, path, fileQuery(path, mode), size, content)
+}
+
+// Absent is the version of a file that is not there.
+const Absent = wire.Absent
+
+// Version names what a file holds.
+func Version(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
+}
+
+// Replace is Upload in the place of that Version of the file, and of no other:
+// ErrStale when it has become something else meanwhile, which is decided in the pod
+// when the file takes its place.
+func (s *Service) Replace(ctx context.Context, a authz.Actor, name, path, version string, size int64, content io.Reader) (wire.FileInfo, error) {
+	query := fileQuery(path, 0)
+	query.Set("was", version)
+	return s.upload(ctx, a, name, path, query, size, content)
+}
+
+func (s *Service) upload(ctx context.Context, a authz.Actor, name, path string, query url.Values, size int64, content io.Reader) (wire.FileInfo, error) {
 	if err := a.Allow(authz.WriteFiles, a.Team.ID); err != nil {
 		return wire.FileInfo{}, err
 	}
 	if err := checkPath(path); err != nil {
-		return wire.FileInfo{}, err
-	}
-	if err := checkMode(mode); err != nil {
 		return wire.FileInfo{}, err
 	}
 	begun := false
@@ -188,7 +212,6 @@ func (s *Service) Upload(ctx context.Context, a authz.Actor, name, path string, 
 		in := &incoming{live: l, left: max(0, size), room: room, known: size >= 0}
 		defer in.end()
 		src := &source{transfer: newTransfer(ctx), r: content, take: func(n int) error { begun = true; return in.take(n) }}
-		query := fileQuery(path, mode)
 		query.Set("max", strconv.FormatInt(min(room, wire.MaxTransfer), 10))
 		return l.client.put(src, wire.PathFile, query, size, &info)
 	})

@@ -2,12 +2,17 @@ package agent
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"podgate/pods/wire"
@@ -172,3 +177,48 @@ func TestEditRace(t *testing.T) {
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// Of many who replace the same version of a file one does, and the others hear that
+// it is something else now.
+func TestReplaceVersion(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	version := func(content string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(content))) }
+	a.put("new", "first", "was", wire.Absent)
+	a.refused(wire.FaultStale, "PUT", wire.PathFile+pathQuery("new", "was", wire.Absent), []byte("x"))
+	a.refused(wire.FaultStale, "PUT", wire.PathFile+pathQuery("none", "was", version("")), []byte("x"))
+	a.refused(wire.FaultBadRequest, "PUT", wire.PathFile+pathQuery("new", "was", "abc"), []byte("x"))
+	var won atomic.Int64
+	var all sync.WaitGroup
+	for range 10 {
+		all.Go(func() {
+			resp, _ := a.do("PUT", wire.PathFile+pathQuery("new", "was", version("first")), []byte("second"))
+			if resp.StatusCode == http.StatusOK {
+				won.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if won.Load() != 1 {
+		t.Errorf("%d replaced the same version", won.Load())
+	}
+	if b, _ := os.ReadFile(a.home("app/new")); string(b) != "second" {
+		t.Errorf("%q", b)
+	}
+	if left, _ := filepath.Glob(a.home("app/.podgate*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestMakeDir(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	resp, b := a.do("PUT", wire.PathDir+pathQuery("one/two"), nil)
+	if info, err := os.Stat(a.home("app/one/two")); err != nil || !info.IsDir() || resp.StatusCode != http.StatusOK {
+		t.Errorf("%s %v", b, err)
+	}
+	a.refused(wire.FaultExists, "PUT", wire.PathDir+pathQuery("one/two"), nil)
+	a.refused(wire.FaultPath, "PUT", wire.PathDir+pathQuery("/etc/x"), nil)
+	a.put("file", "x")
+	a.refused(wire.FaultExists, "PUT", wire.PathDir+pathQuery("file"), nil)
+}

@@ -28,6 +28,7 @@ var faultStatus = map[string]int{
 	wire.FaultIsDir:        http.StatusConflict,
 	wire.FaultExists:       http.StatusConflict,
 	wire.FaultChanged:      http.StatusConflict,
+	wire.FaultStale:        http.StatusConflict,
 	wire.FaultNotListening: http.StatusBadGateway,
 	wire.FaultNotRunning:   http.StatusConflict,
 	wire.FaultBusy:         http.StatusTooManyRequests,

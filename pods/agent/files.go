@@ -2,6 +2,8 @@ package agent
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -53,7 +55,74 @@ func writeFile(s spot, q writeQuery, body io.Reader) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return replaceFile(s, mode, body, func() error { return nil })
+	still := func() error { return isWhat(s, q.Was) }
+	if err := still(); err != nil { // before all of body has come for nothing
+		return nil, err
+	}
+	return replaceFile(s, mode, body, still)
+}
+
+// isWhat refuses a file that is not what somebody takes it for who replaces it.
+func isWhat(s spot, was string) error {
+	if was == "" {
+		return nil
+	}
+	f, info, err := openRegular(s)
+	if errors.Is(err, fs.ErrNotExist) {
+		if was == wire.Absent {
+			return nil
+		}
+		return faultf(wire.FaultStale, "%s is not there any more", s.virtual)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if was == wire.Absent {
+		return faultf(wire.FaultStale, "%s exists already", s.virtual)
+	}
+	sum := sha256.New()
+	if info.Size() <= wire.MaxFile { // what nobody can have read whole is something else
+		if _, err := io.Copy(sum, io.LimitReader(f, wire.MaxFile+1)); err != nil {
+			return err
+		}
+	}
+	if hex.EncodeToString(sum.Sum(nil)) != was {
+		return faultf(wire.FaultStale, "%s was changed meanwhile", s.virtual)
+	}
+	return nil
+}
+
+// serveMakeDir is PUT /v1/dir.
+func (a *agent) serveMakeDir(w http.ResponseWriter, r *http.Request) error {
+	asked, err := parseMakeDir(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	s, err := a.folders.resolve(asked)
+	if err != nil {
+		return err
+	}
+	info, err := makeDir(s)
+	if err != nil {
+		return fileFault(s.virtual, err)
+	}
+	writeNamed(w, asked, info)
+	return nil
+}
+
+func makeDir(s spot) (fs.FileInfo, error) {
+	root := s.place.root
+	switch _, err := root.Lstat(s.rel); {
+	case err == nil:
+		return nil, faultf(wire.FaultExists, "%s exists already", s.virtual)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	if err := root.MkdirAll(s.rel, 0o755); err != nil {
+		return nil, err
+	}
+	return root.Lstat(s.rel)
 }
 
 // replaceFile puts body at s by way of a temporary file beside it, if still has
@@ -70,16 +139,24 @@ func replaceFile(s spot, mode fs.FileMode, body io.Reader, still func() error) (
 	}
 	info, err := fillFile(f, mode, body)
 	if err == nil {
-		err = still()
-	}
-	if err == nil {
-		err = root.Rename(tmp, s.rel)
+		err = s.place.swap(tmp, s.rel, still)
 	}
 	if err != nil {
 		root.Remove(tmp)
 		return nil, err
 	}
 	return info, nil
+}
+
+// swap puts a file into the place of another. Of two that found the same there,
+// one comes second and looks again.
+func (p *place) swap(tmp, rel string, still func() error) error {
+	p.swapping.Lock()
+	defer p.swapping.Unlock()
+	if err := still(); err != nil {
+		return err
+	}
+	return p.root.Rename(tmp, rel)
 }
 
 func fillFile(f *os.File, mode fs.FileMode, body io.Reader) (fs.FileInfo, error) {

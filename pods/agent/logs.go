@@ -96,14 +96,15 @@ func (l *logs) remark(format string, args ...any) {
 func (l *logs) add(source, stream string, lines ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now, to := l.tick(), l.of(source)
+	to := l.of(source)
 	var b []byte
 	put := func(source, stream, text string) {
 		text = strings.ReplaceAll(text, "\n", "\r")
+		now := l.tick()
 		b = appendLine(b, now, source, stream, text)
 		l.hand(now, source, stream, text)
 	}
-	if dropped := to.account(now); dropped > 0 {
+	if dropped := to.account(l.now()); dropped > 0 {
 		put(sourceAgent, "stdout", fmt.Sprintf("%d bytes of output were dropped: more than %d a second", dropped, rateBytes))
 	}
 	for _, text := range lines {
@@ -116,7 +117,7 @@ func (l *logs) add(source, stream string, lines ...string) {
 }
 
 // tick is the present time, and no two are the same: lines of different sources
-// are put in order by it.
+// are put in order by it, and who reads on from a line names it by its time.
 func (l *logs) tick() time.Time {
 	now := l.now()
 	if behind := l.last.Sub(now); behind >= 0 && behind < time.Millisecond {
@@ -237,7 +238,9 @@ func merge(newest [][]wire.LogLine, most int) []wire.LogLine {
 
 func (q logQuery) match(l wire.LogLine) bool {
 	return (q.Source == "" || q.Source == l.Source) &&
+		(q.Stream == "" || q.Stream == l.Stream) &&
 		(q.Since.IsZero() || !l.Time.Before(q.Since)) &&
+		(q.Before.IsZero() || l.Time.Before(q.Before)) &&
 		(q.Grep == "" || strings.Contains(l.Text, q.Grep))
 }
 

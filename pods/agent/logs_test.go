@@ -56,6 +56,9 @@ func TestLogsFind(t *testing.T) {
 		{logQuery{Lines: 2}, "four|five"},
 		{logQuery{Lines: 2, Source: sourceApp}, "two|three\tthree"},
 		{logQuery{Lines: 9, Since: begin.Add(time.Minute)}, "three\tthree|four|five"},
+		{logQuery{Lines: 9, Before: begin.Add(time.Minute)}, "one|two"},
+		{logQuery{Lines: 9, Before: begin.Add(1)}, "one"}, // lines that came at once, too, are told apart
+		{logQuery{Lines: 9, Stream: "stderr"}, "three\tthree"},
 		{logQuery{Lines: 9, Grep: "hree\tt"}, "three\tthree"},
 		{logQuery{Lines: 9, Grep: "o"}, "one|two|four"},
 		{logQuery{Lines: 1, Grep: "o"}, "four"},

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -36,6 +38,7 @@ type writeQuery struct {
 	Path string
 	Mode *fs.FileMode // nil: as it was, else 0644
 	Max  int64        // bytes of content
+	Was  string       // SHA-256 in hex or wire.Absent; empty: whatever it was
 }
 
 type readQuery struct {
@@ -73,8 +76,10 @@ type logQuery struct {
 	Follow bool
 	Lines  int
 	Since  time.Time
+	Before time.Time
 	Grep   string
 	Source string
+	Stream string
 }
 
 // query is a request's parameters, of which each may come once and all must be
@@ -135,7 +140,7 @@ func parseImport(raw string) (int64, error) {
 }
 
 func parseWrite(raw string) (writeQuery, error) {
-	q, err := parseQuery(raw, "path", "mode", "max")
+	q, err := parseQuery(raw, "path", "mode", "max", "was")
 	if err != nil {
 		return writeQuery{}, err
 	}
@@ -143,7 +148,10 @@ func parseWrite(raw string) (writeQuery, error) {
 	if err != nil {
 		return writeQuery{}, err
 	}
-	out := writeQuery{Path: q["path"], Max: limit}
+	out := writeQuery{Path: q["path"], Max: limit, Was: q["was"]}
+	if _, err := hex.DecodeString(out.Was); out.Was != "" && out.Was != wire.Absent && (err != nil || len(out.Was) != hex.EncodedLen(sha256.Size)) {
+		return writeQuery{}, badRequest("was must be a SHA-256 in hex, or %s", wire.Absent)
+	}
 	if s, ok := q["mode"]; ok {
 		n, err := strconv.ParseUint(s, 8, 32)
 		if err != nil || n > 0o777 || len(s) > 5 {
@@ -153,6 +161,14 @@ func parseWrite(raw string) (writeQuery, error) {
 		out.Mode = &m
 	}
 	return out, checkPath(out.Path)
+}
+
+func parseMakeDir(raw string) (path string, err error) {
+	q, err := parseQuery(raw, "path")
+	if err != nil {
+		return "", err
+	}
+	return q["path"], checkPath(q["path"])
 }
 
 func parseDelete(raw string) (deleteQuery, error) {
@@ -319,7 +335,7 @@ func checkPath(p string) error {
 }
 
 func parseLogs(raw string) (logQuery, error) {
-	q, err := parseQuery(raw, "follow", "lines", "since", "grep", "source")
+	q, err := parseQuery(raw, "follow", "lines", "since", "before", "grep", "source", "stream")
 	if err != nil {
 		return logQuery{}, err
 	}
@@ -335,16 +351,21 @@ func parseLogs(raw string) (logQuery, error) {
 	if err != nil {
 		return logQuery{}, err
 	}
-	out := logQuery{Follow: follow, Lines: int(n), Grep: q["grep"], Source: q["source"]}
+	out := logQuery{Follow: follow, Lines: int(n), Grep: q["grep"], Source: q["source"], Stream: q["stream"]}
 	if len(out.Grep) > maxGrep {
 		return logQuery{}, badRequest("grep is over %d bytes", maxGrep)
 	}
 	if out.Source != "" && !slices.Contains(sources, out.Source) {
 		return logQuery{}, badRequest("source must be one of %s", strings.Join(sources, ", "))
 	}
-	if s, ok := q["since"]; ok && s != "" {
-		if out.Since, err = time.Parse(time.RFC3339, s); err != nil {
-			return logQuery{}, badRequest("since must be a time such as 2026-01-31T12:00:00Z")
+	if out.Stream != "" && out.Stream != "stdout" && out.Stream != "stderr" {
+		return logQuery{}, badRequest("stream must be stdout or stderr")
+	}
+	for name, t := range map[string]*time.Time{"since": &out.Since, "before": &out.Before} {
+		if s := q[name]; s != "" {
+			if *t, err = time.Parse(time.RFC3339, s); err != nil {
+				return logQuery{}, badRequest("%s must be a time such as 2026-01-31T12:00:00Z", name)
+			}
 		}
 	}
 	return out, nil

@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"podgate/pods/wire"
 )
@@ -21,6 +22,8 @@ type place struct {
 	base string   // as the protocol names it
 	real string   // on the disk
 	root *os.Root // refuses whatever leads out of it, also when links change underneath
+
+	swapping sync.Mutex // held while a look at a file must hold until it is replaced
 }
 
 // spot is one path within a place.

@@ -173,6 +173,7 @@ func (a *agent) handler() http.Handler {
 	rt.Handler("DELETE", wire.PathUpload, a.route(a.serveDrop))
 	rt.Handler("GET", wire.PathTar, a.route(a.serveTar))
 	rt.Handler("GET", wire.PathDir, a.route(a.serveDir))
+	rt.Handler("PUT", wire.PathDir, a.route(a.serveMakeDir))
 	rt.Handler("GET", wire.PathSearch, a.route(a.serveSearch))
 	rt.Handler("GET", wire.PathLogs, a.route(a.serveLogs))
 	rt.Handler("GET", wire.PathUsage, a.route(a.serveUsage))

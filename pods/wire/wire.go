@@ -14,7 +14,7 @@
 //	GET  /v1/jobs                        []Job        newest first
 //	GET  /v1/job?id=&offset=&limit=&wait_millis=      JobOutput, from offset or the newest limit bytes; waits for the end of the job
 //	DELETE /v1/job?id=                   Job          ends it and all it started; when it has ended
-//	PUT  /v1/file?path=&mode=&max=       FileInfo     body: the content, at most max bytes (default MaxFile)
+//	PUT  /v1/file?path=&mode=&max=&was=  FileInfo     body: the content, at most max bytes (default MaxFile); was: what is to be replaced, as its SHA-256 in hex or Absent
 //	GET  /v1/file?path=&offset=&limit=   content      X-File-Size, X-File-Mode (octal), X-File-Modified (RFC 3339)
 //	GET  /v1/file?path=&whole=1          content      all of it, with the same headers
 //	GET  /v1/file?path=&whole=1&offset=  content      from offset to the end, with the same headers
@@ -29,8 +29,9 @@
 //	GET  /v1/home                        tar          all that lies in the home; TrailerFault
 //	PUT  /v1/home?max=                   Imported     body: tar; ends the app and all else, and replaces the home
 //	GET  /v1/dir?path=&recursive=1&glob=&cursor=&limit=                        Listing
+//	PUT  /v1/dir?path=                   FileInfo     makes a folder, and those on the way to it
 //	GET  /v1/search?path=&query=&regex=1&ignore_case=1&glob=&cursor=&limit=    Found
-//	GET  /v1/logs?lines=&since=&grep=&source=         []LogLine
+//	GET  /v1/logs?lines=&since=&before=&grep=&source=&stream=                  []LogLine
 //	GET  /v1/logs?…&follow=1                          stream of Event with Lines: the newest lines, then those that come
 //	GET  /v1/usage                       Usage
 //	GET  /v1/dial?port=                  101, Upgrade: podgate-tcp: a raw stream to the pod's own 127.0.0.1:port
@@ -92,6 +93,9 @@ const (
 	LeastFile      = 4 << 10           // bytes of the disk that each file and folder counts for at least
 )
 
+// Absent is the was of a file that is not there yet.
+const Absent = "absent"
+
 // TrailerFault is the trailer of an answer that went wrong after its status was
 // sent: a Fault as JSON.
 const TrailerFault = "X-Fault"
@@ -120,6 +124,7 @@ const (
 	FaultIsDir        = "is_a_directory"
 	FaultExists       = "exists"        // what would be replaced
 	FaultChanged      = "changed"       // what was read is not there any more
+	FaultStale        = "stale"         // what was to be replaced is something else
 	FaultNotListening = "not_listening" // nothing accepts on that port
 	FaultNotRunning   = "app_not_running"
 	FaultBusy         = "busy"   // too many at once; try again later
