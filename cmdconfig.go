@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,11 +75,7 @@ func (inv *invocation) configCheck() *cobra.Command {
 // checkSurroundings looks at what only the machine can tell: files that cannot
 // be used are faults, the rest are remarks.
 func (inv *invocation) checkSurroundings(ctx context.Context, s *config.Settings) error {
-	var faults []config.Fault
-	for _, err := range openable(s, time.Now()) {
-		faults = append(faults, config.Fault{Key: "tls", Source: s.Source("tls.mode"), Message: err.Error()})
-	}
-	if len(faults) > 0 {
+	if faults := openable(s, time.Now()); len(faults) > 0 {
 		return &config.Error{Faults: faults}
 	}
 	m := inv.Machine
@@ -88,25 +86,27 @@ func (inv *invocation) checkSurroundings(ctx context.Context, s *config.Settings
 	return nil
 }
 
-// openable reports what is wrong with the files that [tls] names. Only who
+// openable reports what is wrong with the files that the settings name. Only who
 // runs as the server's user can tell.
-func openable(s *config.Settings, now time.Time) []error {
-	var all []error
-	add := func(err error) {
+func openable(s *config.Settings, now time.Time) []config.Fault {
+	var all []config.Fault
+	add := func(key string, err error) {
 		if err != nil {
-			all = append(all, err)
+			all = append(all, config.Fault{Key: key, Source: s.Source(key), Message: err.Error()})
 		}
 	}
 	u, err := url.Parse(s.PublicURL)
-	add(err)
+	add("public_url", err)
 	if s.TLS.Mode == config.TLSFiles && err == nil {
-		add(certs.CheckFiles(pairs(s.TLS), u.Hostname(), now))
+		add("tls.cert_files", certs.CheckFiles(pairs(s.TLS), u.Hostname(), now))
 	}
+	secrets := map[string]string{"mail.password_file": s.Mail.PasswordFile, "notify.webhook_secret_file": s.Notify.WebhookSecretFile}
 	if s.TLS.Mode == config.TLSAuto {
-		for _, path := range []string{s.TLS.EABKeyFile, s.TLS.CloudflareTokenFile} {
-			_, err := config.SecretFile(path)
-			add(err)
-		}
+		secrets["tls.eab_key_file"], secrets["tls.cloudflare_token_file"] = s.TLS.EABKeyFile, s.TLS.CloudflareTokenFile
+	}
+	for _, key := range slices.Sorted(maps.Keys(secrets)) {
+		_, err := config.SecretFile(secrets[key])
+		add(key, err)
 	}
 	return all
 }

@@ -60,7 +60,7 @@ func (inv *invocation) addCommands(root *cobra.Command) {
 	add("People and teams", inv.team(), inv.user())
 	add("Pods", inv.network(), inv.podCommand())
 	add("Connections", inv.audit(), inv.connection(), inv.connections(), inv.timeline())
-	add("Upkeep", inv.check(), inv.configCommand(), inv.doctor())
+	add("Upkeep", inv.check(), inv.configCommand(), inv.doctor(), inv.mailCommand())
 	add("This program", completion(), help, inv.man(), inv.version())
 }
 

@@ -101,6 +101,10 @@ func TestExamples(t *testing.T) {
 		switch words := strings.Fields(line); words[1] {
 		case "serve", "doctor", "config":
 			runDocumented(t, "the example", "./"+line, "")
+		case "mail": // there is no server for it
+			if code, _, errs := runCommand(append(words[1:], "--data", data)...); code != exitFailed || !strings.Contains(errs, "mail.host") {
+				t.Errorf("%s: %d %s", line, code, errs)
+			}
 		case "network": // it finds no package manager without a path
 			if code, _, errs := runCommand(words[1:]...); code != exitFailed || !strings.Contains(errs, "no package manager") {
 				t.Errorf("%s: %d %s", line, code, errs)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"podgate/internal/config"
+	"podgate/internal/mailtest"
 	"podgate/pods/egress"
 )
 
@@ -168,6 +169,11 @@ func runDocumented(t *testing.T, document, line, path string) {
 		}
 	case strings.HasPrefix(line, "./podgate doctor"):
 		runDocumentedDoctor(t, document, words[2:])
+	case strings.HasPrefix(line, "./podgate mail test"):
+		words[len(words)-1] = mailConfig(t, mailtest.Start(t, mailtest.Options{}), "")
+		if code, out, errs := runCommand(words[1:]...); code != exitDone {
+			t.Errorf("%s: %s: %d %s%s", document, line, code, out, errs)
+		}
 	case words[0] == "./podgate":
 		config := filepath.Join(t.TempDir(), "podgate.toml")
 		if err := os.WriteFile(config, []byte(strings.Join(exampleConfig(t, words), "\n")), 0o600); err != nil {

@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"internal/config":      {"internal/web", "oauth", "pods", "pods/egress", "pods/sandbox", "pods/wire"},
 	"internal/connlimit":   {"internal/ratelimit"},
 	"internal/errorpage":   {},
+	"internal/mail":        {"internal/text"},
 	"internal/netfilter":   {},
 	"internal/ratelimit":   {},
 	"internal/registries":  {},
@@ -51,12 +52,13 @@ var mayImport = map[string][]string{
 	"ui/page":              {"account", "history", "store", "internal/text", "internal/web"},
 	"ui/podpages":          {"pods", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "store", "ui", "ui/page",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "store", "ui", "ui/page",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},
 	"internal/clocktest":   {},
 	"internal/conformance": {},
+	"internal/mailtest":    {},
 	"internal/packagetest": {"pods/egress"},
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
@@ -65,7 +67,7 @@ var mayImport = map[string][]string{
 }
 
 // testOnly are packages that no program code imports.
-var testOnly = []string{"internal/acmetest", "internal/clocktest", "internal/conformance", "internal/packagetest", "internal/webtest", "store/storetest", "pods/podstest", "ui/pagetest"}
+var testOnly = []string{"internal/acmetest", "internal/clocktest", "internal/conformance", "internal/mailtest", "internal/packagetest", "internal/webtest", "store/storetest", "pods/podstest", "ui/pagetest"}
 
 // notInside are packages of others that some of ours must do without.
 var notInside = map[string][]string{
@@ -90,6 +92,8 @@ var onlyInside = map[string]string{
 	"go.uber.org/zap":                  "certs",
 	"gvisor.dev/gvisor":                "pods/egress/netstack",
 	"github.com/robfig/cron/v3":        "pods/preset",
+	"github.com/wneessen/go-mail":      "internal/mail",
+	"github.com/wneessen/go-mail/smtp": "internal/mail",
 	"github.com/spf13/cobra":           "",
 	"github.com/spf13/pflag":           "",
 }
@@ -111,7 +115,7 @@ var bannedCalls = map[string]map[string]string{
 		"": "wiring", "ui/page": "default of Config.Now", "account": "default of Config.Now", "pods": "default of Config.Now", "pods/egress": "default of Config.Now", "pods/egress/netstack": "deadlines of datagrams",
 		"control": "how long a command waits", "mcp": "pace of progress; a span before now in get_logs", "pods/transfer": "deadlines of connections",
 		"pods/agent": "deadlines of processes and streams", "pods/sandbox": "when a pod was started",
-		"internal/connlimit": "deadlines of connections", "internal/acmetest": "test", "internal/webtest": "test", "pods/podstest": "test",
+		"internal/connlimit": "deadlines of connections", "internal/mail": "deadlines of connections", "internal/acmetest": "test", "internal/webtest": "test", "pods/podstest": "test",
 	},
 }
 

@@ -44,6 +44,8 @@ func (s *Settings) check() []Fault {
 	report("log.level", oneOf(s.Log.Level, logLevels))
 	report("log.format", oneOf(s.Log.Format, logFormats))
 	s.checkTLS(report)
+	s.checkMail(report)
+	s.checkNotify(report)
 	s.checkPods(report)
 	s.checkPlans(report)
 	return faults

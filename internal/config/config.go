@@ -20,6 +20,8 @@ type Config struct {
 	TLS            TLS            `toml:"tls"`
 	OAuth          OAuth          `toml:"oauth"`
 	Pods           Pods           `toml:"pods"`
+	Mail           Mail           `toml:"mail"`
+	Notify         Notify         `toml:"notify"`
 	Log            Log            `toml:"log"`
 	Regions        []Region       `toml:"region"`
 	Plans          []Plan         `toml:"plan"`
@@ -101,6 +103,8 @@ func Default() Config {
 		TLS:       defaultTLS(),
 		OAuth:     OAuth{AccessTokenTTL: 30 * day, RefreshTokenTTL: 90 * day, CodeTTL: 10 * minute, Registration: "open", ClientMetadataDocuments: true},
 		Pods:      Pods{DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: Size(quota.Memory)},
+		Mail:      Mail{TLS: MailStartTLS},
+		Notify:    Notify{Events: []string{EventFailed}},
 		Log:       Log{Level: "info", Format: "text"},
 		Regions:   []Region{{Name: "local", Runtime: runtimeSandbox, Limits: "auto"}},
 		Plans:     defaultPlans(),
