@@ -39,6 +39,7 @@ type AuditEntry struct {
 	Claimed   string      `json:"claimed,omitempty"`  // what the client called itself, where there is no connection that tells
 	Team      TeamID      `json:"team,omitempty"`
 	TeamName  string      `json:"team_name,omitempty"` // its slug, as it was
+	Pod       PodID       `json:"pod,omitempty"`       // it was done to; names are used anew
 	Action    AuditAction `json:"action"`
 	Object    string      `json:"object,omitempty"` // what it was done to: a pod, an address, a team
 	Outcome   string      `json:"outcome"`
@@ -102,16 +103,16 @@ func (e *AuditEntry) key() []byte {
 	return binary.BigEndian.AppendUint64([]byte{e.class()}, e.Seq)
 }
 
+func (e *AuditEntry) agedUnder(id string) []byte {
+	if id == "" {
+		return nil
+	}
+	return join([]byte(id), bigTime(e.Last), e.key())
+}
+
 func (e AuditEntry) same(o AuditEntry) bool {
 	e.At, e.Last, e.Count = o.At, o.Last, o.Count
 	return e == o
-}
-
-func (e *AuditEntry) agedUnder(user UserID) []byte {
-	if user == "" {
-		return nil
-	}
-	return join([]byte(user), bigTime(e.Last), e.key())
 }
 
 var audits = &table[AuditEntry]{
@@ -120,13 +121,14 @@ var audits = &table[AuditEntry]{
 	key:  func(e *AuditEntry) []byte { return e.key() },
 	indexes: []index[AuditEntry]{
 		{"last", func(e *AuditEntry) []byte { return join(bigTime(e.Last), e.key()) }},
-		{"actor", func(e *AuditEntry) []byte { return e.agedUnder(e.Actor) }},
+		{"actor", func(e *AuditEntry) []byte { return e.agedUnder(string(e.Actor)) }},
 		{"concerned", func(e *AuditEntry) []byte {
 			if e.Concerns == e.Actor {
 				return nil // stands under the actor
 			}
-			return e.agedUnder(e.Concerns)
+			return e.agedUnder(string(e.Concerns))
 		}},
+		{"pod", func(e *AuditEntry) []byte { return e.agedUnder(string(e.Pod)) }},
 	},
 	expires: func(e *AuditEntry) time.Time { return e.Last.Add(AuditTTL) },
 }
@@ -225,6 +227,7 @@ func fillNames(tx *bolt.Tx, e *AuditEntry) error {
 // AuditQuery says which entries to read.
 type AuditQuery struct {
 	User   UserID    // only what this person did or what concerns them; empty: all
+	Pod    PodID     // only what was done to this pod; not together with User
 	Since  time.Time // only from then on; zero: all
 	Before string    // the Next of the page before; empty: from the newest on
 	Limit  int       // at least 1
@@ -247,10 +250,13 @@ func (db *DB) Audit(q AuditQuery, now time.Time) (page AuditPage, err error) {
 		page = AuditPage{}
 		var keys [][]byte
 		var err error
-		if q.User == "" {
-			keys, page.Next, err = newestFirst(tx.Bucket([]byte("audit_by_last")), nil, q.Before, q.Limit)
-		} else {
+		switch {
+		case q.Pod != "":
+			keys, page.Next, err = newestFirst(tx.Bucket([]byte("audit_by_pod")), join([]byte(q.Pod), nil), q.Before, q.Limit)
+		case q.User != "":
 			keys, page.Next, err = auditOf(tx, q)
+		default:
+			keys, page.Next, err = newestFirst(tx.Bucket([]byte("audit_by_last")), nil, q.Before, q.Limit)
 		}
 		if err != nil {
 			return err

@@ -44,7 +44,8 @@ var authRequests = &table[AuthRequest]{
 	expires: func(r *AuthRequest) time.Time { return r.Expires },
 }
 
-// CreateAuthRequest inserts r. ErrNotFound when the session or client is gone.
+// CreateAuthRequest inserts r. ErrNotFound when the session or client is gone,
+// ErrBlocked.
 func (db *DB) CreateAuthRequest(r AuthRequest) error {
 	return db.batch(func(tx *bolt.Tx) error {
 		if _, err := sessions.get(tx, r.Session[:]); err != nil {
@@ -52,6 +53,9 @@ func (db *DB) CreateAuthRequest(r AuthRequest) error {
 		}
 		if _, err := clients.get(tx, []byte(r.Client)); err != nil {
 			return err
+		}
+		if isBlocked(tx, r.Client) {
+			return ErrBlocked
 		}
 		waiting, err := authRequests.by(tx, "session", r.Session[:])
 		if err != nil {
@@ -94,9 +98,16 @@ type Approval struct {
 	Scopes       []Scope // what was left ticked
 	Limits       Limits
 	RedirectHost string // where the code goes
-	Replace      bool   // the Earlier connections end when the code is redeemed
-	Code         Hash
-	Expires      time.Time // of the code
+	// Withheld are scopes that nobody may give the client there, so that they were
+	// not the person's to untick.
+	Withheld []Scope
+	// Allow sees the membership inside the transaction and may refuse with an error
+	// of its own; nil: nothing is refused.
+	Allow func(Membership) error
+
+	Replace bool // the Earlier connections end when the code is redeemed
+	Code    Hash
+	Expires time.Time // of the code
 }
 
 // Earlier returns those of list, connections of the person and the client that
@@ -116,7 +127,7 @@ func (r *AuthRequest) Earlier(list []Grant, team TeamID, redirectHost string) (e
 // also checks the session and the membership again. Every scope must be one
 // that the client asks for or that it has for this team already. ErrNotFound,
 // ErrExpired, ErrMismatch (another browser; a *MismatchError for scope),
-// ErrNotMember.
+// ErrNotMember, ErrBlocked, and what Allow refuses with.
 func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 	err = db.update(func(tx *bolt.Tx) error {
 		req, err := waitingRequest(tx, a.Handle, a.Session, now)
@@ -127,8 +138,11 @@ func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 		if err != nil {
 			return err
 		}
-		if _, err := members.get(tx, memberKey(a.Team, s.User)); err != nil {
-			return ErrNotMember
+		if err := a.allowed(tx, s.User); err != nil {
+			return err
+		}
+		if isBlocked(tx, req.Client) {
+			return ErrBlocked
 		}
 		live, err := grantsOf(tx, s.User, req.Client, now)
 		if err != nil {
@@ -143,11 +157,27 @@ func (db *DB) Approve(a Approval, now time.Time) (r AuthRequest, err error) {
 		}
 		return codes.insert(tx, &Code{
 			Hash: a.Code, Client: req.Client, RedirectURI: req.RedirectURI, Challenge: req.Challenge,
-			Scopes: a.Scopes, Declined: minus(req.Scopes, a.Scopes), Limits: a.Limits, Resource: req.Resource, User: s.User, Team: a.Team, Offline: req.Offline,
+			Scopes: a.Scopes, Declined: minus(req.Scopes, slices.Concat(a.Scopes, a.Withheld)), Limits: a.Limits, Resource: req.Resource, User: s.User, Team: a.Team, Offline: req.Offline,
 			Created: now, Expires: a.Expires, Attempt: req.Attempt, Session: a.Session, Replaces: a.replaces(req, live),
 		})
 	})
 	return r, err
+}
+
+// allowed looks at the membership as it is now.
+func (a *Approval) allowed(tx *bolt.Tx, user UserID) error {
+	m, err := members.get(tx, memberKey(a.Team, user))
+	if err != nil {
+		return ErrNotMember
+	}
+	if a.Allow == nil {
+		return nil
+	}
+	t, err := teams.get(tx, []byte(a.Team))
+	if err != nil {
+		return err
+	}
+	return a.Allow(Membership{Team: *t, Role: m.Role})
 }
 
 // replaces names the connections, of those live at the approval, that the new

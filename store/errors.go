@@ -10,6 +10,8 @@ import (
 var (
 	ErrNotFound   = errors.New("store: not found")
 	ErrTaken      = errors.New("store: name is taken")
+	ErrHasPods    = errors.New("store: the team has pods")
+	ErrBlocked    = errors.New("store: the client is blocked")
 	ErrReserved   = errors.New("store: name is reserved for another team")
 	ErrExpired    = errors.New("store: expired")
 	ErrSpent      = errors.New("store: already used")

@@ -95,7 +95,7 @@ func TestFormatsAreRead(t *testing.T) {
 }
 
 // bucketsSince are buckets of which the fixtures of earlier formats have nothing.
-var bucketsSince = map[string]int{"clients_by_unused": 11, "deploys": 14}
+var bucketsSince = map[string]int{"clients_by_unused": 11, "deploys": 14, "audit_by_pod": 15, "usage": 15, "invitations": 15, "invitations_by_team": 15, "blocked": 15, "blocked_by_since": 15}
 
 // membersSince are members that the fixtures of earlier formats cannot have.
 var membersSince = map[string]map[int]string{"codes": {4: "session"}}
@@ -189,7 +189,7 @@ func writeFixture(db *DB, format int) error {
 	for _, step := range []struct {
 		since int // the first format that can say it
 		write func(*DB) error
-	}{{1, fixturePeople}, {1, fixtureClients}, {1, fixtureConnection}, {1, fixtureCodes}, {1, fixturePods}, {1, fixtureHistory}, {5, fixtureReplacement}, {11, fixtureUnused}, {14, fixtureDeploys}} {
+	}{{1, fixturePeople}, {1, fixtureClients}, {1, fixtureConnection}, {1, fixtureCodes}, {1, fixturePods}, {1, fixtureHistory}, {5, fixtureReplacement}, {11, fixtureUnused}, {14, fixtureDeploys}, {15, fixtureManagement}} {
 		if step.since > format {
 			continue
 		}
@@ -334,6 +334,20 @@ func fixtureDeploys(db *DB) error {
 	}
 	first.State, first.Preset, first.Commit, first.Ended = DeploySucceeded, "static", "0123abc", t0.Add(time.Second)
 	return db.EndDeploy(first, &App{Release: 1, Preset: "static", Env: map[string]string{"KEY": "value"}})
+}
+
+// fixtureManagement has what owners and administrators set, and what a pod used.
+func fixtureManagement(db *DB) error {
+	_, errTold := db.MarkTold("pod", t0)
+	_, errBlock := db.BlockClient(Block{Client: "unused", By: "ada", Since: t0})
+	db.NoteAudit(AuditEntry{At: t0.Add(time.Minute), Actor: "ada", Pod: "pod", Team: "lab", Action: "tool", Object: "exec_command demo-1", Outcome: AuditOK})
+	return errors.Join(errTold, errBlock, db.FlushHistory(),
+		db.SetTeamPolicy("lab", Policy{Scopes: []Scope{"pods:read"}, Limits: Limits{ReadOnly: true, Prefix: "demo-", MaxPods: 3}}),
+		db.SetTeamQuota("lab", Quota{Pods: 4, Memory: 1 << 30}),
+		db.SetNickname("grant", "Ada's laptop"),
+		db.CreateInvitation(Invitation{Hash: HashSecret("invitation"), Team: "lab", Role: RoleViewer, Email: "eve@example.com", By: "ada", Created: t0, Expires: t0.Add(InvitationTTL)}),
+		db.PutUsage([]UsageSample{{Pod: "pod", At: t0, UsagePoint: UsagePoint{Memory: 1 << 20, CPU: 30, In: 2, Out: 1 << 40}}}),
+	)
 }
 
 func fixtureHistory(db *DB) error {

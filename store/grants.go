@@ -41,6 +41,7 @@ type Grant struct {
 	Client       ClientID  `json:"client"`
 	ClientName   string    `json:"client_name,omitempty"` // as claimed at approval
 	RedirectHost string    `json:"redirect_host"`         // where the code went
+	Nickname     string    `json:"nickname,omitempty"`    // what people call it
 	Team         TeamID    `json:"team"`
 	Scopes       []Scope   `json:"scopes"`
 	Declined     []Scope   `json:"declined,omitempty"` // asked for and not granted
@@ -84,6 +85,8 @@ var grants = &table[Grant]{
 	indexes: []index[Grant]{
 		{"user", func(g *Grant) []byte { return join([]byte(g.User), []byte(g.ID)) }},
 		{"client", func(g *Grant) []byte { return join([]byte(g.Client), []byte(g.ID)) }},
+		{"team", func(g *Grant) []byte { return join([]byte(g.Team), g.aged()) }},
+		{"created", (*Grant).aged},
 		{"family", func(g *Grant) []byte {
 			if g.Refresh == nil {
 				return nil
@@ -96,6 +99,9 @@ var grants = &table[Grant]{
 	},
 	expires: grantDeadline,
 }
+
+// aged is the end of an index key: by age, then by id.
+func (g *Grant) aged() []byte { return append(bigTime(g.Created), g.ID...) }
 
 var tokens = &table[Token]{
 	name:    "tokens",
@@ -214,8 +220,12 @@ func redeem(tx *bolt.Tx, code Code, r Redemption, now time.Time) (Grant, error) 
 	}
 	spent := code
 	spent.Grant = r.Grant
+	nickname, err := inheritedNickname(tx, code.Replaces)
+	if err != nil {
+		return Grant{}, err
+	}
 	g := Grant{
-		ID: r.Grant, User: code.User, Client: code.Client, ClientName: r.ClientName, RedirectHost: r.RedirectHost,
+		Nickname: nickname, ID: r.Grant, User: code.User, Client: code.Client, ClientName: r.ClientName, RedirectHost: r.RedirectHost,
 		Team: code.Team, Scopes: code.Scopes, Declined: code.Declined, Limits: code.Limits, Resource: code.Resource, Created: now, LastUsed: now, Expires: r.Expires,
 		Attempt: code.Attempt,
 	}
@@ -231,6 +241,23 @@ func redeem(tx *bolt.Tx, code Code, r Redemption, now time.Time) (Grant, error) 
 		tokens.insert(tx, &Token{Hash: r.Access, Grant: g.ID, Created: now, Expires: r.Expires}),
 		keepClient(tx, client, g.Expires.Add(ClientIdleTTL)),
 	)
+}
+
+// inheritedNickname is that of the connections whose place another takes.
+func inheritedNickname(tx *bolt.Tx, ids []GrantID) (string, error) {
+	for _, id := range ids {
+		g, err := grants.get(tx, []byte(id))
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if g.Nickname != "" {
+			return g.Nickname, nil
+		}
+	}
+	return "", nil
 }
 
 // keepClient notes that the client is used and puts its deadline off to about

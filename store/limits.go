@@ -62,6 +62,18 @@ func (db *DB) LimitGrant(id GrantID, user UserID, scopes []Scope, limits Limits,
 	return g, err
 }
 
+// SetNickname changes what people call a connection. ErrNotFound when there is none.
+func (db *DB) SetNickname(id GrantID, name string) error {
+	return db.update(func(tx *bolt.Tx) error {
+		g, err := grants.get(tx, []byte(id))
+		if err != nil {
+			return err
+		}
+		g.Nickname = name
+		return grants.put(tx, g)
+	})
+}
+
 // mayAskFor reports whether a refresh may name these scopes: they were granted
 // (RFC 6749 section 6), and not all of them are taken away since. A client that
 // names what it got at first does not know of the ones that were, and loses

@@ -21,7 +21,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied, toFamilies, toDeploys}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied, toFamilies, toDeploys, toManagement}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -170,6 +170,27 @@ func toDeploys(tx *bolt.Tx) error {
 			return false, err
 		}
 		return true, deploys.Put(binary.BigEndian.AppendUint64(append(bytes.Clone(key), 0), 1), raw)
+	})
+}
+
+// toManagement, from 14 to 15, has invitations, blocked clients and what pods used;
+// audit entries may name a pod, and connections are ordered by age, in all and of each team. What is new in teams,
+// grants and pods is absent where nobody set it.
+func toManagement(tx *bolt.Tx) error {
+	for _, name := range []string{"audit_by_pod", "usage", "invitations", "invitations_by_team", "blocked", "blocked_by_since", "grants_by_team", "grants_by_created"} {
+		if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+			return err
+		}
+	}
+	byTeam, byCreated := tx.Bucket([]byte("grants_by_team")), tx.Bucket([]byte("grants_by_created"))
+	return changeRecords(tx, "grants", func(key []byte, record map[string]json.RawMessage) (bool, error) {
+		var team string
+		var created time.Time
+		if err := errors.Join(json.Unmarshal(record["team"], &team), json.Unmarshal(record["created"], &created)); err != nil {
+			return false, nil
+		}
+		aged := append(binary.BigEndian.AppendUint64(nil, uint64(created.UnixNano())), key...)
+		return false, errors.Join(byCreated.Put(aged, key), byTeam.Put(append([]byte(team+"\x00"), aged...), key))
 	})
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -40,6 +41,9 @@ type Pod struct {
 
 	Release int `json:"release,omitempty"` // the folder of its app; see Deploy
 	Deploys int `json:"deploys,omitempty"` // the number of its last deploy
+
+	// Told is when its owners were told that it failed; zero: not since it ran well.
+	Told time.Time `json:"told,omitzero"`
 }
 
 // Reservation keeps the name of a deleted pod for its team for a while, so
@@ -193,6 +197,50 @@ func (db *DB) SetEnv(id PodID, change func(env map[string]string) error) (p Pod,
 	return p, err
 }
 
+// MarkTold notes that the owners of a pod are told that it failed; false when they
+// were already. ErrNotFound when there is no such pod or it is being deleted.
+func (db *DB) MarkTold(id PodID, now time.Time) (first bool, err error) {
+	err = db.update(func(tx *bolt.Tx) error {
+		first = false
+		p, err := pods.get(tx, []byte(id))
+		if err != nil {
+			return err
+		}
+		if p.Want == WantGone {
+			return ErrNotFound
+		}
+		if !p.Told.IsZero() {
+			return nil
+		}
+		p.Told, first = now, true
+		return pods.put(tx, p)
+	})
+	return first, err
+}
+
+// ClearTold notes that a pod runs well, so that they are told of its next failure.
+// It writes nothing when that is so already.
+func (db *DB) ClearTold(id PodID) error {
+	p, err := db.Pod(id)
+	if errors.Is(err, ErrNotFound) || err == nil && p.Told.IsZero() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return db.update(func(tx *bolt.Tx) error {
+		p, err := pods.get(tx, []byte(id))
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		p.Told = time.Time{}
+		return pods.put(tx, p)
+	})
+}
+
 // ForgetPod deletes the record of a pod whose environment is gone, and
 // reserves its name for its team until the given time; nil when forgotten.
 func (db *DB) ForgetPod(id PodID, until time.Time) error {
@@ -204,7 +252,7 @@ func (db *DB) ForgetPod(id PodID, until time.Time) error {
 		if err != nil {
 			return err
 		}
-		if err := forgetDeploys(tx, id); err != nil {
+		if err := errors.Join(forgetDeploys(tx, id), usages.delete(tx, []byte(id))); err != nil {
 			return err
 		}
 		if err := pods.delete(tx, []byte(id)); err != nil {

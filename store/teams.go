@@ -14,6 +14,8 @@ type Team struct {
 	Slug    string    `json:"slug"` // unique; what commands and addresses use
 	Name    string    `json:"name"`
 	Network Network   `json:"network,omitzero"`
+	Policy  Policy    `json:"policy,omitzero"`
+	Quota   Quota     `json:"quota,omitzero"`
 	Created time.Time `json:"created"`
 }
 

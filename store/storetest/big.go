@@ -171,7 +171,7 @@ func (w *bigWriter) grantDeadline(i int) time.Time {
 }
 
 func (w *bigWriter) grants() error {
-	var grants, byUser, byClient, byFamily []entry
+	var grants, byUser, byClient, byFamily, byTeam, byCreated []entry
 	for i := range w.size.Connections + w.size.Dying {
 		person, at := i%w.size.Users, w.grantDeadline(i)
 		g := store.Grant{
@@ -184,9 +184,12 @@ func (w *bigWriter) grants() error {
 		byUser = append(byUser, entry{join(string(g.User), string(g.ID)), key})
 		byClient = append(byClient, entry{join(string(g.Client), string(g.ID)), key})
 		byFamily = append(byFamily, entry{g.Refresh.Family[:], key})
+		aged := string(binary.BigEndian.AppendUint64(nil, uint64(g.Created.UnixNano()))) + string(g.ID)
+		byTeam, byCreated = append(byTeam, entry{join(string(g.Team), aged), key}), append(byCreated, entry{[]byte(aged), key})
 		w.expire(6, key, at)
 	}
-	return errors.Join(w.put("grants", grants), w.put("grants_by_user", byUser), w.put("grants_by_client", byClient), w.put("grants_by_family", byFamily))
+	return errors.Join(w.put("grants", grants), w.put("grants_by_user", byUser), w.put("grants_by_client", byClient), w.put("grants_by_family", byFamily),
+		w.put("grants_by_team", byTeam), w.put("grants_by_created", byCreated))
 }
 
 func (w *bigWriter) tokens() error {
