@@ -52,14 +52,14 @@ func TestRetry(t *testing.T) {
 // Its icon and colours are those of the other pages, whose contrast is tested.
 func TestLooksLikeTheOthers(t *testing.T) {
 	t.Parallel()
-	icon, err := os.ReadFile("../../ui/assets/icon.svg")
+	icon, err := os.ReadFile("../../ui/page/assets/icon.svg")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, shapes, _ := strings.Cut(strings.TrimSpace(string(icon)), "<rect"); !strings.Contains(source, "<rect"+shapes) {
 		t.Errorf("the icon has another form: %s", shapes)
 	}
-	raw, err := os.ReadFile("../../ui/assets/style.css")
+	raw, err := os.ReadFile("../../ui/page/assets/style/10-base.css")
 	if err != nil {
 		t.Fatal(err)
 	}
