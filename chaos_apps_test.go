@@ -234,15 +234,15 @@ func (a *chaosApps) use(app *chaosApp) {
 func (a *chaosApps) limit(app *chaosApp) {
 	most := a.rng.IntN(100) + 1
 	app.pods = append(app.pods, float64(most))
-	page := a.home().Follow("Change limits of "+a.label(app)).Press("Save", webtest.Fields{"max_pods": {fmt.Sprint(most)}})
+	page := a.connections().Follow("Change limits of "+a.label(app)).Press("Save", webtest.Fields{"max_pods": {fmt.Sprint(most)}})
 	if !strings.Contains(page.Text(), "The limits are changed.") {
 		a.Errorf("limits: %d %s", page.Status, page.Text())
 	}
 	app.pods = []float64{float64(most)}
 }
 
-func (a *chaosApps) home() *webtest.Page {
-	page := a.Open(a.srv.Issuer)
+func (a *chaosApps) connections() *webtest.Page {
+	page := a.Open(a.srv.Issuer + "/connections")
 	if page.HasButton("Sign in") {
 		page = a.signIn(page)
 	}
@@ -263,7 +263,7 @@ func (a *chaosApps) revoke(i int) {
 		if status != http.StatusOK {
 			a.Errorf("revoke: %d %s", status, answer)
 		}
-	} else if page := a.home().Follow("Revoke "+a.label(app)).Press("Revoke", nil); page.Status != http.StatusOK {
+	} else if page := a.connections().Follow("Revoke "+a.label(app)).Press("Revoke", nil); page.Status != http.StatusOK {
 		a.Errorf("revoke: %d %s", page.Status, page.Text())
 	}
 	a.end(i)

@@ -176,13 +176,13 @@ func (d *desk) shows(printed string, words ...string) {
 	}
 }
 
-// connected looks at the person's home page for a connection of a client on this
+// connected looks at the page of connections for a connection of a client on this
 // computer whose name, its own or its document's, begins like that.
 func (d *desk) connected(name string) {
 	d.Helper()
 	listed := regexp.MustCompile(regexp.QuoteMeta(name) + `( \([a-z-]+\))? a program on your computer \(`)
-	if page := d.owner.Open(d.srv.Issuer + "/"); !listed.MatchString(page.Text()) {
-		d.Errorf("no connection of %q on the home page:\n%s", name, page.Text())
+	if page := d.owner.Open(d.srv.Issuer + "/connections"); !listed.MatchString(page.Text()) {
+		d.Errorf("no connection of %q on the page of connections:\n%s", name, page.Text())
 	}
 }
 
@@ -290,7 +290,7 @@ func TestClientCodex(t *testing.T) {
 
 		// What its person takes away it hears of in words: a 403 it would show as an
 		// error of the transport.
-		d.owner.Open(d.srv.Issuer).Follow("Change limits").Press("Save", webtest.Fields{"scope": {"pods:read"}})
+		d.owner.Open(d.srv.Issuer+"/connections").Follow("Change limits").Press("Save", webtest.Fields{"scope": {"pods:read"}})
 		answer := app.request("mcpServer/tool/call", args{"server": "podgate", "threadId": thread, "tool": "exec_command", "arguments": args{"name": "codex", "command": "true"}})
 		d.shows(fmt.Sprint(answer), "isError:true", "the person who connected you took the permission pods:exec away")
 	})

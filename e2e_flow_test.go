@@ -184,7 +184,7 @@ func TestEndingAConnection(t *testing.T) {
 	ada, bob := setUp(t, srv), addPerson(t, srv, "bob")
 	for name, end := range map[string]func(t *testing.T){
 		"revoke": func(t *testing.T) {
-			if page := bob.Open(srv.Issuer).Follow("Revoke “End to end” at 127.0.0.1, team bobs").Press("Revoke", nil); page.Status != http.StatusOK {
+			if page := bob.Open(srv.Issuer+"/connections").Follow("Revoke “End to end” at 127.0.0.1, team bobs").Press("Revoke", nil); page.Status != http.StatusOK {
 				t.Fatalf("%d %s", page.Status, page.Text())
 			}
 		},

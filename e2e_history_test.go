@@ -52,7 +52,7 @@ func TestAttemptOfAConnection(t *testing.T) {
 	if _, out, _ := srv.command("connections"); !strings.Contains(out, "End to end") || !strings.Contains(out, "works") {
 		t.Errorf("connections: %s", out)
 	}
-	if page := ada.Open(srv.Issuer).Follow("Revoke “End to end” at 127.0.0.1, team Home").Press("Revoke", nil); page.Status != http.StatusOK {
+	if page := ada.Open(srv.Issuer+"/connections").Follow("Revoke “End to end” at 127.0.0.1, team Home").Press("Revoke", nil); page.Status != http.StatusOK {
 		t.Fatal(page.Text())
 	}
 	_, out, _ := srv.command("audit")

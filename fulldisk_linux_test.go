@@ -105,7 +105,7 @@ func takesAway(t *testing.T, srv *testServer, ada *person, c *connection) {
 	if srv.canRunPods() {
 		c.call(t, "manage_pod", args{"name": "doomed", "action": "delete", "confirm": "doomed"})
 	}
-	if page := ada.Open(srv.Issuer).Follow("Revoke “End to end” at 127.0.0.1, team Home").Press("Revoke", nil); page.Status != http.StatusOK {
+	if page := ada.Open(srv.Issuer+"/connections").Follow("Revoke “End to end” at 127.0.0.1, team Home").Press("Revoke", nil); page.Status != http.StatusOK {
 		t.Errorf("revoke: %d %s", page.Status, page.Text())
 	}
 	if !c.dead(t) {

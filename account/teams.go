@@ -175,14 +175,14 @@ func (s *Service) Connection(user store.UserID, id store.GrantID) (Connection, e
 	return Connection{g, t}, explain(err, store.ErrNotFound, "", noConnection)
 }
 
-const noConnection = "There is no such connection here. It may have ended; the home page shows those there are."
+const noConnection = "There is no such connection here. It may have ended; the page of connections shows those there are."
 
 // Limit gives one connection of that user other limits and takes away the
 // scopes that are not in scopes, from then on. ErrInvalid when no scope
 // is left or one would be added, otherwise errors as of Connection.
 func (s *Service) Limit(user store.UserID, id store.GrantID, scopes []store.Scope, limits store.Limits) error {
 	if len(scopes) == 0 {
-		return invalid("scope", "Leave at least one thing ticked, or revoke the connection on the home page.")
+		return invalid("scope", "Leave at least one thing ticked, or revoke the connection.")
 	}
 	g, err := s.db.LimitGrant(id, user, scopes, limits, s.now())
 	switch {

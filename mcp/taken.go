@@ -50,5 +50,5 @@ func (e *endpoint) listInOrder(next sdk.MethodHandler) sdk.MethodHandler {
 
 // taken says who keeps a scope from the connection, and where that is changed.
 func (e *endpoint) taken(d *authz.Denied) string {
-	return fmt.Sprintf("this connection may not %s: the person who connected you took the permission %s away from it. Only that person can give it back, by connecting you again and leaving it ticked; podgate's home page (%s) shows what the connection may do", d.Action, d.Scope, e.cfg.Issuer)
+	return fmt.Sprintf("this connection may not %s: the person who connected you took the permission %s away from it. Only that person can give it back, by connecting you again and leaving it ticked; podgate's page of connections (%s/connections) shows what the connection may do", d.Action, d.Scope, e.cfg.Issuer)
 }

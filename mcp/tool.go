@@ -144,7 +144,7 @@ func (e *endpoint) public(ctx context.Context, tool string, err error) string {
 		e.cfg.Log.ErrorContext(ctx, "tool failed", "tool", tool, "error", err)
 		return web.DiskFull
 	case errors.As(err, &denied) && denied.Limit == authz.LimitReadOnly:
-		return fmt.Sprintf("this connection is read-only: it may not %s. Asking for more permissions does not help; the person who connected you can change it on podgate's home page", denied.Action)
+		return fmt.Sprintf("this connection is read-only: it may not %s. Asking for more permissions does not help; the person who connected you can change it on podgate's page of connections", denied.Action)
 	case errors.As(err, &denied) && denied.Limit == authz.LimitRole:
 		return fmt.Sprintf("this connection may not %s, because the person who connected you only looks in this team (viewer). Asking for more permissions does not help; an owner of the team can give that person another role", denied.Action)
 	case errors.As(err, &denied) && denied.Scope != "" && slices.Contains(authz.FromContext(ctx).Taken, denied.Scope):

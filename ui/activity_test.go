@@ -152,14 +152,15 @@ func TestAuditListGoesByDay(t *testing.T) {
 	}
 }
 
-// The connection's entry on the home page leads to its activity.
-func TestHomeLeadsToActivity(t *testing.T) {
+// The connection's row leads to its activity.
+func TestConnectionLeadsToActivity(t *testing.T) {
 	t.Parallel()
 	s := pagetest.New(t)
 	u := s.AddUser("ada@example.com", false, "red")
 	g := s.Connect(u, "red", "Claude", "claude.ai", "pods:read")
 	b := s.Browser()
-	if home := b.SignIn("ada@example.com"); !strings.Contains(home.HTML, `href="/activity?connection=`+string(g.ID)+`"`) {
+	b.SignIn("ada@example.com")
+	if list := b.Get("/connections"); !strings.Contains(list.HTML, `href="/activity?connection=`+string(g.ID)+`"`) {
 		t.Error("no link to the activity of the connection")
 	}
 }

@@ -96,16 +96,18 @@ func walk(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 	}
 	c.Open("/")
 	c.Inspect("home")
+	c.Open("/connections")
+	c.Inspect("connections")
 	c.Submit(".danger")
 	c.WantH1("Revoke this connection?")
 	c.Inspect("revoke")
 	c.Submit(".danger")
-	c.WantH1("Home")
+	c.WantH1("Connections")
 	c.WantInView(".notice")
 	if list, err := s.Account.Connections(u.ID); err != nil || len(list) != 1 {
 		t.Errorf("after Revoke there are %d connections, want 1 (%v)", len(list), err)
 	}
-	c.Inspect("home-revoked")
+	c.Inspect("connections-revoked")
 
 	seedAttempts(s, u, "analytical-engines")
 	c.Open("/activity")
@@ -155,8 +157,8 @@ func limitsWalk(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 	c.Open("/oauth/authorize")
 	c.Inspect("consent-limits-fault")
 
-	c.Open("/")
-	c.Submit(".actions a")
+	c.Open("/connections")
+	c.Submit(`a[href$="/limits"]`)
 	c.WantH1("Limit a connection")
 	c.Inspect("limits")
 	c.Fill(map[string]string{"prefix": "web-", "max_pods": "many"})
@@ -166,8 +168,8 @@ func limitsWalk(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 	c.Fill(map[string]string{"max_pods": "3"})
 	c.Do(chromedp.Click(chromedp.CSS(`input[value="pods:exec"]`)))
 	c.Submit(`form.fields button`)
-	c.WantH1("Home")
-	c.Inspect("home-limited")
+	c.WantH1("Connections")
+	c.Inspect("connections-limited")
 	got, err := s.Account.Connection(u.ID, g.ID)
 	if err != nil || got.Limits != (store.Limits{Prefix: "web-", MaxPods: 3}) || len(got.Scopes) != 1 {
 		t.Errorf("kept as %+v, %v", got, err)
@@ -274,7 +276,7 @@ func withoutScript(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 	if !strings.Contains(c.Text(".attempt:nth-child(2) .steps"), "Authorization refused") {
 		t.Errorf("the steps of an attempt do not open: %s", c.Text("main"))
 	}
-	c.Open("/")
+	c.Open("/connections")
 	for range 2 * 2 { // two connections; each is asked about once
 		c.Submit(".danger")
 	}
@@ -320,7 +322,7 @@ func keyboard(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 		}
 		names = append(names, strings.TrimSpace(at.Name))
 	}
-	want := []string{"Skip to the content", "podgate", "Home", "Activity", "Account", "Sign out", "Activity of claude.ai, team red", "Change limits of claude.ai, team red", "Revoke claude.ai, team red", "Copy", "Claude Code"}
+	want := []string{"Skip to the content", "podgate", "Home", "Connections", "Activity", "Account", "Sign out", "Copy", "Claude Code"}
 	if len(names) < len(want) || !slices.Equal(names[:len(want)], want) {
 		t.Errorf("the way of the Tab key: %q, want %q first", names, want)
 	}

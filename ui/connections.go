@@ -1,18 +1,16 @@
 package ui
 
 import (
-	"errors"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
-
-	"github.com/julienschmidt/httprouter"
 
 	"podgate/account"
 	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/internal/text"
-	"podgate/internal/web"
 	"podgate/oauth"
 	"podgate/store"
 	"podgate/ui/page"
@@ -23,24 +21,18 @@ type connectionView struct {
 	Name, Host        string
 	Here              bool   // the host is a person's own computer, which says nothing of the app
 	Document          string // the host that describes the client; empty: it registered itself
-	Team              string
+	Team, Slug        string
 	Scopes            []string
 	Limits            []string
 	Created, LastUsed time.Time
 	Expires           time.Time
-}
-
-func connectionViews(list []account.Connection) []connectionView {
-	var views []connectionView
-	for _, c := range list {
-		views = append(views, viewConnection(c))
-	}
-	return views
+	State             history.State // stuck or refused; empty: the timeline knows of no trouble
+	Trouble           string
 }
 
 func viewConnection(c account.Connection) connectionView {
 	v := connectionView{
-		ID: c.ID, Name: text.Line(c.ClientName, 60), Host: text.Line(c.RedirectHost, 255), Document: oauth.DocumentHost(c.Client), Team: c.Team.Name,
+		ID: c.ID, Name: text.Line(c.ClientName, 60), Host: text.Line(c.RedirectHost, 255), Document: oauth.DocumentHost(c.Client), Team: c.Team.Name, Slug: c.Team.Slug,
 		Limits: authz.LimitWords(c.Limits), Created: c.Created, LastUsed: c.LastUsed, Expires: c.Expires,
 	}
 	v.Here = page.IsLocal(hostAlone(v.Host))
@@ -51,6 +43,15 @@ func viewConnection(c account.Connection) connectionView {
 		}
 	}
 	return v
+}
+
+// Title is what a list calls the connection: what the client calls itself, which
+// is a claim, so that what is certain stands beside it.
+func (c connectionView) Title() string {
+	if c.Name == "" {
+		return c.Host
+	}
+	return c.Name
 }
 
 // hostAlone is a host without its port.
@@ -99,44 +100,112 @@ func scopeWords(scope store.Scope) string {
 	return text.Line(string(scope), 40)
 }
 
-// connectionOf finds the connection that a path names, of the person who asks.
-func (s *Server) connectionOf(r *http.Request, p page.Person) (account.Connection, error) {
-	id := httprouter.ParamsFromContext(r.Context()).ByName("id")
-	c, err := s.Account.Connection(p.User.ID, store.GrantID(id))
-	var words *account.Error
-	if errors.As(err, &words) {
-		return c, web.Fault(http.StatusNotFound, "not_found", words.Message, err)
-	}
-	return c, err
+// connectionsPage is the content of connections.html.
+type connectionsPage struct {
+	page.Part
+	Connections []connectionView
+	Any         bool   // there are some, whether or not they are shown
+	Search      string // as it was written
+	Team        string // the slug that is chosen; empty: all
+	Teams       []store.Team
 }
 
-// serveRevoke is GET /connection/:id/revoke.
-func (s *Server) serveRevoke(w http.ResponseWriter, r *http.Request, p page.Person) error {
-	c, err := s.connectionOf(r, p)
+// Filters reports whether there is enough to look for something.
+func (v connectionsPage) Filters() bool {
+	return v.Search != "" || v.Team != "" || v.All > searchFrom || len(v.Teams) > 1
+}
+
+const (
+	// searchFrom is the length of a list from which on people search.
+	searchFrom = 8
+	// maxSearch bounds what is looked for, in bytes.
+	maxSearch = 100
+)
+
+// serveConnections is GET /connections. Query: q, team, page.
+func (s *Server) serveConnections(w http.ResponseWriter, r *http.Request, p page.Person) error {
+	all, err := s.connections(p)
 	if err != nil {
 		return err
 	}
-	v := viewConnection(c)
-	return s.Confirm(w, r, "Revoke "+v.Host, "home", page.Confirmation{
-		Title: "Revoke this connection?", Text: v.Host + v.Claim() + " works with the pods of " + v.Team + ".",
-		After:  "It can do nothing here any more; what it is doing right now is broken off, commands included. Pods go on running. To let it in again, connect it again.",
-		Action: "/connection/" + string(v.ID) + "/revoke", Button: "Revoke", Back: "/#connections",
+	q := r.URL.Query()
+	view := connectionsPage{Any: len(all) > 0, Search: text.Line(q.Get("q"), maxSearch), Team: text.Cut(q.Get("team"), maxSearch), Teams: teamsOf(all)}
+	all = slices.DeleteFunc(all, func(c connectionView) bool {
+		return view.Team != "" && c.Slug != view.Team || !c.matches(view.Search)
 	})
+	view.Connections, view.Part = page.Cut(r, all, "q", "team")
+	return s.render(w, r, page.Plain, http.StatusOK, "connections", page.Frame{Title: "Connections", Here: "connections", Page: view, Wide: true})
 }
 
-// handleRevoke is POST /connection/:id/revoke.
-func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request, p page.Person) error {
-	c, err := s.connectionOf(r, p)
-	if err == nil {
-		err = s.Account.Revoke(p.User.ID, c.ID)
+// matches reports whether every word of a search is somewhere in what the list
+// shows of a connection.
+func (c connectionView) matches(search string) bool {
+	shown := strings.ToLower(strings.Join([]string{c.Name, c.Host, c.Document, c.Team, c.Slug}, " "))
+	for word := range strings.FieldsSeq(strings.ToLower(search)) {
+		if !strings.Contains(shown, word) {
+			return false
+		}
 	}
-	// One that is gone already is what the person wanted.
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
+	return true
+}
+
+// teamsOf are the teams of connections, by name.
+func teamsOf(list []connectionView) []store.Team {
+	var teams []store.Team
+	for _, c := range list {
+		if !slices.ContainsFunc(teams, func(t store.Team) bool { return t.Slug == c.Slug }) {
+			teams = append(teams, store.Team{Slug: c.Slug, Name: c.Team})
+		}
 	}
-	if err == nil {
-		s.recordRevoked(r, p, history.AuditRevoke, []account.Connection{c})
-		s.SetNotice(w, "revoked", 0)
+	slices.SortFunc(teams, func(a, b store.Team) int { return strings.Compare(a.Name+"\x00"+a.Slug, b.Name+"\x00"+b.Slug) })
+	return teams
+}
+
+// connections are a person's connections: those with trouble first, then the
+// most recently used.
+func (s *Server) connections(p page.Person) ([]connectionView, error) {
+	list, err := s.Account.Connections(p.User.ID)
+	if err != nil {
+		return nil, err
 	}
-	return s.Redirect(w, "/#connections")
+	trouble, err := s.troubles(p)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]connectionView, 0, len(list))
+	for _, c := range list {
+		v := viewConnection(c)
+		d := trouble[c.ID]
+		v.State, v.Trouble = d.State, d.What
+		views = append(views, v)
+	}
+	rank := func(v connectionView) int {
+		if v.State != "" {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(views, func(a, b connectionView) int { return rank(a) - rank(b) })
+	return views, nil
+}
+
+// maxAttempts is how far back the timeline is asked about a person's connections:
+// it has no more of one person.
+const maxAttempts = 200
+
+// troubles are the connections of a person that the timeline knows not to work.
+func (s *Server) troubles(p page.Person) (map[store.GrantID]history.Diagnosis, error) {
+	list, err := s.History.OwnAttempts(p.User.ID, "", "", maxAttempts)
+	found := map[store.GrantID]history.Diagnosis{}
+	seen := map[store.GrantID]bool{"": true}
+	for _, a := range list.Attempts { // the latest first
+		if seen[a.Grant] {
+			continue
+		}
+		seen[a.Grant] = true
+		if s := a.Diagnosis.State; s == history.Stuck || s == history.Refused {
+			found[a.Grant] = a.Diagnosis
+		}
+	}
+	return found, err
 }

@@ -32,7 +32,7 @@ func (s *Server) HomeWith(w http.ResponseWriter, r *http.Request, u store.User, 
 		return err
 	}
 	v := teamView{Name: team.Team.Name, Slug: team.Team.Slug, Pods: viewPods(list), Fault: fault}
-	view := homePage{Teams: []teamView{v}, Connections: connectionViews(connections), URL: s.Issuer + "/api/mcp", Guides: s.guides(s.Issuer + "/api/mcp"), Local: s.Local}
+	view := homePage{Teams: []teamView{v}, Connections: len(connections), URL: s.Issuer + "/api/mcp", Guides: s.guides(s.Issuer + "/api/mcp"), Local: s.Local}
 	view.Fresh = isFresh(view)
 	r = page.WithPerson(r, page.Person{User: u})
 	return s.render(w, r, page.Plain, http.StatusOK, "home", page.Frame{Title: "Home", Here: "home", Page: view})

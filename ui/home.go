@@ -20,7 +20,7 @@ type homePage struct {
 	Fresh       bool // nothing is here yet, so what to do comes first
 	Teams       []teamView
 	Outages     []string // regions where pods cannot run, and how to mend it
-	Connections []connectionView
+	Connections int
 	URL         string // of the MCP endpoint: what people type
 	Guides      []guide
 	Local       bool
@@ -67,7 +67,7 @@ func (s *Server) home(w http.ResponseWriter, r *http.Request, p page.Person) err
 	}
 	endpoint := s.Issuer + "/api/mcp"
 	view := homePage{
-		Connections: connectionViews(connections), URL: endpoint, Guides: s.guides(endpoint),
+		Connections: len(connections), URL: endpoint, Guides: s.guides(endpoint),
 		Local: s.Local, Admin: p.User.Admin, Email: p.User.Email,
 	}
 	for _, m := range memberships {
@@ -84,7 +84,7 @@ func (s *Server) home(w http.ResponseWriter, r *http.Request, p page.Person) err
 // nothing yet.
 func isFresh(view homePage) bool {
 	used := func(t teamView) bool { return len(t.Pods) > 0 || t.Fault != "" }
-	return len(view.Teams) > 0 && len(view.Connections) == 0 && !slices.ContainsFunc(view.Teams, used)
+	return len(view.Teams) > 0 && view.Connections == 0 && !slices.ContainsFunc(view.Teams, used)
 }
 
 // outages says where pods cannot run and why. The words of the runtimes are

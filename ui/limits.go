@@ -73,7 +73,7 @@ func (s *Server) showLimits(w http.ResponseWriter, r *http.Request, status int, 
 	for _, scope := range c.Scopes {
 		view.Scopes = append(view.Scopes, oauth.ConsentScope{Scope: scope, Text: oauth.ScopeText(scope), Checked: slices.Contains(f.scopes, scope)})
 	}
-	return s.render(w, r, page.Plain, status, "limits", page.Frame{Title: "Limits of " + view.Connection.Host, Here: "home", Page: view})
+	return s.render(w, r, page.Plain, status, "limits", page.Frame{Title: "Limits of " + view.Connection.Host, Here: "connections", Page: view})
 }
 
 // handleLimits is POST /connection/:id/limits with scope (repeated), read_only,
@@ -98,5 +98,5 @@ func (s *Server) handleLimits(w http.ResponseWriter, r *http.Request, p page.Per
 	}
 	s.recordLimited(r, p, c, f.scopes, limits)
 	s.SetNotice(w, "limited", 0)
-	return s.Redirect(w, "/#connections")
+	return s.Redirect(w, "/connections")
 }

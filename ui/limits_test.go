@@ -28,7 +28,7 @@ func limitsPath(g store.Grant) string { return "/connection/" + string(g.ID) + "
 
 func revokePath(g store.Grant) string { return "/connection/" + string(g.ID) + "/revoke" }
 
-// The person finds the limits of a connection on the home page, changes them,
+// The person finds the limits of a connection in the list, changes them,
 // and the next look-up of its token has them.
 func TestChangeLimits(t *testing.T) {
 	t.Parallel()
@@ -36,14 +36,15 @@ func TestChangeLimits(t *testing.T) {
 	ada := s.AddUser("ada@example.com", true, "red")
 	g := s.Connect(ada, "red", "Claude", "claude.ai", authz.Scopes()...)
 	b := s.Browser()
-	home := b.SignIn("ada@example.com")
-	if page := pagetest.Text(home.All("main")[0]); !strings.Contains(page, "may see pods, change pods, run commands") || strings.Contains(page, "limited:") {
+	b.SignIn("ada@example.com")
+	list := b.Get("/connections")
+	if page := pagetest.Text(list.All("main")[0]); !strings.Contains(page, "may see pods, change pods, run commands") || strings.Contains(page, "limited:") {
 		t.Errorf("without limits: %s", page)
 	}
-	if !slices.ContainsFunc(home.All("a"), func(n *html.Node) bool {
-		return pagetest.Attr(n, "href") == limitsPath(g) && pagetest.Text(n) == "Change limits"
+	if !slices.ContainsFunc(list.All("a"), func(n *html.Node) bool {
+		return pagetest.Attr(n, "href") == limitsPath(g) && pagetest.Text(n) == "Limits"
 	}) {
-		t.Error("the home page does not lead to the limits")
+		t.Error("the list does not lead to the limits")
 	}
 	page := b.Get(limitsPath(g))
 	for _, scope := range authz.Scopes() {

@@ -58,7 +58,7 @@ func waitingClient(next string) (store.ClientID, bool) {
 // recordRevoked records the end of some of a person's connections.
 func (s *Server) recordRevoked(r *http.Request, p page.Person, action store.AuditAction, ended []account.Connection) {
 	from := s.History.Visitor(r)
-	how := "on the home page"
+	how := "on the page of connections"
 	if action == history.AuditEverywhere {
 		how = "logged out everywhere"
 	}

@@ -53,8 +53,8 @@ func New(cfg Config) (*Server, error) {
 var notices = map[string]page.Notice{
 	"welcome":       page.Says("", "", "This server is set up. Connect an assistant to give it its first pod."),
 	"signed-out":    page.Says("", "", "You are signed out."),
-	"revoked":       page.Says("home", "connections", "The connection is revoked. The assistant can do nothing here any more."),
-	"limited":       page.Says("home", "connections", "The limits are changed. They hold at once."),
+	"revoked":       page.Says("", "", "The connection is revoked. The assistant can do nothing here any more."),
+	"limited":       page.Says("", "", "The limits are changed. They hold at once."),
 	"session-ended": page.Says("account", "sessions", "The session is ended. That browser has to sign in again."),
 	"password": {Page: "account", Section: "change-password", Text: func(ended int) string {
 		if ended == 0 {
@@ -86,6 +86,7 @@ func (s *Server) Routes() []web.Route {
 		post("/account/log-out-everywhere", s.SignedIn(s.handleLogOutEverywhere)),
 		get("/activity", s.SignedIn(s.serveActivity)),
 		get("/audit", s.SignedIn(s.serveAudit)),
+		get("/connections", s.SignedIn(s.serveConnections)),
 		get("/connection/:id/limits", s.SignedIn(s.serveLimits)),
 		post("/connection/:id/limits", s.SignedIn(s.handleLimits)),
 		get("/connection/:id/revoke", s.SignedIn(s.serveRevoke)),
