@@ -407,7 +407,15 @@ func (t *tail) newest() ([]byte, int64) {
 
 // dialPort opens a raw stream to a port of the pod's own loopback address.
 // conn is a fresh stream to the agent and is closed on error.
-func dialPort(ctx context.Context, conn net.Conn, port int) (_ net.Conn, err error) {
+func dialPort(ctx context.Context, conn net.Conn, port int) (net.Conn, error) {
+	return upgrade(ctx, conn, fmt.Sprintf("GET %s?port=%d", wire.PathDial, port), nil, upgradeTCP)
+}
+
+const upgradeTCP = "podgate-tcp"
+
+// upgrade sends a request, such as GET /path, that makes conn one of another
+// protocol. conn is a fresh stream to the agent and is closed on error.
+func upgrade(ctx context.Context, conn net.Conn, request string, body []byte, protocol string) (_ net.Conn, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
 		if !stop() {
@@ -417,10 +425,8 @@ func dialPort(ctx context.Context, conn net.Conn, port int) (_ net.Conn, err err
 			err = errors.Join(err, conn.Close())
 		}
 	}()
-	if _, err := fmt.Fprintf(conn, "GET %s?port=%d HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", wire.PathDial, port, upgradeTCP); err != nil {
+	if _, err := fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: %d\r\n\r\n%s", request, protocol, len(body), body); err != nil {
 		return nil, err
 	}
-	return readUpgrade(conn)
+	return readUpgrade(conn, protocol)
 }
-
-const upgradeTCP = "podgate-tcp"

@@ -177,17 +177,20 @@ func (s *Service) recheck(ctx context.Context, a authz.Actor, action authz.Actio
 }
 
 // mayStill looks whether what let an actor at a pod still holds: the pod is
-// there, of the same team, and the actor a member of it.
+// there, of the same team, and the actor a member of it whose role, as it is now,
+// lets them do action.
 func (s *Service) mayStill(a authz.Actor, action authz.Action, rec store.Pod) error {
+	m, err := s.cfg.DB.Member(rec.Team, a.User)
+	if errors.Is(err, store.ErrNotMember) {
+		return errAbsent
+	}
+	if err != nil {
+		return err
+	}
+	a.Role = m.Role
 	now, err := s.find(a, action, rec.Name)
 	if err == nil && now.ID != rec.ID {
 		err = errAbsent
-	}
-	if err == nil {
-		_, err = s.cfg.DB.Member(rec.Team, a.User)
-	}
-	if errors.Is(err, store.ErrNotMember) {
-		return errAbsent
 	}
 	return err
 }

@@ -119,7 +119,8 @@ type Service struct {
 	regions  []*region
 	rules    atomic.Pointer[rules]
 
-	links links // through which files come and go
+	links     links     // through which files come and go
+	terminals terminals // that are open
 
 	mu     sync.Mutex
 	closed bool

@@ -66,9 +66,9 @@ func readLine(r *bufio.Reader, buf []byte) ([]byte, error) {
 	}
 }
 
-// readUpgrade reads the answer to a dial request byte by byte up to its empty
-// line, so that nothing of the stream that follows is swallowed.
-func readUpgrade(conn net.Conn) (net.Conn, error) {
+// readUpgrade reads the answer to an upgrade byte by byte up to its empty line, so
+// that nothing of the stream that follows is swallowed.
+func readUpgrade(conn net.Conn, protocol string) (net.Conn, error) {
 	r := bufio.NewReaderSize(conn, 4<<10)
 	var head []byte
 	for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
@@ -90,7 +90,7 @@ func readUpgrade(conn net.Conn) (net.Conn, error) {
 		defer res.Body.Close()
 		return nil, readFault(res)
 	}
-	if !strings.EqualFold(res.Header.Get("Upgrade"), upgradeTCP) {
+	if !strings.EqualFold(res.Header.Get("Upgrade"), protocol) {
 		return nil, fmt.Errorf("%w: upgrade to %.40q", errHostile, res.Header.Get("Upgrade"))
 	}
 	rest, err := r.Peek(r.Buffered())

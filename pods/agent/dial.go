@@ -23,7 +23,7 @@ func (a *agent) serveDial(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !strings.EqualFold(r.Header.Get("Upgrade"), dialUpgrade) || !strings.EqualFold(r.Header.Get("Connection"), "upgrade") {
+	if !upgradesTo(r, dialUpgrade) {
 		return badRequest("send Connection: Upgrade and Upgrade: %s", dialUpgrade)
 	}
 	select {
@@ -49,12 +49,21 @@ func (a *agent) serveDial(w http.ResponseWriter, r *http.Request) error {
 		app.Close()
 	})
 	defer stop()
-	const answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + dialUpgrade + "\r\n\r\n"
-	if _, err := io.WriteString(server, answer); err != nil {
+	if _, err := io.WriteString(server, switching(dialUpgrade)); err != nil {
 		return nil
 	}
 	pipe(server, app, io.LimitReader(buf.Reader, int64(buf.Reader.Buffered())))
 	return nil
+}
+
+// upgradesTo reports whether a request asks for that protocol on its connection.
+func upgradesTo(r *http.Request, protocol string) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), protocol) && strings.EqualFold(r.Header.Get("Connection"), "upgrade")
+}
+
+// switching is the answer that gives a connection to a protocol.
+func switching(protocol string) string {
+	return "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + protocol + "\r\n\r\n"
 }
 
 // pipe copies both ways until both are at their end, or one fails. early is

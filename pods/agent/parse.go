@@ -416,6 +416,17 @@ func parseExec(body []byte) (wire.ExecRequest, error) {
 	return r, checkCommand(r.Command, r.Dir, r.Stdin, r.Env)
 }
 
+func parseTerminal(body []byte) (wire.TerminalRequest, error) {
+	var r wire.TerminalRequest
+	if err := decode(body, &r); err != nil {
+		return wire.TerminalRequest{}, err
+	}
+	if !r.Valid() {
+		return wire.TerminalRequest{}, badRequest("columns and rows must be 1 to %d", wire.MaxSide)
+	}
+	return r, checkEnv(r.Env)
+}
+
 func parseJob(body []byte) (wire.JobRequest, error) {
 	var r wire.JobRequest
 	if err := decode(body, &r); err != nil {

@@ -79,6 +79,7 @@ type command struct {
 	path  string
 	shell bool // path is a shell
 	app   bool // it belongs to the app
+	tty   bool // its input is a terminal, which becomes its own
 	argv  []string
 	dir   string
 	env   []string
@@ -100,7 +101,7 @@ func (ps *procs) start(c command) (*proc, error) {
 		Dir:   c.dir,
 		Env:   append(c.env[:len(c.env):len(c.env)], markEnv+"="+m.String()),
 		Files: []uintptr{c.files[0].Fd(), c.files[1].Fd(), c.files[2].Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
+		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: c.tty},
 	}
 	pid, err := ps.fork(c, attr, m)
 	if err != nil {

@@ -34,6 +34,7 @@ type agent struct {
 	dials    chan struct{} // one token an open connection to the app
 	follows  chan struct{} // one token a stream that follows
 	walks    chan struct{} // one token a walk through files
+	shells   chan struct{} // one token an open terminal
 	installs installs
 	imports  sync.Mutex // held while the home is replaced
 	uploads  uploads
@@ -96,6 +97,7 @@ func newAgent(ctx context.Context, cfg Config, st *starter, score *os.File) (*ag
 		disk:  &diskMeter{dir: cfg.Home, ctx: ctx},
 		execs: make(chan struct{}, maxExecs),
 		dials: make(chan struct{}, maxDials), follows: make(chan struct{}, maxFollows), walks: make(chan struct{}, maxWalks),
+		shells: make(chan struct{}, wire.MaxTerminals),
 	}
 	a.app = newSupervisor(a, cfg.Now)
 	a.clearUploads()
@@ -178,6 +180,7 @@ func (a *agent) handler() http.Handler {
 	rt.Handler("GET", wire.PathLogs, a.route(a.serveLogs))
 	rt.Handler("GET", wire.PathUsage, a.route(a.serveUsage))
 	rt.Handler("GET", wire.PathDial, a.route(a.serveDial))
+	rt.Handler("POST", wire.PathTerminal, a.route(a.serveTerminal))
 	return rt
 }
 

@@ -59,6 +59,8 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 		"MoveHome":  testMoveHome,
 		"Follow":    testFollow,
 		"Progress":  testProgress,
+		"Terminal":  testTerminal,
+		"Terminals": testTerminals,
 		"Plan":      testPlan,
 		"Ended":     func(t *testing.T, r pods.Runtime) { testEnded(t, r, kill) },
 	} {

@@ -260,15 +260,25 @@ var attempts = []attempt{
 	{"/dev/mem", openFile("/dev/mem", os.O_RDONLY), absent},
 	{"/dev/kmsg", openFile("/dev/kmsg", os.O_RDONLY), absent},
 	{"other devices", otherDevices, absent},
-	{"TIOCSTI", func(host) error {
-		f, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-		if err != nil {
-			return fmt.Errorf("no terminal to try with: %s", err)
+	{"TIOCSTI", typeInto(unix.TIOCSTI), perm},
+	{"TIOCSTI with high bits", typeInto(unix.TIOCSTI | 1<<32), perm},
+	{"all terminals of the machine", func(host) error {
+		for range maxPTYs + 1 {
+			f, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
 		}
-		defer f.Close()
-		c := byte('x')
-		return raw(unix.SYS_IOCTL, f.Fd(), unix.TIOCSTI, uintptr(unsafe.Pointer(&c)))(host{})
-	}, perm},
+		return nil
+	}, []error{unix.ENOSPC}},
+	{"terminals of others", func(host) error {
+		found, err := filepath.Glob("/dev/pts/[0-9]*")
+		if err == nil && len(found) == 0 {
+			return unix.ENOENT
+		}
+		return errors.Join(err, fmt.Errorf("%q", found))
+	}, absent},
 
 	// wide parts of the kernel
 	{"bpf", raw(unix.SYS_BPF), perm},
@@ -428,6 +438,32 @@ func hostRoot(host) error {
 		}
 	}
 	return unix.ENOENT
+}
+
+// typeInto types into both sides of a terminal.
+func typeInto(command uintptr) func(host) error {
+	return func(host) error {
+		f, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+		if err != nil {
+			return fmt.Errorf("no terminal to try with: %s", err)
+		}
+		defer f.Close()
+		if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+			return fmt.Errorf("no terminal to try with: %s", err)
+		}
+		other, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY)
+		if errno != 0 {
+			return fmt.Errorf("no other side to try with: %s", errno)
+		}
+		defer unix.Close(int(other))
+		c := byte('x')
+		for _, fd := range []uintptr{f.Fd(), other} {
+			if err = raw(unix.SYS_IOCTL, fd, command, uintptr(unsafe.Pointer(&c)))(host{}); !errors.Is(err, unix.EPERM) {
+				return err
+			}
+		}
+		return err
+	}
 }
 
 // leakedDescriptors looks at what this process was started with.

@@ -24,6 +24,10 @@ const (
 	closedAttr   = readOnlyAttr | unix.MOUNT_ATTR_NOEXEC
 )
 
+// maxPTYs is how many pseudoterminals a pod can have, those of programs such as
+// tmux among them.
+const maxPTYs = 32
+
 // attached is a detached mount that waits for its place.
 type attached struct {
 	fd     int
@@ -260,7 +264,9 @@ func mountDev() error {
 			return err
 		}
 	}
-	if fd, err = newFS("devpts", deviceAttr, "ptmxmode", "0666", "mode", "0620"); err != nil {
+	// An instance of its own, without a terminal of the host's. The kernel counts
+	// terminals of all instances together, so no pod may have all that there are.
+	if fd, err = newFS("devpts", deviceAttr, "ptmxmode", "0666", "mode", "0620", "max", strconv.Itoa(maxPTYs)); err != nil {
 		return fmt.Errorf("pts: %w", err)
 	}
 	return attached{fd, "dev/pts", true}.attach()

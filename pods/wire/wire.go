@@ -35,6 +35,7 @@
 //	GET  /v1/logs?…&follow=1                          stream of Event with Lines: the newest lines, then those that come
 //	GET  /v1/usage                       Usage
 //	GET  /v1/dial?port=                  101, Upgrade: podgate-tcp: a raw stream to the pod's own 127.0.0.1:port
+//	POST /v1/terminal    TerminalRequest 101, Upgrade: podgate-terminal: frames, see terminal.go
 //
 // The tar has files, folders, symbolic and hard links by their names in the home,
 // with modes and times. What else lies there is left out, and so is, in the home
@@ -70,6 +71,8 @@ const (
 	PathSearch  = "/v1/search"
 	PathUpload  = "/v1/upload"
 	PathTar     = "/v1/tar"
+
+	PathTerminal = "/v1/terminal"
 )
 
 // Limits that both sides keep.
