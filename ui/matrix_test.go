@@ -1,0 +1,154 @@
+package ui_test
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"podgate/store"
+)
+
+// What a page answers, as people notice it. Anything else is its status.
+const (
+	shown  = "200"
+	done   = "done"    // sent on to another page
+	signIn = "sign in" // sent there
+	denied = "403"
+	absent = "404"
+)
+
+// A row is what somebody in each of the roles is answered at a route.
+type row struct {
+	route string
+	at    func(w *world, role string) (path string, form url.Values)
+	want  [6]string // in the order of roles
+	ends  bool      // the session, so everybody comes anew afterwards
+	by    string    // who changes something with it; "": nobody does
+}
+
+// to is where a row leads whoever tries it.
+func to(path string, form ...string) func(*world, string) (string, url.Values) {
+	values := url.Values{}
+	for i := 0; i < len(form); i += 2 {
+		values.Add(form[i], form[i+1])
+	}
+	return func(*world, string) (string, url.Values) { return path, values }
+}
+
+// ofMember leads to the connection of the member, whoever tries.
+func ofMember(below string) func(*world, string) (string, url.Values) {
+	return func(w *world, _ string) (string, url.Values) {
+		return "/connection/" + string(w.grants["member"].ID) + below, url.Values{"scope": {"pods:read"}}
+	}
+}
+
+// toRevoke leads to a new connection of the member.
+func toRevoke(w *world, _ string) (string, url.Values) {
+	g := w.Connect(w.people["member"], "red", "Codex", "127.0.0.1:9", "pods:read")
+	return revokePath(g), nil
+}
+
+// endsOwn leads to the end of a further session of whoever tries.
+func endsOwn(w *world, role string) (string, url.Values) {
+	session := store.HashSecret("none").String()
+	if role != "nobody" {
+		session = store.HashSecret(w.arrive(role).Cookie("podgate")).String()
+	}
+	return "/account/end-session", url.Values{"session": {session}}
+}
+
+// Everybody that is signed in, whatever their role, is answered alike.
+func everybody(answer string) [6]string {
+	return [6]string{signIn, answer, answer, answer, answer, answer}
+}
+
+func anybody(answer string) [6]string {
+	return [6]string{answer, answer, answer, answer, answer, answer}
+}
+
+// matrix is what every route answers everybody. Those of the team red's things come
+// with whoever must not learn that there are any.
+var matrix = []row{
+	{"GET /", to("/"), everybody(shown), false, ""},
+	{"GET /assets/:name", to("/assets/none"), anybody(absent), false, ""},
+	{"GET /setup", to("/setup"), anybody(denied), false, ""},
+	{"POST /setup", to("/setup", "token", "guessed", "email", "eve@example.com", "password", "a long and plain sentence"), anybody(denied), false, ""},
+	{"GET /sign-in", to("/sign-in"), [6]string{shown, done, done, done, done, done}, false, ""},
+	{"POST /sign-in", to("/sign-in", "email", "owner@example.com", "password", "guessed wrongly"), anybody(denied), false, ""},
+	{"POST /sign-out", to("/sign-out"), anybody(signIn), true, ""},
+	{"GET /account", to("/account"), everybody(shown), false, ""},
+	{"POST /account/password", to("/account/password", "old", "guessed wrongly", "password", "a long and new sentence", "again", "a long and new sentence"), everybody(denied), false, ""},
+	{"POST /account/end-session", endsOwn, everybody(done), false, ""},
+	{"GET /account/log-out-everywhere", to("/account/log-out-everywhere"), everybody(shown), false, ""},
+	{"GET /activity", to("/activity"), everybody(shown), false, ""},
+	{"GET /audit", to("/audit"), everybody(shown), false, ""},
+	{"GET /connections", to("/connections"), everybody(shown), false, ""},
+	{"GET /connection/:id/limits", ofMember("/limits"), [6]string{signIn, absent, absent, shown, absent, absent}, false, ""},
+	{"POST /connection/:id/limits", ofMember("/limits"), [6]string{signIn, absent, absent, done, absent, absent}, false, "member"},
+	{"GET /connection/:id/revoke", ofMember("/revoke"), [6]string{signIn, absent, absent, shown, absent, absent}, false, ""},
+	{"POST /connection/:id/revoke", toRevoke, [6]string{signIn, done, done, done, done, done}, false, "member"}, // nobody learns whether there was one
+	{"GET /pod/:name", to("/pod/blog"), [6]string{signIn, absent, shown, shown, shown, absent}, false, ""},
+	{"POST /account/log-out-everywhere", to("/account/log-out-everywhere"), everybody(shown), true, "foreign viewer member owner"}, // and every connection
+}
+
+// Every route answers everybody as the table says, and no route is without a row: the
+// full product of what can be asked and who can ask. From another site's page nobody
+// gets a form through.
+func TestRoleMatrix(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var have []string
+	for _, r := range w.UI.Routes() {
+		have = append(have, r.Method+" "+r.Path)
+	}
+	for _, r := range matrix {
+		if !slices.Contains(have, r.route) {
+			t.Errorf("%s is in the table and no route", r.route)
+			continue
+		}
+		method, _, _ := strings.Cut(r.route, " ")
+		for i, role := range roles {
+			b := w.browsers[role]
+			path, form := r.at(w, role)
+			if method == http.MethodPost {
+				a := b.Do(method, path, form, http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}})
+				if a.StatusCode != http.StatusForbidden {
+					t.Errorf("%s by %s from another site: %d", r.route, role, a.StatusCode)
+				}
+			}
+			before := w.state()
+			a := b.Do(method, path, form, http.Header{"Origin": {w.PageOrigin()}, "Sec-Fetch-Site": {"same-origin"}})
+			if got := said(a.Response); got != r.want[i] {
+				t.Errorf("%s by %s: %s, want %s\n%.400s", r.route, role, got, r.want[i], a.Text())
+			}
+			if after := w.state(); after != before && !strings.Contains(r.by, role) {
+				t.Errorf("%s by %s changes\n%s\nto\n%s", r.route, role, before, after)
+			}
+			if r.ends {
+				w.browsers[role] = w.arrive(role)
+			}
+			if strings.Contains(a.HTML, "hidden-pod") && role != "foreign" {
+				t.Errorf("%s shows %s what another team has", r.route, role)
+			}
+		}
+	}
+	for _, route := range have {
+		if !slices.ContainsFunc(matrix, func(r row) bool { return r.route == route }) {
+			t.Errorf("%s has no row in the table of who may what: add one to matrix", route)
+		}
+	}
+}
+
+func said(r *http.Response) string {
+	location := r.Header.Get("Location")
+	switch {
+	case strings.HasPrefix(location, "/sign-in"):
+		return signIn
+	case location != "":
+		return done
+	}
+	return strconv.Itoa(r.StatusCode)
+}

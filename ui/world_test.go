@@ -1,0 +1,107 @@
+package ui_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+
+	"podgate/internal/authz"
+	"podgate/store"
+	"podgate/ui/pagetest"
+)
+
+// roles are all that somebody can be to the team red, from the most foreign on.
+var roles = []string{"nobody", "foreign", "viewer", "member", "owner", "admin"}
+
+// world is a site with a team, somebody in each role to it, and what the team and its
+// members have.
+type world struct {
+	*pagetest.Site
+	people   map[string]store.User
+	grants   map[string]store.Grant
+	browsers map[string]*pagetest.Browser
+}
+
+func emailOf(role string) string { return role + "@example.com" }
+
+// newWorld returns a world in which everybody but nobody is signed in.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{Site: pagetest.New(t), people: map[string]store.User{}, grants: map[string]store.Grant{}, browsers: map[string]*pagetest.Browser{}}
+	teams := map[string][]string{"foreign": {"green"}, "viewer": {"red"}, "member": {"red"}, "owner": {"red"}}
+	for _, role := range roles[1:] {
+		u := w.AddUser(emailOf(role), role == "admin", teams[role]...)
+		w.people[role] = u
+		for _, slug := range teams[role] {
+			w.setRole(slug, u, map[string]store.Role{"viewer": store.RoleViewer, "member": store.RoleMember}[role])
+			w.grants[role] = w.Connect(u, slug, "Claude of "+role, "claude.ai", authz.ScopeRead)
+		}
+	}
+	w.CreatePod(w.people["owner"], "red", "blog", "static")
+	w.CreatePod(w.people["member"], "red", "shop", "static")
+	w.CreatePod(w.people["foreign"], "green", "hidden-pod", "static")
+	if _, err := w.Pods.Stop(t.Context(), w.Actor(w.people["owner"], "red"), "shop", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, role := range roles {
+		w.browsers[role] = w.arrive(role)
+	}
+	return w
+}
+
+// setRole gives somebody a role in a team; the empty one stands for an owner's.
+func (w *world) setRole(slug string, u store.User, role store.Role) {
+	w.T.Helper()
+	team, err := w.DB.TeamBySlug(slug)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	if role == "" {
+		role = store.RoleOwner
+	}
+	if err := w.DB.PutMember(store.Member{Team: team.ID, User: u.ID, Role: role, Created: w.Clock.Now()}); err != nil {
+		w.T.Fatal(err)
+	}
+}
+
+// arrive returns a new browser of somebody in that role, signed in unless that is
+// nobody. It follows no redirect.
+func (w *world) arrive(role string) *pagetest.Browser {
+	w.T.Helper()
+	b := w.Browser()
+	if role != "nobody" {
+		b.SignIn(emailOf(role))
+	}
+	b.Client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return b
+}
+
+// state is all that somebody who may not could have changed, as text.
+func (w *world) state() string {
+	w.T.Helper()
+	all := map[string]any{}
+	keep := func(name string, list any, err error) {
+		w.T.Helper()
+		if err != nil {
+			w.T.Fatal(err)
+		}
+		all[name] = list
+	}
+	red, err := w.DB.TeamBySlug("red")
+	keep("red", red, err)
+	users, err := w.DB.Users()
+	keep("users", users, err)
+	podList, err := w.DB.Pods()
+	keep("pods", podList, err)
+	members, err := w.DB.Members(red.ID)
+	keep("members", members, err)
+	invitations, err := w.DB.InvitationsOf(red.ID, w.Clock.Now())
+	keep("invitations", invitations, err)
+	grants, err := w.DB.GrantsPage("", store.PageQuery{Limit: 50}, w.Clock.Now())
+	keep("grants", grants, err)
+	blocked, err := w.DB.BlockedPage(store.PageQuery{Limit: 50})
+	keep("blocked", blocked, err)
+	raw, err := json.Marshal(all)
+	keep("json", nil, err)
+	return string(raw)
+}
