@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"internal/errorpage":   {},
 	"internal/mail":        {"internal/text"},
 	"internal/netfilter":   {},
+	"internal/notify":      {"internal/mail", "internal/ratelimit", "internal/text", "pods", "store"},
 	"internal/ratelimit":   {},
 	"internal/registries":  {},
 	"internal/text":        {},
@@ -52,7 +53,7 @@ var mayImport = map[string][]string{
 	"ui/page":              {"account", "history", "store", "internal/text", "internal/web"},
 	"ui/podpages":          {"pods", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "store", "ui", "ui/page",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/notify", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "store", "ui", "ui/page",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},

@@ -23,6 +23,7 @@ import (
 	"podgate/history"
 	"podgate/internal/config"
 	"podgate/internal/connlimit"
+	"podgate/internal/notify"
 	"podgate/pods"
 	"podgate/pods/egress"
 	"podgate/pods/sandbox"
@@ -76,6 +77,7 @@ type server struct {
 	db        *store.DB
 	database  os.FileInfo // the file of db
 	history   *history.Recorder
+	notify    *notify.Notifier
 	pods      *pods.Service
 	beyond    egress.Config // the world that pods reach
 	failed    chan error    // something that must not end has ended
@@ -97,7 +99,7 @@ func start(ctx context.Context, s *config.Settings, beyond egress.Config, load f
 	for _, w := range s.Warnings {
 		srv.log.Warn(w)
 	}
-	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.listenTLS, srv.openPods, srv.serveControl, srv.openCerts, srv.serveHTTP} {
+	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.listenTLS, srv.openNotify, srv.openPods, srv.serveControl, srv.openCerts, srv.serveHTTP} {
 		if err := step(ctx); err != nil {
 			return srv, err
 		}

@@ -63,7 +63,7 @@ func (srv *server) openPods(ctx context.Context) error {
 func (srv *server) podsConfig(s *config.Settings) pods.Config {
 	return pods.Config{
 		DB: srv.db, Regions: regions(s, srv.openRuntime), Plans: plans(s.Plans), Quota: pods.Quota{Pods: s.Pods.QuotaPods, Memory: int64(s.Pods.QuotaMemory)},
-		URL: srv.podURL(), NameLists: s.Lists(), Egress: srv.beyond, Log: srv.log, Now: time.Now,
+		URL: srv.podURL(), NameLists: s.Lists(), Egress: srv.beyond, Alarm: srv.alarm(), Log: srv.log, Now: time.Now,
 	}
 }
 

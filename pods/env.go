@@ -100,6 +100,7 @@ func (s *Service) SetEnv(ctx context.Context, a authz.Actor, name string, set ma
 			return err
 		}
 		op.forgive()
+		s.rearm(rec, op.live)
 		out.Restarted = true
 		out.Failed = s.startPod(op, rec, wire.AppRequest{Action: "restart", WaitMillis: millis(startWait)}, p)
 		return context.Cause(op.ctx)

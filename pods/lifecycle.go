@@ -373,6 +373,7 @@ func (s *Service) appAction(action string, wait time.Duration, p Progress) func(
 // rouse wants a pod running, and lets it be tried at once.
 func (s *Service) rouse(op *operation, rec store.Pod) error {
 	op.forgive()
+	s.rearm(rec, op.live)
 	return s.want(rec, store.WantRunning)
 }
 

@@ -31,6 +31,7 @@ type live struct {
 	wrote     written                 // bytes that were written since the disk was last measured
 	coming    int64                   // bytes of uploads that are still to come
 	gate      *egress.Gate            // nil before the first start
+	alarmed   alarmed
 }
 
 // of returns what is known of a pod, at first nothing.

@@ -170,7 +170,7 @@ func (s *Service) round(ctx context.Context, r *region) error {
 	for id, st := range is {
 		todo.Go(func() error { return s.stopOrphan(ctx, r.Name, runtime, id, st) })
 	}
-	return todo.Wait()
+	return errors.Join(todo.Wait(), s.look(ctx, r, records))
 }
 
 func list(ctx context.Context, runtime Runtime) ([]Status, error) {

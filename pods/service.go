@@ -28,6 +28,7 @@ type Config struct {
 	// Egress is the world outside for pods; the zero Config is the real one.
 	Egress    egress.Config
 	NameLists map[string][]egress.Rule // that a setting can name as @NAME
+	Alarm     Alarm                    // nil: nobody is told
 	Log       *slog.Logger
 	Now       func() time.Time
 }
@@ -83,6 +84,7 @@ type Pod struct {
 	Started  time.Time // of the app
 	LastExit Kill      // how the app or the pod ended last when nobody had asked for it; the zero one if it has not
 	Restarts int
+	deaths   int // in a row
 	Command  string
 	Workers  []wire.Worker // what runs beside the app
 	Crons    []wire.Cron

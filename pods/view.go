@@ -136,6 +136,7 @@ func (s *Service) ask(ctx context.Context, l *live, pod *Pod) {
 func (p *Pod) show(s wire.State) {
 	p.Status, p.Reason, p.Tail = statusOf(s), s.Reason, s.Tail
 	p.Started, p.Restarts, p.Command = s.Started, s.Restarts, s.Command
+	p.deaths = s.Deaths
 	p.Workers, p.Crons = s.Workers, s.Crons
 	if s.LastExit != nil {
 		p.LastExit = Kill{s.LastExit.Time, s.LastExit.Reason}
