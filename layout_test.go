@@ -51,7 +51,7 @@ var mayImport = map[string][]string{
 	"doctor/echo":          {"internal/ratelimit", "internal/web"},
 	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page", "ui/podpages"},
 	"ui/page":              {"account", "history", "store", "internal/text", "internal/web"},
-	"ui/podpages":          {"pods", "internal/authz", "internal/text", "internal/web", "ui/page"},
+	"ui/podpages":          {"pods", "pods/wire", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"": {
 		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/notify", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "store", "ui", "ui/page",
 	},
@@ -113,7 +113,7 @@ var bannedCalls = map[string]map[string]string{
 		"": "main", "pods/agent": "child process", "pods/sandbox": "child process",
 	},
 	"time.Now": {
-		"": "wiring", "ui/page": "default of Config.Now", "account": "default of Config.Now", "pods": "default of Config.Now", "pods/egress": "default of Config.Now", "pods/egress/netstack": "deadlines of datagrams",
+		"": "wiring", "ui/page": "default of Config.Now", "ui/podpages": "deadlines of streams", "account": "default of Config.Now", "pods": "default of Config.Now", "pods/egress": "default of Config.Now", "pods/egress/netstack": "deadlines of datagrams",
 		"control": "how long a command waits", "mcp": "pace of progress; a span before now in get_logs", "pods/transfer": "deadlines of connections",
 		"pods/agent": "deadlines of processes and streams", "pods/sandbox": "when a pod was started",
 		"internal/connlimit": "deadlines of connections", "internal/mail": "deadlines of connections", "internal/acmetest": "test", "internal/webtest": "test", "pods/podstest": "test",

@@ -183,6 +183,12 @@ func (s *Service) Authenticate(secret string) (store.Session, store.User, error)
 	return session, public(u), nil
 }
 
+// OnLossOf has fn called after each commit that ends one of the user's sessions or
+// memberships, changes their role, or ends the account; see [store.DB.OnLossOf].
+func (s *Service) OnLossOf(user store.UserID, fn func()) (stop func()) {
+	return s.db.OnLossOf(user, fn)
+}
+
 // SignOut ends the session of a secret; nil when there is none.
 func (s *Service) SignOut(secret string) error {
 	if secret == "" {

@@ -65,6 +65,11 @@ func everybody(answer string) [6]string {
 	return [6]string{signIn, answer, answer, answer, answer, answer}
 }
 
+// Those of the pod's team are answered alike, and for all others it is not there.
+func teamPage(answer string) [6]string {
+	return [6]string{signIn, absent, answer, answer, answer, absent}
+}
+
 func anybody(answer string) [6]string {
 	return [6]string{answer, answer, answer, answer, answer, answer}
 }
@@ -91,6 +96,9 @@ var matrix = []row{
 	{"GET /connection/:id/revoke", ofMember("/revoke"), [6]string{signIn, absent, absent, shown, absent, absent}, false, ""},
 	{"POST /connection/:id/revoke", toRevoke, [6]string{signIn, done, done, done, done, done}, false, "member"}, // nobody learns whether there was one
 	{"GET /pod/:name", to("/pod/blog"), [6]string{signIn, absent, shown, shown, shown, absent}, false, ""},
+	{"GET /pod/:name/logs", to("/pod/blog/logs"), teamPage(shown), false, ""},
+	{"GET /pod/:name/logs/events", to("/pod/blog/logs/events"), teamPage(shown), false, ""},
+	{"GET /pod/:name/logs/download", to("/pod/blog/logs/download"), teamPage("409"), false, ""},                                    // the pod of this test has no log
 	{"POST /account/log-out-everywhere", to("/account/log-out-everywhere"), everybody(shown), true, "foreign viewer member owner"}, // and every connection
 }
 

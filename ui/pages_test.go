@@ -102,7 +102,7 @@ func checkHeaders(t *testing.T, name string, p pagetest.Answer) {
 	flow := slices.Contains([]string{"consent", "consent fault", "no_team", "authorize_error"}, name)
 	csp := "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 	if !flow {
-		csp += "; script-src 'self'; form-action 'self'"
+		csp += "; script-src 'self'; connect-src 'self'; form-action 'self'"
 	}
 	for key, want := range map[string]string{
 		"Content-Security-Policy": csp, "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",

@@ -66,7 +66,8 @@ func TestContrast(t *testing.T) {
 	}
 	text := map[string][]string{ // what is written on what
 		"text": {"page", "card", "sunk", "tint"}, "soft": {"page", "card", "sunk", "tint"}, "accent": {"page", "card", "sunk", "tint"},
-		"on-accent": {"accent"}, "good": {"card"}, "bad": {"card", "page", "bad-tint"}, "warn": {"warn-tint"},
+		"on-accent": {"accent"}, "good": {"card", "page"}, "bad": {"card", "page", "bad-tint"}, "warn": {"card", "page", "warn-tint"},
+		"blue": {"card"}, "violet": {"card"},
 	}
 	shapes := map[string][]string{"edge": {"card", "page"}, "accent": {"card", "page"}, "bad": {"card"}} // borders that mean something
 	for scheme, p := range map[string]map[string][3]float64{"light": light, "dark": dark} {

@@ -23,10 +23,10 @@ import (
 // is the test's binary: without this it would run the tests again.
 func init() { agent.Dispatch() }
 
-// realAgent serves the real agent. Without a network of its own every pod
+// RealAgent serves the real agent. Without a network of its own every pod
 // would listen on the same few ports, so a port that the server names is
 // replaced by a free one of this machine on the way.
-func realAgent(ctx context.Context, dir string, l net.Listener) error {
+func RealAgent(ctx context.Context, dir string, l net.Listener) error {
 	port, err := freePort()
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ func NewEngine(dir string) *Engine {
 
 // Open returns a runtime on the engine, which finds what runs there.
 func (e *Engine) Open() *Fake {
-	f := &Fake{engine: e, outlived: true, agent: realAgent, hung: map[string]bool{}}
+	f := &Fake{engine: e, outlived: true, agent: RealAgent, hung: map[string]bool{}}
 	f.life, f.endLife = context.WithCancel(context.Background())
 	return f
 }

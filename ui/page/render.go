@@ -41,7 +41,7 @@ const (
 
 const (
 	cspBase    = "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
-	cspPlain   = cspBase + "; script-src 'self'; form-action 'self'"
+	cspPlain   = cspBase + "; script-src 'self'; connect-src 'self'; form-action 'self'"
 	permission = "accelerometer=(), browsing-topics=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), microphone=(), midi=(), payment=(), usb=()"
 )
 

@@ -25,6 +25,7 @@ type tab struct {
 // podTabs are the pages of a pod in their order. One is listed once it is there.
 var podTabs = []tab{
 	{Name: "Overview"},
+	{Name: "Logs", Path: "/logs"},
 }
 
 // head makes the head of the page that the tab of that name leads to.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"podgate/internal/text"
 	"podgate/internal/web"
@@ -46,7 +48,21 @@ func (s *Pages) podError(err error) error {
 	if errors.Is(err, pods.ErrNotFound) || errors.Is(err, pods.ErrNotMember) {
 		return noPod(err)
 	}
+	if pods.IsPublic(err) {
+		status := http.StatusConflict
+		if errors.Is(err, pods.ErrNoFile) || errors.Is(err, pods.ErrNoJob) {
+			status = http.StatusNotFound
+		}
+		return web.Fault(status, "refused", sentence(err), err)
+	}
 	return err
+}
+
+// sentence is an error of the pods service for a person.
+func sentence(err error) string {
+	words := text.Line(err.Error(), 400)
+	first, size := utf8.DecodeRuneInString(words)
+	return string(unicode.ToUpper(first)) + words[size:] + "."
 }
 
 // memoryWords: «12 MB of 256 MB» for a running pod, «up to 256 MB» otherwise.

@@ -17,8 +17,10 @@ import (
 // Pages serves the pages of pods.
 type Pages struct {
 	*page.Shell
-	pods *pods.Service
-	area *page.Area
+	pods     *pods.Service
+	area     *page.Area
+	streams  streams
+	logSaves chan struct{} // holds one for each download of a log
 }
 
 //go:embed templates
@@ -26,7 +28,7 @@ var files embed.FS
 
 // New returns the pages of the pods that service keeps; nil: there are none here.
 func New(shell *page.Shell, service *pods.Service) (*Pages, error) {
-	s := &Pages{Shell: shell, pods: service}
+	s := &Pages{Shell: shell, pods: service, logSaves: make(chan struct{}, maxLogSaves)}
 	var err error
 	s.area, err = shell.NewArea(files, notices)
 	return s, err
@@ -37,7 +39,7 @@ var notices = map[string]page.Notice{}
 
 // Routes returns every route of these pages.
 func (s *Pages) Routes() []web.Route {
-	return slices.Concat(s.overviewRoutes())
+	return slices.Concat(s.overviewRoutes(), s.logRoutes())
 }
 
 // opened is a pod in the hands of a person.
