@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"internal/text":        {},
 	"internal/web":         {"store"},
 	"internal/webfetch":    {"internal/netfilter"},
-	"account":              {"store", "internal/ratelimit", "internal/text"},
+	"account":              {"store", "internal/authz", "internal/ratelimit", "internal/text"},
 	"history":              {"store", "internal/ratelimit", "internal/text", "internal/web"},
 	"oauth":                {"store", "history", "internal/authz", "internal/ratelimit", "internal/text", "internal/web", "internal/webfetch"},
 	"pods":                 {"store", "internal/authz", "internal/text", "pods/egress", "pods/preset", "pods/wire"},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"podgate/internal/ratelimit"
 	"podgate/store"
 )
 
@@ -28,11 +29,13 @@ type Service struct {
 	hashing   *semaphore
 	throttle  *loginThrottle
 	addresses signInAddresses
+
+	invitations *ratelimit.Limiter // looks at them, by address
 }
 
 // New returns a service over cfg.DB.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, hashing: newSemaphore(cmp.Or(cfg.HashesAtOnce, hashesAtOnce), hashesWaiting, hashPatience), throttle: newLoginThrottle(), addresses: signInAddresses{last: map[string]time.Time{}}}
+	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, hashing: newSemaphore(cmp.Or(cfg.HashesAtOnce, hashesAtOnce), hashesWaiting, hashPatience), throttle: newLoginThrottle(), addresses: signInAddresses{last: map[string]time.Time{}}, invitations: newInvitationLimit()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -47,6 +50,8 @@ func New(cfg Config) *Service {
 const (
 	sessionPrefix = "pgs_"
 	setupPrefix   = "pgsetup_"
+
+	invitationPrefix = "pginv_"
 )
 
 // newSecret returns prefix and 256 random bits, safe in cookies and URLs.

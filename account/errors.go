@@ -12,6 +12,7 @@ var (
 	ErrCredentials = errors.New("account: wrong address or password")
 	ErrTooMany     = errors.New("account: too many failed sign-ins")
 	ErrBusy        = errors.New("account: too many passwords are being checked")
+	ErrForbidden   = errors.New("account: not allowed")
 	ErrInvalid     = errors.New("account: invalid input")
 )
 

@@ -169,6 +169,23 @@ func (db *DB) DeleteUser(id UserID) error {
 	})
 }
 
+// SetAdmin makes a user an administrator, or takes that away. ErrNotFound;
+// ErrLastAdmin when nobody could administer podgate afterwards.
+func (db *DB) SetAdmin(id UserID, admin bool) error {
+	return db.release(func(tx *bolt.Tx) error {
+		u, err := users.get(tx, []byte(id))
+		if err != nil {
+			return err
+		}
+		if u.Admin && !admin && countAdmins(tx) == 1 {
+			return ErrLastAdmin
+		}
+		db.takesFrom(tx, id)
+		u.Admin = admin
+		return users.put(tx, u)
+	})
+}
+
 // countAdmins walks the administrators only.
 func countAdmins(tx *bolt.Tx) (n int) {
 	c := tx.Bucket([]byte("users_by_admin")).Cursor()

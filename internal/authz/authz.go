@@ -173,8 +173,20 @@ func Of(user store.User, team store.Team, role store.Role) Actor {
 // commandLine stands for whoever gives commands at the server. No user has it.
 const commandLine store.UserID = "command line"
 
-// CommandLine is the actor for whoever gives commands at the server, in a team.
-func CommandLine(team store.Team) Actor { return Actor{User: commandLine, Team: team, Admin: true} }
+// CommandLine is the actor for whoever gives commands at the server, in a team; the
+// zero Team: in none.
+func CommandLine(team store.Team) Actor {
+	if team.ID == "" {
+		team.ID = serverTeam
+	}
+	return Actor{User: commandLine, Team: team, Admin: true}
+}
+
+// serverTeam stands for the server where no team is meant. No team has it.
+const serverTeam store.TeamID = "(the server)"
+
+// OfServer is the actor for a user who looks at the server and not at a team.
+func OfServer(user store.User) Actor { return Of(user, store.Team{ID: serverTeam}, "") }
 
 // By returns who it was, for a record: empty for a command line.
 func (a Actor) By() store.UserID {

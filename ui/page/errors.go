@@ -66,13 +66,13 @@ func ForPerson(w http.ResponseWriter, err error) (Fault, int, error) {
 
 func statusOf(err error) int {
 	switch {
-	case errors.Is(err, account.ErrCredentials), errors.Is(err, store.ErrSetUp):
+	case errors.Is(err, account.ErrCredentials), errors.Is(err, account.ErrForbidden), errors.Is(err, store.ErrSetUp):
 		return http.StatusForbidden
 	case errors.Is(err, account.ErrTooMany):
 		return http.StatusTooManyRequests
 	case errors.Is(err, account.ErrBusy):
 		return http.StatusServiceUnavailable
-	case errors.Is(err, store.ErrTaken):
+	case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrLastOwner), errors.Is(err, store.ErrHasPods):
 		return http.StatusConflict
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrExpired):
 		return http.StatusNotFound
@@ -91,7 +91,7 @@ func OutcomeOf(err error) string {
 		return "too many tries"
 	case errors.Is(err, account.ErrBusy):
 		return "busy"
-	case errors.Is(err, account.ErrInvalid):
+	case errors.Is(err, account.ErrInvalid), errors.Is(err, account.ErrForbidden):
 		return "refused"
 	}
 	return "failed"
