@@ -49,12 +49,23 @@ func run(ctx context.Context, p process) int {
 	case errors.Is(err, errSilent):
 		return exitFailed
 	}
-	fmt.Fprintf(p.Stderr, "podgate: %s\n", inWords(err))
+	var inPod commandError
+	if errors.As(err, &inPod) {
+		return int(inPod)
+	}
+	fmt.Fprintf(p.Stderr, "podgate: %s", ended(visibleLines(inWords(err))))
 	return exitFailed
 }
 
 // errSilent fails a command that has already said why.
 var errSilent = errors.New("failed")
+
+// commandError is the exit code of a command in a pod, which has said why.
+type commandError int
+
+func (e commandError) Error() string {
+	return fmt.Sprintf("the command in the pod ended with code %d", int(e))
+}
 
 // usageError is a command line that cannot be understood.
 type usageError struct{ message, hint string }
@@ -80,14 +91,15 @@ func argumentsOf(cmd *cobra.Command) string {
 }
 
 // countArguments holds the command line against the command's usage: a word in
-// brackets may be left out.
+// brackets may be left out, and one with an ellipsis may be many.
 func countArguments(cmd *cobra.Command, args []string) error {
 	words := strings.Fields(argumentsOf(cmd))
 	optional := func(word string) bool { return strings.HasPrefix(word, "[") }
+	many := strings.HasSuffix(strings.TrimSuffix(argumentsOf(cmd), "]"), "…")
 	switch {
 	case len(args) < len(slices.DeleteFunc(slices.Clone(words), optional)):
 		return misuse(cmd, "%s needs %s", nameOf(cmd), argumentsOf(cmd))
-	case len(args) > len(words):
+	case len(args) > len(words) && !many:
 		return misuse(cmd, "%s does not take the argument %q", nameOf(cmd), args[len(words)])
 	}
 	return nil

@@ -39,10 +39,6 @@ func (inv *invocation) teamNetwork() *cobra.Command {
 	return cmd
 }
 
-func (inv *invocation) podCommand() *cobra.Command {
-	return group("pod", "say what a pod may reach", inv.podNetwork())
-}
-
 func (inv *invocation) podNetwork() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "network NAME", Short: "show or change what a pod may reach, and show what it has reached", Example: "podgate pod network hello --mode none", ValidArgsFunction: inv.ask(podNames),

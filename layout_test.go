@@ -45,15 +45,16 @@ var mayImport = map[string][]string{
 	"pods/ingress":         {"pods", "internal/connlimit", "internal/errorpage", "internal/ratelimit"},
 	"pods/transfer":        {"pods", "internal/authz", "internal/web"},
 	"certs":                {"pods/wire"},
-	"control":              {"account", "history", "pods", "pods/egress", "store", "internal/web"},
+	"control":              {"account", "history", "pods", "pods/egress", "store", "internal/authz", "internal/web"},
 	"mcp":                  {"history", "pods", "pods/wire", "internal/authz", "internal/text", "internal/web", "store"},
+	"remote":               {"internal/errorpage"},
 	"doctor":               {"internal/text"},
 	"doctor/echo":          {"internal/ratelimit", "internal/web"},
 	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page", "ui/podpages"},
 	"ui/page":              {"account", "history", "store", "internal/text", "internal/web"},
 	"ui/podpages":          {"pods", "pods/wire", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/notify", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "store", "ui", "ui/page",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/notify", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},

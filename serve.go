@@ -81,6 +81,7 @@ type server struct {
 	pods      *pods.Service
 	beyond    egress.Config // the world that pods reach
 	failed    chan error    // something that must not end has ended
+	tools     http.Handler  // the MCP endpoint, behind whatever says who calls
 	started   chan struct{} // closed when all of the above is there
 	undo      []func() error
 }
@@ -209,6 +210,7 @@ func ignoreClosed(err error) error {
 func (srv *server) serveControl(context.Context) error {
 	handler := control.NewHandler(control.Config{
 		DB: srv.db, Accounts: srv.accounts, History: srv.history, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now, Networks: srv.pods,
+		Tools: http.HandlerFunc(srv.serveTools),
 	})
 	s, err := control.Serve(srv.settings.DataDir, handler, srv.log)
 	if err != nil {
@@ -216,6 +218,15 @@ func (srv *server) serveControl(context.Context) error {
 	}
 	srv.onStop(func() error { return withTimeout(drainTime, s.Close) })
 	return nil
+}
+
+// serveTools answers a command that calls a tool, as soon as the server has come up.
+func (srv *server) serveTools(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-srv.started:
+		srv.tools.ServeHTTP(w, r)
+	case <-r.Context().Done():
+	}
 }
 
 func withTimeout(d time.Duration, f func(context.Context) error) error {

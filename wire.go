@@ -12,6 +12,7 @@ import (
 
 	"podgate/control"
 	"podgate/doctor/echo"
+	"podgate/internal/authz"
 	"podgate/internal/config"
 	"podgate/internal/web"
 	"podgate/mcp"
@@ -119,11 +120,12 @@ func (srv *server) handler() (http.Handler, error) {
 		return nil, err
 	}
 	endpoint, err := mcp.New(mcp.Config{
-		Pods: srv.pods, Issuer: srv.issuer.String(), Version: version(), History: srv.history, Log: srv.log, InsufficientScope: auth.InsufficientScope, Watch: auth.Watch,
+		Pods: srv.pods, Issuer: srv.issuer.String(), Version: version(), History: srv.history, Log: srv.log, InsufficientScope: auth.InsufficientScope, Watch: watch(auth),
 	})
 	if err != nil {
 		return nil, err
 	}
+	srv.tools = endpoint
 	srv.onStop(endpoint.Close)
 	trusted := srv.settings.TrustedProxies
 	front := ingress.New(ingress.Config{
@@ -143,6 +145,17 @@ func (srv *server) handler() (http.Handler, error) {
 		pods:   withoutProofs(stack, front.Serve),
 		refuse: stack.Handle(refuseHost(srv.issuer.String()), writeUnrouted),
 	}), nil
+}
+
+// watch is the bearer check while a call runs. Of a command on this machine nothing
+// can be taken away meanwhile.
+func watch(auth *oauth.Server) func(*http.Request, func(authz.Actor) error) (*http.Request, func()) {
+	return func(r *http.Request, mayGoOn func(authz.Actor) error) (*http.Request, func()) {
+		if authz.FromContext(r.Context()).IsCommandLine() {
+			return r, func() {}
+		}
+		return auth.Watch(r, mayGoOn)
+	}
 }
 
 // aliases are further origins at which clients find this server, from a list

@@ -20,7 +20,7 @@ import (
 	"podgate/store"
 )
 
-// Config is what a handler works on. All of it but History is needed.
+// Config is what a handler works on. All of it but History and Tools is needed.
 type Config struct {
 	DB       *store.DB
 	Accounts *account.Service
@@ -29,6 +29,7 @@ type Config struct {
 	Log      *slog.Logger
 	Now      func() time.Time
 	Networks Networks
+	Tools    http.Handler // answers calls of tools for the actor of their context; nil: no server runs
 }
 
 // NewHandler returns the server's side of the protocol.
@@ -59,6 +60,8 @@ func NewHandler(c Config) http.Handler {
 		pathRevoke:       command(h.revoke), // writes its own entry, as all do that end connections
 		pathTimeline:     command(h.timeline),
 		pathAudit:        command(h.auditList),
+
+		pathTools: h.tools, // each tool that changes something writes its own entry
 
 		pathTeamNetworkSet: audited(h, history.AuditTeamNetwork, ofTeamNetwork, h.setTeamNetwork),
 		pathPodNetworkSet:  audited(h, history.AuditPodNetwork, h.ofPodNetwork, h.setPodNetwork),

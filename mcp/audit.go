@@ -42,8 +42,12 @@ func (e *endpoint) audit(ctx context.Context, t tool, arguments json.RawMessage,
 	}
 	a := authz.FromContext(ctx)
 	from, _ := ctx.Value(visitorKey{}).(history.Visitor)
+	name := "" // that of the user
+	if a.IsCommandLine() {
+		name = history.CommandLine
+	}
 	e.cfg.History.Audit(from, store.AuditEntry{
-		Action: history.AuditTool, Actor: a.User, Grant: a.Grant, Team: a.Team.ID, TeamName: a.Team.Slug,
+		Action: history.AuditTool, ActorName: name, Actor: a.By(), Grant: a.Grant, Team: a.Team.ID, TeamName: a.Team.Slug,
 		Object: objectOf(t.name, arguments), Outcome: outcomeOf(failed),
 	})
 }

@@ -74,7 +74,7 @@ func (s *Service) deploy(op *operation, a authz.Actor, rec store.Pod, plan plann
 	if err != nil {
 		return Deployment{}, err
 	}
-	todo.record.Pod, todo.record.By, todo.record.Began = rec.ID, a.User, s.cfg.Now()
+	todo.record.Pod, todo.record.By, todo.record.Began = rec.ID, a.By(), s.cfg.Now()
 	d, err := s.cfg.DB.BeginDeploy(todo.record)
 	if errors.Is(err, store.ErrNotFound) {
 		err = errAbsent

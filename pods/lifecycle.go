@@ -116,7 +116,7 @@ func (s *Service) draft(a authz.Actor, r CreateRequest) (store.Pod, Plan, error)
 	}
 	return store.Pod{
 		ID: store.PodID(store.NewID()), Name: r.Name, Team: a.Team.ID, Preset: kind.Name, Plan: plan.Name, Region: region.Name,
-		Env: maps.Clone(r.Env), Want: store.WantRunning, CreatedBy: a.User, Created: s.cfg.Now(),
+		Env: maps.Clone(r.Env), Want: store.WantRunning, CreatedBy: a.By(), Created: s.cfg.Now(),
 	}, plan, nil
 }
 
@@ -349,7 +349,7 @@ func (s *Service) Reload(ctx context.Context, a authz.Actor, name string, p Prog
 		if err := s.startEnvironment(op, rec, p); err != nil {
 			return err
 		}
-		d, err := s.cfg.DB.BeginDeploy(store.Deploy{Pod: rec.ID, Action: "reload", Release: rec.Release, By: a.User, Began: s.cfg.Now()})
+		d, err := s.cfg.DB.BeginDeploy(store.Deploy{Pod: rec.ID, Action: "reload", Release: rec.Release, By: a.By(), Began: s.cfg.Now()})
 		if err != nil {
 			return err
 		}

@@ -174,13 +174,17 @@ func Of(user store.User, team store.Team, role store.Role) Actor {
 const commandLine store.UserID = "command line"
 
 // CommandLine is the actor for whoever gives commands at the server, in a team; the
-// zero Team: in none.
+// zero Team: in none. They own the database, so nothing is kept from them.
 func CommandLine(team store.Team) Actor {
 	if team.ID == "" {
 		team.ID = serverTeam
 	}
-	return Actor{User: commandLine, Team: team, Admin: true}
+	return Actor{User: commandLine, Team: team, Role: store.RoleOwner, Admin: true, Scopes: Scopes()}
 }
+
+// IsCommandLine reports whether it is whoever gives commands at the server, who is a
+// member of no team.
+func (a Actor) IsCommandLine() bool { return a.User == commandLine }
 
 // serverTeam stands for the server where no team is meant. No team has it.
 const serverTeam store.TeamID = "(the server)"
@@ -190,7 +194,7 @@ func OfServer(user store.User) Actor { return Of(user, store.Team{ID: serverTeam
 
 // By returns who it was, for a record: empty for a command line.
 func (a Actor) By() store.UserID {
-	if a.User == commandLine {
+	if a.IsCommandLine() {
 		return ""
 	}
 	return a.User
