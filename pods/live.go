@@ -63,6 +63,7 @@ func (s *Service) drop(l *live) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pods, l.id)
+	s.board.drop(l.id)
 }
 
 // An operation is the only one that changes its pod until end is called. Its
@@ -139,6 +140,7 @@ func (s *Service) newOperation(ctx context.Context, l *live, phase string, how t
 	if how != turnPreempt {
 		l.interrupt = cancel
 	}
+	s.board.changed(l.id)
 	return &operation{live: l, ctx: ctx, end: func() {
 		stop()
 		cancel(nil)
@@ -146,6 +148,7 @@ func (s *Service) newOperation(ctx context.Context, l *live, phase string, how t
 		l.mu.Lock()
 		l.phase, l.interrupt = "", nil
 		l.mu.Unlock()
+		s.board.changed(l.id)
 		<-l.slot
 		s.work.Done()
 	}}

@@ -123,6 +123,7 @@ type Service struct {
 
 	links     links     // through which files come and go
 	terminals terminals // that are open
+	board     *board
 
 	mu     sync.Mutex
 	closed bool
@@ -140,7 +141,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Service{cfg: cfg, busyWait: 20 * time.Second, ctx: ctx, cancel: cancel, pods: map[store.PodID]*live{}}
+	s := &Service{cfg: cfg, busyWait: 20 * time.Second, ctx: ctx, cancel: cancel, board: newBoard(), pods: map[store.PodID]*live{}}
 	for _, r := range cfg.Regions {
 		s.regions = append(s.regions, newRegion(r))
 	}

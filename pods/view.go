@@ -74,13 +74,9 @@ func (s *Service) describe(ctx context.Context, rec store.Pod) Pod {
 	return pod
 }
 
-// card is what the record alone says.
+// card is what the records say.
 func (s *Service) card(rec store.Pod) Pod {
-	pod := Pod{
-		ID: rec.ID, Name: rec.Name, Team: rec.Team, URL: s.cfg.URL(rec.Name),
-		Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created, Port: portOf(rec.Preset), Env: slices.Sorted(maps.Keys(rec.Env)),
-	}
-	pod.Limits = s.planOf(rec).Limits
+	pod := s.label(rec)
 	if last, err := s.cfg.DB.LastDeploy(rec); err == nil {
 		d := s.showDeploy(rec, last, nil)
 		pod.LastDeploy = &d
@@ -88,12 +84,26 @@ func (s *Service) card(rec store.Pod) Pod {
 	return pod
 }
 
+// label is what the pod's own record says.
+func (s *Service) label(rec store.Pod) Pod {
+	return Pod{
+		ID: rec.ID, Name: rec.Name, Team: rec.Team, URL: s.cfg.URL(rec.Name),
+		Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created, Port: portOf(rec.Preset), Env: slices.Sorted(maps.Keys(rec.Env)),
+		Limits: s.planOf(rec).Limits,
+	}
+}
+
 // glance is describe without what the runtime counts.
 func (s *Service) glance(ctx context.Context, rec store.Pod) Pod {
 	pod := s.card(rec)
-	l := s.of(rec)
+	s.judge(rec, &pod, func() { s.ask(ctx, s.of(rec), &pod) })
+	return pod
+}
+
+// judge says how a pod is. ask fills in what its agent says, where that counts.
+func (s *Service) judge(rec store.Pod, pod *Pod, ask func()) {
 	_, err := s.runtime(rec.Region)
-	switch phase := l.snapshot().phase; {
+	switch phase := s.of(rec).snapshot().phase; {
 	case phase != "":
 		pod.Status = phase
 	case rec.Want == store.WantStopped:
@@ -101,7 +111,7 @@ func (s *Service) glance(ctx context.Context, rec store.Pod) Pod {
 	case err != nil:
 		pod.Status, pod.Reason = "failed", err.Error()
 	default:
-		s.ask(ctx, l, &pod)
+		ask()
 		if last := pod.LastDeploy; last != nil && last.State == store.DeployFailed {
 			pod.Reason = strings.TrimPrefix(fmt.Sprintf("%s; the last %s failed: %s", pod.Reason, last.Action, last.Reason), "; ")
 		}
@@ -109,7 +119,6 @@ func (s *Service) glance(ctx context.Context, rec store.Pod) Pod {
 			pod.Reason = strings.TrimPrefix(pod.Reason+"; "+gone, "; ")
 		}
 	}
-	return pod
 }
 
 // ask fills in what the agent knows.

@@ -14,7 +14,6 @@ import (
 	"podgate/internal/errorpage"
 	"podgate/internal/webtest"
 	"podgate/oauth"
-	"podgate/pods"
 	"podgate/store"
 	"podgate/ui/pagetest"
 )
@@ -55,7 +54,7 @@ func walk(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 	c.Inspect("setup-fault")
 	c.Fill(map[string]string{"password": password})
 	c.Submit("form.fields button")
-	c.WantH1("Home")
+	c.WantH1("Pods")
 	c.Inspect("home-empty")
 
 	c.Submit("nav button")
@@ -199,17 +198,13 @@ func otherPages(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 	c.Open("/oauth/authorize")
 	c.Inspect("consent-document")
 
-	team, err := s.DB.TeamBySlug("compilers")
-	if err != nil {
-		t.Fatal(err)
-	}
 	s.Connect(u, "compilers", hostileName, strings.Repeat("long-host-name.", 12)+"example", authz.Scopes()...)
-	preview(s, u, team)
-	for _, name := range []string{"pods", "fault", "authorize-error", "authorize-error-return", "error-elsewhere"} {
+	preview(s)
+	for _, name := range []string{"authorize-error", "authorize-error-return", "error-elsewhere"} {
 		c.Open("/preview/" + name)
 		c.Inspect("preview-" + name)
 	}
-	c.Open("/preview/pods")
+	c.Open("/connect")
 	for _, id := range []string{"claude", "cursor"} {
 		c.Do(chromedp.Click(chromedp.CSS("#guide-" + id + " summary")))
 		c.Inspect("guide-" + id)
@@ -226,22 +221,8 @@ func otherPages(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 const hostileName = "<script>alert(1)</script> \u202egnp.exe \"'&amp; 𝕬 very long name that goes on and on without an end"
 
 // preview adds pages with made-up content to the site.
-func preview(s *pagetest.Site, u store.User, team store.Team) {
-	now := s.Clock.Now()
-	list := []pods.Pod{
-		{Name: "blog", Status: "running", Preset: "static", URL: "http://blog.localhost:8080", Created: now.Add(-70 * 24 * time.Hour), Started: now.Add(-26 * time.Hour), Usage: pods.Usage{Memory: 12 << 20}, Limits: pods.Limits{Memory: 256 << 20}},
-		{Name: "shop-api", Status: "stopped", Preset: "nodejs", URL: "http://shop-api.localhost:8080", Created: now.Add(-5 * 24 * time.Hour), Limits: pods.Limits{Memory: 512 << 20}},
-		{Name: "a-name-of-sixty-three-characters-is-the-longest-a-pod-can-havex", Status: "failed", Preset: "python", URL: "http://a-name-of-sixty-three-characters-is-the-longest-a-pod-can-havex.localhost:8080", Reason: "The app ended 10 times in a row; the last time with «ModuleNotFoundError: No module named 'flask'».", Created: now.Add(-time.Hour), Limits: pods.Limits{Memory: 2 << 30}},
-		{Name: "wiki", Status: "running", Preset: "nodejs", URL: "http://wiki.localhost:8080", Reason: "The last reload failed and what ran before goes on: npm ci: lock file out of date.", Created: now.Add(-time.Hour), Started: now.Add(-time.Hour), Usage: pods.Usage{Memory: 80 << 20}, Limits: pods.Limits{Memory: 256 << 20}},
-		{Name: "new", Status: "creating", Preset: "command", Created: now},
-	}
+func preview(s *pagetest.Site) {
 	s.Preview = map[string]func(http.ResponseWriter, *http.Request) error{
-		"pods": func(w http.ResponseWriter, r *http.Request) error {
-			return s.UI.HomeWith(w, r, u, store.Membership{Team: team, Role: store.RoleMember}, list, "")
-		},
-		"fault": func(w http.ResponseWriter, r *http.Request) error {
-			return s.UI.HomeWith(w, r, u, store.Membership{Team: team, Role: store.RoleMember}, nil, "Pods cannot be listed: The kernel does not let unprivileged users make namespaces. Set kernel.unprivileged_userns_clone=1.")
-		},
 		"error-elsewhere": func(w http.ResponseWriter, r *http.Request) error {
 			errorpage.Page{Status: 421, Title: "Not this address", Text: "This server does not pagetest.Answer under that name. It is at https://pods.example.com. If the name is meant to lead here, set public_url or pods.domain in podgate's configuration."}.Write(w, r)
 			return nil
@@ -322,7 +303,7 @@ func keyboard(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 		}
 		names = append(names, strings.TrimSpace(at.Name))
 	}
-	want := []string{"Skip to the content", "podgate", "Home", "Connections", "Activity", "Account", "Sign out", "Copy", "Claude Code"}
+	want := []string{"Skip to the content", "podgate", "Pods", "Connections", "Activity", "Account", "Sign out", "Copy", "Claude Code"}
 	if len(names) < len(want) || !slices.Equal(names[:len(want)], want) {
 		t.Errorf("the way of the Tab key: %q, want %q first", names, want)
 	}

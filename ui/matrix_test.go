@@ -78,6 +78,7 @@ func anybody(answer string) [6]string {
 // with whoever must not learn that there are any.
 var matrix = []row{
 	{"GET /", to("/"), everybody(shown), false, ""},
+	{"GET /connect", to("/connect"), everybody(shown), false, ""},
 	{"GET /assets/:name", to("/assets/none"), anybody(absent), false, ""},
 	{"GET /setup", to("/setup"), anybody(denied), false, ""},
 	{"POST /setup", to("/setup", "token", "guessed", "email", "eve@example.com", "password", "a long and plain sentence"), anybody(denied), false, ""},

@@ -54,12 +54,7 @@ func tour(t *testing.T) (*pagetest.Site, map[string]pagetest.Answer) {
 	s.Consent.Fault, s.Consent.LimitFault, s.Consent.Limits = "That is no number.", "max_pods", authz.LimitFields{ReadOnly: true, Prefix: hostileName, MaxPods: hostileName}
 	s.Consent.Scopes[1].New, s.Consent.Filled = true, g.Team
 	pages["consent fault"] = b.Get("/oauth/authorize")
-	team, err := s.DB.TeamBySlug("red")
-	if err != nil {
-		t.Fatal(err)
-	}
-	preview(s, u, team)
-	pages["home pods"] = b.Get("/preview/pods")
+	preview(s)
 	pages["authorize_error"] = b.Get("/preview/authorize-error-return")
 	pages["error"] = b.Get("/nowhere")
 	pages["error 500"] = b.Get("/broken")
@@ -531,7 +526,7 @@ func TestErrorPages(t *testing.T) {
 func TestAuthorizeErrorEscapes(t *testing.T) {
 	t.Parallel()
 	s := pagetest.New(t)
-	preview(s, store.User{}, store.Team{})
+	preview(s)
 	s.Preview["evil"] = func(w http.ResponseWriter, r *http.Request) error {
 		return s.UI.AuthorizeError(w, r, oauth.AuthorizeError{Status: 400, Title: "<i>T</i>", Message: "<script>m</script>", Return: "javascript:alert(1)", ReturnHost: "<b>h</b>"})
 	}

@@ -73,7 +73,6 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, kind page.Kind, 
 func (s *Server) Routes() []web.Route {
 	get, post := s.Get, s.Post
 	return slices.Concat(s.Shell.Routes(), s.podPages.Routes(), []web.Route{
-		get("/", s.serveHome),
 		get("/setup", s.serveSetup),
 		post("/setup", s.handleSetup),
 		get("/sign-in", s.serveSignIn),

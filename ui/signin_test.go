@@ -89,7 +89,7 @@ func TestSignInAndOut(t *testing.T) {
 		t.Errorf("a stranger at / sees %q", a.H1())
 	}
 	a := b.SignIn("ada@example.com")
-	if a.StatusCode != http.StatusOK || a.H1() != "Home" {
+	if a.StatusCode != http.StatusOK || a.H1() != "Pods" {
 		t.Fatalf("after signing in: %d %q", a.StatusCode, a.H1())
 	}
 	if a := b.Get("/sign-in?next=/account"); a.H1() != "Account" {
@@ -207,7 +207,7 @@ func TestBrowserIsKnownAgain(t *testing.T) {
 		t.Errorf("another account in the browser: %d", a.StatusCode)
 	}
 	old := b.Cookie("podgate-device")
-	if a := b.SignIn("ada@example.com"); a.H1() != "Home" {
+	if a := b.SignIn("ada@example.com"); a.H1() != "Pods" {
 		t.Fatalf("the browser: %d %q", a.StatusCode, a.H1())
 	}
 	if now := b.Cookie("podgate-device"); now == old || now == "" {
@@ -216,7 +216,7 @@ func TestBrowserIsKnownAgain(t *testing.T) {
 	const changed = "another long password"
 	b.Post("/account/password", url.Values{"old": {password}, "password": {changed}, "again": {changed}})
 	b.Post("/sign-out", nil)
-	if a := b.Post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {changed}}); a.H1() != "Home" {
+	if a := b.Post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {changed}}); a.H1() != "Pods" {
 		t.Errorf("the browser that changed the password: %d %q", a.StatusCode, a.H1())
 	}
 }
@@ -276,7 +276,7 @@ func TestSignInLimit(t *testing.T) {
 	if a.StatusCode != http.StatusTooManyRequests || a.Header.Get("Retry-After") != "60" || !strings.Contains(a.HTML, "Wait 60 seconds") {
 		t.Errorf("the eleventh guess: %d, Retry-After %q", a.StatusCode, a.Header.Get("Retry-After"))
 	}
-	if a := owner.SignIn("ada@example.com"); a.H1() != "Home" {
+	if a := owner.SignIn("ada@example.com"); a.H1() != "Pods" {
 		t.Errorf("the owner is locked out: %d %q", a.StatusCode, a.H1())
 	}
 }
@@ -385,7 +385,7 @@ func TestSetupPage(t *testing.T) {
 	if a := b.Post("/setup", bad); a.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(a.HTML, "too short") || !strings.Contains(a.HTML, "Ada &lt;b&gt;") {
 		t.Errorf("a short password: %d", a.StatusCode)
 	}
-	if a := b.Post("/setup", form); a.H1() != "Home" || !strings.Contains(a.HTML, "This server is set up.") {
+	if a := b.Post("/setup", form); a.H1() != "Pods" || !strings.Contains(a.HTML, "This server is set up.") {
 		t.Fatalf("setup leads to %d %q", a.StatusCode, a.H1())
 	}
 	if b.Cookie("podgate-setup") != "" {

@@ -159,5 +159,5 @@ func (c *Tab) SignIn(email string) {
 	c.Open("/sign-in")
 	c.Fill(map[string]string{"email": email, "password": Password})
 	c.Submit("form.fields button")
-	c.WantH1("Home")
+	c.WantH1("Pods")
 }

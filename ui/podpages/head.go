@@ -11,6 +11,7 @@ import (
 type podHead struct {
 	Name, Team string
 	Status     string // a word of package pods, which is also a class of the stylesheet
+	Word       string // for it, for people
 	Reason     string
 	URL        string // empty unless http or https
 	Tabs       []tab
@@ -31,7 +32,7 @@ var podTabs = []tab{
 // head makes the head of the page that the tab of that name leads to.
 func (s *Pages) head(o opened, pod pods.Pod, here string) podHead {
 	h := podHead{
-		Name: o.Name, Team: text.Line(o.Actor.Team.Name, 60), Status: text.Line(pod.Status, 20), Reason: text.Line(pod.Reason, 600), URL: webAddress(pod.URL),
+		Name: o.Name, Team: text.Line(o.Actor.Team.Name, 60), Status: text.Line(pod.Status, 20), Word: statusWord(text.Line(pod.Status, 20)), Reason: text.Line(inPages(pod.Reason), 600), URL: webAddress(pod.URL),
 	}
 	for _, t := range podTabs {
 		h.Tabs = append(h.Tabs, tab{Name: t.Name, Path: "/pod/" + o.Name + t.Path, Here: t.Name == here})

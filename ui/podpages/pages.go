@@ -39,7 +39,10 @@ var notices = map[string]page.Notice{}
 
 // Routes returns every route of these pages.
 func (s *Pages) Routes() []web.Route {
-	return slices.Concat(s.overviewRoutes(), s.logRoutes())
+	return slices.Concat(
+		s.frontRoutes(), s.overviewRoutes(),
+		s.logRoutes(),
+	)
 }
 
 // opened is a pod in the hands of a person.

@@ -1,4 +1,4 @@
-package ui
+package podpages
 
 import (
 	"encoding/base64"
@@ -29,7 +29,7 @@ const serverName = "podgate"
 
 // guides returns the instructions for the endpoint, first for the clients that
 // can reach it.
-func (s *Server) guides(endpoint string) []guide {
+func (s *Pages) guides(endpoint string) []guide {
 	var near, far []guide
 	for _, g := range guides(endpoint) {
 		if s.Local && g.Hosted {

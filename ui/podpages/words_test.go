@@ -1,0 +1,39 @@
+package podpages_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"podgate/ui/podpages"
+)
+
+var (
+	podpagesWords = podpages.InPages
+	toolName      = regexp.MustCompile(`\b(manage|get|list|create|write|read|run|delete|deploy|set)_(pods?|logs|upload|deploys|files?|app|command|env|jobs?|presets)\b`)
+)
+
+// toolTexts are the sentences of package pods in which a tool is named.
+func toolTexts(t *testing.T) (texts []string) {
+	t.Helper()
+	parsed, err := parser.ParseDir(token.NewFileSet(), "../../pods", func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pkg := range parsed {
+		ast.Inspect(pkg, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				if text, err := strconv.Unquote(lit.Value); err == nil && toolName.MatchString(text) {
+					texts = append(texts, text)
+				}
+			}
+			return true
+		})
+	}
+	return texts
+}
