@@ -80,6 +80,7 @@ var matrix = []row{
 	{"GET /", to("/"), everybody(shown), false, ""},
 	{"GET /connect", to("/connect"), everybody(shown), false, ""},
 	{"GET /assets/:name", to("/assets/none"), anybody(absent), false, ""},
+	{"GET /manifest.webmanifest", to("/manifest.webmanifest"), anybody(shown), false, ""},
 	{"GET /setup", to("/setup"), anybody(denied), false, ""},
 	{"POST /setup", to("/setup", "token", "guessed", "email", "eve@example.com", "password", "a long and plain sentence"), anybody(denied), false, ""},
 	{"GET /sign-in", to("/sign-in"), [6]string{shown, done, done, done, done, done}, false, ""},

@@ -97,7 +97,7 @@ func checkHeaders(t *testing.T, name string, p pagetest.Answer) {
 	flow := slices.Contains([]string{"consent", "consent fault", "no_team", "authorize_error"}, name)
 	csp := "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 	if !flow {
-		csp += "; script-src 'self'; connect-src 'self'; form-action 'self'"
+		csp += "; script-src 'self'; connect-src 'self'; form-action 'self'; manifest-src 'self'"
 	}
 	for key, want := range map[string]string{
 		"Content-Security-Policy": csp, "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
@@ -152,7 +152,7 @@ func checkMarkup(t *testing.T, p pagetest.Answer) {
 			if a.Key == "style" || strings.HasPrefix(a.Key, "on") {
 				t.Errorf("<%s %s=%q>: inline, which the policy forbids", n.Data, a.Key, a.Val)
 			}
-			if (a.Key == "src" || n.Data == "link" && a.Key == "href") && !strings.HasPrefix(a.Val, "/assets/") {
+			if (a.Key == "src" || n.Data == "link" && a.Key == "href") && !strings.HasPrefix(a.Val, "/assets/") && a.Val != "/manifest.webmanifest" {
 				t.Errorf("<%s %s=%q> loads from elsewhere", n.Data, a.Key, a.Val)
 			}
 		}
@@ -213,12 +213,12 @@ func TestAssets(t *testing.T) {
 	b := s.Browser()
 	page := b.Get("/sign-in")
 	seen := 0
-	for _, path := range regexp.MustCompile(`/assets/[a-z0-9.]+`).FindAllString(page.HTML, -1) {
+	for _, path := range regexp.MustCompile(`/assets/[a-z0-9.-]+`).FindAllString(page.HTML, -1) {
 		a := b.Get(path)
 		if a.StatusCode != http.StatusOK || !strings.Contains(a.Header.Get("Cache-Control"), "immutable") || a.Header.Get("X-Content-Type-Options") != "nosniff" || len(a.HTML) == 0 {
 			t.Errorf("%s: %d %v", path, a.StatusCode, a.Header)
 		}
-		want := map[string]string{"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+		want := map[string]string{"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml", "png": "image/png"}
 		if got := a.Header.Get("Content-Type"); got != want[path[strings.LastIndexByte(path, '.')+1:]] {
 			t.Errorf("%s is %s", path, got)
 		}

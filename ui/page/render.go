@@ -41,7 +41,7 @@ const (
 
 const (
 	cspBase    = "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
-	cspPlain   = cspBase + "; script-src 'self'; connect-src 'self'; form-action 'self'"
+	cspPlain   = cspBase + "; script-src 'self'; connect-src 'self'; form-action 'self'; manifest-src 'self'"
 	permission = "accelerometer=(), browsing-topics=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), microphone=(), midi=(), payment=(), usb=()"
 )
 
@@ -72,6 +72,8 @@ type Frame struct {
 	Wide    bool     // the page uses the width of the window
 	Scripts []string // of the page itself, beside the one that all have
 	Script  bool
+	Install bool   // the page is one of the app that a phone can install
+	Failed  int    // how many of the person's pods failed, for title, icon and badge
 	name    string // of the template
 	notice  waiting
 	notices map[string]Notice
@@ -151,7 +153,7 @@ func (a *Area) Names() []string { return slices.Sorted(maps.Keys(a.byName)) }
 func (a *Area) Render(w http.ResponseWriter, r *http.Request, kind Kind, status int, name string, f Frame) error {
 	s := a.shell
 	f.Host, f.now, f.name, f.notices = s.Host, s.Now(), name, s.notices
-	f.Script = kind != Consent
+	f.Script, f.Install = kind != Consent, kind == Plain
 	if f.User == nil {
 		if p, ok := SignedInAs(r); ok {
 			f.User = &p.User
@@ -239,7 +241,7 @@ func (s *Shell) serveAsset(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return web.Fault(http.StatusNotFound, "not_found", "There is no such file.", nil)
 	}
-	types := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+	types := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png"}
 	h := w.Header()
 	h.Set("Content-Type", types[path.Ext(name)])
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")

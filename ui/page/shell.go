@@ -77,6 +77,7 @@ func (s *Shell) Routes() []web.Route {
 	return []web.Route{
 		// Error pages want them under any name.
 		{Method: http.MethodGet, Path: "/assets/:name", Handler: s.serveAsset, Errors: s.WriteError},
+		{Method: http.MethodGet, Path: "/manifest.webmanifest", Handler: s.serveManifest, Errors: s.WriteError},
 	}
 }
 
