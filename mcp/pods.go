@@ -208,13 +208,13 @@ func (e *endpoint) listPods(ctx context.Context, r request, _ listPodsInput) (an
 	if err != nil {
 		return answer[listPodsOutput]{}, err
 	}
-	out := listPodsOutput{Team: teamOutput{Slug: r.actor.Team.Slug, Name: r.actor.Team.Name}, Limits: limitsOutput(r.actor.Limits), Pods: make([]podSummary, 0, len(list))}
+	out := listPodsOutput{Team: teamOutput{Slug: r.actor.Team.Slug, Name: r.actor.Team.Name}, Limits: limitsOutput(r.actor.Bounds()), Pods: make([]podSummary, 0, len(list))}
 	var b strings.Builder
-	if words := authz.LimitWords(r.actor.Limits); len(words) > 0 {
+	if words := authz.LimitWords(r.actor.Bounds()); len(words) > 0 {
 		fmt.Fprintf(&b, "This connection is limited: %s.\n", strings.Join(words, ", "))
 	}
 	fmt.Fprintf(&b, "Team %s has %d pods%s.\n", out.Team.Slug, len(list), within(r.actor))
-	if len(list) == 0 && !r.actor.Limits.ReadOnly {
+	if len(list) == 0 && !r.actor.Bounds().ReadOnly {
 		b.WriteString("Make one with create_pod; list_presets shows the kinds there are.\n")
 	}
 	for _, p := range list {
@@ -226,7 +226,7 @@ func (e *endpoint) listPods(ctx context.Context, r request, _ listPodsInput) (an
 
 // within keeps a list from being taken for all that the team has.
 func within(a authz.Actor) string {
-	if a.Limits.Prefix == "" {
+	if a.Bounds().Prefix == "" {
 		return ""
 	}
 	return " with such a name"

@@ -13,7 +13,7 @@ import (
 // the pods that they name: a prefix that is no part of the one they came with may
 // be in the way of any.
 func (e *endpoint) mayGoOn(came, now authz.Actor, calls []call) error {
-	if !now.Sees(came.Limits.Prefix) {
+	if !now.Sees(came.Bounds().Prefix) {
 		return &authz.Denied{Action: authz.ReadPod, Limit: authz.LimitPrefix}
 	}
 	for _, c := range calls {

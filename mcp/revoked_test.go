@@ -118,6 +118,15 @@ func (g *guarded) takes() map[string]func() error {
 			other := store.Member{Team: g.grant.Team, User: "bob", Role: store.RoleOwner}
 			return errors.Join(g.db.CreateUser(store.User{ID: "bob", Email: "bob@example.com"}, other), g.db.SetRole(g.grant.Team, g.grant.User, store.RoleViewer))
 		},
+		"the team became read-only": func() error {
+			return g.db.SetTeamPolicy(g.grant.Team, store.Policy{Limits: store.Limits{ReadOnly: true}})
+		},
+		"the team took running commands": func() error {
+			return g.db.SetTeamPolicy(g.grant.Team, store.Policy{Scopes: []store.Scope{authz.ScopeRead, authz.ScopeWrite}})
+		},
+		"the team set a prefix": func() error {
+			return g.db.SetTeamPolicy(g.grant.Team, store.Policy{Limits: store.Limits{Prefix: "web-"}})
+		},
 		"another prefix was set": limit(store.Limits{Prefix: "web-"}, authz.Scopes()...),
 	}
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // listWithoutTaken leaves out of the list of tools those whose scope the person
-// keeps from the connection, and those that the person may not do either: what is
-// not there no model calls. A tool whose scope
+// keeps from the connection, and those that neither the person's role nor the
+// team's policy allows: what is not there no model calls. A tool whose scope
 // the client never asked for stays, because a client that steps up asks for it
 // when its tool is called.
 func (e *endpoint) listWithoutTaken(next sdk.MethodHandler) sdk.MethodHandler {
@@ -27,7 +27,7 @@ func (e *endpoint) listWithoutTaken(next sdk.MethodHandler) sdk.MethodHandler {
 		list.Tools = slices.DeleteFunc(slices.Clone(list.Tools), func(t *sdk.Tool) bool {
 			scope, _ := authz.Needs(e.tools[t.Name])
 			var denied *authz.Denied
-			barred := errors.As(a.Allow(e.tools[t.Name], a.Team.ID), &denied) && denied.Limit == authz.LimitRole
+			barred := errors.As(a.Allow(e.tools[t.Name], a.Team.ID), &denied) && (denied.Limit == authz.LimitRole || denied.Limit == authz.LimitPolicy)
 			return barred || slices.Contains(a.Taken, scope)
 		})
 		return list, nil

@@ -12,36 +12,54 @@ import (
 	"podgate/store"
 )
 
-// The connection of who only looks on has the tools that read, and others are refused
-// in words whatever scopes it came with.
+// The connection of who only looks on, and that of a team which lets its connections
+// only look, has the tools that read. Others are refused in words whatever scopes it
+// came with.
 func TestToolsOfViewers(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.pod("shop")
-	a := b.actor("ann")
-	a.Role, a.Grant = store.RoleViewer, "grant"
-	b.as("viewer", a)
-	for _, era := range eras {
-		list, err := b.connect("viewer", era).ListTools(t.Context(), nil)
-		if err != nil {
-			t.Fatal(err)
+	for want, narrow := range map[string]func(*authz.Actor){
+		"only looks in this team (viewer)": func(a *authz.Actor) { a.Role = store.RoleViewer },
+		"its owners do not allow it":       func(a *authz.Actor) { a.Team.Policy.Scopes = []store.Scope{authz.ScopeRead} },
+		"no connection of this team may":   func(a *authz.Actor) { a.Team.Policy.Limits.ReadOnly = true },
+	} {
+		a := b.actor("ann")
+		a.Grant = "grant"
+		narrow(&a)
+		for _, scopes := range [][]store.Scope{authz.Scopes(), {authz.ScopeRead}} { // with few, no 403 leads to asking for more
+			a.Scopes = scopes
+			b.as(want, a)
+			for _, era := range eras {
+				b.readsOnly(want, era)
+			}
 		}
-		for tool, with := range examples {
-			reads := scopeOf(tool) == authz.ScopeRead
-			if listed := slices.ContainsFunc(list.Tools, func(l *sdk.Tool) bool { return l.Name == tool }); listed != reads {
-				t.Errorf("%s: %s is listed: %v", era, tool, listed)
-			}
-			if reads {
-				continue
-			}
-			if with == nil {
-				with = args{}
-			}
-			body, header := message(era, "tools/call", args{"name": tool, "arguments": with})
-			resp, text := b.post("viewer", body, header)
-			if want := "only looks in this team (viewer)"; resp.StatusCode != http.StatusOK || !strings.Contains(text, want) || !strings.Contains(text, `"isError":true`) {
-				t.Errorf("%s %s: %d %.300s", era, tool, resp.StatusCode, text)
-			}
+	}
+}
+
+// readsOnly calls every tool that does more than read, with a token that is called
+// like the words of the refusal.
+func (b *bench) readsOnly(want, era string) {
+	b.Helper()
+	list, err := b.connect(want, era).ListTools(b.Context(), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for tool, with := range examples {
+		reads := scopeOf(tool) == authz.ScopeRead
+		if listed := slices.ContainsFunc(list.Tools, func(l *sdk.Tool) bool { return l.Name == tool }); listed != reads {
+			b.Errorf("%s: %s is listed: %v", era, tool, listed)
+		}
+		if reads {
+			continue
+		}
+		if with == nil {
+			with = args{}
+		}
+		body, header := message(era, "tools/call", args{"name": tool, "arguments": with})
+		resp, text := b.post(want, body, header)
+		if resp.StatusCode != http.StatusOK || !strings.Contains(text, want) || !strings.Contains(text, `"isError":true`) {
+			b.Errorf("%s %s: %d %.300s", era, tool, resp.StatusCode, text)
 		}
 	}
 }

@@ -145,6 +145,8 @@ func (e *endpoint) public(ctx context.Context, tool string, err error) string {
 		return web.DiskFull
 	case errors.As(err, &denied) && denied.Limit == authz.LimitReadOnly:
 		return fmt.Sprintf("this connection is read-only: it may not %s. Asking for more permissions does not help; the person who connected you can change it on podgate's page of connections", denied.Action)
+	case errors.As(err, &denied) && denied.Limit == authz.LimitPolicy:
+		return fmt.Sprintf("no connection of this team may %s: its owners do not allow it. Asking for more permissions does not help; an owner of the team can change it on podgate's page of the team", denied.Action)
 	case errors.As(err, &denied) && denied.Limit == authz.LimitRole:
 		return fmt.Sprintf("this connection may not %s, because the person who connected you only looks in this team (viewer). Asking for more permissions does not help; an owner of the team can give that person another role", denied.Action)
 	case errors.As(err, &denied) && denied.Scope != "" && slices.Contains(authz.FromContext(ctx).Taken, denied.Scope):

@@ -140,7 +140,7 @@ func (s *Service) allowance(a authz.Actor, plan Plan) func([]store.Pod) error {
 		switch {
 		case count >= q.Pods:
 			return refuse(ErrOverQuota, "the team has %d pods of %d allowed; delete one first", count, q.Pods)
-		case memory+plan.Limits.Memory > q.Memory && a.Limits.Prefix != "":
+		case memory+plan.Limits.Memory > q.Memory && a.Bounds().Prefix != "":
 			// How large the pods are that it cannot see is not told.
 			return refuse(ErrOverQuota, "the team has no room for plan %s with %d MiB; choose a smaller plan or delete a pod", plan.Name, plan.Limits.Memory>>20)
 		case memory+plan.Limits.Memory > q.Memory:

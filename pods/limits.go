@@ -17,9 +17,9 @@ func errDenied(a authz.Actor, err error) error {
 	}
 	switch {
 	case denied.Limit == authz.LimitPods:
-		return refuse(ErrLimited, "the number of its pods is limited to %d; delete one first, or ask the person who connected you to change that on podgate's page of connections", a.Limits.MaxPods)
+		return refuse(ErrLimited, "the number of its pods is limited to %d; delete one first, or ask the person who connected you to change that on podgate's page of connections", a.Bounds().MaxPods)
 	case denied.Limit == authz.LimitPrefix && denied.Action == authz.CreatePod:
-		return refuse(ErrLimited, "it may only work with pods whose name begins with %s; choose such a name", a.Limits.Prefix)
+		return refuse(ErrLimited, "it may only work with pods whose name begins with %s; choose such a name", a.Bounds().Prefix)
 	case denied.Limit == authz.LimitPrefix:
 		return errAbsent
 	}

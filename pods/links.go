@@ -228,6 +228,9 @@ func (s *Service) actorNow(a authz.Actor) (authz.Actor, error) {
 	if err != nil || g.Team != a.Team.ID {
 		return authz.Actor{}, fmt.Errorf("%w: %w", authz.ErrRevoked, errors.Join(err, errNoLink))
 	}
+	if a.Team, err = s.cfg.DB.Team(g.Team); err != nil {
+		return authz.Actor{}, fmt.Errorf("%w: %w", authz.ErrRevoked, err)
+	}
 	a.Limits = g.Limits
 	a.Scopes = slices.DeleteFunc(slices.Clone(a.Scopes), func(scope store.Scope) bool { return !slices.Contains(g.Scopes, scope) })
 	return a, nil
@@ -261,11 +264,15 @@ func (s *Service) asMaker(ctx context.Context, l *link, do func(context.Context,
 		}
 		return a, err
 	}
-	stop := s.cfg.DB.OnLoss(l.actor.Grant, func() {
+	look := func() {
 		if _, err := allowed(); err != nil {
 			cancel(err)
 		}
-	})
+	}
+	stop := s.cfg.DB.OnLossOf(l.actor.User, look)
+	if l.actor.Grant != "" {
+		stop = s.cfg.DB.OnLoss(l.actor.Grant, look)
+	}
 	defer stop()
 	a, err := allowed() // after the watch began, so that nothing is missed
 	if err != nil {

@@ -132,6 +132,17 @@ func Needs(a Action) (store.Scope, bool) {
 	return r.scope, true
 }
 
+// policyAllows reports whether a team lets its connections make use of a scope.
+func policyAllows(p store.Policy, s store.Scope) bool {
+	return (len(p.Scopes) == 0 || slices.Contains(p.Scopes, s)) && (!p.Limits.ReadOnly || s == ScopeRead)
+}
+
+// Offered returns the scopes that a connection of that member can make use of: what
+// neither their role nor the team's policy takes away.
+func Offered(m store.Membership) []store.Scope {
+	return slices.DeleteFunc(RoleScopes(m.Role), func(s store.Scope) bool { return !policyAllows(m.Team.Policy, s) })
+}
+
 // RoleScopes returns the scopes that a role can make use of, itself or through a
 // connection: those of the actions that the table lets it do.
 func RoleScopes(role store.Role) []store.Scope {
@@ -208,6 +219,14 @@ func Connection(a *store.Access) Actor {
 	}
 }
 
+// policy is what the team lets connections do; a person is not one.
+func (a Actor) policy() store.Policy {
+	if a.Grant == "" {
+		return store.Policy{}
+	}
+	return a.Team.Policy
+}
+
 // Denied says why an action is refused.
 type Denied struct {
 	Action Action
@@ -253,6 +272,8 @@ func (a Actor) decide(action Action, owner store.TeamID, pod *string) error {
 		return &Denied{Action: action}
 	case !slices.Contains(r.roles, a.Role):
 		return &Denied{Action: action, Limit: LimitRole}
+	case !person && !policyAllows(a.policy(), r.scope):
+		return &Denied{Action: action, Limit: LimitPolicy}
 	case a.Limits.ReadOnly && r.scope != ScopeRead:
 		return &Denied{Action: action, Limit: LimitReadOnly}
 	case !person && !slices.Contains(a.Scopes, r.scope):

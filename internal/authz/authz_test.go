@@ -3,6 +3,7 @@ package authz_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -44,12 +45,14 @@ var letters = map[store.Role]string{store.RoleOwner: "o", store.RoleMember: "m",
 func TestPolicy(t *testing.T) {
 	t.Parallel()
 	limits := []store.Limits{{}, {ReadOnly: true}, {Prefix: "web-"}, {ReadOnly: true, Prefix: "web-", MaxPods: 1}}
+	policies := []store.Policy{{}, {Scopes: []store.Scope{authz.ScopeRead, authz.ScopeExec}}, {Limits: store.Limits{ReadOnly: true}}, {Scopes: []store.Scope{authz.ScopeWrite}, Limits: store.Limits{Prefix: "we"}}, {Limits: store.Limits{Prefix: "shop"}}}
 	for action := range allowed {
 		for _, role := range []store.Role{"", store.RoleOwner, store.RoleMember, store.RoleViewer, "visitor", "administrator"} {
 			for way := range 8 {
 				for set := range 1 << len(authz.Scopes()) {
-					for _, l := range limits {
-						a := authz.Actor{Team: store.Team{ID: "mine"}, Role: role, Scopes: subset(set), Limits: l, Admin: way&1 != 0}
+					for n := range len(limits) * len(policies) {
+						l := limits[n%len(limits)]
+						a := authz.Actor{Team: store.Team{ID: "mine", Policy: policies[n/len(limits)]}, Role: role, Scopes: subset(set), Limits: l, Admin: way&1 != 0}
 						if way&2 != 0 {
 							a.User = "u"
 						}
@@ -80,7 +83,7 @@ func subset(set int) (scopes []store.Scope) {
 func checkAllow(t *testing.T, a authz.Actor, action authz.Action, owner store.TeamID) {
 	t.Helper()
 	needs := allowed[action]
-	person := needs.scope == "person"
+	person, team := needs.scope == "person", a.Team.Policy
 	asAdmin := a.Admin && a.Grant == "" && strings.Contains(needs.roles, "a")
 	var want authz.Denied // the zero Denied: allowed
 	switch {
@@ -93,15 +96,18 @@ func checkAllow(t *testing.T, a authz.Actor, action authz.Action, owner store.Te
 		want = authz.Denied{Action: action}
 	case !strings.Contains(needs.roles, letters[a.Role]):
 		want = authz.Denied{Action: action, Limit: authz.LimitRole}
+	case a.Grant != "" && (len(team.Scopes) > 0 && !slices.Contains(team.Scopes, needs.scope) || team.Limits.ReadOnly && needs.scope != authz.ScopeRead):
+		want = authz.Denied{Action: action, Limit: authz.LimitPolicy}
 	case a.Limits.ReadOnly && needs.scope != authz.ScopeRead:
 		want = authz.Denied{Action: action, Limit: authz.LimitReadOnly}
 	case !person && !slices.Contains(a.Scopes, needs.scope):
 		want = authz.Denied{Action: action, Scope: needs.scope}
 	}
 	checkDenied(t, a, a.Allow(action, owner), want)
-	for _, pod := range []string{"web-1", "web-", "web", "shop", "", "xweb-"} {
+	for _, pod := range []string{"web-1", "web-", "web", "we", "shop", "", "xweb-"} {
 		w := want
-		if w == (authz.Denied{}) && !asAdmin && a.Limits.Prefix == "web-" && pod != "web-1" && pod != "web-" {
+		outside := !strings.HasPrefix(pod, a.Limits.Prefix) || a.Grant != "" && !strings.HasPrefix(pod, team.Limits.Prefix)
+		if w == (authz.Denied{}) && !asAdmin && outside {
 			w = authz.Denied{Action: action, Limit: authz.LimitPrefix}
 		}
 		checkDenied(t, a, a.AllowPod(action, owner, pod), w)
@@ -191,5 +197,49 @@ func TestRoleScopes(t *testing.T) {
 		if got := authz.RoleScopes(role); !slices.Equal(got, want) {
 			t.Errorf("%q: %v, want %v", role, got, want)
 		}
+	}
+}
+
+// Limits of a connection and those of its team hold both.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ own, team, want store.Limits }{
+		"none":            {},
+		"own":             {own: store.Limits{ReadOnly: true, Prefix: "a", MaxPods: 2}, want: store.Limits{ReadOnly: true, Prefix: "a", MaxPods: 2}},
+		"team's":          {team: store.Limits{ReadOnly: true, Prefix: "a", MaxPods: 2}, want: store.Limits{ReadOnly: true, Prefix: "a", MaxPods: 2}},
+		"own is narrower": {own: store.Limits{Prefix: "ab", MaxPods: 1}, team: store.Limits{Prefix: "a", MaxPods: 2}, want: store.Limits{Prefix: "ab", MaxPods: 1}},
+		"own is wider":    {own: store.Limits{Prefix: "a", MaxPods: 3}, team: store.Limits{Prefix: "ab", MaxPods: 2}, want: store.Limits{Prefix: "ab", MaxPods: 2}},
+		"neither":         {own: store.Limits{Prefix: "a"}, team: store.Limits{Prefix: "b"}, want: store.Limits{Prefix: "a"}},
+	} {
+		a := authz.Actor{User: "u", Team: store.Team{ID: "t", Policy: store.Policy{Limits: c.team}}, Role: store.RoleMember, Scopes: authz.Scopes(), Limits: c.own, Grant: "g"}
+		if got := a.Bounds(); got != c.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+		names := []string{"ab-1", "ab-2", "b-1"}
+		if err := a.AllowOneMore(names); (err != nil) != (c.want.MaxPods > 0 && c.want.MaxPods <= 2) {
+			t.Errorf("%s: one more: %v", name, err)
+		}
+		a.Grant = ""
+		if got := a.Bounds(); got != c.own {
+			t.Errorf("%s, of a person: %+v", name, got)
+		}
+	}
+}
+
+// What neither role nor policy takes away is offered.
+func TestOffered(t *testing.T) {
+	t.Parallel()
+	for want, m := range map[string]store.Membership{
+		"[pods:read pods:write pods:exec]": {Role: store.RoleMember},
+		"[pods:read]":                      {Role: store.RoleViewer},
+		"[pods:read pods:exec]":            {Role: store.RoleOwner, Team: store.Team{Policy: store.Policy{Scopes: []store.Scope{authz.ScopeExec, authz.ScopeRead}}}},
+		"[]":                               {Role: store.RoleViewer, Team: store.Team{Policy: store.Policy{Scopes: []store.Scope{authz.ScopeWrite}}}},
+	} {
+		if got := fmt.Sprint(authz.Offered(m)); got != want {
+			t.Errorf("%+v: %s, want %s", m, got, want)
+		}
+	}
+	if got := authz.Offered(store.Membership{Role: store.RoleOwner, Team: store.Team{Policy: store.Policy{Limits: store.Limits{ReadOnly: true}}}}); fmt.Sprint(got) != "[pods:read]" {
+		t.Errorf("read-only: %v", got)
 	}
 }

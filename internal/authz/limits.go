@@ -17,6 +17,7 @@ const (
 	LimitReadOnly Limit = "read-only"
 	LimitPrefix   Limit = "prefix"
 	LimitPods     Limit = "number of pods"
+	LimitPolicy   Limit = "policy" // of the team, for all of its connections
 	LimitRole     Limit = "role"   // of the person in the team
 	LimitPerson   Limit = "person" // only people do that, and this is a connection
 )
@@ -26,7 +27,8 @@ const (
 // the actor count. It is for inside the transaction that creates the pod, after
 // AllowPod.
 func (a Actor) AllowOneMore(names []string) error {
-	if a.Limits.MaxPods <= 0 {
+	most := a.Bounds().MaxPods
+	if most <= 0 {
 		return nil
 	}
 	count := 0
@@ -35,14 +37,32 @@ func (a Actor) AllowOneMore(names []string) error {
 			count++
 		}
 	}
-	if count >= a.Limits.MaxPods {
+	if count >= most {
 		return &Denied{Action: CreatePod, Limit: LimitPods}
 	}
 	return nil
 }
 
-// Sees reports whether there can be a pod of that name for the actor.
-func (a Actor) Sees(name string) bool { return strings.HasPrefix(name, a.Limits.Prefix) }
+// Sees reports whether there can be a pod of that name for the actor. The prefixes of
+// connection and team hold both.
+func (a Actor) Sees(name string) bool {
+	return strings.HasPrefix(name, a.Limits.Prefix) && strings.HasPrefix(name, a.policy().Limits.Prefix)
+}
+
+// Bounds returns the limits of a connection together with those that its team gives
+// every connection. Where neither prefix begins with the other there is no pod, and
+// Prefix is that of the connection.
+func (a Actor) Bounds() store.Limits {
+	l, team := a.Limits, a.policy().Limits
+	l.ReadOnly = l.ReadOnly || team.ReadOnly
+	if strings.HasPrefix(team.Prefix, l.Prefix) {
+		l.Prefix = team.Prefix
+	}
+	if team.MaxPods > 0 && (l.MaxPods <= 0 || team.MaxPods < l.MaxPods) {
+		l.MaxPods = team.MaxPods
+	}
+	return l
+}
 
 const (
 	// maxPrefix is the length of a DNS label (RFC 1035 section 2.3.4), which
