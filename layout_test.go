@@ -50,11 +50,12 @@ var mayImport = map[string][]string{
 	"remote":               {"internal/errorpage"},
 	"doctor":               {"internal/text"},
 	"doctor/echo":          {"internal/ratelimit", "internal/web"},
-	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page", "ui/podpages"},
+	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page", "ui/podpages", "ui/teampages"},
 	"ui/page":              {"account", "history", "store", "internal/text", "internal/web"},
+	"ui/teampages":         {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"ui/podpages":          {"pods", "pods/wire", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/notify", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/notify", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/teampages",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},

@@ -24,6 +24,7 @@ import (
 	"podgate/store"
 	"podgate/ui"
 	"podgate/ui/page"
+	"podgate/ui/teampages"
 )
 
 // podURL returns the function that gives a pod's address from its name: names
@@ -167,11 +168,19 @@ func (srv *server) aliases() []string {
 	return loopbackOrigins(srv.listeners)
 }
 
+// inviter sends invitations; nil when no mail is configured.
+func (srv *server) inviter() teampages.Mailer {
+	if srv.notify == nil || !srv.notify.SendsMail() {
+		return nil
+	}
+	return srv.notify
+}
+
 // openPages makes the pages and the authorization server that needs them.
 func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 	issuer, conf := srv.issuer.String(), srv.settings
 	shared := page.Config{Issuer: issuer, Account: srv.accounts, History: srv.history, Log: srv.log, Now: time.Now, TrustedProxies: conf.TrustedProxies}
-	pages, err := ui.New(ui.Config{Config: shared, Pods: srv.pods})
+	pages, err := ui.New(ui.Config{Config: shared, Pods: srv.pods, Mailer: srv.inviter()})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -188,6 +188,21 @@ func (s *Service) withNetwork(l *live, q LogQuery, lines []wire.LogLine) []wire.
 // CheckNetwork says what is wrong with a setting that somebody makes.
 func (s *Service) CheckNetwork(n store.Network) error { return CheckNetwork(n, s.rules.Load().lists) }
 
+// SetTeamNetwork changes what the pods of the actor's team may reach, those that
+// run included. ErrBadInput, a *authz.Denied.
+func (s *Service) SetTeamNetwork(a authz.Actor, n store.Network) error {
+	if err := a.Allow(authz.ChangeNetwork, a.Team.ID); err != nil {
+		return err
+	}
+	if err := s.CheckNetwork(n); err != nil {
+		return err
+	}
+	if err := s.cfg.DB.SetTeamNetwork(a.Team.ID, n); err != nil {
+		return fmt.Errorf("pods: network: %w", err)
+	}
+	return s.NetworkChanged()
+}
+
 // CheckNetwork is [Service.CheckNetwork] for these lists.
 func CheckNetwork(n store.Network, lists map[string][]egress.Rule) error {
 	if n.Mode != "" && !slices.Contains(egress.Modes(), egress.Mode(n.Mode)) {

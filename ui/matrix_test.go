@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"podgate/account"
 	"podgate/store"
 )
 
@@ -74,6 +75,32 @@ func anybody(answer string) [6]string {
 	return [6]string{answer, answer, answer, answer, answer, answer}
 }
 
+// ofTeam is what those get who change the team red: its owner and an administrator.
+func ofTeam(answer string) [6]string {
+	return [6]string{signIn, absent, denied, denied, answer, answer}
+}
+
+// newcomer makes somebody who is a member of the team red.
+func newcomer(w *world) store.User {
+	return w.AddUser("new"+strings.ToLower(store.NewID())+"@example.com", false, "red")
+}
+
+func toRemoveMember(w *world, _ string) (string, url.Values) {
+	return "/team/red/member/" + string(newcomer(w).ID) + "/remove", nil
+}
+
+func toChangeRole(w *world, _ string) (string, url.Values) {
+	return "/team/red/role", url.Values{"user": {string(newcomer(w).ID)}, "role": {"viewer"}}
+}
+
+func toWithdraw(w *world, _ string) (string, url.Values) {
+	_, i, err := w.Account.Invite(w.T.Context(), w.Actor(w.people["owner"], "red"), account.NewInvitation{Role: store.RoleViewer})
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return "/team/red/withdraw", url.Values{"invitation": {i.Hash.String()}}
+}
+
 // matrix is what every route answers everybody. Those of the team red's things come
 // with whoever must not learn that there are any.
 var matrix = []row{
@@ -97,11 +124,31 @@ var matrix = []row{
 	{"POST /connection/:id/limits", ofMember("/limits"), [6]string{signIn, absent, absent, done, absent, absent}, false, "member"},
 	{"GET /connection/:id/revoke", ofMember("/revoke"), [6]string{signIn, absent, absent, shown, absent, absent}, false, ""},
 	{"POST /connection/:id/revoke", toRevoke, [6]string{signIn, done, done, done, done, done}, false, "member"}, // nobody learns whether there was one
+	{"GET /team", to("/team"), [6]string{signIn, done, done, done, done, shown}, false, ""},
+	{"GET /team/:slug", to("/team/red"), [6]string{signIn, absent, shown, shown, shown, shown}, false, ""},
+	{"GET /team/:slug/settings", to("/team/red/settings"), [6]string{signIn, absent, shown, shown, shown, shown}, false, ""},
+	{"POST /team/:slug/invite", to("/team/red/invite", "email", "", "role", "owner"), ofTeam(shown), false, "owner admin"},
+	{"POST /team/:slug/withdraw", toWithdraw, ofTeam(done), false, "owner admin"},
+	{"POST /team/:slug/role", toChangeRole, ofTeam(done), false, "owner admin"},
+	{"GET /team/:slug/member/:user/remove", toRemoveMember, ofTeam(shown), false, ""},
+	{"POST /team/:slug/member/:user/remove", toRemoveMember, ofTeam(done), false, "owner admin"},
+	{"GET /team/:slug/leave", to("/team/red/leave"), [6]string{signIn, absent, shown, shown, shown, denied}, false, ""},
+	{"POST /team/:slug/rename", to("/team/red/rename", "name", "The reds", "slug", "red"), ofTeam(done), false, "owner admin"},
+	{"POST /team/:slug/policy", to("/team/red/policy", "scope", "pods:read"), ofTeam(done), false, "owner admin"},
+	{"POST /team/:slug/network", to("/team/red/network", "mode", "none"), ofTeam(done), false, "owner admin"},
+	{"GET /team/:slug/remove", to("/team/red/remove"), ofTeam("422"), false, ""}, // it has pods
+	{"POST /team/:slug/remove", to("/team/red/remove"), ofTeam("409"), false, ""},
+	{"GET /invitation", to("/invitation"), anybody(absent), false, ""},
+	{"POST /invitation/accept", to("/invitation/accept"), everybody(absent), false, ""},
+	{"POST /invitation/join", to("/invitation/join", "email", "eve@example.com", "name", "Eve", "password", "a long and plain sentence"), anybody(absent), false, ""},
+	{"POST /invitation/sign-in", to("/invitation/sign-in"), anybody(signIn), true, ""},
 	{"GET /pod/:name", to("/pod/blog"), [6]string{signIn, absent, shown, shown, shown, absent}, false, ""},
 	{"GET /pod/:name/logs", to("/pod/blog/logs"), teamPage(shown), false, ""},
 	{"GET /pod/:name/logs/events", to("/pod/blog/logs/events"), teamPage(shown), false, ""},
-	{"GET /pod/:name/logs/download", to("/pod/blog/logs/download"), teamPage("409"), false, ""},                                    // the pod of this test has no log
-	{"POST /account/log-out-everywhere", to("/account/log-out-everywhere"), everybody(shown), true, "foreign viewer member owner"}, // and every connection
+	{"GET /pod/:name/logs/download", to("/pod/blog/logs/download"), teamPage("409"), false, ""},                                     // the pod of this test has no log
+	{"POST /account/log-out-everywhere", to("/account/log-out-everywhere"), everybody(shown), true, "foreign viewer member owner"},  // and every connection
+	{"POST /account/log-out-everywhere", to("/account/log-out-everywhere"), everybody(shown), true, "foreign viewer member owner"},  // and every connection
+	{"POST /team/:slug/leave", to("/team/red/leave"), [6]string{signIn, absent, done, done, "409", denied}, false, "viewer member"}, // the only owner stays
 }
 
 // Every route answers everybody as the table says, and no route is without a row: the

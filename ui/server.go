@@ -10,12 +10,14 @@ import (
 	"podgate/pods"
 	"podgate/ui/page"
 	"podgate/ui/podpages"
+	"podgate/ui/teampages"
 )
 
 // Config is what a Server needs. Issuer and Account are required.
 type Config struct {
 	page.Config
-	Pods *pods.Service // nil: the home page says that there is none
+	Pods   *pods.Service    // nil: the home page says that there is none
+	Mailer teampages.Mailer // nil: invitations are not sent
 }
 
 // Server serves the pages. It is an oauth.Pages and an oauth.Sessions.
@@ -24,6 +26,7 @@ type Server struct {
 	pods     *pods.Service
 	area     *page.Area
 	podPages *podpages.Pages
+	teams    *teampages.Pages
 }
 
 var (
@@ -45,7 +48,10 @@ func New(cfg Config) (*Server, error) {
 	if s.area, err = shell.NewArea(files, notices); err != nil {
 		return nil, err
 	}
-	s.podPages, err = podpages.New(shell, cfg.Pods)
+	if s.podPages, err = podpages.New(shell, cfg.Pods); err != nil {
+		return nil, err
+	}
+	s.teams, err = teampages.New(shell, teampages.Config{Pods: cfg.Pods, Mailer: cfg.Mailer, Browser: s.browser, Begin: s.begin})
 	return s, err
 }
 
@@ -72,7 +78,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, kind page.Kind, 
 // Routes returns every route of the pages.
 func (s *Server) Routes() []web.Route {
 	get, post := s.Get, s.Post
-	return slices.Concat(s.Shell.Routes(), s.podPages.Routes(), []web.Route{
+	return slices.Concat(s.Shell.Routes(), s.podPages.Routes(), s.teams.Routes(), []web.Route{
 		get("/setup", s.serveSetup),
 		post("/setup", s.handleSetup),
 		get("/sign-in", s.serveSignIn),

@@ -91,7 +91,7 @@ type Place struct {
 
 // Places are where somebody can go from any page.
 func (f Frame) Places() []Place {
-	all := []Place{{Name: "Pods", Path: "/"}, {Name: "Connections", Path: "/connections"}, {Name: "Activity", Path: "/activity"}, {Name: "Account", Path: "/account"}}
+	all := []Place{{Name: "Pods", Path: "/"}, {Name: "Connections", Path: "/connections"}, {Name: "Activity", Path: "/activity"}, {Name: "Team", Path: "/team"}, {Name: "Account", Path: "/account"}}
 	for i := range all {
 		all[i].Here = strings.EqualFold(all[i].Name, f.Here)
 	}

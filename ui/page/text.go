@@ -61,6 +61,7 @@ func funcs(a *assets) template.FuncMap {
 	return template.FuncMap{
 		"asset":  func(name string) string { return "/assets/" + a.hashed[name] },
 		"plural": Plural,
+		"bytes":  BytesWords,
 		"clock":  func(t time.Time) string { return t.UTC().Format("15:04:05") },
 		"second": func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04:05 UTC") },
 		"lasts":  Lasts,

@@ -95,8 +95,9 @@ func (w syncWriter) Write(p []byte) (int, error) {
 	return w.w.Write(p)
 }
 
-// New returns a set of pages in which nothing is yet.
-func New(t *testing.T) *Site {
+// New returns a set of pages in which nothing is yet. change may give it what it
+// would not have otherwise.
+func New(t *testing.T, change ...func(*ui.Config)) *Site {
 	t.Helper()
 	s := &Site{T: t, DB: storetest.New(t), Clock: &Clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, Log: new(strings.Builder)}
 	router := httprouter.New()
@@ -107,10 +108,14 @@ func New(t *testing.T) *Site {
 	s.Pods, s.Fake = podstest.NewServiceFake(t, s.DB)
 	s.Fake.SetAgent(s.Agent)
 	s.History = history.New(history.Config{DB: s.DB, Now: s.Clock.Now, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
-	server, err := ui.New(ui.Config{Pods: s.Pods, Config: page.Config{
+	cfg := ui.Config{Pods: s.Pods, Config: page.Config{
 		Issuer: s.Issuer(), Account: s.Account, History: s.History, Log: log, Now: s.Clock.Now,
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
-	}})
+	}}
+	for _, c := range change {
+		c(&cfg)
+	}
+	server, err := ui.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
