@@ -13,8 +13,17 @@ import (
 )
 
 func (inv *invocation) connections() *cobra.Command {
+	return inv.listConnections("connections", "podgate connections --wide")
+}
+
+// connectionList is the same where people look for it who know the other commands.
+func (inv *invocation) connectionList() *cobra.Command {
+	return inv.listConnections("list", "podgate connection list")
+}
+
+func (inv *invocation) listConnections(use, example string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "connections", Short: "list the live connections", Example: "podgate connections --wide",
+		Use: use, Short: "list the live connections", Example: example,
 		Long: "Long names are cut so that a line fits 100 columns, and limits are left out; --wide shows both.",
 	}
 	asJSON := jsonFlag(cmd)
@@ -87,7 +96,7 @@ func shortHost(host string, max int) string {
 }
 
 func (inv *invocation) connection() *cobra.Command {
-	return group("connection", "end one connection", inv.connectionRevoke())
+	return group("connection", "list, show, limit, name and end connections", inv.connectionList(), inv.connectionShow(), inv.connectionLimit(), inv.connectionNickname(), inv.connectionRevoke())
 }
 
 func (inv *invocation) connectionRevoke() *cobra.Command {

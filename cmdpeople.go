@@ -66,7 +66,7 @@ func (inv *invocation) setupLink() *cobra.Command {
 }
 
 func (inv *invocation) user() *cobra.Command {
-	return group("user", "add, list and remove people", inv.userAdd(), inv.userList(), inv.userPasswd(), inv.userRemove())
+	return group("user", "add, list and remove people", inv.userAdd(), inv.userList(), inv.userPasswd(), inv.userAdmin(), inv.userRemove())
 }
 
 func (inv *invocation) userAdd() *cobra.Command {
@@ -223,8 +223,10 @@ func removalQuestion(u control.UserDetail) string {
 }
 
 func (inv *invocation) team() *cobra.Command {
-	return group("team", "add and list teams, and say who is in them and what their pods reach", inv.teamAdd(), inv.teamList(), inv.teamNetwork(),
-		group("member", "say who is in a team", inv.memberAdd(), inv.memberRemove()))
+	return group("team", "add and list teams, and say who is in them and what they may do", inv.teamAdd(), inv.teamList(), inv.teamRename(),
+		group("member", "say who is in a team", inv.memberAdd(), inv.memberRole(), inv.memberRemove()),
+		inv.teamInvite(), group("invitation", "list and end invitations to a team", inv.invitationList(), inv.invitationWithdraw()),
+		inv.teamPolicy(), inv.teamQuota(), inv.teamNetwork(), inv.teamRemove())
 }
 
 func (inv *invocation) teamAdd() *cobra.Command {

@@ -210,7 +210,7 @@ func ignoreClosed(err error) error {
 func (srv *server) serveControl(context.Context) error {
 	handler := control.NewHandler(control.Config{
 		DB: srv.db, Accounts: srv.accounts, History: srv.history, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now, Networks: srv.pods,
-		Tools: http.HandlerFunc(srv.serveTools),
+		Tools: http.HandlerFunc(srv.serveTools), Mail: srv.mailInvitation,
 	})
 	s, err := control.Serve(srv.settings.DataDir, handler, srv.log)
 	if err != nil {
@@ -218,6 +218,15 @@ func (srv *server) serveControl(context.Context) error {
 	}
 	srv.onStop(func() error { return withTimeout(drainTime, s.Close) })
 	return nil
+}
+
+// mailInvitation sends an invitation, where a mail server is configured.
+func (srv *server) mailInvitation(ctx context.Context, to, team, inviter, link string) (bool, error) {
+	if !srv.notify.SendsMail() {
+		return false, nil
+	}
+	err := srv.notify.Invitation(ctx, to, team, inviter, link)
+	return err == nil, err
 }
 
 // serveTools answers a command that calls a tool, as soon as the server has come up.

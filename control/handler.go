@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ import (
 	"podgate/store"
 )
 
-// Config is what a handler works on. All of it but History and Tools is needed.
+// Config is what a handler works on. All of it but History, Tools and Mail is needed.
 type Config struct {
 	DB       *store.DB
 	Accounts *account.Service
@@ -30,6 +31,7 @@ type Config struct {
 	Now      func() time.Time
 	Networks Networks
 	Tools    http.Handler // answers calls of tools for the actor of their context; nil: no server runs
+	Mail     Mailer       // nil: no mail is sent
 }
 
 // NewHandler returns the server's side of the protocol.
@@ -39,7 +41,7 @@ func NewHandler(c Config) http.Handler {
 	router.RedirectTrailingSlash, router.RedirectFixedPath = false, false
 	stack := &web.Stack{Log: c.Log, Now: c.Now}
 	router.NotFound = stack.Handle(unknown, writeError)
-	for path, serve := range map[string]web.Handler{
+	routes := map[string]web.Handler{
 		pathSetupLink:    audited(h, history.AuditSetupLink, ofNothing, h.setupLink),
 		pathUserAdd:      audited(h, history.AuditUserAdd, ofUser, h.addUser),
 		pathUserShow:     command(h.userDetail),
@@ -65,7 +67,10 @@ func NewHandler(c Config) http.Handler {
 
 		pathTeamNetworkSet: audited(h, history.AuditTeamNetwork, ofTeamNetwork, h.setTeamNetwork),
 		pathPodNetworkSet:  audited(h, history.AuditPodNetwork, h.ofPodNetwork, h.setPodNetwork),
-	} {
+	}
+	maps.Copy(routes, h.teamRoutes())
+	maps.Copy(routes, h.clientRoutes())
+	for path, serve := range routes {
 		router.Handler(http.MethodPost, path, stack.Handle(serve, writeError))
 	}
 	return router
@@ -137,6 +142,9 @@ func inWords(err error) error {
 		{store.ErrExpired, http.StatusNotFound, "not_found"},
 		{store.ErrMismatch, http.StatusBadRequest, "invalid"},
 		{store.ErrLastAdmin, http.StatusConflict, "last_admin"},
+		{store.ErrLastOwner, http.StatusConflict, "last_owner"},
+		{store.ErrHasPods, http.StatusConflict, "has_pods"},
+		{store.ErrFull, http.StatusConflict, "full"},
 		{store.ErrNotFound, http.StatusNotFound, "not_found"},
 		{store.ErrNotMember, http.StatusNotFound, "not_found"},
 		{account.ErrBusy, http.StatusServiceUnavailable, "busy"},

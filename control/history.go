@@ -29,8 +29,9 @@ type Connection struct {
 	ID       store.GrantID     `json:"id"`
 	User     string            `json:"user"` // address
 	Client   string            `json:"client"`
-	Name     string            `json:"name,omitempty"` // what the client calls itself
-	Team     string            `json:"team"`           // slug
+	Name     string            `json:"name,omitempty"`     // what the client calls itself
+	Nickname string            `json:"nickname,omitempty"` // what people call it
+	Team     string            `json:"team"`               // slug
 	Scopes   []store.Scope     `json:"scopes"`
 	Limits   store.Limits      `json:"limits,omitzero"`
 	Created  time.Time         `json:"created"`
@@ -151,7 +152,7 @@ func (h *handler) revoke(_ context.Context, r connectionRequest) (Connection, er
 
 func (h *handler) showConnection(c account.PersonConnection) (Connection, error) {
 	shown := Connection{
-		ID: c.ID, User: c.User.Email, Client: c.RedirectHost, Name: c.ClientName, Team: c.Team.Slug, Scopes: c.Scopes, Limits: c.Limits,
+		ID: c.ID, User: c.User.Email, Client: c.RedirectHost, Name: c.ClientName, Nickname: c.Nickname, Team: c.Team.Slug, Scopes: c.Scopes, Limits: c.Limits,
 		Created: c.Created.UTC(), LastUsed: c.LastUsed.UTC(), Expires: c.Expires.UTC(),
 		State: history.Diagnosis{State: history.Works, What: "Nothing is known of its way here."},
 	}
