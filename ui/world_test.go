@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"podgate/internal/authz"
+	"podgate/pods/podstest"
 	"podgate/store"
 	"podgate/ui/pagetest"
 )
@@ -28,6 +29,7 @@ func emailOf(role string) string { return role + "@example.com" }
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{Site: pagetest.New(t), people: map[string]store.User{}, grants: map[string]store.Grant{}, browsers: map[string]*pagetest.Browser{}}
+	w.Fake.SetAgent(podstest.RealAgent)
 	teams := map[string][]string{"foreign": {"green"}, "viewer": {"red"}, "member": {"red"}, "owner": {"red"}}
 	for _, role := range roles[1:] {
 		u := w.AddUser(emailOf(role), role == "admin", teams[role]...)

@@ -1,7 +1,6 @@
 package page
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -37,14 +36,10 @@ type Shell struct {
 	History  *history.Recorder
 	Log      *slog.Logger
 	Now      func() time.Time
-	// CountFailed returns how many pods of a person failed, without waiting for
-	// anybody; nil: nobody knows.
-	CountFailed func(context.Context, store.UserID) int
-
-	trusted []netip.Prefix
-	assets  *assets
-	notices map[string]Notice
-	own     *Area
+	trusted  []netip.Prefix
+	assets   *assets
+	notices  map[string]Notice
+	own      *Area
 }
 
 // New returns a shell, or an error when the issuer is not an http or https

@@ -96,7 +96,11 @@ func (s *Pages) front(w http.ResponseWriter, r *http.Request, p page.Person) err
 	if err != nil {
 		return err
 	}
-	return s.area.Render(w, r, page.Plain, http.StatusOK, "front", page.Frame{Title: "Pods", Here: "pods", Wide: true, Page: view, Failed: view.Wrong, Counted: true, Scripts: []string{"live.js"}})
+	title := "Pods"
+	if view.Wrong > 0 {
+		title = page.Plural(view.Wrong, "failed", "failed") + " · Pods"
+	}
+	return s.area.Render(w, r, page.Plain, http.StatusOK, "front", page.Frame{Title: title, Here: "pods", Wide: true, Page: view, Scripts: []string{"live.js"}})
 }
 
 func (s *Pages) frontOf(r *http.Request, p page.Person) (frontPage, error) {

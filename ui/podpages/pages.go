@@ -1,7 +1,6 @@
 package podpages
 
 import (
-	"context"
 	"embed"
 	"errors"
 	"net/http"
@@ -12,7 +11,6 @@ import (
 	"podgate/internal/authz"
 	"podgate/internal/web"
 	"podgate/pods"
-	"podgate/store"
 	"podgate/ui/page"
 )
 
@@ -31,21 +29,9 @@ var files embed.FS
 // New returns the pages of the pods that service keeps; nil: there are none here.
 func New(shell *page.Shell, service *pods.Service) (*Pages, error) {
 	s := &Pages{Shell: shell, pods: service, logSaves: make(chan struct{}, maxLogSaves)}
-	if service != nil {
-		shell.CountFailed = s.countFailed
-	}
 	var err error
 	s.area, err = shell.NewArea(files, notices)
 	return s, err
-}
-
-// countFailed is for the titles of pages that have something else to show.
-func (s *Pages) countFailed(ctx context.Context, user store.UserID) int {
-	n, err := s.pods.CountFailed(ctx, user, s.Now())
-	if err != nil {
-		s.Log.Error("how many pods failed cannot be counted", "error", err)
-	}
-	return n
 }
 
 // notices are what these pages' forms say afterwards.
