@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"slices"
@@ -18,7 +19,9 @@ import (
 
 type connectionView struct {
 	ID                store.GrantID
+	Nickname          string // what people call it; may be empty
 	Name, Host        string
+	Whose             string // somebody else's address; empty: the reader's own
 	Here              bool   // the host is a person's own computer, which says nothing of the app
 	Document          string // the host that describes the client; empty: it registered itself
 	Team, Slug        string
@@ -32,7 +35,7 @@ type connectionView struct {
 
 func viewConnection(c account.Connection) connectionView {
 	v := connectionView{
-		ID: c.ID, Name: text.Line(c.ClientName, 60), Host: text.Line(c.RedirectHost, 255), Document: oauth.DocumentHost(c.Client), Team: c.Team.Name, Slug: c.Team.Slug,
+		ID: c.ID, Nickname: text.Line(c.Nickname, 80), Name: text.Line(c.ClientName, 60), Host: text.Line(c.RedirectHost, 255), Document: oauth.DocumentHost(c.Client), Team: c.Team.Name, Slug: c.Team.Slug,
 		Limits: authz.LimitWords(c.Limits), Created: c.Created, LastUsed: c.LastUsed, Expires: c.Expires,
 	}
 	v.Here = page.IsLocal(hostAlone(v.Host))
@@ -45,14 +48,9 @@ func viewConnection(c account.Connection) connectionView {
 	return v
 }
 
-// Title is what a list calls the connection: what the client calls itself, which
-// is a claim, so that what is certain stands beside it.
-func (c connectionView) Title() string {
-	if c.Name == "" {
-		return c.Host
-	}
-	return c.Name
-}
+// Title is what a list calls the connection: what people call it, or what the
+// client calls itself. That is a claim, so what is certain stands beneath it.
+func (c connectionView) Title() string { return cmp.Or(c.Nickname, c.Name, c.Host) }
 
 // hostAlone is a host without its port.
 func hostAlone(host string) string {
@@ -106,6 +104,8 @@ type connectionsPage struct {
 	Connections []connectionView
 	Any         bool   // there are some, whether or not they are shown
 	Search      string // as it was written
+	Others      bool   // those of other people, in teams that the reader owns
+	Tabs        []tab  // none for who owns no team
 	Team        string // the slug that is chosen; empty: all
 	Teams       []store.Team
 }
@@ -122,25 +122,38 @@ const (
 	maxSearch = 100
 )
 
-// serveConnections is GET /connections. Query: q, team, page.
+// serveConnections is GET /connections. Query: of=others, q, team, page.
 func (s *Server) serveConnections(w http.ResponseWriter, r *http.Request, p page.Person) error {
-	all, err := s.connections(p)
+	q := r.URL.Query()
+	owned, err := s.ownedTeams(p)
 	if err != nil {
 		return err
 	}
-	q := r.URL.Query()
-	view := connectionsPage{Any: len(all) > 0, Search: text.Line(q.Get("q"), maxSearch), Team: text.Cut(q.Get("team"), maxSearch), Teams: teamsOf(all)}
+	others := len(owned) > 0 && q.Get("of") == "others"
+	var all []connectionView
+	if others {
+		all, err = s.othersConnections(p, owned)
+	} else {
+		all, err = s.connections(p)
+	}
+	if err != nil {
+		return err
+	}
+	view := connectionsPage{Others: others, Any: len(all) > 0, Search: text.Line(q.Get("q"), maxSearch), Team: text.Cut(q.Get("team"), maxSearch), Teams: teamsOf(all)}
 	all = slices.DeleteFunc(all, func(c connectionView) bool {
 		return view.Team != "" && c.Slug != view.Team || !c.matches(view.Search)
 	})
-	view.Connections, view.Part = page.Cut(r, all, "q", "team")
+	if len(owned) > 0 {
+		view.Tabs = []tab{{"Yours", "/connections", !others}, {"Other people's", "/connections?of=others", others}}
+	}
+	view.Connections, view.Part = page.Cut(r, all, "of", "q", "team")
 	return s.render(w, r, page.Plain, http.StatusOK, "connections", page.Frame{Title: "Connections", Here: "connections", Page: view, Wide: true})
 }
 
 // matches reports whether every word of a search is somewhere in what the list
 // shows of a connection.
 func (c connectionView) matches(search string) bool {
-	shown := strings.ToLower(strings.Join([]string{c.Name, c.Host, c.Document, c.Team, c.Slug}, " "))
+	shown := strings.ToLower(strings.Join([]string{c.Nickname, c.Name, c.Whose, c.Host, c.Document, c.Team, c.Slug}, " "))
 	for word := range strings.FieldsSeq(strings.ToLower(search)) {
 		if !strings.Contains(shown, word) {
 			return false
@@ -187,6 +200,48 @@ func (s *Server) connections(p page.Person) ([]connectionView, error) {
 	}
 	slices.SortStableFunc(views, func(a, b connectionView) int { return rank(a) - rank(b) })
 	return views, nil
+}
+
+// ownedTeams are the teams whose connections a person may see and end, as who acts
+// in each.
+func (s *Server) ownedTeams(p page.Person) (owned []authz.Actor, err error) {
+	list, err := s.Account.TeamsOf(p.User.ID)
+	for _, m := range list {
+		if actor := authz.Of(p.User, m.Team, m.Role); actor.Allow(authz.SeeConnections, m.Team.ID) == nil {
+			owned = append(owned, actor)
+		}
+	}
+	return owned, err
+}
+
+// maxOthers bounds how many connections of a team are looked through.
+const maxOthers = 1000
+
+// othersConnections are those of other people to a person's teams, the newest
+// first in each.
+func (s *Server) othersConnections(p page.Person, owned []authz.Actor) ([]connectionView, error) {
+	var views []connectionView
+	for _, actor := range owned {
+		list, err := s.Account.TeamConnections(actor, store.PageQuery{Limit: maxOthers})
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range list.List {
+			if d.User != p.User.ID {
+				views = append(views, viewDetail(d, p))
+			}
+		}
+	}
+	return views, nil
+}
+
+// viewDetail shows a connection to somebody who need not be its person.
+func viewDetail(d store.GrantDetail, p page.Person) connectionView {
+	v := viewConnection(account.Connection{Grant: d.Grant, Team: d.For})
+	if d.User != p.User.ID {
+		v.Whose = text.Line(d.Owner.Email, 254)
+	}
+	return v
 }
 
 // maxAttempts is how far back the timeline is asked about a person's connections:

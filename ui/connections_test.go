@@ -1,6 +1,7 @@
 package ui_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 
 	"podgate/history"
 	"podgate/internal/authz"
+	"podgate/store"
 	"podgate/ui/pagetest"
 )
 
@@ -86,5 +88,64 @@ func TestConnectionsInTroubleComeFirst(t *testing.T) {
 	page := pagetest.Text(b.Get("/connections").All("ul")[0])
 	if first, _, _ := strings.Cut(page, "Busy"); !strings.Contains(first, "Silent stuck silent.example The client got a token but never called.") {
 		t.Errorf("in the list: %s", page)
+	}
+}
+
+// A connection is called what people call it, which its client never learns.
+func TestNicknames(t *testing.T) {
+	t.Parallel()
+	s := pagetest.New(t)
+	u := s.AddUser("ada@example.com", false, "red")
+	g := s.Connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
+	b := s.Browser()
+	b.SignIn("ada@example.com")
+	path := "/connection/" + string(g.ID) + "/name"
+	a := b.Post(path, url.Values{"nickname": {"  The one at <b>work</b>\u202e "}})
+	if main := pagetest.Text(a.All("main")[0]); !strings.Contains(main, "The one at <b>work</b> Claude · claude.ai") || strings.Contains(a.HTML, "<b>") || strings.Contains(a.HTML, "\u202e") {
+		t.Errorf("named: %s", a.HTML)
+	}
+	if a := b.Post(path, url.Values{"nickname": {strings.Repeat("x", 81)}}); a.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(a.HTML, "too long") {
+		t.Errorf("a long one: %d", a.StatusCode)
+	}
+	if a := b.Get("/connections?q=work"); !strings.Contains(a.HTML, string(g.ID)) {
+		t.Error("it is not found by its name")
+	}
+	if a := b.Post(path, url.Values{"nickname": {" "}}); !strings.Contains(pagetest.Text(a.All("ul")[0]), "Claude claude.ai") {
+		t.Errorf("without a name: %s", a.HTML)
+	}
+}
+
+// An owner sees whose connections the others' are, and ends them; who owns no team
+// sees their own alone.
+func TestOwnersSeeOthersConnections(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	others := w.browsers["owner"].Get("/connections?of=others")
+	list := pagetest.Text(others.All("main")[0])
+	for _, of := range []string{"member", "viewer"} {
+		if !strings.Contains(list, emailOf(of)) {
+			t.Errorf("the connection of the %s is not in %s", of, list)
+		}
+	}
+	if strings.Contains(list, emailOf("foreign")) || strings.Contains(list, "Claude of owner") {
+		t.Errorf("also shown: %s", list)
+	}
+	for _, role := range []string{"member", "viewer", "admin"} {
+		a := w.browsers[role].Get("/connections?of=others")
+		if list := pagetest.Text(a.All("main")[0]); strings.Contains(list, "Claude of owner") || strings.Contains(a.HTML, "of=others") {
+			t.Errorf("%s is shown %s", role, list)
+		}
+	}
+	g := w.grants["member"]
+	if a := w.browsers["owner"].Get(revokePath(g)); !strings.Contains(a.Text(), "It is the connection of "+emailOf("member")) {
+		t.Errorf("asked: %s", a.Text())
+	}
+	w.browsers["owner"].Post(revokePath(g), nil)
+	if _, err := w.Account.Connection(w.people["member"].ID, g.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the connection: %v", err)
+	}
+	list = w.browsers["member"].Get("/audit").Text()
+	if !strings.Contains(list, emailOf("owner")) {
+		t.Errorf("its person is not told who ended it: %s", list)
 	}
 }

@@ -33,6 +33,7 @@ func (v limitsView) Open() bool { return v.Wrong != "" || v.LimitFields != authz
 // limitsPage is the content of limits.html.
 type limitsPage struct {
 	Fault      page.Fault
+	Back       string
 	Connection connectionView
 	Scopes     []oauth.ConsentScope
 	Limits     limitsView
@@ -61,15 +62,15 @@ func parseLimits(form url.Values) limitsForm {
 
 // serveLimits is GET /connection/:id/limits.
 func (s *Server) serveLimits(w http.ResponseWriter, r *http.Request, p page.Person) error {
-	c, err := s.connectionOf(r, p)
+	d, by, err := s.connectionOf(r, p)
 	if err != nil {
 		return err
 	}
-	return s.showLimits(w, r, http.StatusOK, c, limitsForm{c.Scopes, authz.FieldsOf(c.Limits)}, page.Fault{})
+	return s.showLimits(w, r, http.StatusOK, d, by, limitsForm{d.Scopes, authz.FieldsOf(d.Limits)}, page.Fault{})
 }
 
-func (s *Server) showLimits(w http.ResponseWriter, r *http.Request, status int, c account.Connection, f limitsForm, fault page.Fault) error {
-	view := limitsPage{Fault: fault, Connection: viewConnection(c), Limits: viewLimits(f.fields, fault.Field)}
+func (s *Server) showLimits(w http.ResponseWriter, r *http.Request, status int, c store.GrantDetail, by authz.Actor, f limitsForm, fault page.Fault) error {
+	view := limitsPage{Fault: fault, Back: listWith(c, by), Connection: viewConnection(account.Connection{Grant: c.Grant, Team: c.For}), Limits: viewLimits(f.fields, fault.Field)}
 	for _, scope := range c.Scopes {
 		view.Scopes = append(view.Scopes, oauth.ConsentScope{Scope: scope, Text: oauth.ScopeText(scope), Checked: slices.Contains(f.scopes, scope)})
 	}
@@ -79,7 +80,7 @@ func (s *Server) showLimits(w http.ResponseWriter, r *http.Request, status int, 
 // handleLimits is POST /connection/:id/limits with scope (repeated), read_only,
 // prefix and max_pods.
 func (s *Server) handleLimits(w http.ResponseWriter, r *http.Request, p page.Person) error {
-	c, err := s.connectionOf(r, p)
+	c, by, err := s.connectionOf(r, p)
 	if err != nil {
 		return err
 	}
@@ -87,16 +88,16 @@ func (s *Server) handleLimits(w http.ResponseWriter, r *http.Request, p page.Per
 	limits, err := f.fields.Parse()
 	var field *authz.FieldFault
 	if errors.As(err, &field) {
-		return s.showLimits(w, r, http.StatusUnprocessableEntity, c, f, page.Fault{Message: field.Message, Field: field.Field})
+		return s.showLimits(w, r, http.StatusUnprocessableEntity, c, by, f, page.Fault{Message: field.Message, Field: field.Field})
 	}
-	if err := s.Account.Limit(p.User.ID, c.ID, f.scopes, limits); err != nil {
+	if _, err := s.Account.LimitFor(by, c.ID, f.scopes, limits); err != nil {
 		fault, status, err := page.ForPerson(w, err)
 		if err != nil {
 			return err
 		}
-		return s.showLimits(w, r, status, c, f, fault)
+		return s.showLimits(w, r, status, c, by, f, fault)
 	}
 	s.recordLimited(r, p, c, f.scopes, limits)
 	s.SetNotice(w, "limited", 0)
-	return s.Redirect(w, "/connections")
+	return s.Redirect(w, listWith(c, by))
 }

@@ -112,7 +112,7 @@ func TestFaultyLimits(t *testing.T) {
 func TestLimitsAreOnesOwn(t *testing.T) {
 	t.Parallel()
 	s := pagetest.New(t)
-	ada, eve := s.AddUser("ada@example.com", true, "red"), s.AddUser("eve@example.com", false, "red")
+	ada, eve := s.AddUser("ada@example.com", false, "red"), s.AddUser("eve@example.com", false, "red")
 	hers, ended := s.Connect(eve, "red", "Claude", "claude.ai", authz.ScopeRead), s.Connect(ada, "red", "Codex", "127.0.0.1:1", authz.ScopeRead)
 	if err := s.Account.Revoke(ada.ID, ended.ID); err != nil {
 		t.Fatal(err)

@@ -129,10 +129,12 @@ var matrix = []row{
 	{"GET /activity", to("/activity"), everybody(shown), false, ""},
 	{"GET /audit", to("/audit"), everybody(shown), false, ""},
 	{"GET /connections", to("/connections"), everybody(shown), false, ""},
-	{"GET /connection/:id/limits", ofMember("/limits"), [6]string{signIn, absent, absent, shown, absent, absent}, false, ""},
-	{"POST /connection/:id/limits", ofMember("/limits"), [6]string{signIn, absent, absent, done, absent, absent}, false, "member"},
-	{"GET /connection/:id/revoke", ofMember("/revoke"), [6]string{signIn, absent, absent, shown, absent, absent}, false, ""},
-	{"POST /connection/:id/revoke", toRevoke, [6]string{signIn, done, done, done, done, done}, false, "member"}, // nobody learns whether there was one
+	{"GET /connection/:id", ofMember(""), [6]string{signIn, absent, absent, shown, shown, shown}, false, ""},
+	{"POST /connection/:id/name", ofMember("/name"), [6]string{signIn, absent, absent, done, done, done}, false, "member owner admin"},
+	{"GET /connection/:id/limits", ofMember("/limits"), [6]string{signIn, absent, absent, shown, shown, shown}, false, ""},
+	{"POST /connection/:id/limits", ofMember("/limits"), [6]string{signIn, absent, absent, done, done, done}, false, "member owner admin"},
+	{"GET /connection/:id/revoke", ofMember("/revoke"), [6]string{signIn, absent, absent, shown, shown, shown}, false, ""},
+	{"POST /connection/:id/revoke", toRevoke, [6]string{signIn, done, done, done, done, done}, false, "member owner admin"}, // nobody learns whether there was one
 	{"GET /team", to("/team"), [6]string{signIn, done, done, done, done, shown}, false, ""},
 	{"GET /team/:slug", to("/team/red"), [6]string{signIn, absent, shown, shown, shown, shown}, false, ""},
 	{"GET /team/:slug/settings", to("/team/red/settings"), [6]string{signIn, absent, shown, shown, shown, shown}, false, ""},

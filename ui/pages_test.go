@@ -47,6 +47,7 @@ func tour(t *testing.T) (*pagetest.Site, map[string]pagetest.Answer) {
 	pages["consent"] = b.Get("/oauth/authorize")
 	pages["connections"] = b.Get("/connections")
 	pages["connections nothing found"] = b.Get("/connections?q=" + url.QueryEscape(hostileName))
+	pages["connection"] = b.Get("/connection/" + string(g.ID))
 	pages["limits"] = b.Get("/connection/" + string(g.ID) + "/limits")
 	pages["confirm"] = b.Get(revokePath(g))
 	pages["confirm everywhere"] = b.Get("/account/log-out-everywhere")
@@ -355,7 +356,7 @@ func TestConsentPage(t *testing.T) {
 func TestRevoke(t *testing.T) {
 	t.Parallel()
 	s := pagetest.New(t)
-	ada, eve := s.AddUser("ada@example.com", true, "red"), s.AddUser("eve@example.com", false, "red")
+	ada, eve := s.AddUser("ada@example.com", false, "red"), s.AddUser("eve@example.com", false, "red")
 	g := s.Connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead, authz.ScopeExec)
 	other := s.Connect(eve, "red", "Codex", "127.0.0.1:1", authz.ScopeRead)
 	b := s.Browser()

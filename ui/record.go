@@ -65,20 +65,34 @@ func (s *Server) recordRevoked(r *http.Request, p page.Person, action store.Audi
 	for _, c := range ended {
 		s.History.Step(history.OfGrant(c.Grant, history.Note{Kind: history.StepRevoke, Detail: how, From: from}))
 		s.History.Audit(from, store.AuditEntry{
-			Action: history.AuditRevoke, Actor: p.User.ID, ActorName: p.User.Email, Grant: c.ID, Client: c.RedirectHost,
+			Concerns: concerned(c.User, p),
+			Action:   history.AuditRevoke, Actor: p.User.ID, ActorName: p.User.Email, Grant: c.ID, Client: c.RedirectHost,
 			Team: c.Grant.Team, TeamName: c.Team.Slug, Object: how,
 		})
 	}
 }
 
 // recordLimited records what a person now allows a connection.
-func (s *Server) recordLimited(r *http.Request, p page.Person, c account.Connection, scopes []store.Scope, limits store.Limits) {
+func (s *Server) recordLimited(r *http.Request, p page.Person, c store.GrantDetail, scopes []store.Scope, limits store.Limits) {
 	var allowed []string
 	for _, scope := range scopes {
 		allowed = append(allowed, string(scope))
 	}
-	s.History.Audit(s.History.Visitor(r), store.AuditEntry{
-		Action: history.AuditLimit, Actor: p.User.ID, ActorName: p.User.Email, Grant: c.ID, Client: c.RedirectHost,
-		Team: c.Grant.Team, TeamName: c.Team.Slug, Object: strings.Join(append(allowed, authz.LimitWords(limits)...), ", "),
+	s.auditConnection(r, p, c, history.AuditLimit, strings.Join(append(allowed, authz.LimitWords(limits)...), ", "), nil)
+}
+
+// auditConnection records what a person did to a connection, which may be somebody
+// else's.
+func (s *Server) auditConnection(r *http.Request, p page.Person, c store.GrantDetail, action store.AuditAction, object string, failed error) {
+	s.Audit(r, p, store.AuditEntry{
+		Action: action, Grant: c.ID, Client: c.RedirectHost, Team: c.For.ID, TeamName: c.For.Slug, Object: object, Outcome: page.OutcomeOf(failed), Concerns: concerned(c.User, p),
 	})
+}
+
+// concerned is whose connection it was, where that is not who did it.
+func concerned(owner store.UserID, p page.Person) store.UserID {
+	if owner == p.User.ID {
+		return ""
+	}
+	return owner
 }

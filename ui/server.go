@@ -60,6 +60,7 @@ var notices = map[string]page.Notice{
 	"welcome":       page.Says("", "", "This server is set up. Connect an assistant to give it its first pod."),
 	"signed-out":    page.Says("", "", "You are signed out."),
 	"revoked":       page.Says("", "", "The connection is revoked. The assistant can do nothing here any more."),
+	"named":         page.Says("", "", "The connection has its name. Only people see it."),
 	"limited":       page.Says("", "", "The limits are changed. They hold at once."),
 	"session-ended": page.Says("account", "sessions", "The session is ended. That browser has to sign in again."),
 	"password": {Page: "account", Section: "change-password", Text: func(ended int) string {
@@ -92,6 +93,8 @@ func (s *Server) Routes() []web.Route {
 		get("/activity", s.SignedIn(s.serveActivity)),
 		get("/audit", s.SignedIn(s.serveAudit)),
 		get("/connections", s.SignedIn(s.serveConnections)),
+		get("/connection/:id", s.SignedIn(s.serveConnection)),
+		post("/connection/:id/name", s.SignedIn(s.handleNickname)),
 		get("/connection/:id/limits", s.SignedIn(s.serveLimits)),
 		post("/connection/:id/limits", s.SignedIn(s.handleLimits)),
 		get("/connection/:id/revoke", s.SignedIn(s.serveRevoke)),
