@@ -53,7 +53,7 @@ var mayImport = map[string][]string{
 	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page", "ui/podpages", "ui/teampages"},
 	"ui/page":              {"account", "history", "store", "internal/text", "internal/web"},
 	"ui/teampages":         {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
-	"ui/podpages":          {"pods", "pods/wire", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
+	"ui/podpages":          {"history", "pods", "pods/wire", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"": {
 		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/notify", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/teampages",
 	},
@@ -95,6 +95,7 @@ var onlyInside = map[string]string{
 	"go.uber.org/zap":                  "certs",
 	"gvisor.dev/gvisor":                "pods/egress/netstack",
 	"github.com/robfig/cron/v3":        "pods/preset",
+	"github.com/alecthomas/chroma/v2":  "ui/podpages",
 	"github.com/wneessen/go-mail":      "internal/mail",
 	"github.com/wneessen/go-mail/smtp": "internal/mail",
 	"github.com/spf13/cobra":           "",

@@ -153,6 +153,13 @@ const (
 	AuditReusedRefresh  store.AuditAction = "refresh_token_used_twice"
 )
 
+// What people do to a pod, in the audit list.
+const (
+	AuditPodFiles store.AuditAction = "change_pod_files"
+	AuditPodEnv   store.AuditAction = "set_pod_env"
+	AuditPodJob   store.AuditAction = "run_pod_job"
+)
+
 // CommandLine is the name of the actor who gave a command.
 const CommandLine = "command line"
 

@@ -55,6 +55,12 @@ func (s *Service) TeamOf(name string) (store.TeamID, error) {
 	return rec.Team, err
 }
 
+// IDOf returns the identifier of a pod, for records: a name can be given again.
+func (s *Service) IDOf(name string) (store.PodID, error) {
+	rec, err := lookup(s.cfg.DB, name)
+	return rec.ID, err
+}
+
 // CreateRequest asks for a new pod. Plan and Region may be empty.
 type CreateRequest struct {
 	Name, Preset, Plan, Region string

@@ -1,6 +1,7 @@
 package podpages
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -45,6 +46,7 @@ type painter struct {
 	spans []span
 	text  strings.Builder
 	look  look
+	base  string // class of what no look was asked for
 	runes int
 	marks int // on the letter before
 }
@@ -72,14 +74,15 @@ func (l look) class() string {
 	return strings.Join(all, " ")
 }
 
-func (p *painter) flush() { p.flushAs(p.look.class()) }
+func (p *painter) flush() { p.flushAs(cmp.Or(p.look.class(), p.base)) }
 
 func (p *painter) flushAs(class string) {
 	if p.text.Len() == 0 {
 		return
 	}
-	if len(p.spans) >= maxSpans {
-		p.spans[maxSpans-1].Text += p.text.String()
+	n := len(p.spans)
+	if n >= maxSpans || n > 0 && class != named && p.spans[n-1].Class == class {
+		p.spans[n-1].Text += p.text.String()
 	} else {
 		p.spans = append(p.spans, span{p.text.String(), class})
 	}
@@ -90,7 +93,23 @@ func (p *painter) flushAs(class string) {
 func (p *painter) name(name string) {
 	p.flush()
 	p.text.WriteString(name)
-	p.flushAs("a-name")
+	p.flushAs(named)
+}
+
+// named is the class of a character that is shown by its name.
+const named = "a-name"
+
+// namedSpans is a name of a file, in which nothing is an escape.
+func namedSpans(name string) []span {
+	p := painter{}
+	for _, c := range name {
+		if p.runes >= 255 {
+			break
+		}
+		p.put(c, string(c))
+	}
+	p.flush()
+	return p.spans
 }
 
 // put adds one character.
@@ -100,7 +119,7 @@ func (p *painter) put(c rune, raw string) {
 	p.marks = 0
 	switch {
 	case c == utf8.RuneError:
-		p.text.WriteRune(utf8.RuneError)
+		p.text.WriteRune(utf8.RuneError) // whatever byte it was
 	case c == '\t', c == ' ':
 		p.text.WriteRune(c)
 	case c < ' ':

@@ -27,6 +27,7 @@ type tab struct {
 var podTabs = []tab{
 	{Name: "Overview"},
 	{Name: "Logs", Path: "/logs"},
+	{Name: "Files", Path: "/files"},
 }
 
 // head makes the head of the page that the tab of that name leads to.

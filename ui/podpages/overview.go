@@ -60,7 +60,7 @@ func (s *Pages) podError(err error) error {
 
 // sentence is an error of the pods service for a person.
 func sentence(err error) string {
-	words := text.Line(err.Error(), 400)
+	words := text.Line(inPages(err.Error()), 400)
 	first, size := utf8.DecodeRuneInString(words)
 	return string(unicode.ToUpper(first)) + words[size:] + "."
 }

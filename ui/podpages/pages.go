@@ -17,10 +17,11 @@ import (
 // Pages serves the pages of pods.
 type Pages struct {
 	*page.Shell
-	pods     *pods.Service
-	area     *page.Area
-	streams  streams
-	logSaves chan struct{} // holds one for each download of a log
+	pods      *pods.Service
+	area      *page.Area
+	streams   streams
+	logSaves  chan struct{} // holds one for each download of a log
+	colouring chan struct{} // holds one for each file that is coloured
 }
 
 //go:embed templates
@@ -28,20 +29,25 @@ var files embed.FS
 
 // New returns the pages of the pods that service keeps; nil: there are none here.
 func New(shell *page.Shell, service *pods.Service) (*Pages, error) {
-	s := &Pages{Shell: shell, pods: service, logSaves: make(chan struct{}, maxLogSaves)}
+	s := &Pages{Shell: shell, pods: service, logSaves: make(chan struct{}, maxLogSaves), colouring: make(chan struct{}, maxColouring)}
 	var err error
 	s.area, err = shell.NewArea(files, notices)
 	return s, err
 }
 
 // notices are what these pages' forms say afterwards.
-var notices = map[string]page.Notice{}
+var notices = map[string]page.Notice{
+	"moved":        page.Says("", "", "It has its new name."),
+	"file-deleted": page.Says("", "", "It is deleted."),
+	"saved":        page.Says("", "", "The file is saved."),
+	"uploaded":     {Text: func(n int) string { return page.Plural(n, "file is", "files are") + " uploaded." }},
+}
 
 // Routes returns every route of these pages.
 func (s *Pages) Routes() []web.Route {
 	return slices.Concat(
 		s.frontRoutes(), s.overviewRoutes(),
-		s.logRoutes(),
+		s.logRoutes(), s.fileRoutes(),
 	)
 }
 
