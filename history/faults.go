@@ -52,6 +52,8 @@ func (c diagnosed) refusedAuthorization() Diagnosis {
 	case FaultUnknownClient:
 		return Diagnosis{Refused, "It uses a client id that this server no longer knows.", again,
 			"Clients remember an id for months; servers forget those that were not used."}
+	case FaultBlockedClient:
+		return Diagnosis{Refused, "An administrator does not let this app connect.", "An administrator can let it in again.", ""}
 	case FaultRedirect:
 		return Diagnosis{Refused, "It wants the answer sent to an address that it has not registered.", again,
 			"Usually its address or port has changed since it registered. If you did not start this, somebody tried to get at your access."}
@@ -81,6 +83,8 @@ func (c diagnosed) refusedCode() Diagnosis {
 	switch c.last.Fault {
 	case FaultUnknownClient:
 		return Diagnosis{Refused, "It uses a client id that this server no longer knows.", again, ""}
+	case FaultBlockedClient:
+		return Diagnosis{Refused, "An administrator does not let this app connect.", "An administrator can let it in again.", ""}
 	case FaultExpiredCode:
 		return Diagnosis{Refused, "The client came for its token after the code had run out.", "Connect again; it has ten minutes.",
 			"Usually the clocks differ, or the code was copied by hand and that took long."}
@@ -115,6 +119,8 @@ func (c diagnosed) refusedRefresh() Diagnosis {
 		return Diagnosis{Refused, "The client wanted more at a refresh than was approved.", "It has to open a browser for that.", ""}
 	case FaultUnknownClient:
 		return Diagnosis{Refused, "It uses a client id that this server no longer knows.", again, ""}
+	case FaultBlockedClient:
+		return Diagnosis{Refused, "An administrator does not let this app connect, and its connections have ended.", "An administrator can let it in again.", ""}
 	case FaultForeignRefresh:
 		return Diagnosis{Refused, "The client came with the refresh token of another registration.", "Connect again.",
 			"Usually it registered anew and kept what it had before. If this was not you, somebody has that token: revoke the connection."}

@@ -25,6 +25,7 @@ const (
 	FaultServer            = "server_error"
 	FaultMissing           = "missing_parameters"
 	FaultUnknownClient     = "unknown_client"
+	FaultBlockedClient     = "blocked_client"
 	FaultRedirect          = "redirect_uri"
 	FaultPKCE              = "pkce"
 	FaultResource          = "resource"

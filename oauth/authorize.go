@@ -264,6 +264,12 @@ func parseQuery(raw string) (url.Values, error) {
 // prove finds the client and proves that the redirect URI is its own. Only
 // after that is there somewhere to send an answer.
 func (s *Server) prove(r *http.Request, a *authorization, signedIn bool) (err error) {
+	// Before a document is fetched: of a blocked app nothing is wanted.
+	if blocked, err := s.db.Blocked(a.clientID); err != nil {
+		return fmt.Errorf("look for a block: %w", err)
+	} else if blocked {
+		return blockedApp()
+	}
 	if a.client, err = s.client(r, a.clientID, signedIn); err != nil {
 		return err
 	}
@@ -273,6 +279,11 @@ func (s *Server) prove(r *http.Request, a *authorization, signedIn bool) (err er
 	}
 	a.target = target
 	return nil
+}
+
+// blockedApp is told to the person alone, like an app that is not known.
+func blockedApp() *refusal {
+	return &refusal{title: "This app is blocked", message: "An administrator of this server does not let this app connect. Ask them if you need it.", fault: history.FaultBlockedClient}
 }
 
 // unknownRedirect is for a person who may be locked out by a copy that is not

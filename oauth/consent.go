@@ -55,6 +55,9 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 	if errors.Is(err, store.ErrNotFound) {
 		return requestOver()
 	}
+	if errors.Is(err, store.ErrBlocked) {
+		return blockedApp()
+	}
 	if err != nil {
 		return fmt.Errorf("keep authorization request: %w", err)
 	}
@@ -69,10 +72,12 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 // one, what the person has to mend in them.
 func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, v review, f form, fault string) error {
 	o := v.offer(f.filled)
+	withheld, limits := v.withhold(&o, f)
 	return s.pages.Consent(w, r, Consent{
 		Handle: f.handle, User: v.user, ClientName: text.Line(v.client.Name, maxNameShown), DocumentHost: DocumentHost(v.client.ID), DocumentCopied: v.request.Copied,
 		RedirectHost: v.target.host, Loopback: v.target.local, Teams: v.teams, Scopes: o.consentScopes(f.scopes),
 		AccessTTL: s.accessTTL, RefreshTTL: s.refreshShown(v.request), Fault: fault, Team: f.team,
 		Filled: o.team, Earlier: o.replaceable(f.replace), Limits: f.fields, LimitFault: f.faultyField(fault),
+		Withheld: withheld, TeamLimits: limits,
 	})
 }

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -130,12 +131,17 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request, f form, req sto
 	now, code := s.now(), newSecret()
 	spent, err := s.db.Approve(store.Approval{
 		Handle: store.HashSecret(f.handle), Session: session.Hash, Team: f.team, Scopes: inOrderOf(authz.Scopes(), f.scopes), Limits: f.limits,
+		Withheld: v.withheldFrom(f.team), Allow: func(m store.Membership) error { return checkOffered(m, f.scopes) },
 		RedirectHost: v.target.host, Replace: f.replace, Code: store.HashSecret(code), Expires: now.Add(s.codeTTL),
 	}, now)
 	var mismatch *store.MismatchError
 	switch {
 	case errors.As(err, &mismatch):
 		return malformed(badForm)
+	case errors.Is(err, errWithheld):
+		return s.askAgain(w, r, f, req, client, user)
+	case errors.Is(err, store.ErrBlocked):
+		return blockedApp()
 	case errors.Is(err, store.ErrNotMember):
 		return s.showConsent(w, r, v, f, "You are not a member of that team. Choose another.")
 	case err != nil:
@@ -146,6 +152,57 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request, f form, req sto
 	return s.sendBack(w, spent, pair{"code", code})
 }
 
+// errWithheld is for scopes that nobody may give in a team.
+var errWithheld = errors.New("oauth: a scope is not the person's to give")
+
+func checkOffered(m store.Membership, scopes []store.Scope) error {
+	withheld := withheldIn(m)
+	if slices.ContainsFunc(scopes, func(s store.Scope) bool { return slices.Contains(withheld, s) }) {
+		return errWithheld
+	}
+	return nil
+}
+
+// withheldIn returns what neither role nor policy lets a member give. Scopes that do
+// not exist are no part of it: the store refuses them.
+func withheldIn(m store.Membership) []store.Scope {
+	return missingFrom(authz.Offered(m), authz.Scopes())
+}
+
+// withheldFrom returns what nobody may give the client in that team.
+func (v review) withheldFrom(team store.TeamID) []store.Scope {
+	for _, m := range v.teams {
+		if m.Team.ID == team {
+			return withheldIn(m)
+		}
+	}
+	return nil
+}
+
+// askAgain shows the form once more to somebody whose role, or whose team's policy,
+// was changed while they decided.
+func (s *Server) askAgain(w http.ResponseWriter, r *http.Request, f form, req store.AuthRequest, client store.Client, user store.User) error {
+	v, err := s.review(req, client, user)
+	if err != nil {
+		return err
+	}
+	again, why := v.notWithheld(f)
+	return s.showConsent(w, r, v, again, why)
+}
+
+// notWithheld leaves out of a form what nobody may give the client in its team; no
+// words when that is nothing.
+func (v review) notWithheld(f form) (again form, why string) {
+	withheld := v.withheldFrom(f.team)
+	again = f
+	again.scopes = missingFrom(withheld, f.scopes)
+	if len(again.scopes) == len(f.scopes) {
+		return f, ""
+	}
+	m, _ := v.place(f)
+	return again, fmt.Sprintf("In %s the app cannot get all that was ticked. Check what is left and approve again.", m.Team.Name)
+}
+
 // incomplete returns the form to show again and what the person has to mend in
 // it; no words when it can be approved.
 func (v review) incomplete(f form) (again form, why string) {
@@ -153,6 +210,9 @@ func (v review) incomplete(f form) (again form, why string) {
 		return f, "Choose the team that the app may work in."
 	}
 	if again, why := v.otherTeam(f); why != "" {
+		return again, why
+	}
+	if again, why := v.notWithheld(f); why != "" {
 		return again, why
 	}
 	switch {

@@ -17,6 +17,7 @@ import (
 const (
 	codeInvalidRequest          = "invalid_request"
 	codeInvalidClient           = "invalid_client"
+	codeUnauthorizedClient      = "unauthorized_client"
 	codeInvalidGrant            = "invalid_grant"
 	codeInvalidScope            = "invalid_scope"
 	codeInvalidTarget           = "invalid_target"
@@ -99,7 +100,7 @@ func writeError(w http.ResponseWriter, r *http.Request, e *web.Error) {
 func answerCodes() []string {
 	return []string{
 		codeInvalidRequest, codeInvalidClient, codeInvalidGrant, codeInvalidScope, codeInvalidTarget, codeInvalidRedirectURI, codeInvalidClientMetadata,
-		codeUnsupportedGrantType, codeAccessDenied, codeTooManyRequests, codeMethodNotAllowed, codeServerError,
+		codeUnauthorizedClient, codeUnsupportedGrantType, codeAccessDenied, codeTooManyRequests, codeMethodNotAllowed, codeServerError,
 	}
 }
 

@@ -179,6 +179,12 @@ func (p *fakePages) Consent(w http.ResponseWriter, _ *http.Request, c Consent) e
 			_, _ = fmt.Fprintln(w, "  has already")
 		}
 	}
+	for _, h := range c.Withheld {
+		_, _ = fmt.Fprintf(w, "withheld: %s, because %s\n", h.Text, h.Why)
+	}
+	for _, l := range c.TeamLimits {
+		_, _ = fmt.Fprintf(w, "team limits: %s\n", l)
+	}
 	if e := c.Earlier; e.Count > 0 {
 		_, _ = fmt.Fprintf(w, "replace: %v, %d since %s\n", e.Replace, e.Count, e.Since.Format(time.RFC3339))
 	}

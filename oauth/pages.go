@@ -54,7 +54,13 @@ type Consent struct {
 	Earlier    Earlier // what the new connection can take the place of there
 	Limits     authz.LimitFields
 	LimitFault string // the field of the limits that Fault is about: prefix or max_pods
+
+	Withheld   []Withheld // what the client asks for and nobody may give it there
+	TeamLimits []string   // what the team gives every connection besides, in short phrases
 }
+
+// Withheld is a scope that is not offered, in words, and why.
+type Withheld struct{ Text, Why string }
 
 // Earlier is what a client is connected with already, in the place of which a
 // new connection may come.

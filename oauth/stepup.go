@@ -100,3 +100,44 @@ func (f form) faultyField(words string) string {
 	}
 	return f.fault.Field
 }
+
+// place is the membership that the form is for, as far as it is known: chosen, the one
+// that it came filled in from, or the only one.
+func (v review) place(f form) (store.Membership, bool) {
+	for _, id := range []store.TeamID{f.team, f.filled} {
+		if i := slices.IndexFunc(v.teams, func(m store.Membership) bool { return m.Team.ID == id }); i >= 0 {
+			return v.teams[i], true
+		}
+	}
+	if len(v.teams) == 1 {
+		return v.teams[0], true
+	}
+	return store.Membership{}, false
+}
+
+// withhold takes out of an offer what nobody may give the client in the team that the
+// form is for, and says what that is and why, and how the team limits connections.
+func (v review) withhold(o *offer, f form) (list []Withheld, limits []string) {
+	m, ok := v.place(f)
+	if !ok {
+		return nil, nil
+	}
+	for _, scope := range missingFrom(authz.Offered(m), o.scopes) {
+		list = append(list, Withheld{ScopeText(scope), whyNot(m, scope)})
+	}
+	o.scopes = slices.DeleteFunc(slices.Clone(o.scopes), func(s store.Scope) bool { return !slices.Contains(authz.Offered(m), s) })
+	return list, authz.LimitWords(m.Team.Policy.Limits)
+}
+
+// missingFrom returns those of scopes that are not in offered.
+func missingFrom(offered, scopes []store.Scope) []store.Scope {
+	return slices.DeleteFunc(slices.Clone(scopes), func(s store.Scope) bool { return slices.Contains(offered, s) })
+}
+
+// whyNot says to a person why a scope cannot be given.
+func whyNot(m store.Membership, scope store.Scope) string {
+	if !slices.Contains(authz.RoleScopes(m.Role), scope) {
+		return fmt.Sprintf("you only look in %s, and so does what you connect. An owner of the team can give you another role.", m.Team.Name)
+	}
+	return fmt.Sprintf("the owners of %s allow it to no app.", m.Team.Name)
+}

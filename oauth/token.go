@@ -206,6 +206,11 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 // knownClient finds a client, with errors in the words of the token and revocation endpoints.
 // invalid_client makes clients register again, which is what helps.
 func (s *Server) knownClient(id store.ClientID) (store.Client, error) {
+	if blocked, err := s.db.Blocked(id); err != nil {
+		return store.Client{}, fmt.Errorf("look for a block: %w", err)
+	} else if blocked {
+		return store.Client{}, refuse(codeUnauthorizedClient, history.FaultBlockedClient, "An administrator of this server does not let this app connect.")
+	}
 	client, err := s.db.Client(id)
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Client{}, invalidClient("The client is not known here. Register again.")

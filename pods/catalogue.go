@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -131,15 +132,8 @@ func (s *Service) allowance(a authz.Actor, plan Plan) func([]store.Pod) error {
 		if err := oneMore(a, have); err != nil {
 			return err
 		}
-		count, memory := 0, int64(0)
-		for _, p := range have {
-			if p.Want == store.WantGone {
-				continue
-			}
-			count++
-			memory += s.planOf(p).Limits.Memory
-		}
-		q := s.rules.Load().quota
+		used, q := s.used(have), s.QuotaOf(a.Team)
+		count, memory := used.Pods, used.Memory
 		switch {
 		case count >= q.Pods:
 			return refuse(ErrOverQuota, "the team has %d pods of %d allowed; delete one first", count, q.Pods)
@@ -152,6 +146,30 @@ func (s *Service) allowance(a authz.Actor, plan Plan) func([]store.Pod) error {
 		}
 		return nil
 	}
+}
+
+// QuotaOf returns what a team may have: what the settings give every team, or what
+// administrators gave this one.
+func (s *Service) QuotaOf(t store.Team) Quota {
+	q := s.rules.Load().quota
+	return Quota{Pods: cmp.Or(t.Quota.Pods, q.Pods), Memory: cmp.Or(t.Quota.Memory, q.Memory)}
+}
+
+// UsedBy returns what a team has of its quota. It is for pages of the team, of which
+// whoever asks has seen to who may.
+func (s *Service) UsedBy(id store.TeamID) (Quota, error) {
+	have, err := s.cfg.DB.PodsOf(id)
+	return s.used(have), err
+}
+
+func (s *Service) used(have []store.Pod) (q Quota) {
+	for _, p := range have {
+		if p.Want != store.WantGone {
+			q.Pods++
+			q.Memory += s.planOf(p).Limits.Memory
+		}
+	}
+	return q
 }
 
 // Presets says what kinds of pod this server offers.

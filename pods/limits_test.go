@@ -182,3 +182,38 @@ func TestDeployHoldsToTheLimits(t *testing.T) {
 		}
 	}
 }
+
+// A team's own quota stands in the place of the settings', each part of it by itself,
+// and what its connections may have besides does not change it.
+func TestQuotaOfATeam(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	a := h.ann
+	if got := h.QuotaOf(a.Team); got != pods.DefaultQuota() {
+		t.Errorf("by itself: %+v", got)
+	}
+	a.Team.Quota = store.Quota{Pods: 1}
+	if err := h.make(a, "first"); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, h.make(a, "second"), pods.ErrOverQuota, "1 pods of 1")
+	a.Team.Quota = store.Quota{Memory: 300 << 20}
+	wants(t, h.make(a, "second"), pods.ErrOverQuota, "256 MiB of the 300 MiB")
+	a.Team.Quota = store.Quota{Pods: 2, Memory: 1 << 40}
+	if err := h.make(a, "second"); err != nil {
+		t.Error(err)
+	}
+	if used, err := h.UsedBy(a.Team.ID); err != nil || used.Pods != 2 || used.Memory != 512<<20 {
+		t.Errorf("%+v, %v", used, err)
+	}
+	// Both prefixes hold, and the smaller number.
+	c := h.limited(store.Limits{Prefix: "web-", MaxPods: 5})
+	c.Grant, c.Team.Quota = "grant", a.Team.Quota
+	c.Team.Quota.Pods = 10
+	c.Team.Policy.Limits = store.Limits{Prefix: "web-ann-", MaxPods: 1}
+	wants(t, h.make(c, "web-bob"), pods.ErrLimited, "begins with web-ann-")
+	if err := h.make(c, "web-ann-1"); err != nil {
+		t.Error(err)
+	}
+	wants(t, h.make(c, "web-ann-2"), pods.ErrLimited, "limited to 1")
+}
