@@ -215,6 +215,7 @@ func auditWords() map[store.AuditAction][2]string {
 		AuditUserRemove: {"removed an account", "remove an account"}, AuditUserPassword: {"set a password", "set a password"},
 		AuditTeamAdd: {"added a team", "add a team"}, AuditMemberAdd: {"put somebody into a team", "put somebody into a team"},
 		AuditMemberRemove: {"took somebody out of a team", "take somebody out of a team"}, AuditTool: {"used", "use"},
+		AuditTerminal: {"opened a terminal in", "open a terminal in"}, AuditTerminalEnd: {"left a terminal in", "leave a terminal in"},
 		AuditTeamNetwork:    {"changed what a team's pods may reach", "change what a team's pods may reach"},
 		AuditPodNetwork:     {"changed what a pod may reach", "change what a pod may reach"},
 		AuditInvite:         {"invited somebody", "invite somebody"},

@@ -149,6 +149,8 @@ const (
 	AuditClientForget   store.AuditAction = "forget_client"
 	AuditAdmin          store.AuditAction = "change_administrator"
 	AuditTool           store.AuditAction = "tool"
+	AuditTerminal       store.AuditAction = "terminal"
+	AuditTerminalEnd    store.AuditAction = "terminal_end"
 	AuditReusedCode     store.AuditAction = "code_used_twice"
 	AuditReusedRefresh  store.AuditAction = "refresh_token_used_twice"
 )

@@ -34,6 +34,7 @@ var (
 	ErrAppFailed     = errors.New("the app failed")           // the pod goes on
 	ErrNotAnswering  = errors.New("pod does not answer")      // its agent, or the port of its app
 	ErrBusy          = errors.New("pod is busy")              // another operation goes on
+	ErrIdle          = errors.New("ended")                    // as nobody used it
 	ErrInterrupted   = errors.New("interrupted")              // by a change of the same pod: stop, delete, restart, reload
 )
 

@@ -29,7 +29,7 @@ const (
 )
 
 // errTerminalIdle ends a terminal that nobody uses.
-var errTerminalIdle = refuse(ErrInterrupted, "nothing was typed and nothing shown for %d minutes", TerminalIdle/time.Minute)
+var errTerminalIdle = refuse(ErrIdle, "nothing was typed and nothing shown for %d minutes", TerminalIdle/time.Minute)
 
 // Terminal is a shell in a pod, on a terminal. Read and Write are each for one
 // goroutine at a time; all else may be called at any time.
@@ -230,6 +230,9 @@ func (t *Terminal) Exit() (code int, signal string) { return t.exit.Code, t.exit
 
 // Err is why the terminal has ended; nil while it has not. io.EOF: its shell ended.
 func (t *Terminal) Err() error { return context.Cause(t.ctx) }
+
+// Done is closed when the terminal has ended.
+func (t *Terminal) Done() <-chan struct{} { return t.ctx.Done() }
 
 // Close ends the terminal.
 func (t *Terminal) Close() error {

@@ -28,6 +28,7 @@ var podTabs = []tab{
 	{Name: "Overview"},
 	{Name: "Logs", Path: "/logs"},
 	{Name: "Files", Path: "/files"},
+	{Name: "Terminal", Path: "/terminal"},
 }
 
 // head makes the head of the page that the tab of that name leads to.

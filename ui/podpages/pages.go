@@ -48,6 +48,7 @@ func (s *Pages) Routes() []web.Route {
 	return slices.Concat(
 		s.frontRoutes(), s.overviewRoutes(),
 		s.logRoutes(), s.fileRoutes(),
+		s.terminalRoutes(),
 	)
 }
 
