@@ -183,3 +183,35 @@ func TestLoginRefusals(t *testing.T) {
 	}
 	g.refuses("«podgate login "+srv.Issuer+"» makes a new one", "pod list")
 }
+
+const podsPage = "docs/pods.md"
+
+// TestPodsPage gives the commands of the page on pods, one after the other, as somebody
+// on another machine.
+func TestPodsPage(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t)
+	needSandbox(t, srv)
+	ada := setUp(t, srv)
+	g := elsewhere(t)
+	here := t.TempDir()
+	write(t, here, map[string]string{"site/index.html": "<h1>Hello</h1>", "notes.txt": "notes"})
+	ran := 0
+	for _, block := range fenced.FindAllStringSubmatch(documents(t)[podsPage], -1) {
+		for line := range strings.Lines(block[1]) {
+			ran++
+			line = strings.TrimPrefix(strings.TrimSpace(line), "podgate ")
+			line = strings.NewReplacer("https://pods.example.com", srv.Issuer, "./", here+"/").Replace(line)
+			if strings.HasPrefix(line, "login ") {
+				if code, _, errs := g.logIn(ada, srv.Issuer, connectOptions{}, false); code != exitDone {
+					t.Fatal(errs)
+				}
+				continue
+			}
+			g.must(line)
+		}
+	}
+	if ran < 15 || readFile(t, here+"/backup/notes.txt") != "notes" {
+		t.Errorf("%d commands were given", ran)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -139,11 +140,8 @@ func (d *deployment) send(ctx context.Context, t *tools, folder *remote.Folder) 
 	_, err := t.Call(ctx, "get_pod", map[string]any{"name": d.name}, nil)
 	var refused *remote.ToolError
 	if errors.As(err, &refused) && strings.HasPrefix(refused.Text, "pod not found") {
-		preset := d.preset
-		if preset == "" {
-			preset = "static" // until the deploy finds out
-		}
-		in := map[string]any{"name": d.name, "preset": preset}
+		const unguessed = "command" // whose kind the first deploy finds out
+		in := map[string]any{"name": d.name, "preset": cmp.Or(d.preset, unguessed)}
 		for key, value := range d.more {
 			in[key] = value
 		}

@@ -102,7 +102,7 @@ func TestExamples(t *testing.T) {
 			continue
 		}
 		line := strings.Replace(c.Example, "podgate man man1", "podgate man "+pages, 1)
-		line = strings.Replace(line, "user add ada@", "user add carol@", 1) // for ada there is a password to change
+		line = strings.Replace(line, "user add ada@", "user add carol@", 1)                      // for ada there is a password to change
 		for _, early := range []string{"invitation withdraw ", "member role ", "team remove "} { // makers lack what they need, or are needed later
 			line = strings.Replace(line, early+"makers", early+"spare", 1)
 		}
