@@ -86,6 +86,15 @@ var visits = []visit{
 	{route: "GET /pod/:name", name: "pod-stopped", role: "viewer", path: at("/pod/shop")},
 	{route: "GET /pod/:name", name: "pod-absent", role: "owner", path: at("/pod/none")},
 	{route: "GET /pod/:name/logs", name: "logs", role: "owner", path: at("/pod/blog/logs")},
+	{route: "GET /pod/:name/files", name: "files", role: "owner", path: at("/pod/blog/files")},
+	{route: "GET /pod/:name/files", name: "files-viewer", role: "viewer", path: at("/pod/blog/files")},
+	{route: "GET /pod/:name/files/view", name: "file", role: "owner", path: at("/pod/blog/files/view?path=index.html")},
+	{route: "GET /pod/:name/files/edit", name: "file-edit", role: "owner", path: at("/pod/blog/files/edit?path=index.html")},
+	{route: "GET /pod/:name/files/move", name: "file-move", role: "owner", path: at("/pod/blog/files/move?path=index.html")},
+	{route: "GET /pod/:name/files/delete", name: "file-delete", role: "owner", path: at("/pod/blog/files/delete?path=index.html")},
+	{route: "GET /pod/:name/terminal", name: "terminal-viewer", role: "viewer", path: at("/pod/blog/terminal")},
+	{route: "GET /pod/:name/terminal", name: "terminal-stopped", role: "owner", path: at("/pod/shop/terminal")},
+	{route: "GET /connection/:id", name: "connection", role: "owner", path: func(w *world) string { return "/connection/" + string(w.grants["member"].ID) }},
 	{route: "GET /connect", name: "connect", role: "owner", path: at("/connect")},
 	{route: "GET /team", name: "teams", role: "owner", path: at("/team")},
 	{route: "GET /team/:slug", name: "team", role: "owner", path: at("/team/red")},
@@ -103,10 +112,13 @@ var visits = []visit{
 
 // notVisited are routes that show no page, and why.
 var notVisited = map[string]string{
-	"GET /assets/:name":            "parts of pages",
-	"GET /manifest.webmanifest":    "a document for phones",
-	"GET /pod/:name/logs/events":   "a stream",
-	"GET /pod/:name/logs/download": "a file",
+	"GET /assets/:name":              "parts of pages",
+	"GET /manifest.webmanifest":      "a document for phones",
+	"GET /pod/:name/files/raw":       "a file",
+	"GET /pod/:name/files/download":  "a file",
+	"GET /pod/:name/terminal/socket": "a stream",
+	"GET /pod/:name/logs/events":     "a stream",
+	"GET /pod/:name/logs/download":   "a file",
 }
 
 // No page is without a visit of the judges.

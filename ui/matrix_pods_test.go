@@ -1,5 +1,7 @@
 package ui_test
 
+import "net/url"
+
 // makersPage is teamPage of what changes something.
 func makersPage(answer string) [6]string {
 	return [6]string{signIn, absent, denied, answer, answer, absent}
@@ -9,16 +11,39 @@ func makersPage(answer string) [6]string {
 // has their role. The pod of this test has an agent without files and jobs, so what is
 // let through to it is answered 409.
 var podRows = []row{
-	{"GET /pod/:name/files", to("/pod/blog/files"), teamPage("409"), false, ""},
-	{"GET /pod/:name/files/view", to("/pod/blog/files/view?path=x"), teamPage("409"), false, ""},
-	{"GET /pod/:name/files/raw", to("/pod/blog/files/raw?path=x"), teamPage("409"), false, ""},
-	{"GET /pod/:name/files/download", to("/pod/blog/files/download?path=x"), teamPage("409"), false, ""},
-	{"GET /pod/:name/files/edit", to("/pod/blog/files/edit?path=x"), makersPage("409"), false, ""},
-	{"POST /pod/:name/files/edit", to("/pod/blog/files/edit?path=x", "version", "absent"), makersPage("409"), false, ""},
-	{"POST /pod/:name/files/new", to("/pod/blog/files/new", "name", "x"), makersPage("409"), false, ""},
+	{"GET /pod/:name/terminal", to("/pod/blog/terminal"), teamPage(shown), false, ""},
+	{"GET /pod/:name/terminal/socket", to("/pod/blog/terminal/socket"), [6]string{"401", absent, denied, "426", "426", absent}, false, ""},
+	{"GET /pod/:name/files", to("/pod/blog/files"), teamPage(shown), false, ""},
+	{"GET /pod/:name/files/view", to("/pod/blog/files/view?path=index.html"), teamPage(shown), false, ""},
+	{"GET /pod/:name/files/raw", to("/pod/blog/files/raw?path=index.html"), teamPage("415"), false, ""},
+	{"GET /pod/:name/files/download", to("/pod/blog/files/download?path=index.html"), teamPage(shown), false, ""},
+	{"GET /pod/:name/files/edit", to("/pod/blog/files/edit?path=index.html"), makersPage(shown), false, ""},
+	{"POST /pod/:name/files/edit", toFile("edit", "version", "absent", false), makersPage(done), false, ""},
+	{"POST /pod/:name/files/new", toFile("new", "", "", false), makersPage(done), false, ""},
 	{"POST /pod/:name/files/upload", to("/pod/blog/files/upload"), makersPage("400"), false, ""},
-	{"GET /pod/:name/files/move", to("/pod/blog/files/move?path=x"), makersPage(shown), false, ""},
-	{"POST /pod/:name/files/move", to("/pod/blog/files/move?path=x", "to", "y"), makersPage("409"), false, ""},
-	{"GET /pod/:name/files/delete", to("/pod/blog/files/delete?path=x"), makersPage(shown), false, ""},
-	{"POST /pod/:name/files/delete", to("/pod/blog/files/delete?path=x"), makersPage("409"), false, ""},
+	{"GET /pod/:name/files/move", to("/pod/blog/files/move?path=index.html"), makersPage(shown), false, ""},
+	{"POST /pod/:name/files/move", toFile("move", "to", "moved-by-", true), makersPage(done), false, ""},
+	{"GET /pod/:name/files/delete", to("/pod/blog/files/delete?path=index.html"), makersPage(shown), false, ""},
+	{"POST /pod/:name/files/delete", toFile("delete", "", "", true), makersPage(done), false, ""},
+}
+
+// toFile leads to something about a file of whoever tries; its form's values end in
+// their role. It is there before, unless it is to be made.
+func toFile(below, field, value string, there bool) func(*world, string) (string, url.Values) {
+	return func(w *world, role string) (string, url.Values) {
+		name := below + "-of-" + role
+		if there {
+			w.write(name, "by "+role)
+		}
+		path, form := "/pod/blog/files/"+below, url.Values{field: {value}}
+		if below == "new" {
+			form.Set("name", name)
+		} else {
+			path += "?path=" + name
+		}
+		if field == "to" {
+			form.Set("to", value+role)
+		}
+		return path, form
+	}
 }

@@ -40,6 +40,7 @@ func newWorld(t *testing.T) *world {
 		}
 	}
 	w.CreatePod(w.people["owner"], "red", "blog", "static")
+	w.write("index.html", "<h1>Hello</h1>\n")
 	w.CreatePod(w.people["member"], "red", "shop", "static")
 	w.CreatePod(w.people["foreign"], "green", "hidden-pod", "static")
 	if _, err := w.Pods.Stop(t.Context(), w.Actor(w.people["owner"], "red"), "shop", nil); err != nil {
@@ -49,6 +50,14 @@ func newWorld(t *testing.T) *world {
 		w.browsers[role] = w.arrive(role)
 	}
 	return w
+}
+
+// write puts a file into the pod blog.
+func (w *world) write(path, content string) {
+	w.T.Helper()
+	if _, err := w.Pods.WriteFile(w.T.Context(), w.Actor(w.people["owner"], "red"), "blog", path, []byte(content), 0o644); err != nil {
+		w.T.Fatal(err)
+	}
 }
 
 // setRole gives somebody a role in a team; the empty one stands for an owner's.

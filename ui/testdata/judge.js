@@ -47,7 +47,7 @@ window.judge = (() => {
 			const list = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), range = document.createRange();
 			for (let n; n = walk.nextNode();) {
 				if (!n.parentElement.checkVisibility() || n.parentElement.closest("pre, code, .skip")) continue;
-				for (const m of n.data.matchAll(/\p{L}{3,16}/gu)) {
+				for (const m of n.data.matchAll(/(?<!\S)\p{L}{3,16}(?![^\s.,;:?!])/gu)) {
 					range.setStart(n, m.index);
 					range.setEnd(n, m.index + m[0].length);
 					if (new Set([...range.getClientRects()].filter(r => r.width > 0).map(r => Math.round(r.top / 4))).size > 1) list.push(`${name(n.parentElement)}: ${m[0]}`);
