@@ -108,7 +108,7 @@ type Error struct {
 	cause error
 }
 
-func (e *Error) Error() string { return "mail was not sent: " + e.Words }
+func (e *Error) Error() string { return e.Words }
 
 func (e *Error) Unwrap() error { return e.cause }
 
@@ -327,7 +327,7 @@ func (c *conversation) failed(ctx context.Context, step Step, err error) error {
 	out := &Error{Step: step, cause: err}
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		out.Words = fmt.Sprintf("%s did not answer in %v (%s)", server, sendTime, step)
+		out.Words = fmt.Sprintf("%s did not answer in time (%s)", server, step)
 	case errors.As(err, &said):
 		// RFC 5321 section 4.2.1: 5yz is final, 4yz is worth another try.
 		out.Final = said.Code >= 500

@@ -161,13 +161,16 @@ func (n *Notifier) send(ctx context.Context, all []*parcel) error {
 // Errors of Invitation beside those of the mail server.
 var (
 	ErrNoMail  = errors.New("this server sends no mail")
-	ErrTooMany = errors.New("too many invitations were sent by mail; hand the link over yourself, or try again in an hour")
+	ErrTooMany = errors.New("too many invitations were sent by mail within the last hour")
 )
 
 // Tells reports whether there is anything to tell, and a way to tell it.
 func (n *Notifier) Tells() bool {
 	return len(n.cfg.Events) > 0 && (n.cfg.Mail != nil || n.cfg.Webhook != nil)
 }
+
+// invitationTime is how long somebody waits before they hand the link over themselves.
+const invitationTime = 15 * time.Second
 
 // SendsMail reports whether a mail server is configured.
 func (n *Notifier) SendsMail() bool { return n.cfg.Mail != nil }
@@ -183,6 +186,8 @@ func (n *Notifier) Invitation(ctx context.Context, to, team, inviter, link strin
 			return ErrTooMany
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, invitationTime)
+	defer cancel()
 	return n.cfg.Mail(ctx, n.invitation(to, team, inviter, link))
 }
 

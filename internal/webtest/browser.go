@@ -294,11 +294,17 @@ func fill(form, button *html.Node, fields Fields) (url.Values, error) {
 	values, seen := url.Values{}, map[string]bool{}
 	for n := range form.Descendants() {
 		name := attr(n, "name")
-		if n.DataAtom != atom.Input || name == "" || has(n, "disabled") {
+		if n.DataAtom != atom.Input && n.DataAtom != atom.Select || name == "" || has(n, "disabled") {
 			continue
 		}
 		want, given := fields[name]
 		seen[name] = true
+		if n.DataAtom == atom.Select {
+			if chosen, ok := choose(n, want); ok {
+				values.Add(name, chosen)
+			}
+			continue
+		}
 		switch attr(n, "type") {
 		case "radio", "checkbox":
 			on := has(n, "checked")
@@ -339,6 +345,25 @@ func fill(form, button *html.Node, fields Fields) (url.Values, error) {
 		values.Add(name, attr(button, "value"))
 	}
 	return values, nil
+}
+
+// choose returns the value of the option that is wanted, or else of the one that a
+// browser would send.
+func choose(list *html.Node, want []string) (value string, ok bool) {
+	for n := range list.Descendants() {
+		if n.DataAtom != atom.Option {
+			continue
+		}
+		switch {
+		case len(want) > 0:
+			if v := attr(n, "value"); slices.Contains(want, v) || slices.Contains(want, text(n)) {
+				return v, true
+			}
+		case !ok, has(n, "selected"):
+			value, ok = attr(n, "value"), true
+		}
+	}
+	return value, ok
 }
 
 // requiredRadios refuses a form of which a browser would say «choose one».

@@ -345,7 +345,7 @@ func TestInvitationIsSent(t *testing.T) {
 	if len(post.to) != 1 {
 		t.Error("an invitation without an address was sent")
 	}
-	post.fail = errors.New("The mail server refused <b>the address</b>.")
+	post.fail = errors.New("The mail server refused <b>the address</b>")
 	a := c.as(c.owner).Post("/team/red/invite", url.Values{"email": {"nobody@example.com"}, "role": {"member"}})
 	want(t, a, http.StatusOK, "It could not be sent: The mail server refused <b>the address</b>. Give them the link yourself.")
 	if strings.Contains(a.HTML, "<b>the") {
