@@ -322,7 +322,7 @@ func endWords(t *pods.Terminal, why error) string {
 		return "the pod does not run; start it first"
 	case pods.IsPublic(why):
 		_, words, _ := strings.Cut(why.Error(), ": ")
-		return text.Line(words, maxCloseWords)
+		return text.Line(inPages(words), maxCloseWords)
 	}
 	return unknownEnd
 }

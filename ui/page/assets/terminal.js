@@ -126,6 +126,7 @@
     term.onResize(({ cols, rows }) => say({ columns: cols, rows }));
     term.attachCustomKeyEventHandler((e) => {
       if (e.type !== "keydown") return true;
+      if (e.key === "Tab" && !open()) return false; // it leads on where nothing takes it
       if (e.shiftKey && e.key === "Escape") { reader.focus(); return false; }
       if (e.ctrlKey && e.shiftKey && e.key === "C" && term.hasSelection() && navigator.clipboard) {
         e.preventDefault();
