@@ -27,7 +27,7 @@ const maxInCall = 2 << 20
 
 func (inv *invocation) podCopy() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "cp FROM TO", Short: "copy a file or a folder to or from a pod", Example: "podgate pod cp config.json hello:data/config.json",
+		Use: "cp FROM TO", Short: "copy a file or a folder to or from a pod", Example: "podgate pod cp config.json hello:/home/pod/data/config.json",
 		Long: "One of the two is NAME:PATH, a place in a pod: below /home/pod or /tmp, or from the app's folder on. A path that\n" +
 			"ends with a slash is the folder that it goes into. Of a folder links are not fetched. For - as FROM or TO it is\n" +
 			"standard input or output.",
@@ -288,4 +288,65 @@ func keepFile(name string, from io.Reader) (int64, error) {
 		return n, errors.Join(err, os.Remove(tmp.Name()))
 	}
 	return n, nil
+}
+
+func (inv *invocation) podFiles() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "ls NAME [PATH]", Short: "list the files of a pod", Example: "podgate pod ls hello /home/pod/data", ValidArgsFunction: inv.completePods(),
+		Long: "Without PATH it is the app's folder. «podgate pod cp hello:FILE -» shows one.",
+	}
+	recursive := cmd.Flags().BoolP("recursive", "r", false, "list all that lies below, too")
+	glob := cmd.Flags().String("glob", "", "only names like `GLOB`, such as *.js or src/**/*.ts")
+	cursor := cmd.Flags().String("cursor", "", "go on where an answer that was cut says")
+	return inv.toolCommand(cmd, "list_files", func(args []string) (map[string]any, error) {
+		in := map[string]any{"name": args[0], "recursive": *recursive}
+		addGiven(in, map[string]string{"path": strings.Join(args[1:], ""), "glob": *glob, "cursor": *cursor})
+		return in, nil
+	})
+}
+
+// addGiven adds the arguments that were given.
+func addGiven(in map[string]any, more map[string]string) {
+	for key, value := range more {
+		if value != "" {
+			in[key] = value
+		}
+	}
+}
+
+func (inv *invocation) podSearch() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "search NAME TEXT [PATH]", Short: "look for a text in the files of a pod", Example: "podgate pod search hello TODO", ValidArgsFunction: inv.completePods(),
+		Long: "Without PATH it looks in the app's folder.",
+	}
+	regex := cmd.Flags().Bool("regex", false, "TEXT is a regular expression (RE2)")
+	anyCase := cmd.Flags().BoolP("ignore-case", "i", false, "take small and capital letters for the same")
+	glob := cmd.Flags().String("glob", "", "only in files like `GLOB`, such as *.js")
+	cursor := cmd.Flags().String("cursor", "", "go on where an answer that was cut says")
+	return inv.toolCommand(cmd, "search_files", func(args []string) (map[string]any, error) {
+		in := map[string]any{"name": args[0], "query": args[1], "regex": *regex, "case_insensitive": *anyCase}
+		addGiven(in, map[string]string{"path": strings.Join(args[2:], ""), "glob": *glob, "cursor": *cursor})
+		return in, nil
+	})
+}
+
+func (inv *invocation) podMove() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "mv NAME FROM TO", Short: "move or rename a file of a pod", Example: "podgate pod mv hello draft.html index.html", ValidArgsFunction: inv.completePods(),
+	}
+	overwrite := cmd.Flags().Bool("overwrite", false, "replace a file that has the new name")
+	return inv.toolCommand(cmd, "move_file", func(args []string) (map[string]any, error) {
+		return map[string]any{"name": args[0], "from": args[1], "to": args[2], "overwrite": *overwrite}, nil
+	})
+}
+
+func (inv *invocation) podRemove() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "rm NAME PATH", Short: "delete a file of a pod", Example: "podgate pod rm hello draft.html", ValidArgsFunction: inv.completePods(),
+		Long: "There is no way back.",
+	}
+	recursive := cmd.Flags().BoolP("recursive", "r", false, "delete a folder with all that lies in it")
+	return inv.toolCommand(cmd, "delete_file", func(args []string) (map[string]any, error) {
+		return map[string]any{"name": args[0], "path": args[1], "recursive": *recursive}, nil
+	})
 }

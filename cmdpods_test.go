@@ -188,6 +188,13 @@ func checkPodCopy(t *testing.T, g giver) {
 	if got := g.must("pod cp site:data/typed -"); got != "typed" {
 		t.Errorf("standard output: %q", got)
 	}
+	g.says("typed", "pod ls site data")
+	g.says("a/b", "pod ls site /home/pod/data/folder --recursive")
+	g.says("few words", "pod search site words /home/pod/data --glob small")
+	g.says("Moved", "pod mv site data/typed data/moved")
+	g.refuses("exists", "pod mv site data/moved /home/pod/data/small")
+	g.says("Deleted", "pod rm site data/moved")
+	g.refuses("recursive", "pod rm site /home/pod/data/folder")
 	g.refuses("NAME:PATH", "pod cp "+in("small")+" "+in("large"))
 	g.refuses("no such file", "pod cp "+in("absent")+" site:x")
 }
