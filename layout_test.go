@@ -50,12 +50,13 @@ var mayImport = map[string][]string{
 	"remote":               {"internal/errorpage"},
 	"doctor":               {"internal/text"},
 	"doctor/echo":          {"internal/ratelimit", "internal/web"},
-	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page", "ui/podpages", "ui/teampages"},
+	"ui":                   {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page", "ui/podpages", "ui/serverpages", "ui/teampages"},
 	"ui/page":              {"account", "history", "store", "internal/text", "internal/web"},
+	"ui/serverpages":       {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"ui/teampages":         {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"ui/podpages":          {"history", "pods", "pods/wire", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/notify", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/teampages",
+		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/notify", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/serverpages", "ui/teampages",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},

@@ -13,6 +13,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"podgate/internal/web"
+	"podgate/ui/page"
 )
 
 // mcpPaths are where the MCP endpoint answers, the second because people type
@@ -71,7 +72,7 @@ func methodsByPath(routes []web.Route) map[string][]string {
 }
 
 func notFound(http.ResponseWriter, *http.Request) error {
-	return web.Fault(http.StatusNotFound, "not_found", "There is nothing at this address. It may have been typed wrongly, or what was here is gone.", nil)
+	return page.Absent()
 }
 
 // readableBelow lets pages of any origin read the answers below the prefixes. A

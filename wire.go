@@ -180,7 +180,7 @@ func (srv *server) inviter() teampages.Mailer {
 func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 	issuer, conf := srv.issuer.String(), srv.settings
 	shared := page.Config{Issuer: issuer, Account: srv.accounts, History: srv.history, Log: srv.log, Now: time.Now, TrustedProxies: conf.TrustedProxies}
-	pages, err := ui.New(ui.Config{Config: shared, Pods: srv.pods, Mailer: srv.inviter()})
+	pages, err := ui.New(ui.Config{Config: shared, Pods: srv.pods, Mailer: srv.inviter(), Machine: srv.machine()})
 	if err != nil {
 		return nil, nil, err
 	}

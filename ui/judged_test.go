@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,6 +108,19 @@ var visits = []visit{
 	{route: "GET /invitation", name: "invitation-gone", role: "nobody", path: at("/invitation")},
 	{route: "GET /invitation", name: "invitation", role: "nobody", path: toInvitation},
 	{route: "GET /invitation", name: "invitation-signed-in", role: "foreign", path: toInvitation},
+	{route: "GET /server", name: "server", role: "admin", path: at("/server")},
+	{route: "GET /server/people", name: "server-people", role: "admin", path: at("/server/people")},
+	{route: "GET /server/person/:user/password", name: "server-password", role: "admin", path: func(w *world) string { return "/server/person/" + string(w.people["member"].ID) + "/password" }},
+	{route: "GET /server/person/:user/remove", name: "server-remove", role: "admin", path: func(w *world) string { return "/server/person/" + string(w.people["member"].ID) + "/remove" }},
+	{route: "GET /server/teams", name: "server-teams", role: "admin", path: at("/server/teams")},
+	{route: "GET /server/quota/:slug", name: "server-quota", role: "admin", path: at("/server/quota/red")},
+	{route: "GET /server/connections", name: "server-connections", role: "admin", path: at("/server/connections")},
+	{route: "GET /server/clients", name: "server-clients", role: "admin", path: at("/server/clients")},
+	{route: "GET /server/clients", name: "server-clients-blocked", role: "admin", path: at("/server/clients?list=blocked")},
+	{route: "GET /server/clients/:act", name: "server-block", role: "admin", path: func(w *world) string {
+		return "/server/clients/block?client=" + url.QueryEscape(string(w.grants["member"].Client))
+	}},
+	{route: "GET /server/settings", name: "server-settings", role: "admin", path: at("/server/settings")},
 	{route: "GET /oauth/authorize", name: "consent", role: "owner", path: at("/oauth/authorize")},
 }
 

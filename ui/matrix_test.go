@@ -84,6 +84,28 @@ func ofTeam(answer string) [6]string {
 	return [6]string{signIn, absent, denied, denied, answer, answer}
 }
 
+// ofServer is what an administrator gets; for others there is nothing.
+func ofServer(answer string) [6]string {
+	return [6]string{signIn, absent, absent, absent, absent, answer}
+}
+
+func toMakeAdmin(w *world, _ string) (string, url.Values) {
+	return "/server/people/admin", url.Values{"user": {string(newcomer(w).ID)}, "admin": {"yes"}}
+}
+
+func ofNewcomer(below string) func(*world, string) (string, url.Values) {
+	return func(w *world, _ string) (string, url.Values) {
+		return "/server/person/" + string(newcomer(w).ID) + below, url.Values{"password": {"a long and new sentence"}}
+	}
+}
+
+func ofNewClient(act string) func(*world, string) (string, url.Values) {
+	return func(w *world, _ string) (string, url.Values) {
+		g := w.Connect(newcomer(w), "red", "Codex", "127.0.0.1:9", "pods:read")
+		return "/server/clients/" + act + "?client=" + url.QueryEscape(string(g.Client)), nil
+	}
+}
+
 // newcomer makes somebody who is a member of the team red.
 func newcomer(w *world) store.User {
 	return w.AddUser("new"+strings.ToLower(store.NewID())+"@example.com", false, "red")
@@ -153,6 +175,24 @@ var matrix = []row{
 	{"POST /invitation/accept", to("/invitation/accept"), everybody(absent), false, ""},
 	{"POST /invitation/join", to("/invitation/join", "email", "eve@example.com", "name", "Eve", "password", "a long and plain sentence"), anybody(absent), false, ""},
 	{"POST /invitation/sign-in", to("/invitation/sign-in"), anybody(signIn), true, ""},
+	{"GET /server", to("/server"), ofServer(shown), false, ""},
+	{"POST /server/doctor", to("/server/doctor"), ofServer(absent), false, ""}, // none here
+	{"GET /server/people", to("/server/people"), ofServer(shown), false, ""},
+	{"POST /server/people", to("/server/people", "email", "added@example.com", "password", "a long and plain sentence", "admin", "yes"), ofServer(done), false, "admin"},
+	{"POST /server/people/admin", toMakeAdmin, ofServer(done), false, "admin"},
+	{"GET /server/person/:user/password", ofNewcomer("/password"), ofServer(shown), false, ""},
+	{"POST /server/person/:user/password", ofNewcomer("/password"), ofServer(done), false, "admin"},
+	{"GET /server/person/:user/remove", ofNewcomer("/remove"), ofServer(shown), false, ""},
+	{"POST /server/person/:user/remove", ofNewcomer("/remove"), ofServer(done), false, "admin"},
+	{"GET /server/teams", to("/server/teams"), ofServer(shown), false, ""},
+	{"POST /server/teams", to("/server/teams", "name", "The new ones"), ofServer(done), false, "admin"},
+	{"GET /server/quota/:slug", to("/server/quota/red"), ofServer(shown), false, ""},
+	{"POST /server/quota/:slug", to("/server/quota/red", "pods", "7"), ofServer(done), false, "admin"},
+	{"GET /server/connections", to("/server/connections"), ofServer(shown), false, ""},
+	{"GET /server/clients", to("/server/clients"), ofServer(shown), false, ""},
+	{"GET /server/clients/:act", ofNewClient("block"), ofServer(shown), false, ""},
+	{"POST /server/clients/:act", ofNewClient("block"), ofServer(done), false, "admin"},
+	{"GET /server/settings", to("/server/settings"), ofServer(shown), false, ""},
 	{"GET /pod/:name", to("/pod/blog"), teamPage(shown), false, ""},
 	{"GET /pod/:name/logs", to("/pod/blog/logs"), teamPage(shown), false, ""},
 	{"GET /pod/:name/logs/download", to("/pod/blog/logs/download"), teamPage(shown), false, ""},

@@ -10,6 +10,7 @@ import (
 	"podgate/pods"
 	"podgate/ui/page"
 	"podgate/ui/podpages"
+	"podgate/ui/serverpages"
 	"podgate/ui/teampages"
 )
 
@@ -18,6 +19,8 @@ type Config struct {
 	page.Config
 	Pods   *pods.Service    // nil: the home page says that there is none
 	Mailer teampages.Mailer // nil: invitations are not sent
+
+	Machine serverpages.Machine // for administrators
 }
 
 // Server serves the pages. It is an oauth.Pages and an oauth.Sessions.
@@ -27,6 +30,7 @@ type Server struct {
 	area     *page.Area
 	podPages *podpages.Pages
 	teams    *teampages.Pages
+	admins   *serverpages.Pages
 }
 
 var (
@@ -51,7 +55,10 @@ func New(cfg Config) (*Server, error) {
 	if s.podPages, err = podpages.New(shell, cfg.Pods); err != nil {
 		return nil, err
 	}
-	s.teams, err = teampages.New(shell, teampages.Config{Pods: cfg.Pods, Mailer: cfg.Mailer, Browser: s.browser, Begin: s.begin})
+	if s.teams, err = teampages.New(shell, teampages.Config{Pods: cfg.Pods, Mailer: cfg.Mailer, Browser: s.browser, Begin: s.begin}); err != nil {
+		return nil, err
+	}
+	s.admins, err = serverpages.New(shell, serverpages.Config{Pods: cfg.Pods, Machine: cfg.Machine})
 	return s, err
 }
 
@@ -79,7 +86,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, kind page.Kind, 
 // Routes returns every route of the pages.
 func (s *Server) Routes() []web.Route {
 	get, post := s.Get, s.Post
-	return slices.Concat(s.Shell.Routes(), s.podPages.Routes(), s.teams.Routes(), []web.Route{
+	return slices.Concat(s.Shell.Routes(), s.podPages.Routes(), s.teams.Routes(), s.admins.Routes(), []web.Route{
 		get("/setup", s.serveSetup),
 		post("/setup", s.handleSetup),
 		get("/sign-in", s.serveSignIn),

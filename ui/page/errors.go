@@ -36,6 +36,12 @@ func (s *Shell) WriteError(w http.ResponseWriter, r *http.Request, e *web.Error)
 	}
 }
 
+// Absent is what those are told who ask for something that is not there, for them or
+// for anybody.
+func Absent() error {
+	return web.Fault(http.StatusNotFound, "not_found", "There is nothing at this address. It may have been typed wrongly, or what was here is gone.", nil)
+}
+
 // BadForm is the error of a form that could not be read.
 func BadForm(err error) error {
 	var tooBig *http.MaxBytesError

@@ -92,6 +92,9 @@ type Place struct {
 // Places are where somebody can go from any page.
 func (f Frame) Places() []Place {
 	all := []Place{{Name: "Pods", Path: "/"}, {Name: "Connections", Path: "/connections"}, {Name: "Activity", Path: "/activity"}, {Name: "Team", Path: "/team"}, {Name: "Account", Path: "/account"}}
+	if f.User != nil && f.User.Admin {
+		all = slices.Insert(all, len(all)-1, Place{Name: "Server", Path: "/server"})
+	}
 	for i := range all {
 		all[i].Here = strings.EqualFold(all[i].Name, f.Here)
 	}

@@ -124,7 +124,7 @@ func New(t *testing.T, change ...func(*ui.Config)) *Site {
 	for _, r := range server.Routes() {
 		router.Handler(r.Method, r.Path, stack.Handle(r.Handler, r.Errors))
 	}
-	router.NotFound = stack.Handle(fails(http.StatusNotFound), server.WriteError)
+	router.NotFound = stack.Handle(func(http.ResponseWriter, *http.Request) error { return page.Absent() }, server.WriteError)
 	router.MethodNotAllowed = stack.Handle(fails(http.StatusMethodNotAllowed), server.WriteError)
 	router.Handler("GET", "/oauth/authorize", stack.Handle(s.Authorize, server.WriteError))
 	router.Handler("POST", "/oauth/authorize", stack.Handle(s.Decide, server.WriteError))

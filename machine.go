@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"time"
+
+	"podgate/doctor"
+	"podgate/internal/config"
+	"podgate/oauth"
+	"podgate/ui/serverpages"
+)
+
+// machine is what the pages for administrators are told of the server.
+func (srv *server) machine() serverpages.Machine {
+	m := serverpages.Machine{
+		Version: version(), Started: time.Now(), Settings: func() []serverpages.Setting { return shownSettings(srv.settings) },
+		Problems: func() []string { return srv.problemWords() }, Doctor: srv.lookFromOutside,
+	}
+	if srv.certs != nil {
+		m.Certificates = srv.shownCertificates
+	}
+	return m
+}
+
+func (srv *server) problemWords() []string {
+	var words []string
+	for _, p := range srv.problems(srv.certs == nil || srv.certs.Status().Ready(time.Now())) {
+		words = append(words, p.Words)
+	}
+	return words
+}
+
+func (srv *server) shownCertificates() []serverpages.Certificate {
+	var list []serverpages.Certificate
+	for _, n := range srv.certs.Status().Names {
+		list = append(list, serverpages.Certificate{Name: n.Name, Expires: n.Expires, Problem: n.Problem, At: n.At})
+	}
+	return list
+}
+
+// shownSettings are the settings in force for a page. Secrets are in files of
+// their own; an address that somebody else gave may hold one, so of it only the
+// host is shown.
+func shownSettings(s *config.Settings) []serverpages.Setting {
+	var list []serverpages.Setting
+	for _, setting := range s.List() {
+		value, err := json.Marshal(setting.Value)
+		if err != nil {
+			value = []byte("?")
+		}
+		shown := serverpages.Setting{Key: setting.Key, Value: string(value), Source: setting.Source}
+		if u, err := url.Parse(s.Notify.WebhookURL); setting.Key == "notify.webhook_url" && s.Notify.WebhookURL != "" {
+			shown.Value = "(not shown)"
+			if err == nil {
+				shown.Value = u.Scheme + "://" + u.Hostname() + "/…"
+			}
+		}
+		list = append(list, shown)
+	}
+	return list
+}
+
+// lookFromOutside takes the first steps of a client, as podgate doctor does.
+func (srv *server) lookFromOutside(ctx context.Context) (serverpages.Report, error) {
+	target, err := doctor.ParseTarget(srv.issuer.String())
+	if err != nil {
+		return serverpages.Report{}, err
+	}
+	options := doctor.Options{Target: target, Now: time.Now, Documents: oauth.KnownDocuments(), PodsDomain: srv.settings.Pods.Domain}
+	if !srv.settings.OAuth.ClientMetadataDocuments {
+		options.Documents = nil
+	}
+	found := doctor.Run(ctx, options)
+	report := serverpages.Report{URL: found.URL}
+	for _, f := range found.Findings {
+		report.Findings = append(report.Findings, serverpages.Finding{Check: f.Check, Level: string(f.Level), Text: f.Text, Advice: f.Advice})
+	}
+	return report, nil
+}

@@ -1,0 +1,194 @@
+package serverpages
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"podgate/account"
+	"podgate/history"
+	"podgate/internal/text"
+	"podgate/internal/web"
+	"podgate/store"
+	"podgate/ui/page"
+)
+
+// peoplePage is the content of server_people.html.
+type peoplePage struct {
+	page.Part
+	Tabs        []tab
+	Search      string
+	People      []personView
+	Fault       page.Fault
+	Name, Email string // as they were written
+	MinPassword int
+}
+
+type personView struct {
+	store.User
+	You bool
+}
+
+const maxSearch = 100 // bytes of what is looked for
+
+// servePeople is GET /server/people. Query: q, page.
+func (s *Pages) servePeople(w http.ResponseWriter, r *http.Request, o opened) error {
+	return s.showPeople(w, r, o, http.StatusOK, peoplePage{})
+}
+
+func (s *Pages) showPeople(w http.ResponseWriter, r *http.Request, o opened, status int, view peoplePage) error {
+	all, err := s.Account.Users()
+	if err != nil {
+		return err
+	}
+	view.Tabs, view.Search, view.MinPassword = tabs("People"), text.Line(r.URL.Query().Get("q"), maxSearch), account.MinPassword
+	all = slices.DeleteFunc(all, func(u store.User) bool { return !matches(view.Search, u.Email, u.Name) })
+	all, view.Part = page.Cut(r, all, "q")
+	for _, u := range all {
+		u.Name, u.Email = text.Line(u.Name, 80), text.Line(u.Email, 254)
+		view.People = append(view.People, personView{u, u.ID == o.User.ID})
+	}
+	return s.render(w, r, status, "server_people", "People", view)
+}
+
+// matches reports whether every word of a search is somewhere in what is shown.
+func matches(search string, shown ...string) bool {
+	all := strings.ToLower(strings.Join(shown, " "))
+	for word := range strings.FieldsSeq(strings.ToLower(search)) {
+		if !strings.Contains(all, word) {
+			return false
+		}
+	}
+	return true
+}
+
+// handleAdd is POST /server/people with email, name, password and admin.
+func (s *Pages) handleAdd(w http.ResponseWriter, r *http.Request, o opened) error {
+	f := r.PostForm
+	u, err := s.Account.AddUser(r.Context(), account.AddUser{Email: f.Get("email"), Name: f.Get("name"), Password: f.Get("password"), Admin: f.Get("admin") != ""})
+	s.record(r, o, history.AuditUserAdd, u.Email, u.ID, err)
+	if err != nil {
+		fault, status, err := page.ForPerson(w, err)
+		if err != nil {
+			return err
+		}
+		return s.showPeople(w, r, o, status, peoplePage{Fault: fault, Name: text.Cut(f.Get("name"), 200), Email: text.Cut(f.Get("email"), 254)})
+	}
+	s.SetNotice(w, "person-added", 0)
+	return s.Redirect(w, "/server/people")
+}
+
+// handleAdmin is POST /server/people/admin with user and admin.
+func (s *Pages) handleAdmin(w http.ResponseWriter, r *http.Request, o opened) error {
+	u, err := s.person(store.UserID(r.PostForm.Get("user")))
+	if err != nil {
+		return err
+	}
+	admin, word := r.PostForm.Get("admin") != "", "person-no-admin"
+	if admin {
+		word = "person-admin"
+	}
+	err = s.Account.SetAdmin(r.Context(), o.Actor, u.ID, admin)
+	s.record(r, o, history.AuditAdmin, u.Email, u.ID, err)
+	if err != nil {
+		return s.peopleAgain(w, r, o, err)
+	}
+	s.SetNotice(w, word, 0)
+	if u.ID == o.User.ID && !admin {
+		return s.Redirect(w, "/")
+	}
+	return s.Redirect(w, "/server/people")
+}
+
+func (s *Pages) peopleAgain(w http.ResponseWriter, r *http.Request, o opened, err error) error {
+	fault, status, err := page.ForPerson(w, err)
+	if err != nil {
+		return err
+	}
+	fault.Field = "list"
+	return s.showPeople(w, r, o, status, peoplePage{Fault: fault})
+}
+
+func (s *Pages) person(id store.UserID) (store.User, error) {
+	all, err := s.Account.Users()
+	if err != nil {
+		return store.User{}, err
+	}
+	for _, u := range all {
+		if u.ID == id {
+			return u, nil
+		}
+	}
+	return store.User{}, web.Fault(http.StatusNotFound, "not_found", "That account is gone.", nil)
+}
+
+// passwordPage is the content of server_password.html.
+type passwordPage struct {
+	User        store.User
+	Fault       page.Fault
+	MinPassword int
+}
+
+// servePassword is GET /server/person/:user/password.
+func (s *Pages) servePassword(w http.ResponseWriter, r *http.Request, _ opened) error {
+	u, err := s.person(store.UserID(param(r, "user")))
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, "server_password", "Set a password", passwordPage{User: u, MinPassword: account.MinPassword})
+}
+
+// handlePassword is POST /server/person/:user/password with password.
+func (s *Pages) handlePassword(w http.ResponseWriter, r *http.Request, o opened) error {
+	u, err := s.person(store.UserID(param(r, "user")))
+	if err != nil {
+		return err
+	}
+	err = s.Account.SetPassword(r.Context(), u.Email, r.PostForm.Get("password"))
+	s.record(r, o, history.AuditUserPassword, u.Email, u.ID, err)
+	if err != nil {
+		fault, status, err := page.ForPerson(w, err)
+		if err != nil {
+			return err
+		}
+		return s.render(w, r, status, "server_password", "Set a password", passwordPage{User: u, Fault: fault, MinPassword: account.MinPassword})
+	}
+	s.SetNotice(w, "person-password", 0)
+	return s.Redirect(w, "/server/people")
+}
+
+// serveRemove is GET /server/person/:user/remove.
+func (s *Pages) serveRemove(w http.ResponseWriter, r *http.Request, _ opened) error {
+	u, err := s.person(store.UserID(param(r, "user")))
+	if err != nil {
+		return err
+	}
+	connections, err := s.Account.Connections(u.ID)
+	if err != nil {
+		return err
+	}
+	teams, err := s.Account.TeamsOf(u.ID)
+	if err != nil {
+		return err
+	}
+	return s.Confirm(w, r, "Remove "+u.Email, "server", page.Confirmation{
+		Title: "Remove " + u.Email + "?",
+		Text:  "This ends every session, " + page.Plural(len(teams), "membership", "memberships") + " and " + page.Plural(len(connections), "connection", "connections") + ".",
+		After: "Pods belong to teams and stay, also in a team that has nobody else then. This cannot be taken back.", Action: "/server/person/" + string(u.ID) + "/remove", Button: "Remove", Back: "/server/people",
+	})
+}
+
+// handleRemove is POST /server/person/:user/remove.
+func (s *Pages) handleRemove(w http.ResponseWriter, r *http.Request, o opened) error {
+	u, err := s.person(store.UserID(param(r, "user")))
+	if err != nil {
+		return err
+	}
+	err = s.Account.RemoveUser(r.Context(), u.Email)
+	s.record(r, o, history.AuditUserRemove, u.Email, "", err)
+	if err != nil {
+		return s.peopleAgain(w, r, o, err)
+	}
+	s.SetNotice(w, "person-removed", 0)
+	return s.Redirect(w, "/server/people")
+}
