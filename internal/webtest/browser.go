@@ -55,6 +55,9 @@ func New(t testing.TB, roots ...*x509.CertPool) *Browser {
 	return &Browser{Agent: "Mozilla/5.0 webtest", t: t, jar: jar, rt: rt}
 }
 
+// Jar holds the browser's cookies, for what it opens beside pages.
+func (b *Browser) Jar() http.CookieJar { return b.jar }
+
 // Transport returns a transport for which localhost and all names below it are
 // 127.0.0.1, as they are for browsers whatever the resolver says; so are names
 // below test (RFC 6761). Over https it trusts the last of roots that is not nil,
