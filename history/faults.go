@@ -216,6 +216,7 @@ func auditWords() map[store.AuditAction][2]string {
 		AuditTeamAdd: {"added a team", "add a team"}, AuditMemberAdd: {"put somebody into a team", "put somebody into a team"},
 		AuditMemberRemove: {"took somebody out of a team", "take somebody out of a team"}, AuditTool: {"used", "use"},
 		AuditTerminal: {"opened a terminal in", "open a terminal in"}, AuditTerminalEnd: {"left a terminal in", "leave a terminal in"},
+		AuditPod:            {"did with a pod", "do with a pod"},
 		AuditTeamNetwork:    {"changed what a team's pods may reach", "change what a team's pods may reach"},
 		AuditPodNetwork:     {"changed what a pod may reach", "change what a pod may reach"},
 		AuditInvite:         {"invited somebody", "invite somebody"},

@@ -134,6 +134,7 @@ const (
 	AuditMemberRemove   store.AuditAction = "remove_member"
 	AuditTeamNetwork    store.AuditAction = "set_team_network"
 	AuditPodNetwork     store.AuditAction = "set_pod_network"
+	AuditPod            store.AuditAction = "change_pod" // at a page; the object says what
 	AuditInvite         store.AuditAction = "invite"
 	AuditInviteWithdraw store.AuditAction = "withdraw_invitation"
 	AuditInviteAccept   store.AuditAction = "accept_invitation"

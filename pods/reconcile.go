@@ -38,6 +38,7 @@ func (s *Service) Run(ctx context.Context) {
 			sleep(ctx, reconcileEvery)
 		}
 	})
+	loops.Go(func() { s.measure(ctx) })
 	loops.Wait()
 }
 

@@ -74,6 +74,11 @@ var visits = []visit{
 	{route: "GET /", name: "pods", role: "owner", path: at("/")},
 	{route: "GET /", name: "pods-of-nobody", role: "admin", path: at("/")},
 	{route: "GET /", name: "pods-viewer", role: "viewer", path: at("/")},
+	{route: "GET /pods/new", name: "new-pod", role: "owner", path: at("/pods/new")},
+	{route: "GET /pod/:name/deploys", name: "deploys", role: "owner", path: at("/pod/blog/deploys")},
+	{route: "GET /pod/:name/deploys", name: "deploys-viewer", role: "viewer", path: at("/pod/blog/deploys")},
+	{route: "GET /pod/:name/rollback", name: "rollback", role: "owner", path: at("/pod/blog/rollback?to=1")},
+	{route: "GET /pod/:name/delete", name: "delete-pod", role: "owner", path: at("/pod/blog/delete")},
 	{route: "GET /connections", name: "connections", role: "owner", path: at("/connections")},
 	{route: "GET /connections", name: "connections-none", role: "admin", path: at("/connections")},
 	{route: "GET /connection/:id/limits", name: "limits", role: "owner", path: func(w *world) string { return limitsPath(w.grants["owner"]) }},
@@ -127,6 +132,7 @@ var visits = []visit{
 // notVisited are routes that show no page, and why.
 var notVisited = map[string]string{
 	"GET /assets/:name":              "parts of pages",
+	"GET /events":                    "a stream",
 	"GET /manifest.webmanifest":      "a document for phones",
 	"GET /pod/:name/files/raw":       "a file",
 	"GET /pod/:name/files/download":  "a file",

@@ -194,6 +194,21 @@ var matrix = []row{
 	{"POST /server/clients/:act", ofNewClient("block"), ofServer(done), false, "admin"},
 	{"GET /server/settings", to("/server/settings"), ofServer(shown), false, ""},
 	{"GET /pod/:name", to("/pod/blog"), teamPage(shown), false, ""},
+	{"GET /events", to("/events"), everybody(shown), false, ""},
+	{"GET /pods/new", to("/pods/new"), [6]string{signIn, shown, denied, shown, shown, denied}, false, ""},
+	{"POST /pods/new", to("/pods/new", "name", "Not so", "preset", "static"), [6]string{signIn, "422", denied, "422", "422", denied}, false, ""},
+	{"POST /pods/first", to("/pods/first"), [6]string{signIn, done, denied, done, done, denied}, false, "foreign member owner"},
+	{"POST /pod/:name/start", to("/pod/blog/start"), ofMakers(done), false, ""}, // it runs
+	{"POST /pod/:name/restart", to("/pod/blog/restart"), ofMakers(done), false, ""},
+	{"POST /pod/:name/reload", to("/pod/blog/reload"), ofMakers(done), false, "member owner"},
+	{"POST /pod/:name/stop", to("/pod/shop/stop"), ofMakers(done), false, ""}, // it is stopped
+	{"POST /pod/:name/plan", to("/pod/blog/plan", "plan", "none"), ofMakers("422"), false, ""},
+	{"GET /pod/:name/delete", to("/pod/blog/delete"), ofMakers(shown), false, ""},
+	{"POST /pod/:name/delete", to("/pod/blog/delete", "confirm", "other"), ofMakers("422"), false, ""},
+	{"GET /pod/:name/deploys", to("/pod/blog/deploys"), teamPage(shown), false, ""},
+	{"POST /pod/:name/deploys", to("/pod/blog/deploys"), ofMakers("400"), false, ""}, // no app comes
+	{"GET /pod/:name/rollback", to("/pod/blog/rollback?to=1"), ofMakers(shown), false, ""},
+	{"POST /pod/:name/rollback", to("/pod/blog/rollback?to=99"), ofMakers("422"), false, ""},
 	{"GET /pod/:name/logs", to("/pod/blog/logs"), teamPage(shown), false, ""},
 	{"GET /pod/:name/logs/download", to("/pod/blog/logs/download"), teamPage(shown), false, ""},
 	{"GET /pod/:name/logs/events", to("/pod/blog/logs/events"), teamPage(shown), false, ""},

@@ -300,6 +300,13 @@ func (b *Browser) Do(method, path string, form url.Values, header http.Header) A
 	for key, values := range header {
 		req.Header[key] = values
 	}
+	return b.Read(req)
+}
+
+// Read sends a request and reads the answer.
+func (b *Browser) Read(req *http.Request) Answer {
+	t := b.site.T
+	t.Helper()
 	resp, err := b.Client.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -96,11 +96,8 @@ func (s *Pages) front(w http.ResponseWriter, r *http.Request, p page.Person) err
 	if err != nil {
 		return err
 	}
-	title := "Pods"
-	if view.Wrong > 0 {
-		title = page.Plural(view.Wrong, "failed", "failed") + " · Pods"
-	}
-	return s.area.Render(w, r, page.Plain, http.StatusOK, "front", page.Frame{Title: title, Here: "pods", Wide: true, Page: view, Scripts: []string{"live.js"}})
+	f := page.Frame{Title: "Pods", Here: "pods", Wide: true, Page: view, Scripts: []string{"live.js"}, Failed: view.Wrong}
+	return s.area.Render(w, r, page.Plain, http.StatusOK, "front", f)
 }
 
 func (s *Pages) frontOf(r *http.Request, p page.Person) (frontPage, error) {
@@ -312,6 +309,10 @@ func (s *Pages) serveConnect(w http.ResponseWriter, r *http.Request, p page.Pers
 // podsFault is an error of the pods service for the person who asked, and the status
 // it is shown with; ok is false for one that is for the log.
 func podsFault(err error) (words string, status int, ok bool) {
+	var form uploadFault
+	if errors.As(err, &form) {
+		return string(form), http.StatusUnprocessableEntity, true
+	}
 	if !pods.IsPublic(err) {
 		return "", 0, false
 	}
@@ -324,5 +325,5 @@ func podsFault(err error) (words string, status int, ok bool) {
 	case errors.Is(err, pods.ErrLimited):
 		status = http.StatusForbidden
 	}
-	return text.Line(inPages(err.Error()), 1000), status, true
+	return sentence(err), status, true
 }

@@ -106,7 +106,7 @@ func TestFrontShowsThePodsOfOnesTeams(t *testing.T) {
 	if got, want := rows(a), []string{long, "wiki", "shop", "archive", "blog"}; !slices.Equal(got[:2], want[:2]) || len(got) != 5 {
 		t.Errorf("in the order %q, want what failed first and then %q", got, want)
 	}
-	if a.Title() != "2 failed · Pods · podgate" {
+	if a.Title() != "(2 failed) Pods · podgate" {
 		t.Errorf("the title is %q", a.Title())
 	}
 	for name, want := range map[string]string{

@@ -29,6 +29,7 @@ var podTabs = []tab{
 	{Name: "Logs", Path: "/logs"},
 	{Name: "Files", Path: "/files"},
 	{Name: "Terminal", Path: "/terminal"},
+	{Name: "Deploys", Path: "/deploys"},
 }
 
 // head makes the head of the page that the tab of that name leads to.

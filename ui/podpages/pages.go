@@ -22,6 +22,8 @@ type Pages struct {
 	streams   streams
 	logSaves  chan struct{} // holds one for each download of a log
 	colouring chan struct{} // holds one for each file that is coloured
+	slots     chan struct{} // holds one for each thing that goes on; see soon
+	uploads   chan struct{} // holds one for each app that comes
 }
 
 //go:embed templates
@@ -29,7 +31,10 @@ var files embed.FS
 
 // New returns the pages of the pods that service keeps; nil: there are none here.
 func New(shell *page.Shell, service *pods.Service) (*Pages, error) {
-	s := &Pages{Shell: shell, pods: service, logSaves: make(chan struct{}, maxLogSaves), colouring: make(chan struct{}, maxColouring)}
+	s := &Pages{
+		Shell: shell, pods: service, logSaves: make(chan struct{}, maxLogSaves), colouring: make(chan struct{}, maxColouring),
+		slots: make(chan struct{}, soonMost), uploads: make(chan struct{}, maxUploads),
+	}
 	var err error
 	s.area, err = shell.NewArea(files, notices)
 	return s, err
@@ -41,12 +46,22 @@ var notices = map[string]page.Notice{
 	"file-deleted": page.Says("", "", "It is deleted."),
 	"saved":        page.Says("", "", "The file is saved."),
 	"uploaded":     {Text: func(n int) string { return page.Plural(n, "file is", "files are") + " uploaded." }},
+	"pod-start":    began("The pod is started.", "The pod is being started. Its state tells how far it is."),
+	"pod-stop":     began("The pod is stopped. Its files stay.", "The pod is being stopped."),
+	"pod-restart":  began("The app is started anew.", "The app is being started anew. Its state tells how far it is."),
+	"pod-reload":   began("What the app needs is installed, and it is started anew.", "What the app needs is being installed. It goes on as before meanwhile."),
+	"pod-plan":     began("The plan is changed.", "The plan is being changed. The pod is started anew with it."),
+	"pod-create":   page.Says("overview", "actions", "The pod is made. Drop an app below, or ask your assistant for one."),
+	"pod-first":    page.Says("overview", "actions", "Your first pod is made. Open its address, then drop an app of your own below."),
+	"pod-delete":   began("The pod is deleted, with all that was in it.", "The pod is being deleted."),
+	"pod-deploy":   {Page: "deploys", Section: "deploy", Text: goesOn("The app is live.", "The app is being made. What runs goes on until it answers.")},
+	"pod-rollback": {Page: "deploys", Section: "deploy", Text: goesOn("The earlier app is live again.", "The earlier app is being started.")},
 }
 
 // Routes returns every route of these pages.
 func (s *Pages) Routes() []web.Route {
 	return slices.Concat(
-		s.frontRoutes(), s.overviewRoutes(),
+		s.frontRoutes(), s.overviewRoutes(), s.actionRoutes(), s.createRoutes(), s.deployRoutes(), s.eventRoutes(),
 		s.logRoutes(), s.fileRoutes(),
 		s.terminalRoutes(),
 	)

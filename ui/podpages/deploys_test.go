@@ -1,0 +1,104 @@
+package podpages_test
+
+import (
+	"archive/zip"
+	"bytes"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"testing"
+	"time"
+
+	"podgate/pods/podstest"
+	"podgate/ui/pagetest"
+)
+
+// sendApp sends files as a browser sends a folder or an archive.
+func sendApp(t *testing.T, s *pagetest.Site, b *pagetest.Browser, field string, files ...string) pagetest.Answer {
+	t.Helper()
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	for i := 0; i+1 < len(files); i += 2 {
+		part, err := form.CreatePart(textproto.MIMEHeader{"Content-Disposition": {fmt.Sprintf(`form-data; name=%q; filename=%q`, field, files[i])}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(part, files[i+1])
+	}
+	if err := form.Close(); err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequest(http.MethodPost, s.PageOrigin()+"/pod/blog/deploys", &body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"Content-Type": {form.FormDataContentType()}, "Origin": {"null"}, "Sec-Fetch-Site": {"same-origin"}}
+	return b.Read(req)
+}
+
+func zipped(t *testing.T, files ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	for i := 0; i+1 < len(files); i += 2 {
+		w, err := z.Create(files[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(w, files[i+1])
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// A folder, a zip and nothing at all, by a form.
+func TestDeployByForm(t *testing.T) {
+	t.Parallel()
+	s := pagetest.New(t)
+	ada := s.AddUser("ada@example.com", false, "red")
+	s.Fake.SetAgent(podstest.RealAgent)
+	s.CreatePod(ada, "red", "blog", "static")
+	b := s.Browser()
+	b.SignIn("ada@example.com")
+	// live is what runs once no deploy goes on any more.
+	live := func() int {
+		for began := time.Now(); time.Since(began) < 30*time.Second && strings.Contains(b.Get("/pod/blog/deploys").Text(), "building"); {
+		}
+		list, err := s.Pods.Deploys(s.Actor(ada, "red"), "blog")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range list {
+			if d.Live {
+				return d.Number
+			}
+		}
+		return 0
+	}
+	a := sendApp(t, s, b, "folder", "site/index.html", "<h1>one</h1>", "site/.git/config", "secret", "site/a/b.txt", "b")
+	if a.H1() != "blog" || live() != 1 || !strings.Contains(a.Text(), "deploy of 2 files") {
+		t.Errorf("a folder: %d %s", live(), a.Text())
+	}
+	a = sendApp(t, s, b, "archive", "site.zip", zipped(t, "site/index.html", "<h1>two</h1>"))
+	if live() != 2 || !strings.Contains(b.Get("/pod/blog/deploys").Text(), "Roll back") {
+		t.Errorf("a zip: %d %s", live(), a.Text())
+	}
+	for name, a := range map[string]pagetest.Answer{
+		"nothing":  sendApp(t, s, b, "folder"),
+		"no zip":   sendApp(t, s, b, "archive", "site.zip", "no zip at all"),
+		"outside":  sendApp(t, s, b, "folder", "../../etc/passwd", "root"),
+		"in a zip": sendApp(t, s, b, "archive", "x.zip", zipped(t, "../../evil", "x")),
+	} {
+		if a.StatusCode < 400 || a.StatusCode >= 500 || live() != 2 {
+			t.Errorf("%s: %d %s", name, a.StatusCode, a.Text())
+		}
+	}
+	if a := b.Post("/pod/blog/rollback?to=1", nil); live() != 3 && !strings.Contains(a.Text(), "rollback") {
+		t.Errorf("roll back: %d %s", live(), a.Text())
+	}
+}

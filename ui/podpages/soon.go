@@ -1,0 +1,46 @@
+package podpages
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"podgate/internal/web"
+)
+
+// Bounds of what is begun at a page and goes on after its answer.
+const (
+	soonWait  = 2 * time.Second  // for what is quick, and for what is quick to fail
+	soonLimit = 25 * time.Minute // of what is not: longer than any deploy
+	soonMost  = 32               // at a time
+)
+
+// soon runs do and waits for it for a moment. What takes longer goes on, also when the
+// person leaves, and is seen in the state of the pod; done says whether it has ended,
+// with err. after, which may be nil, hears of the end in either case.
+func (s *Pages) soon(r *http.Request, do func(context.Context) error, after func(error)) (done bool, err error) {
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		return false, web.Fault(http.StatusServiceUnavailable, "busy", "Much is being done on this server at the moment. Wait a little and press the button again.", nil)
+	}
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), soonLimit)
+	go func() {
+		defer func() { <-s.slots }()
+		defer cancel()
+		err := do(ctx)
+		if after != nil {
+			after(err)
+		}
+		ended <- err
+	}()
+	timer := time.NewTimer(soonWait)
+	defer timer.Stop()
+	select {
+	case err := <-ended:
+		return true, err
+	case <-timer.C:
+		return false, nil
+	}
+}
