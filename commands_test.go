@@ -37,8 +37,9 @@ func commandsDocument(root *cobra.Command) string {
 	b.WriteString(`# Commands
 
 Made from the program: «podgate help COMMAND» says the same, and «podgate man DIR» writes it
-as manual pages. Commands about people, teams, pods and connections work while the server runs and
-when it does not; they find it by its data folder.
+as manual pages. Commands about people, teams and connections work while the server runs and when it
+does not; they find it by its data folder. Those for pods need a server that runs, here or elsewhere:
+[Pods from the command line](pods.md) says which they take.
 
 Every command takes these flags, before or after its arguments:
 
