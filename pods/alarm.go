@@ -52,7 +52,17 @@ func (s *Service) look(ctx context.Context, r *region, records []store.Pod) erro
 }
 
 func (s *Service) lookAt(ctx context.Context, rec store.Pod) error {
-	pod, l, now := s.glance(ctx, rec), s.of(rec), s.cfg.Now()
+	l, now := s.of(rec), s.cfg.Now()
+	if snap := l.snapshot(); !snap.up {
+		// Its agent is not asked, as that would have the next round come at once.
+		if l.seenFailed(snap.phase == "" && now.Before(snap.retry), now) && rec.Told.IsZero() {
+			pod := s.card(rec)
+			pod.Status, pod.Reason = "failed", snap.reason
+			return s.sound(l, pod)
+		}
+		return nil
+	}
+	pod := s.glance(ctx, rec)
 	if ctx.Err() != nil {
 		return nil
 	}

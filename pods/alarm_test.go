@@ -1,6 +1,9 @@
 package pods_test
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -206,5 +209,28 @@ func TestAlarmStaysSilent(t *testing.T) {
 	}
 	if failed, well := w.pass(t, 10*time.Minute); failed != 0 || well != 0 {
 		t.Errorf("told %d times, %d times well", failed, well)
+	}
+}
+
+// A pod that cannot be started is told with the reason, and looking at it does not
+// have the rounds follow each other without a pause.
+func TestAlarmOfAPodThatDoesNotStart(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	if _, err := w.Stop(t.Context(), w.ann, "shop", nil); err != nil {
+		t.Fatal(err)
+	}
+	w.fake.FailStart(errors.New("no room"))
+	_, err := w.Start(t.Context(), w.ann, "shop", nil)
+	wants(t, err, pods.ErrNotStarted)
+	if failed, _ := w.pass(t, 10*time.Minute); failed != 1 || !strings.Contains(w.bell.failed[0].Reason, "could not be started") || w.bell.failed[0].Name != "shop" {
+		t.Errorf("%+v", w.bell.failed)
+	}
+	before := w.fake.Count("list")
+	ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+	defer cancel()
+	w.Run(ctx)
+	if n := w.fake.Count("list") - before; n > 1 {
+		t.Errorf("%d rounds in two seconds", n)
 	}
 }
