@@ -234,3 +234,28 @@ func TestAlarmOfAPodThatDoesNotStart(t *testing.T) {
 		t.Errorf("%d rounds in two seconds", n)
 	}
 }
+
+// How many pods failed is counted by what their agents said last, without waiting.
+func TestCountFailed(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.create(t, "shop")
+	count := func() int {
+		t.Helper()
+		n, err := h.CountFailed(t.Context(), h.ann.User, time.Now().Add(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	h.script.set(func(s *script) { s.state = looping })
+	if _, err := h.Front(t.Context(), h.ann.User, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != 1 {
+		t.Errorf("%d failed", n)
+	}
+	if n, err := h.CountFailed(t.Context(), h.bob.User, time.Now()); n != 0 || err != nil {
+		t.Errorf("%d of another team's failed, %v", n, err)
+	}
+}

@@ -69,6 +69,14 @@ func (b *board) get(id store.PodID) (Pod, bool) {
 	return e.pod, true
 }
 
+// olderThan reports whether the answer of a pod is from before a time, or none.
+func (b *board) olderThan(id store.PodID, at time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.seen[id]
+	return e == nil || e.at.Before(at)
+}
+
 // claim makes the caller the one who asks a pod, when it is time to.
 func (b *board) claim(id store.PodID, now time.Time) bool {
 	b.mu.Lock()
@@ -165,6 +173,34 @@ func (s *Service) boarded(rec store.PodDeployed) Pod {
 // StatusUnknown is the status of a pod whose agent has not answered yet. Only lists
 // have it, which do not wait.
 const StatusUnknown = "unknown"
+
+// boardKnown is how long the number of failed pods goes by an answer, until the agent
+// is asked for the next time that somebody wants to know.
+const boardKnown = 20 * time.Second
+
+// CountFailed returns how many pods of a person's teams failed or are failing, by what
+// their agents said last. It waits for none: those that have said nothing for a while
+// are asked for the next time.
+func (s *Service) CountFailed(ctx context.Context, user store.UserID, now time.Time) (int, error) {
+	teams, _, err := s.cfg.DB.PodsFor(user, now)
+	if err != nil {
+		return 0, err
+	}
+	failed := 0
+	var old []store.PodDeployed
+	for _, t := range teams {
+		for _, rec := range t.Pods {
+			if status := s.boarded(rec).Status; status == "failed" || status == "failing" {
+				failed++
+			}
+			if s.board.olderThan(rec.ID, now.Add(-boardKnown)) {
+				old = append(old, rec)
+			}
+		}
+	}
+	s.lookAll(ctx, old, 0)
+	return failed, nil
+}
 
 // Front is all that a person has, for a page of it.
 type Front struct {

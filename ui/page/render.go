@@ -74,6 +74,7 @@ type Frame struct {
 	Script  bool
 	Install bool   // the page is one of the app that a phone can install
 	Failed  int    // how many of the person's pods failed, for title, icon and badge
+	Counted bool   // Failed is set by the page, which looked anyway
 	name    string // of the template
 	notice  waiting
 	notices map[string]Notice
@@ -161,6 +162,9 @@ func (a *Area) Render(w http.ResponseWriter, r *http.Request, kind Kind, status 
 		if p, ok := SignedInAs(r); ok {
 			f.User = &p.User
 		}
+	}
+	if f.Install && f.User != nil && !f.Counted && s.CountFailed != nil {
+		f.Failed = s.CountFailed(r.Context(), f.User.ID)
 	}
 	if status == http.StatusOK {
 		f.notice = s.takeNotice(w, r)

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -36,10 +37,14 @@ type Shell struct {
 	History  *history.Recorder
 	Log      *slog.Logger
 	Now      func() time.Time
-	trusted  []netip.Prefix
-	assets   *assets
-	notices  map[string]Notice
-	own      *Area
+	// CountFailed returns how many pods of a person failed, without waiting for
+	// anybody; nil: nobody knows.
+	CountFailed func(context.Context, store.UserID) int
+
+	trusted []netip.Prefix
+	assets  *assets
+	notices map[string]Notice
+	own     *Area
 }
 
 // New returns a shell, or an error when the issuer is not an http or https

@@ -96,7 +96,7 @@ func (s *Pages) front(w http.ResponseWriter, r *http.Request, p page.Person) err
 	if err != nil {
 		return err
 	}
-	f := page.Frame{Title: "Pods", Here: "pods", Wide: true, Page: view, Scripts: []string{"live.js"}, Failed: view.Wrong}
+	f := page.Frame{Title: "Pods", Here: "pods", Wide: true, Page: view, Scripts: []string{"live.js"}, Failed: view.Wrong, Counted: true}
 	return s.area.Render(w, r, page.Plain, http.StatusOK, "front", f)
 }
 

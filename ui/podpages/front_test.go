@@ -109,6 +109,9 @@ func TestFrontShowsThePodsOfOnesTeams(t *testing.T) {
 	if a.Title() != "(2 failed) Pods · podgate" {
 		t.Errorf("the title is %q", a.Title())
 	}
+	if title := b.Get("/account").Title(); title != "(2 failed) Account · podgate" {
+		t.Errorf("elsewhere the title is %q", title)
+	}
 	for name, want := range map[string]string{
 		"wiki": "failing wiki red wiki.localhost:8080 python", "archive": "stopped archive archive.localhost:8080 static up to 256 MB created",
 		"blog": "running blog blog.localhost:8080 static 12 MB of 256 MB started",

@@ -1,6 +1,7 @@
 package podpages
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"podgate/internal/authz"
 	"podgate/internal/web"
 	"podgate/pods"
+	"podgate/store"
 	"podgate/ui/page"
 )
 
@@ -35,9 +37,21 @@ func New(shell *page.Shell, service *pods.Service) (*Pages, error) {
 		Shell: shell, pods: service, logSaves: make(chan struct{}, maxLogSaves), colouring: make(chan struct{}, maxColouring),
 		slots: make(chan struct{}, soonMost), uploads: make(chan struct{}, maxUploads),
 	}
+	if service != nil {
+		shell.CountFailed = s.countFailed
+	}
 	var err error
 	s.area, err = shell.NewArea(files, notices)
 	return s, err
+}
+
+// countFailed is for the titles of pages that have something else to show.
+func (s *Pages) countFailed(ctx context.Context, user store.UserID) int {
+	n, err := s.pods.CountFailed(ctx, user, s.Now())
+	if err != nil {
+		s.Log.Error("how many pods failed cannot be counted", "error", err)
+	}
+	return n
 }
 
 // notices are what these pages' forms say afterwards.
