@@ -68,9 +68,6 @@ func DefaultPlans() []Plan {
 	}
 }
 
-// Quota is what the settings let every team have that has no quota of its own.
-func (s *Service) Quota() Quota { return s.rules.Load().quota }
-
 // DefaultQuota is what a team may have when the configuration does not say.
 func DefaultQuota() Quota { return Quota{Pods: 10, Memory: 4 << 30} }
 

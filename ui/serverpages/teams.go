@@ -11,6 +11,7 @@ import (
 	"podgate/history"
 	"podgate/internal/text"
 	"podgate/internal/web"
+	"podgate/pods"
 	"podgate/store"
 	"podgate/ui/page"
 )
@@ -26,7 +27,7 @@ type teamsPage struct {
 
 type teamView struct {
 	store.TeamWithUse
-	Quota store.Quota // in force
+	Quota pods.Quota // in force
 }
 
 // serveTeams is GET /server/teams. Query: after.
@@ -55,12 +56,11 @@ func oldPage(err error) error {
 }
 
 // quota is what a team may have: its own, or what the settings give every team.
-func (s *Pages) quota(t store.Team) store.Quota {
+func (s *Pages) quota(t store.Team) pods.Quota {
 	if s.cfg.Pods == nil {
-		return t.Quota
+		return pods.Quota(t.Quota)
 	}
-	all := s.cfg.Pods.Quota()
-	return store.Quota{Pods: cmp.Or(t.Quota.Pods, all.Pods), Memory: cmp.Or(t.Quota.Memory, all.Memory)}
+	return s.cfg.Pods.QuotaOf(t)
 }
 
 // handleMakeTeam is POST /server/teams with name and slug.
@@ -83,7 +83,7 @@ func (s *Pages) handleMakeTeam(w http.ResponseWriter, r *http.Request, o opened)
 type quotaPage struct {
 	Team         store.Team
 	Pods, Memory string // as they are written; empty: what the settings say
-	Default      store.Quota
+	Default      pods.Quota
 	Fault        page.Fault
 }
 

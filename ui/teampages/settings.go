@@ -32,7 +32,8 @@ type settingsPage struct {
 
 type useView struct {
 	store.TeamUse
-	Quota store.Quota
+	Quota  pods.Quota
+	Memory int64 // of the pods' plans
 }
 
 // limitsView is what the fields of limits show.
@@ -73,18 +74,13 @@ func (s *Pages) settings(o opened) (settingsPage, error) {
 		view.Scopes = append(view.Scopes, oauth.ConsentScope{Scope: scope, Text: oauth.ScopeText(scope), Checked: ticked})
 	}
 	view.Net = networkView{Mode: o.Team.Network.Mode, Names: strings.Join(o.Team.Network.Names, "\n"), Regions: s.regions(o.Team)}
-	view.Use.TeamUse, err = s.Account.TeamUse(o.Actor)
-	view.Use.Quota = s.quota(o.Team)
-	return view, err
-}
-
-// quota is what the team may have: its own, or what the settings give every team.
-func (s *Pages) quota(t store.Team) store.Quota {
-	if s.cfg.Pods == nil {
-		return t.Quota
+	if view.Use.TeamUse, err = s.Account.TeamUse(o.Actor); err != nil || s.cfg.Pods == nil {
+		return view, err
 	}
-	all := s.cfg.Pods.Quota()
-	return store.Quota{Pods: cmp.Or(t.Quota.Pods, all.Pods), Memory: cmp.Or(t.Quota.Memory, all.Memory)}
+	view.Use.Quota = s.cfg.Pods.QuotaOf(o.Team)
+	used, err := s.cfg.Pods.UsedBy(o.Team.ID)
+	view.Use.Memory = used.Memory
+	return view, err
 }
 
 // regions says what pods may reach at most, region by region.
