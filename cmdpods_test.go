@@ -75,9 +75,14 @@ func TestPodCommands(t *testing.T) {
 	needSandbox(t, srv)
 	setUp(t, srv)
 	g := onMachine(t, srv)
+	g.must("pod create planned --preset static --plan small")
+	g.says("Pod planned has the plan medium now and is running.", "pod plan planned medium")
+	g.refuses("has plan medium already", "pod plan planned medium")
+	g.refuses("There is no pod", "pod plan absent medium")
+	g.must("pod delete planned --yes")
 	walkPodCommands(t, g, "home")
 	audit := g.must("audit --json")
-	for _, entry := range []string{"deploy site", "manage_pod stop site", "set_env site", "exec_command site", "write_file site"} {
+	for _, entry := range []string{"planned, plan medium", "deploy site", "manage_pod stop site", "set_env site", "exec_command site", "write_file site"} {
 		if !strings.Contains(audit, `"`+entry+`"`) || !strings.Contains(audit, `"command line"`) {
 			t.Errorf("no audit entry %q:\n%s", entry, audit)
 		}

@@ -63,7 +63,8 @@ func NewHandler(c Config) http.Handler {
 		pathTimeline:     command(h.timeline),
 		pathAudit:        command(h.auditList),
 
-		pathTools: h.tools, // each tool that changes something writes its own entry
+		pathTools:   h.tools, // each tool that changes something writes its own entry
+		pathPodPlan: command(h.setPlan),
 
 		pathTeamNetworkSet: audited(h, history.AuditTeamNetwork, ofTeamNetwork, h.setTeamNetwork),
 		pathPodNetworkSet:  audited(h, history.AuditPodNetwork, h.ofPodNetwork, h.setPodNetwork),
