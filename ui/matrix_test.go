@@ -137,6 +137,9 @@ func ofMakers(answer string) [6]string {
 var matrix = []row{
 	{"GET /", to("/"), everybody(shown), false, ""},
 	{"GET /connect", to("/connect"), everybody(shown), false, ""},
+	{"GET /pods/new", to("/pods/new"), [6]string{signIn, shown, denied, shown, shown, denied}, false, ""},
+	{"POST /pods/new", to("/pods/new", "name", "Not so", "preset", "static"), [6]string{signIn, "422", denied, "422", "422", denied}, false, ""},
+	{"POST /pods/first", to("/pods/first"), [6]string{signIn, done, denied, done, done, denied}, false, "foreign member owner"},
 	{"GET /assets/:name", to("/assets/none"), anybody(absent), false, ""},
 	{"GET /manifest.webmanifest", to("/manifest.webmanifest"), anybody(shown), false, ""},
 	{"GET /setup", to("/setup"), anybody(denied), false, ""},
@@ -195,9 +198,6 @@ var matrix = []row{
 	{"GET /server/settings", to("/server/settings"), ofServer(shown), false, ""},
 	{"GET /pod/:name", to("/pod/blog"), teamPage(shown), false, ""},
 	{"GET /events", to("/events"), everybody(shown), false, ""},
-	{"GET /pods/new", to("/pods/new"), [6]string{signIn, shown, denied, shown, shown, denied}, false, ""},
-	{"POST /pods/new", to("/pods/new", "name", "Not so", "preset", "static"), [6]string{signIn, "422", denied, "422", "422", denied}, false, ""},
-	{"POST /pods/first", to("/pods/first"), [6]string{signIn, done, denied, done, done, denied}, false, "foreign member owner"},
 	{"POST /pod/:name/start", to("/pod/blog/start"), ofMakers(done), false, ""}, // it runs
 	{"POST /pod/:name/restart", to("/pod/blog/restart"), ofMakers(done), false, ""},
 	{"POST /pod/:name/reload", to("/pod/blog/reload"), ofMakers(done), false, "member owner"},

@@ -46,7 +46,7 @@ var Here = netip.MustParseAddr("198.51.100.7")
 // Site is a running set of pages over a store of its own.
 type Site struct {
 	*httptest.Server
-	T       *testing.T
+	T       testing.TB
 	DB      *store.DB
 	Account *account.Service
 	UI      *ui.Server
@@ -97,7 +97,7 @@ func (w syncWriter) Write(p []byte) (int, error) {
 
 // New returns a set of pages in which nothing is yet. change may give it what it
 // would not have otherwise.
-func New(t *testing.T, change ...func(*ui.Config)) *Site {
+func New(t testing.TB, change ...func(*ui.Config)) *Site {
 	t.Helper()
 	s := &Site{T: t, DB: storetest.New(t), Clock: &Clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, Log: new(strings.Builder)}
 	router := httprouter.New()

@@ -76,7 +76,7 @@ func (c *crew) members() []store.Member {
 
 func main(a pagetest.Answer) string { return pagetest.Text(a.All("main")[0]) }
 
-func want(t *testing.T, a pagetest.Answer, status int, words ...string) {
+func want(t testing.TB, a pagetest.Answer, status int, words ...string) {
 	t.Helper()
 	if a.StatusCode != status {
 		t.Errorf("%s: %d, want %d", a.Request.URL.Path, a.StatusCode, status)
