@@ -84,7 +84,7 @@ func (s *Pages) createPage(w http.ResponseWriter, r *http.Request, p page.Person
 		}
 		view.Presets = append(view.Presets, c)
 	}
-	return s.area.Render(w, r, page.Plain, status, "create", page.Frame{Title: "New pod", Here: "pods", Page: view, Scripts: []string{"pods.js"}})
+	return s.area.Render(w, r, page.Plain, status, "create", page.Frame{Title: "New pod", Here: "pods", Wide: true, Page: view, Scripts: []string{"pods.js"}})
 }
 
 // planChoices are the plans with what they allow.
