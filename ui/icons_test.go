@@ -190,7 +190,7 @@ func TestFailedInTitle(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Preview = map[string]func(http.ResponseWriter, *http.Request) error{"failed": func(w http.ResponseWriter, r *http.Request) error {
-		return area.Render(w, r, page.Plain, http.StatusOK, "failed", page.Frame{Title: "Pods", User: &store.User{}, Failed: 2})
+		return area.Render(w, r, page.Plain, http.StatusOK, "failed", page.Frame{Title: "Pods", User: &store.User{}, Failed: 2, Counted: true})
 	}}
 	tab.Open("/preview/failed")
 	look := func(title, icon string) {

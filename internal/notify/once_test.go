@@ -76,7 +76,7 @@ func TestCrashLoopIsOneMail(t *testing.T) {
 			if err != nil || time.Now().After(deadline) {
 				t.Fatalf("%+v %v", p, err)
 			}
-			if p.Status == "failing" && p.Restarts >= 2 {
+			if p.Status == "failing" && p.Restarts >= 3 {
 				break
 			}
 			time.Sleep(50 * time.Millisecond)
