@@ -8,6 +8,7 @@ import (
 	"podgate/account"
 	"podgate/history"
 	"podgate/internal/text"
+	"podgate/internal/web"
 	"podgate/store"
 	"podgate/ui/page"
 )
@@ -22,6 +23,7 @@ const invitationTime = time.Hour
 // invitationPage is the content of invitation.html.
 type invitationPage struct {
 	Closed      string // why it cannot be accepted; empty when it can
+	Shown       string // which invitation it is
 	Fault       page.Fault
 	Team, By    string
 	Role        roleView
@@ -63,14 +65,29 @@ func (s *Pages) showInvitation(w http.ResponseWriter, r *http.Request, status in
 		view.Closed, status = fault.Message, wrong
 	} else {
 		view.Team, view.By, view.Role = i.Team.Name, text.Line(i.By.Email, 254), roleOf(i.Role)
-		view.Bound, view.Expires = i.Email, i.Expires
+		view.Bound, view.Expires, view.Shown = i.Email, i.Expires, shown(secret)
 		view.Other = view.User != nil && i.Email != "" && i.Email != view.User.Email
 	}
 	f := page.Frame{Title: "Invitation", Here: "team", Page: view, User: view.User}
 	return s.area.Render(w, r, page.Plain, status, "invitation", f)
 }
 
-// handleAccept is POST /invitation/accept.
+// shown names an invitation in the form that accepts it. Any page can open a link, and
+// put another invitation in the place of the one that a person is looking at.
+func shown(secret string) string { return store.HashSecret(secret).String() }
+
+// asShown is a handler of a form that accepts the invitation which was shown with it;
+// where there is another by now, that one is shown.
+func (s *Pages) asShown(h web.Handler) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if secret := s.Cookie(r, invitationCookie); secret != "" && r.PostForm.Get("shown") != shown(secret) {
+			return s.showInvitation(w, r, http.StatusConflict, invitationPage{Fault: page.Fault{Message: "Another invitation was opened meanwhile. This is it: look whether you want to accept it."}})
+		}
+		return h(w, r)
+	}
+}
+
+// handleAccept is POST /invitation/accept with shown.
 func (s *Pages) handleAccept(w http.ResponseWriter, r *http.Request, p page.Person) error {
 	i, err := s.Account.AcceptInvitation(r.Context(), s.Cookie(r, invitationCookie), p.User.ID, s.Addr(r))
 	if err != nil {
@@ -98,7 +115,7 @@ func (s *Pages) unaccepted(w http.ResponseWriter, r *http.Request, err error, vi
 	return s.showInvitation(w, r, status, view)
 }
 
-// handleJoin is POST /invitation/join with email, name and password: an account,
+// handleJoin is POST /invitation/join with shown, email, name and password: an account,
 // the membership and a session in one step.
 func (s *Pages) handleJoin(w http.ResponseWriter, r *http.Request) error {
 	f := r.PostForm

@@ -95,8 +95,8 @@ func (s *Pages) Routes() []web.Route {
 		get("/team/:slug/remove", s.inTeam(authz.RemoveTeam, s.serveRemoveTeam)),
 		post("/team/:slug/remove", s.inTeam(authz.RemoveTeam, s.handleRemoveTeam)),
 		get("/invitation", s.serveInvitation),
-		post("/invitation/accept", s.SignedIn(s.handleAccept)),
-		post("/invitation/join", s.handleJoin),
+		post("/invitation/accept", s.asShown(s.SignedIn(s.handleAccept))),
+		post("/invitation/join", s.asShown(s.handleJoin)),
 		post("/invitation/sign-in", s.handleSignInFirst),
 	}
 }

@@ -240,7 +240,7 @@ func TestInvitationMakesAnAccount(t *testing.T) {
 	if a.Header.Get("Referrer-Policy") != "no-referrer" || a.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("headers %v", a.Header)
 	}
-	form := url.Values{"email": {"nina@example.com"}, "name": {hostileName}, "password": {"short"}}
+	form := url.Values{"email": {"nina@example.com"}, "name": {hostileName}, "password": {"short"}, "shown": {shownOf(link)}}
 	want(t, b.Post("/invitation/join", form), http.StatusUnprocessableEntity, "Join red")
 	form.Set("email", "max@example.com")
 	form.Set("password", pagetest.Password)
@@ -274,12 +274,12 @@ func TestInvitationForAnAddress(t *testing.T) {
 	link := c.invite("Nina@example.com", store.RoleMember)
 	b := c.as(eve)
 	want(t, b.Get(link), http.StatusOK, "You are signed in as eve@example.com, and this invitation is for nina@example.com.")
-	want(t, b.Post("/invitation/accept", nil), http.StatusUnprocessableEntity, "This invitation is for another e-mail address.")
+	want(t, b.Post("/invitation/accept", url.Values{"shown": {shownOf(link)}}), http.StatusUnprocessableEntity, "This invitation is for another e-mail address.")
 	stranger := c.Browser()
 	if a := stranger.Get(link); !strings.Contains(a.HTML, `readonly value="nina@example.com"`) {
 		t.Errorf("the address can be changed:\n%s", a.HTML)
 	}
-	want(t, stranger.Post("/invitation/join", url.Values{"email": {"eve2@example.com"}, "name": {"Eve"}, "password": {pagetest.Password}}), http.StatusUnprocessableEntity, "This invitation is for another e-mail address.")
+	want(t, stranger.Post("/invitation/join", url.Values{"email": {"eve2@example.com"}, "name": {"Eve"}, "password": {pagetest.Password}, "shown": {shownOf(link)}}), http.StatusUnprocessableEntity, "This invitation is for another e-mail address.")
 	if c.roleOf(eve) != "" || len(c.members()) != 3 {
 		t.Error("somebody else became a member")
 	}
@@ -289,11 +289,38 @@ func TestInvitationForAnAddress(t *testing.T) {
 	}
 	back := b.Post("/sign-in", url.Values{"email": {"nina@example.com"}, "password": {pagetest.Password}, "next": {"/invitation"}})
 	want(t, back, http.StatusOK, "Join as nina@example.com")
-	want(t, b.Post("/invitation/accept", nil), http.StatusOK, "Welcome to the team.", "You are a member.")
+	want(t, b.Post("/invitation/accept", url.Values{"shown": {shownOf(link)}}), http.StatusOK, "Welcome to the team.", "You are a member.")
 	if c.roleOf(nina) != store.RoleMember {
 		t.Errorf("the role is %q", c.roleOf(nina))
 	}
 	want(t, b.Get(link), http.StatusNotFound)
+}
+
+// shownOf is how the page that a link leads to names its invitation in its forms.
+func shownOf(link string) string {
+	return store.HashSecret(strings.TrimPrefix(link, "/invitation?token=")).String()
+}
+
+// Another page can open another invitation while a person looks at one: what they press
+// then is not for that one.
+func TestAcceptedAsShown(t *testing.T) {
+	t.Parallel()
+	c := newCrew(t)
+	nina := c.AddUser("nina@example.com", false)
+	seen, other := c.invite("", store.RoleMember), c.invite("", store.RoleViewer)
+	b := c.as(nina)
+	page := b.Get(seen)
+	if !strings.Contains(page.HTML, `name="shown" value="`+shownOf(seen)+`"`) {
+		t.Errorf("the form does not say which invitation it is for:\n%s", main(page))
+	}
+	b.Get(other)
+	for _, form := range []string{"accept", "join"} {
+		a := b.Post("/invitation/"+form, url.Values{"shown": {shownOf(seen)}, "email": {"x@example.com"}, "name": {"X"}, "password": {pagetest.Password}})
+		want(t, a, http.StatusConflict, "Another invitation was opened meanwhile.", "to be a viewer")
+	}
+	if role := c.roleOf(nina); role != "" || len(c.members()) != 3 {
+		t.Errorf("a member as %q", role)
+	}
 }
 
 // What is over says so: withdrawn, too old, made by somebody who may not invite any
