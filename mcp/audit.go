@@ -48,7 +48,7 @@ func (e *endpoint) audit(ctx context.Context, t tool, arguments json.RawMessage,
 	}
 	e.cfg.History.Audit(from, store.AuditEntry{
 		Action: history.AuditTool, ActorName: name, Actor: a.By(), Grant: a.Grant, Team: a.Team.ID, TeamName: a.Team.Slug,
-		Object: objectOf(t.name, arguments), Outcome: outcomeOf(failed),
+		Object: objectOf(t.name, arguments), Outcome: outcomeOf(failed), Pod: e.cfg.Pods.IDIn(a.Team.ID, podNamed(arguments)),
 	})
 }
 
@@ -68,6 +68,15 @@ func objectOf(tool string, arguments json.RawMessage) string {
 		text += " " + in.Name
 	}
 	return text
+}
+
+// podNamed is the pod that the arguments name.
+func podNamed(arguments json.RawMessage) string {
+	var in struct {
+		Name string `json:"name"`
+	}
+	_ = json.Unmarshal(arguments, &in) // what cannot be read was refused for it
+	return in.Name
 }
 
 // isWord accepts what a pod's name or an action could be. Anything else was

@@ -55,10 +55,14 @@ func (s *Service) TeamOf(name string) (store.TeamID, error) {
 	return rec.Team, err
 }
 
-// IDOf returns the identifier of a pod, for records: a name can be given again.
-func (s *Service) IDOf(name string) (store.PodID, error) {
+// IDIn returns the identifier of a team's pod, for records, since a name can be given
+// again; empty when the team has none of that name.
+func (s *Service) IDIn(team store.TeamID, name string) store.PodID {
 	rec, err := lookup(s.cfg.DB, name)
-	return rec.ID, err
+	if err != nil || rec.Team != team {
+		return ""
+	}
+	return rec.ID
 }
 
 // CreateRequest asks for a new pod. Plan and Region may be empty.

@@ -18,6 +18,7 @@ type PodNetwork struct {
 	Region string
 	Mode   egress.Mode
 	Names  []string       // of ModeNames: what all of the layers with a list have listed
+	Own    store.Network  // what the pod's own setting says, as it was written
 	Layers []egress.Layer // who decides, the region first
 	// Ledger is since this server was started, the newest first.
 	Ledger []egress.Entry
@@ -107,6 +108,7 @@ func (s *Service) Network(a authz.Actor, name string) (PodNetwork, error) {
 // NetworkOf is Network for whoever has the record already.
 func (s *Service) NetworkOf(rec store.Pod) PodNetwork {
 	n := shown(rec.Region, s.networkOf(rec))
+	n.Own = rec.Network
 	l := s.of(rec)
 	if l.hasGate() {
 		l.mu.Lock()
@@ -198,6 +200,22 @@ func (s *Service) SetTeamNetwork(a authz.Actor, n store.Network) error {
 		return err
 	}
 	if err := s.cfg.DB.SetTeamNetwork(a.Team.ID, n); err != nil {
+		return fmt.Errorf("pods: network: %w", err)
+	}
+	return s.NetworkChanged()
+}
+
+// SetNetwork changes what a pod may reach, also while it runs. ErrBadInput, a
+// *authz.Denied.
+func (s *Service) SetNetwork(a authz.Actor, name string, n store.Network) error {
+	rec, err := s.find(a, authz.ChangeNetwork, name)
+	if err != nil {
+		return err
+	}
+	if err := s.CheckNetwork(n); err != nil {
+		return err
+	}
+	if err := s.cfg.DB.SetPodNetwork(rec.ID, n); err != nil {
 		return fmt.Errorf("pods: network: %w", err)
 	}
 	return s.NetworkChanged()

@@ -8,11 +8,18 @@ func makersPage(answer string) [6]string {
 }
 
 // podRows are the rows of what is below a pod. They come first, while everybody still
-// has their role. The pod of this test has an agent without files and jobs, so what is
-// let through to it is answered 409.
+// has their role.
 var podRows = []row{
 	{"GET /pod/:name/terminal", to("/pod/blog/terminal"), teamPage(shown), false, ""},
 	{"GET /pod/:name/terminal/socket", to("/pod/blog/terminal/socket"), [6]string{"401", absent, denied, "426", "426", absent}, false, ""},
+	{"GET /pod/:name/settings", to("/pod/blog/settings"), teamPage(shown), false, ""},
+	{"POST /pod/:name/env", to("/pod/blog/env", "name", "1"), makersPage("422"), false, ""},
+	{"POST /pod/:name/network", to("/pod/blog/network", "mode", "odd"), [6]string{signIn, absent, denied, denied, "422", absent}, false, ""},
+	{"GET /pod/:name/audit", to("/pod/blog/audit"), teamPage(shown), false, ""},
+	{"GET /pod/:name/jobs", to("/pod/blog/jobs"), teamPage(shown), false, ""},
+	{"POST /pod/:name/jobs", to("/pod/blog/jobs"), makersPage("409"), false, ""}, // no command
+	{"GET /pod/:name/job", to("/pod/blog/job?id=none"), teamPage("404"), false, ""},
+	{"POST /pod/:name/job/stop", to("/pod/blog/job/stop", "id", "none"), makersPage("404"), false, ""},
 	{"GET /pod/:name/files", to("/pod/blog/files"), teamPage(shown), false, ""},
 	{"GET /pod/:name/files/view", to("/pod/blog/files/view?path=index.html"), teamPage(shown), false, ""},
 	{"GET /pod/:name/files/raw", to("/pod/blog/files/raw?path=index.html"), teamPage("415"), false, ""},

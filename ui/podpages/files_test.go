@@ -20,8 +20,8 @@ import (
 	"podgate/ui/pagetest"
 )
 
-// withFiles is a site with a pod called blog, whose agent is the real one, and two
-// members and a viewer of its team. app is where the app's folder is.
+// withFiles is a site with a pod called blog, whose agent is the real one, and an
+// owner, a member and a viewer of its team. app is where the app's folder is.
 func withFiles(t *testing.T) (s *pagetest.Site, app string) {
 	s = pagetest.New(t)
 	s.Fake.SetAgent(podstest.RealAgent)
@@ -33,15 +33,13 @@ func withFiles(t *testing.T) (s *pagetest.Site, app string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DB.PutMember(store.Member{Team: team.ID, User: vic.ID, Role: store.RoleViewer, Created: s.Clock.Now()}); err != nil {
-		t.Fatal(err)
+	for user, role := range map[store.UserID]store.Role{ada.ID: store.RoleOwner, vic.ID: store.RoleViewer} {
+		if err := s.DB.PutMember(store.Member{Team: team.ID, User: user, Role: role, Created: s.Clock.Now()}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.CreatePod(ada, "red", "blog", "static")
-	id, err := s.Pods.IDOf("blog")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, filepath.Join(s.Fake.Dir(id), "home", "app")
+	return s, filepath.Join(s.Fake.Dir(s.Pods.IDIn(team.ID, "blog")), "home", "app")
 }
 
 func as(s *pagetest.Site, email string) *pagetest.Browser {

@@ -30,6 +30,8 @@ var podTabs = []tab{
 	{Name: "Files", Path: "/files"},
 	{Name: "Terminal", Path: "/terminal"},
 	{Name: "Deploys", Path: "/deploys"},
+	{Name: "Jobs", Path: "/jobs"},
+	{Name: "Settings", Path: "/settings"},
 }
 
 // head makes the head of the page that the tab of that name leads to.

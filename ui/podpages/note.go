@@ -17,8 +17,6 @@ func (s *Pages) note(r *http.Request, o opened, action store.AuditAction, object
 			e.Outcome = "refused"
 		}
 	}
-	if id, err := s.pods.IDOf(o.Name); err == nil {
-		e.Pod = id
-	}
+	e.Pod = s.pods.IDIn(e.Team, o.Name)
 	s.Audit(r, o.Person, e)
 }

@@ -58,6 +58,11 @@ func (s *Pages) countFailed(ctx context.Context, user store.UserID) int {
 var notices = map[string]page.Notice{
 	"moved":        page.Says("", "", "It has its new name."),
 	"file-deleted": page.Says("", "", "It is deleted."),
+	"env-set":      page.Says("pod_settings", "env", "The environment is changed, and the app has started anew."),
+	"env-later":    page.Says("pod_settings", "env", "The environment is changed. It counts from the pod's next start."),
+	"net-set":      page.Says("pod_settings", "network", "What the pod may reach is changed. It holds at once."),
+	"job-started":  page.Says("", "", "The command runs."),
+	"job-stopped":  page.Says("", "", "The command is stopped."),
 	"saved":        page.Says("", "", "The file is saved."),
 	"uploaded":     {Text: func(n int) string { return page.Plural(n, "file is", "files are") + " uploaded." }},
 	"pod-start":    began("The pod is started.", "The pod is being started. Its state tells how far it is."),
@@ -78,6 +83,7 @@ func (s *Pages) Routes() []web.Route {
 		s.frontRoutes(), s.overviewRoutes(), s.actionRoutes(), s.createRoutes(), s.deployRoutes(), s.eventRoutes(),
 		s.logRoutes(), s.fileRoutes(),
 		s.terminalRoutes(),
+		s.jobRoutes(), s.settingRoutes(),
 	)
 }
 
