@@ -131,14 +131,16 @@ func (c *Tab) Inspect(name string) {
 	c.Look(1280, "light")
 }
 
-// Overflowing lists the elements that reach beyond the window.
+// Overflowing lists the elements that reach beyond the window, but for those in a part
+// that scrolls by itself.
 const Overflowing = `(() => {
 	const wide = document.documentElement.clientWidth, list = [];
+	const scrolls = e => { while ((e = e.parentElement) && e !== document.body) if (["auto", "scroll"].includes(getComputedStyle(e).overflowX)) return true; return false; };
 	if (document.documentElement.scrollWidth > wide) list.push("document");
 	for (const e of document.querySelectorAll("body *")) {
 		if (e.classList.contains("skip") || !e.checkVisibility()) continue;
 		const r = e.getBoundingClientRect();
-		if (r.width > 0 && (r.right > wide + 1 || r.left < -1)) list.push(e.tagName + "." + e.className);
+		if (r.width > 0 && (r.right > wide + 1 || r.left < -1) && !scrolls(e)) list.push(e.tagName + "." + e.className);
 	}
 	return list;
 })()`
