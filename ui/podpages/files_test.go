@@ -3,7 +3,9 @@ package podpages_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -11,9 +13,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 
+	"podgate/internal/authz"
 	"podgate/internal/webtest"
 	"podgate/pods/podstest"
 	"podgate/store"
@@ -368,4 +372,129 @@ func TestFilesInBrowser(t *testing.T) {
 	}
 	tab.Open(fileURL("/move", "/home/pod/app/main.go"))
 	tab.Inspect("pod-file-move")
+}
+
+// What lets people send files is taken from bob in each of these ways.
+var losses = map[string]func(*pagetest.Site, *pagetest.Browser, store.Team, store.User) error{
+	"out of the team": func(s *pagetest.Site, _ *pagetest.Browser, team store.Team, bob store.User) error {
+		_, err := s.DB.RemoveMember(team.ID, bob.ID)
+		return err
+	},
+	"a viewer": func(s *pagetest.Site, _ *pagetest.Browser, team store.Team, bob store.User) error {
+		return s.DB.PutMember(store.Member{Team: team.ID, User: bob.ID, Role: store.RoleViewer, Created: s.Clock.Now()})
+	},
+	"signed out": func(_ *pagetest.Site, b *pagetest.Browser, _ store.Team, _ store.User) error {
+		b.Post("/sign-out", nil)
+		return nil
+	},
+}
+
+// A file that comes slowly is given up with what let its person send it, and so is an
+// app.
+func TestUploadEndsWithTheRight(t *testing.T) {
+	t.Parallel()
+	for name, take := range losses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, app := withFiles(t)
+			bob, err := s.Account.UserByEmail("bob@example.com")
+			if err != nil {
+				t.Fatal(err)
+			}
+			team, err := s.DB.TeamBySlug("red")
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := as(s, "bob@example.com")
+			files := beginForm(t, s, b, fileURL("/upload", "/home/pod/app"))
+			files.add("first.txt", "all of it")
+			files.add("second.txt", "some of it")
+			waitFor(t, filepath.Join(app, "first.txt")) // which is through when the second begins
+			anApp := beginForm(t, s, b, "/pod/blog/deploys")
+			anApp.add("index.html", strings.Repeat("x", 16<<20)) // more than fits on the way: the server reads
+			if err := take(s, b, team, bob); err != nil {
+				t.Fatal(err)
+			}
+			for _, form := range []*form{files, anApp} {
+				if got := form.end(); got != http.StatusNotFound {
+					t.Errorf("the answer is %d", got)
+				}
+			}
+			if _, err := os.Stat(filepath.Join(app, "second.txt")); err == nil {
+				t.Error("the file is there")
+			}
+			ada, err := s.Account.UserByEmail("ada@example.com")
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := s.Pods.Deploys(authz.Of(ada, team, store.RoleOwner), "blog")
+			if err != nil || len(list) != 0 {
+				t.Errorf("deploys: %v, %v", list, err)
+			}
+		})
+	}
+}
+
+// form is one with files, of which more can come.
+type form struct {
+	t      *testing.T
+	parts  *multipart.Writer
+	send   *io.PipeWriter
+	answer chan int
+}
+
+func beginForm(t *testing.T, s *pagetest.Site, b *pagetest.Browser, address string) *form {
+	t.Helper()
+	body, send := io.Pipe()
+	t.Cleanup(func() { _ = body.Close() })
+	f := &form{t, multipart.NewWriter(send), send, make(chan int, 1)}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.PageOrigin()+address, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", f.parts.FormDataContentType())
+	req.Header.Set("Origin", s.PageOrigin())
+	go func() {
+		defer close(f.answer)
+		if res, err := b.Client.Do(req); err == nil {
+			f.answer <- res.StatusCode
+			_ = res.Body.Close()
+		}
+	}()
+	return f
+}
+
+func (f *form) add(name, content string) {
+	f.t.Helper()
+	part, err := f.parts.CreateFormFile("file", name)
+	if err == nil {
+		_, err = io.WriteString(part, content)
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// end sends the end of the form and returns the status of the answer.
+func (f *form) end() int {
+	f.t.Helper()
+	if err := errors.Join(f.parts.Close(), f.send.Close()); err != nil {
+		f.t.Fatal(err)
+	}
+	return <-f.answer
+}
+
+// waitFor waits until there is such a file.
+func waitFor(t *testing.T, file string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); ; <-tick.C {
+		if _, err := os.Stat(file); err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s is never there", file)
+		}
+	}
 }

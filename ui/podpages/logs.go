@@ -25,6 +25,7 @@ const (
 	maxSearch   = 200      // bytes
 	maxDownload = 16 << 20 // bytes of log in one download
 	maxLogSaves = 4        // downloads at a time; each waits in memory
+	saveTime    = 5 * time.Minute
 	networkPace = 2 * time.Second
 )
 
@@ -273,14 +274,15 @@ func (s *Pages) followRefusals(ctx context.Context, r *http.Request, out *stream
 // serveLogDownload is GET /pod/:name/logs/download: the log as far as it is kept and
 // maxDownload lets it be, as text without what steers a terminal. Query: show, q.
 func (s *Pages) serveLogDownload(w http.ResponseWriter, r *http.Request, o opened) error {
-	select {
-	case s.logSaves <- struct{}{}:
-		defer func() { <-s.logSaves }()
-	default:
-		return web.Fault(http.StatusTooManyRequests, "busy", "Others download logs at the moment. Try again shortly.", nil)
+	leave, ok := s.logSaves.enter(o.User.ID)
+	if !ok {
+		return web.Fault(http.StatusTooManyRequests, "busy", "Others download logs at the moment, or you do already. Try again shortly.", nil)
 	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(r.Context(), saveTime)
+	defer cancel()
 	_, query := logChoice(r.URL.Query())
-	parts, cut, err := s.wholeLog(r.Context(), o, query)
+	parts, cut, err := s.wholeLog(ctx, o, query)
 	if err != nil {
 		return s.podError(err)
 	}
@@ -290,6 +292,9 @@ func (s *Pages) serveLogDownload(w http.ResponseWriter, r *http.Request, o opene
 		_, _ = io.WriteString(w, "(older lines are left out)\n")
 	}
 	for _, lines := range parts {
+		if ctx.Err() != nil {
+			panic(http.ErrAbortHandler) // so that nobody takes the part for the whole
+		}
 		for _, l := range lines {
 			if _, err := fmt.Fprintf(w, "%s %s %s %s\n", l.Time.UTC().Format("2006-01-02T15:04:05.000Z"), l.Source, l.Stream, plainLine(l.Text)); err != nil {
 				return nil // whoever asked is gone

@@ -21,11 +21,11 @@ type Pages struct {
 	*page.Shell
 	pods      *pods.Service
 	area      *page.Area
-	streams   streams
-	logSaves  chan struct{} // holds one for each download of a log
+	streams   *places
+	logSaves  *places
 	colouring chan struct{} // holds one for each file that is coloured
-	slots     chan struct{} // holds one for each thing that goes on; see soon
-	uploads   chan struct{} // holds one for each app that comes
+	slots     *places       // for what goes on; see soon
+	uploads   *places       // for apps that come
 }
 
 //go:embed templates
@@ -34,8 +34,8 @@ var files embed.FS
 // New returns the pages of the pods that service keeps; nil: there are none here.
 func New(shell *page.Shell, service *pods.Service) (*Pages, error) {
 	s := &Pages{
-		Shell: shell, pods: service, logSaves: make(chan struct{}, maxLogSaves), colouring: make(chan struct{}, maxColouring),
-		slots: make(chan struct{}, soonMost), uploads: make(chan struct{}, maxUploads),
+		Shell: shell, pods: service, colouring: make(chan struct{}, maxColouring),
+		streams: newPlaces(maxStreams, personStreams), logSaves: newPlaces(maxLogSaves, 1), slots: newPlaces(soonMost, soonEach), uploads: newPlaces(maxUploads, 1),
 	}
 	if service != nil {
 		shell.CountFailed = s.countFailed
@@ -99,15 +99,37 @@ func (o opened) may(action authz.Action) bool {
 	return o.Actor.AllowPod(action, o.Actor.Team.ID, o.Name) == nil
 }
 
-// onPod is the handler of a page below /pod/:name, for those who may see the pod.
+// onPod is the handler of a page below /pod/:name, for those who may see the pod. Its
+// request ends with what lets the person at the pod: a file that comes slowly takes
+// half an hour, in which they can lose it.
 func (s *Pages) onPod(h func(http.ResponseWriter, *http.Request, opened) error) web.Handler {
 	return s.SignedIn(func(w http.ResponseWriter, r *http.Request, p page.Person) error {
 		actor, name, err := s.podOf(r, p)
 		if err != nil {
 			return err
 		}
-		return h(w, r, opened{p, actor, name})
+		ctx, end := s.whileAllowed(r, p, actor)
+		defer end()
+		if err = h(w, r.WithContext(ctx), opened{p, actor, name}); err != nil && errors.Is(context.Cause(ctx), authz.ErrRevoked) {
+			return noPod(err)
+		}
+		return err
 	})
+}
+
+// whileAllowed is the context of a request that ends when the person's session does,
+// or their role in the pod's team changes.
+func (s *Pages) whileAllowed(r *http.Request, p page.Person, actor authz.Actor) (ctx context.Context, end func()) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	look := func() {
+		_, _, signedIn := s.Current(r)
+		if now, _, err := s.podOf(r, p); !signedIn || err != nil || now.Role != actor.Role {
+			cancel(authz.ErrRevoked)
+		}
+	}
+	stop := s.Account.OnLossOf(p.User.ID, look)
+	look() // for what was taken before that
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 // podOf finds the pod that a path names among those of the person's teams.

@@ -10,46 +10,16 @@ import (
 	"time"
 
 	"podgate/internal/web"
-	"podgate/store"
 	"podgate/ui/page"
 )
 
 // Bounds of the answers that go on while a page is open.
 const (
-	maxStreams        = 400
-	maxSessionStreams = 8 // each tab has one or two
-	streamStall       = 15 * time.Second
-	streamBeat        = 25 * time.Second // proxies end what is silent
+	maxStreams    = 400
+	personStreams = 24 // each tab has one
+	streamStall   = 15 * time.Second
+	streamBeat    = 25 * time.Second // proxies end what is silent
 )
-
-// streams counts the answers that go on.
-type streams struct {
-	mu  sync.Mutex
-	all int
-	of  map[store.Hash]int
-}
-
-// enter takes a place, if there is one.
-func (s *streams) enter(session store.Hash) (leave func(), ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all >= maxStreams || s.of[session] >= maxSessionStreams {
-		return nil, false
-	}
-	if s.of == nil {
-		s.of = map[store.Hash]int{}
-	}
-	s.all++
-	s.of[session]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.all--
-		if s.of[session]--; s.of[session] == 0 {
-			delete(s.of, session)
-		}
-	}, true
-}
 
 // stream is an answer of server-sent events (HTML, section 9.2). What is sent waits
 // for nobody but its own reader, and for that one not long.
@@ -69,7 +39,7 @@ func (s *Pages) openStream(w http.ResponseWriter, r *http.Request, p page.Person
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
 		return nil, nil, web.Fault(http.StatusForbidden, "cross_origin", "This is for podgate's own pages.", nil)
 	}
-	leave, ok := s.streams.enter(p.Session.Hash)
+	leave, ok := s.streams.enter(p.User.ID)
 	if !ok {
 		return nil, nil, web.Fault(http.StatusTooManyRequests, "busy", "Too many pages follow something already. Close one, then reload this page.", nil)
 	}

@@ -37,12 +37,11 @@ func (s *Pages) handleDeploy(w http.ResponseWriter, r *http.Request, o opened) e
 		s.noteChange(r, o, "deploy", forbidden())
 		return forbidden()
 	}
-	select {
-	case s.uploads <- struct{}{}:
-	default:
+	leave, ok := s.uploads.enter(o.User.ID)
+	if !ok {
 		return s.deploysPage(w, r, o, http.StatusServiceUnavailable, "Several uploads go on at the moment. Wait a little and send it again.")
 	}
-	free := sync.OnceFunc(func() { <-s.uploads })
+	free := sync.OnceFunc(leave)
 	// What cannot set a deadline is no connection, so nothing is held.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(appTime))
 	asked, err := s.receive(r, o)
@@ -50,7 +49,7 @@ func (s *Pages) handleDeploy(w http.ResponseWriter, r *http.Request, o opened) e
 		free()
 		return s.deploysFault(w, r, o, err)
 	}
-	done, err := s.soon(r, func(ctx context.Context) error {
+	done, err := s.soon(r, o.User.ID, func(ctx context.Context) error {
 		defer free()
 		_, err := s.pods.Deploy(ctx, o.Actor, asked, nil)
 		if asked.Archive != "" {
