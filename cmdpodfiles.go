@@ -29,7 +29,7 @@ func (inv *invocation) podCopy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cp FROM TO", Short: "copy a file or a folder to or from a pod", Example: "podgate pod cp config.json hello:/home/pod/data/config.json",
 		Long: "One of the two is NAME:PATH, a place in a pod: below /home/pod or /tmp, or from the app's folder on. A path that\n" +
-			"ends with a slash is the folder that it goes into. Of a folder links are not fetched. For - as FROM or TO it is\n" +
+			"ends with a slash, and a folder of this machine, is what it goes into. Of a folder links are not fetched. For - as FROM or TO it is\n" +
 			"standard input or output.",
 	}
 	f := inv.toolFlags(cmd)
@@ -228,6 +228,9 @@ func (f *toolFlags) download(ctx context.Context, t *tools, pod, from, to string
 		return err
 	}
 	defer body.Close()
+	if info, err := os.Stat(to); to != "-" && (err == nil && info.IsDir() || strings.HasSuffix(to, "/")) {
+		to = filepath.Join(to, nameOfCopy(pod, from))
+	}
 	c := copied{From: pod + ":" + link.Path, To: to}
 	switch {
 	case link.Folder && to == "-":
@@ -246,22 +249,21 @@ func (f *toolFlags) download(ctx context.Context, t *tools, pod, from, to string
 		_, err := io.Copy(f.inv.Stdout, body)
 		return err
 	}
-	if info, err := os.Stat(to); err == nil && info.IsDir() || strings.HasSuffix(to, "/") {
-		c.To = filepath.Join(to, nameOfFile(link.Path))
-	}
 	if c.Bytes, err = keepFile(c.To, body); err != nil {
 		return err
 	}
 	return f.done(c)
 }
 
-// nameOfFile is the last part of a path that a server named, which leads nowhere
-// else.
-func nameOfFile(p string) string {
-	if name := path.Base(p); filepath.IsLocal(name) {
-		return name
+// nameOfCopy is what a copy is called in a folder: the last part of the path as it was
+// typed, or else the pod's name. A name that server or pod chose could be that of a file
+// which the person has there, such as .bashrc; and of a folder every file would be one.
+func nameOfCopy(pod, from string) string {
+	name := path.Base(from)
+	if name == "." || !filepath.IsLocal(name) {
+		return pod
 	}
-	return "file"
+	return name
 }
 
 // show prints a file on a terminal.

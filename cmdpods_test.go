@@ -187,6 +187,12 @@ func checkPodCopy(t *testing.T, g giver) {
 	if got := readFile(t, in("all/a/b")) + readFile(t, in("all/c")); got != "deepflat" {
 		t.Errorf("the folder comes back as %q", got)
 	}
+	// In a folder that is there it gets a name of its own, which nobody else chooses.
+	g.must("pod cp site:/home/pod/data/folder " + in("all"))
+	g.must("pod cp site:/home/pod/data/./small " + in("all") + "/")
+	if got := readFile(t, in("all/folder/a/b")) + readFile(t, in("all/small")); got != "deepfew words" {
+		t.Errorf("a folder that was there holds %q", got)
+	}
 	if code, out, errs := g.give("typed", "pod cp - site:data/typed"); code != exitDone {
 		t.Error(code, out, errs)
 	}
@@ -202,6 +208,15 @@ func checkPodCopy(t *testing.T, g giver) {
 	g.refuses("recursive", "pod rm site /home/pod/data/folder")
 	g.refuses("NAME:PATH", "pod cp "+in("small")+" "+in("large"))
 	g.refuses("no such file", "pod cp "+in("absent")+" site:x")
+}
+
+func TestNameOfCopy(t *testing.T) {
+	t.Parallel()
+	for from, want := range map[string]string{"a/b.txt": "b.txt", "a/b/": "b", "b": "b", "": "site", ".": "site", "a/..": "site", "/": "site"} {
+		if got := nameOfCopy("site", from); got != want {
+			t.Errorf("%q becomes %q", from, got)
+		}
+	}
 }
 
 // write makes files in a folder.

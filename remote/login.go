@@ -35,6 +35,10 @@ func Origin(typed string) (string, error) {
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 		return "", errors.New("write the server's address as a browser shows it, such as https://pods.example.com")
+	case u.Scheme == "http" && isLocalName(u.Hostname()):
+		// A browser finds the pages there without asking anybody (RFC 6761 section 6.3);
+		// here the network would be asked who that is.
+		return strings.TrimSuffix("http://localhost:"+u.Port(), ":"), nil
 	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
 		return strings.ToLower(u.Scheme + "://" + u.Host), nil
 	case u.Scheme == "http":
@@ -45,8 +49,10 @@ func Origin(typed string) (string, error) {
 
 func isLoopback(host string) bool {
 	a, err := netip.ParseAddr(host)
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && a.IsLoopback()
+	return strings.EqualFold(host, "localhost") || err == nil && a.IsLoopback()
 }
+
+func isLocalName(host string) bool { return strings.HasSuffix(strings.ToLower(host), ".localhost") }
 
 // site is what a server says of itself as an authorization server.
 type site struct {

@@ -322,6 +322,8 @@ func TestOrigin(t *testing.T) {
 		"http://localhost:8080": "http://localhost:8080", "http://127.0.0.1:1/api/mcp/": "http://127.0.0.1:1", "http://[::1]:1": "http://[::1]:1",
 		"http://pods.example.com": "", "ftp://localhost": "", "https://a:b@pods.example.com": "", "https://pods.example.com/x": "", "https://pods.example.com?x": "", "": "",
 		"http://127.0.0.1.evil.example": "", "javascript:alert(1)": "",
+		// Of these names whoever answers for the network says where they lead.
+		"http://podgate.localhost:8080": "http://localhost:8080", "http://Pods.LocalHost/": "http://localhost", "http://x.localhost.evil.example": "",
 	} {
 		if got, err := Origin(typed); got != want || (err == nil) != (want != "") {
 			t.Errorf("%q is %q, %v", typed, got, err)
