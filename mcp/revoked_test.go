@@ -36,6 +36,7 @@ type guarded struct {
 	code    store.Redemption
 	folder  string // of the pod shop
 	history *history.Recorder
+	service *pods.Service
 	between func() // runs between the bearer check and the endpoint
 	url     string
 }
@@ -48,6 +49,7 @@ func newGuarded(t testing.TB) *guarded {
 	g := &guarded{TB: t, db: storetest.New(t), between: func() {}}
 	fake, log := podstest.NewFake(t), slog.New(slog.DiscardHandler)
 	service := podstest.ServiceOver(t, g.db, fake)
+	g.service = service
 	g.connect(service, fake)
 	auth, err := oauth.New(oauth.Config{Issuer: "https://podgate.example", DB: g.db, Pages: noPages{}, Sessions: noPages{}, Log: log, Now: time.Now})
 	if err != nil {
@@ -211,6 +213,11 @@ func (g *guarded) path(pipe string) string { return filepath.Join(g.folder, "hom
 func (g *guarded) post(era string, params args) string { return g.send(era, "tools/call", params) }
 
 func (g *guarded) send(era, method string, params args) string {
+	return g.sendAs(token, era, method, params)
+}
+
+// sendAs is a request of the connection with that access token.
+func (g *guarded) sendAs(token, era, method string, params args) string {
 	body, header := message(era, method, params)
 	req, err := http.NewRequest(http.MethodPost, g.url, bytes.NewReader(body))
 	if err != nil {

@@ -170,10 +170,25 @@ func describe(res *http.Response, body string) string {
 	return b.String()
 }
 
+// pretty is a body for reading. The answers to a batch are in the order of their ids:
+// its calls run side by side, and JSON-RPC 2.0, section 6, lets them come in any.
 func pretty(body string) string {
 	var out bytes.Buffer
+	var batch []json.RawMessage
+	if json.Unmarshal([]byte(body), &batch) == nil {
+		slices.SortStableFunc(batch, func(a, b json.RawMessage) int { return strings.Compare(idOf(a), idOf(b)) })
+		if sorted, err := json.Marshal(batch); err == nil {
+			body = string(sorted)
+		}
+	}
 	if json.Indent(&out, []byte(strings.TrimSpace(body)), "", "  ") != nil {
 		return strings.TrimRight(body, "\n") + "\n"
 	}
 	return out.String() + "\n"
+}
+
+func idOf(message json.RawMessage) string {
+	var m struct{ ID json.RawMessage }
+	_ = json.Unmarshal(message, &m) // what is none has none
+	return string(m.ID)
 }
