@@ -24,9 +24,28 @@ const (
 	uploadTime  = 30 * time.Minute
 )
 
-// postText is the route of a form that brings a text.
-func (s *Pages) postText(route string, h web.Handler) web.Route {
-	return web.Route{Method: http.MethodPost, Path: route, Handler: s.FormUpTo(maxTextForm, h), Errors: s.WriteError, Page: true}
+// Large forms that come at a time: each waits in memory, several times over.
+const (
+	largeForms     = 48
+	largeFormsEach = 4 // of one person
+)
+
+// postLarge is the route of a form with more in it than others have. Nothing of its
+// body is read of somebody who is not signed in, nor of one who sends many.
+func (s *Pages) postLarge(route string, size int64, h web.Handler) web.Route {
+	form := s.FormUpTo(size, h)
+	return web.Route{Method: http.MethodPost, Path: route, Errors: s.WriteError, Page: true, Handler: func(w http.ResponseWriter, r *http.Request) error {
+		_, user, ok := s.Current(r)
+		if !ok {
+			return s.Redirect(w, "/sign-in")
+		}
+		leave, ok := s.large.enter(user.ID)
+		if !ok {
+			return web.Fault(http.StatusTooManyRequests, "busy", "Much is being saved at the moment. Go back and save once more in a moment.", nil)
+		}
+		defer leave()
+		return form(w, r)
+	}}
 }
 
 // postStream is the route of a form whose body is read as it comes. Like any form, it

@@ -42,7 +42,7 @@ func (s *Pages) fileRoutes() []web.Route {
 		s.Get("/pod/:name/files/raw", s.onPod(s.serveRaw)),
 		s.Get("/pod/:name/files/download", s.onPod(s.serveFileDownload)),
 		s.Get("/pod/:name/files/edit", s.onPod(s.serveEdit)),
-		s.postText("/pod/:name/files/edit", s.onPod(s.handleEdit)),
+		s.postLarge("/pod/:name/files/edit", maxTextForm, s.onPod(s.handleEdit)),
 		s.Post("/pod/:name/files/new", s.onPod(s.handleNew)),
 		s.postStream("/pod/:name/files/upload", s.onPod(s.handleFileUpload)),
 		s.Get("/pod/:name/files/move", s.onPod(s.serveMove)),

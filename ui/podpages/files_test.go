@@ -8,10 +8,12 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -497,4 +499,59 @@ func waitFor(t *testing.T, file string) {
 			t.Fatalf("%s is never there", file)
 		}
 	}
+}
+
+// held is a body of which nothing comes until the test ends.
+type held struct {
+	read chan<- struct{}
+	end  <-chan struct{}
+}
+
+func (h held) Read([]byte) (int, error) {
+	h.read <- struct{}{}
+	<-h.end
+	return 0, io.ErrUnexpectedEOF
+}
+
+// Nobody fills the memory with large forms: nothing is read of strangers, and so many
+// of one person.
+func TestLargeForms(t *testing.T) {
+	t.Parallel()
+	s, _ := withFiles(t)
+	b := as(s, "ada@example.com")
+	site, err := url.Parse(s.PageOrigin())
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, end := make(chan struct{}, 10), make(chan struct{})
+	post := func(path string, cookies []*http.Cookie) *httptest.ResponseRecorder {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, s.PageOrigin()+path, held{read, end})
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Origin", s.PageOrigin())
+		for _, c := range cookies {
+			req.AddCookie(c)
+		}
+		w := httptest.NewRecorder()
+		s.Config.Handler.ServeHTTP(w, req)
+		return w
+	}
+	paths := []string{fileURL("/edit", "/home/pod/app/a.txt"), "/pod/blog/env"}
+	for _, path := range paths {
+		if w := post(path, nil); w.Code != http.StatusSeeOther || len(read) > 0 {
+			t.Errorf("a stranger at %s: %d, and it was read %d times", path, w.Code, len(read))
+		}
+	}
+	cookies := b.Client.Jar.Cookies(site)
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() { post(paths[i%2], cookies) })
+		<-read
+	}
+	for _, path := range paths {
+		if w := post(path, cookies); w.Code != http.StatusTooManyRequests || len(read) > 0 {
+			t.Errorf("one too many at %s: %d", path, w.Code)
+		}
+	}
+	close(end)
+	all.Wait()
 }

@@ -22,6 +22,7 @@ type Pages struct {
 	pods      *pods.Service
 	area      *page.Area
 	streams   *places
+	large     *places // for large forms
 	logSaves  *places
 	colouring chan struct{} // holds one for each file that is coloured
 	slots     *places       // for what goes on; see soon
@@ -35,7 +36,7 @@ var files embed.FS
 func New(shell *page.Shell, service *pods.Service) (*Pages, error) {
 	s := &Pages{
 		Shell: shell, pods: service, colouring: make(chan struct{}, maxColouring),
-		streams: newPlaces(maxStreams, personStreams), logSaves: newPlaces(maxLogSaves, 1), slots: newPlaces(soonMost, soonEach), uploads: newPlaces(maxUploads, 1),
+		streams: newPlaces(maxStreams, personStreams), large: newPlaces(largeForms, largeFormsEach), logSaves: newPlaces(maxLogSaves, 1), slots: newPlaces(soonMost, soonEach), uploads: newPlaces(maxUploads, 1),
 	}
 	if service != nil {
 		shell.CountFailed = s.countFailed

@@ -23,7 +23,7 @@ const maxEnvForm = 4 * pods.MaxEnvValue
 func (s *Pages) settingRoutes() []web.Route {
 	return []web.Route{
 		s.Get("/pod/:name/settings", s.onPod(s.serveSettings)),
-		{Method: http.MethodPost, Path: "/pod/:name/env", Handler: s.FormUpTo(maxEnvForm, s.onPod(s.handleEnv)), Errors: s.WriteError, Page: true},
+		s.postLarge("/pod/:name/env", maxEnvForm, s.onPod(s.handleEnv)),
 		s.Post("/pod/:name/network", s.onPod(s.handleNetwork)),
 		s.Get("/pod/:name/audit", s.onPod(s.servePodAudit)),
 	}
