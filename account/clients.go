@@ -126,14 +126,24 @@ func (s *Service) RevokeFor(by authz.Actor, id store.GrantID) (store.GrantDetail
 	return d, s.Revoke(d.User, id)
 }
 
-// LimitFor is Limit for whoever may change the connection. Errors of ConnectionFor and
-// Limit.
+// LimitFor is Limit for whoever may change the connection. Its person alone, and whoever
+// owns the server, makes limits wider: others only take away. Errors of ConnectionFor
+// and Limit.
 func (s *Service) LimitFor(by authz.Actor, id store.GrantID, scopes []store.Scope, limits store.Limits) (store.GrantDetail, error) {
 	d, err := s.ConnectionFor(by, id)
 	if err != nil {
 		return d, err
 	}
+	if by.User != d.User && !by.IsCommandLine() && !narrows(limits, d.Limits) {
+		return d, invalid("limits", "Limits that somebody gave their own connection only they can make wider. Leave those that there are, or make them narrower.")
+	}
 	return d, s.Limit(d.User, id, scopes, limits)
+}
+
+// narrows reports whether limits allow nothing that those before did not.
+func narrows(l, before store.Limits) bool {
+	return (l.ReadOnly || !before.ReadOnly) && strings.HasPrefix(l.Prefix, before.Prefix) &&
+		(before.MaxPods <= 0 || l.MaxPods > 0 && l.MaxPods <= before.MaxPods)
 }
 
 // SetNickname changes what people call a connection; an empty name takes it away.

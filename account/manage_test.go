@@ -125,6 +125,31 @@ func TestWhoManages(t *testing.T) {
 	}
 }
 
+// The limits that people give their own connections nobody else makes wider.
+func TestLimitsOfOthersAreNarrowed(t *testing.T) {
+	t.Parallel()
+	c := newCrew(t)
+	id := c.connection()
+	whose, err := c.ConnectionFor(c.as("owner"), id)
+	c.must(err)
+	read, before := []store.Scope{"pods:read"}, store.Limits{ReadOnly: true, Prefix: "web-", MaxPods: 2}
+	for _, who := range []string{"owner", "admin"} {
+		for limits, want := range map[store.Limits]bool{
+			before: true, {ReadOnly: true, Prefix: "web-a", MaxPods: 1}: true,
+			{}: false, {Prefix: "web-", MaxPods: 2}: false, {ReadOnly: true, Prefix: "we", MaxPods: 2}: false, {ReadOnly: true, Prefix: "web-", MaxPods: 3}: false, {ReadOnly: true, Prefix: "web-"}: false,
+		} {
+			c.must(c.Limit(whose.User, id, read, before))
+			if _, err := c.LimitFor(c.as(who), id, read, limits); (err == nil) != want || err != nil && !errors.Is(err, account.ErrInvalid) {
+				t.Errorf("%s sets %+v: %v", who, limits, err)
+			}
+		}
+	}
+	own := authz.OfServer(whose.Owner)
+	if _, err := c.LimitFor(own, id, read, store.Limits{}); err != nil {
+		t.Errorf("their own: %v", err)
+	}
+}
+
 // connection makes one of a member of the team who is nobody else here.
 func (c *crew) connection() store.GrantID {
 	c.t.Helper()
