@@ -35,6 +35,9 @@ const (
 func (s *Pages) postLarge(route string, size int64, h web.Handler) web.Route {
 	form := s.FormUpTo(size, h)
 	return web.Route{Method: http.MethodPost, Path: route, Errors: s.WriteError, Page: true, Handler: func(w http.ResponseWriter, r *http.Request) error {
+		if err := s.PageHost.SameOrigin(r); err != nil {
+			return err
+		}
 		_, user, ok := s.Current(r)
 		if !ok {
 			return s.Redirect(w, "/sign-in")
