@@ -335,9 +335,9 @@ func historyTabs(here string, admin, all bool, connection string) []tab {
 	}
 	switch {
 	case admin && all:
-		list = append(list, tab{"Show only mine", "/" + here + others, false})
+		list = append(list, tab{"Only mine", "/" + here + others, false})
 	case admin:
-		list = append(list, tab{"Show everybody's", "/" + here + others, false})
+		list = append(list, tab{"Everybody's", "/" + here + others, false})
 	}
 	return list
 }

@@ -36,6 +36,7 @@ type terminalPage struct {
 	Head    podHead
 	Name    string
 	May     bool // run commands
+	Start   bool // start the pod, which is stopped
 	Running bool // or about to
 }
 
@@ -45,8 +46,8 @@ func (s *Pages) serveTerminal(w http.ResponseWriter, r *http.Request, o opened) 
 	if err != nil {
 		return s.podError(err)
 	}
-	view := terminalPage{Head: s.head(o, pod, "Terminal"), Name: o.Name, May: o.may(authz.Exec), Running: pod.Status != "stopped" && pod.Status != "stopping"}
-	f := page.Frame{Title: "Terminal of " + o.Name, Here: "pods", Wide: true, Page: view}
+	view := terminalPage{Head: s.head(o, pod, "Terminal"), Name: o.Name, May: o.may(authz.Exec), Start: pod.Status == "stopped" && o.may(authz.ManagePod), Running: pod.Status != "stopped" && pod.Status != "stopping"}
+	f := page.Frame{Title: "Terminal · " + o.Name, Here: "pods", Wide: true, Page: view}
 	if view.May && view.Running {
 		f.Scripts = []string{"terminal.js"}
 	}

@@ -56,7 +56,7 @@ func (s *Pages) serveSettings(w http.ResponseWriter, r *http.Request, o opened) 
 	if err != nil {
 		return err
 	}
-	return s.render(w, r, http.StatusOK, "team_settings", "Settings of "+o.Team.Name, view)
+	return s.render(w, r, http.StatusOK, "team_settings", "Settings · "+o.Team.Name, view)
 }
 
 func (s *Pages) settings(o opened) (settingsPage, error) {
@@ -141,7 +141,7 @@ func (s *Pages) wrong(w http.ResponseWriter, r *http.Request, o opened, at strin
 	if change != nil {
 		change(&view)
 	}
-	return s.render(w, r, status, "team_settings", "Settings of "+o.Team.Name, view)
+	return s.render(w, r, status, "team_settings", "Settings · "+o.Team.Name, view)
 }
 
 // handleRename is POST /team/:slug/rename with name and slug.
