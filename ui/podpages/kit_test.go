@@ -39,7 +39,10 @@ func (a *logAgent) add(source, stream, text string) {
 	line := wire.LogLine{Time: at, Source: source, Stream: stream, Text: text}
 	a.kept = append(a.kept, line)
 	for _, f := range a.feed {
-		f <- line
+		select {
+		case f <- line:
+		default: // like a real one it waits for nobody
+		}
 	}
 }
 

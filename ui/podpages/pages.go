@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/julienschmidt/httprouter"
 
@@ -22,7 +23,8 @@ type Pages struct {
 	pods      *pods.Service
 	area      *page.Area
 	streams   *places
-	large     *places // for large forms
+	stall     time.Duration // for which a stream waits for its reader
+	large     *places       // for large forms
 	logSaves  *places
 	colouring chan struct{} // holds one for each file that is coloured
 	slots     *places       // for what goes on; see soon
@@ -36,7 +38,7 @@ var files embed.FS
 func New(shell *page.Shell, service *pods.Service) (*Pages, error) {
 	s := &Pages{
 		Shell: shell, pods: service, colouring: make(chan struct{}, maxColouring),
-		streams: newPlaces(maxStreams, personStreams), large: newPlaces(largeForms, largeFormsEach), logSaves: newPlaces(maxLogSaves, 1), slots: newPlaces(soonMost, soonEach), uploads: newPlaces(maxUploads, 1),
+		stall: streamStall, streams: newPlaces(maxStreams, personStreams), large: newPlaces(largeForms, largeFormsEach), logSaves: newPlaces(maxLogSaves, 1), slots: newPlaces(soonMost, soonEach), uploads: newPlaces(maxUploads, 1),
 	}
 	if service != nil {
 		shell.CountFailed = s.countFailed

@@ -27,6 +27,7 @@ type stream struct {
 	ctx     context.Context // ends with the request and with the session
 	w       http.ResponseWriter
 	control *http.ResponseController
+	stall   time.Duration // how long it waits for its reader
 	mu      sync.Mutex
 }
 
@@ -52,7 +53,7 @@ func (s *Pages) openStream(w http.ResponseWriter, r *http.Request, p page.Person
 		}
 	})
 	lost <- struct{}{} // it may have ended before anybody watched
-	out = &stream{ctx: ctx, w: w, control: http.NewResponseController(w)}
+	out = &stream{ctx: ctx, w: w, control: http.NewResponseController(w), stall: s.stall}
 	var watching sync.WaitGroup
 	end = func() { stop(); cancel(nil); watching.Wait(); leave() }
 	h := w.Header()
@@ -111,7 +112,7 @@ func (s *stream) write(text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Where no deadline can be set, as in HTTP/2 of some tests, the server's own counts.
-	_ = s.control.SetWriteDeadline(time.Now().Add(streamStall))
+	_ = s.control.SetWriteDeadline(time.Now().Add(s.stall))
 	if _, err := s.w.Write([]byte(text)); err != nil {
 		return err
 	}
