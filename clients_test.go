@@ -290,7 +290,7 @@ func TestClientCodex(t *testing.T) {
 
 		// What its person takes away it hears of in words: a 403 it would show as an
 		// error of the transport.
-		d.owner.Open(d.srv.Issuer+"/connections").Follow("Change limits").Press("Save", webtest.Fields{"scope": {"pods:read"}})
+		d.owner.Open(d.srv.Issuer+"/connections").Follow("Limits").Press("Save", webtest.Fields{"scope": {"pods:read"}})
 		answer := app.request("mcpServer/tool/call", args{"server": "podgate", "threadId": thread, "tool": "exec_command", "arguments": args{"name": "codex", "command": "true"}})
 		d.shows(fmt.Sprint(answer), "isError:true", "the person who connected you took the permission pods:exec away")
 	})

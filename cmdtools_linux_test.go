@@ -20,9 +20,14 @@ func TestHostileOutput(t *testing.T) {
 	term := newTerminal(t)
 	got := make(chan string, 1)
 	go func() {
-		raw := make([]byte, 4096)
-		n, _ := term.keyboard.Read(raw)
-		got <- string(raw[:n])
+		var all []byte
+		for raw := make([]byte, 4096); !bytes.Contains(all, []byte("next")); { // it comes in pieces
+			n, err := term.keyboard.Read(raw)
+			if all = append(all, raw[:n]...); err != nil {
+				break
+			}
+		}
+		got <- string(all)
 	}()
 	if err := output(term.tty, hostile); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ func TestConnectionLimits(t *testing.T) {
 
 	change := func(fields webtest.Fields) {
 		t.Helper()
-		home := ada.Open(srv.Issuer+"/connections").Follow("Change limits").Press("Save", fields)
+		home := ada.Open(srv.Issuer+"/connections").Follow("Limits").Press("Save", fields)
 		if home.Status != http.StatusOK || !strings.Contains(home.Text(), "The limits are changed.") {
 			t.Fatalf("%d %s", home.Status, home.Text())
 		}
