@@ -244,6 +244,7 @@ func withoutScript(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 		t.Fatal(err)
 	}
 	c.SignIn("ada@example.com")
+	c.Open("/connect")
 	if n := pagetest.Ask(c, chromedp.Evaluate[int](`[...document.querySelectorAll("button.copy")].filter(b => b.checkVisibility()).length`)); n != 0 {
 		t.Errorf("%d copy buttons that do nothing are shown", n)
 	}
@@ -279,7 +280,7 @@ func keyboard(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 	u := s.AddUser("ada@example.com", false, "red")
 	s.Connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
 	c.SignIn("ada@example.com")
-	c.Open("/")
+	c.Open("/connect")
 	type stop struct {
 		Name  string
 		Ring  bool
@@ -303,7 +304,7 @@ func keyboard(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 		}
 		names = append(names, strings.TrimSpace(at.Name))
 	}
-	want := []string{"Skip to the content", "podgate", "Pods", "Connections", "Activity", "Account", "Sign out", "Copy", "Claude Code"}
+	want := []string{"Skip to the content", "podgate", "Pods", "Connections", "Activity", "Team", "Account", "Sign out", "Copy", "Claude Code"}
 	if len(names) < len(want) || !slices.Equal(names[:len(want)], want) {
 		t.Errorf("the way of the Tab key: %q, want %q first", names, want)
 	}
