@@ -52,6 +52,8 @@ func (p *post) send(ctx context.Context, m mail.Message) error {
 
 func (p *post) set(err error) { p.mu.Lock(); defer p.mu.Unlock(); p.err = err }
 
+func (p *post) clear() { p.mu.Lock(); defer p.mu.Unlock(); p.got = nil }
+
 func (p *post) counts() (got, asks int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,6 +109,16 @@ func (d *told) done(ok bool) {
 	}
 }
 
+// said is how many ended so.
+func (d *told) said(arrived bool) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if arrived {
+		return d.yes
+	}
+	return d.no
+}
+
 // Each owner gets one mail about all that fails at once, nobody else gets any.
 func TestOwnersAreTold(t *testing.T) {
 	t.Parallel()
@@ -122,7 +134,7 @@ func TestOwnersAreTold(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
-		if got, _ := box.counts(); got != 2 || d.yes != 2 || d.no != 0 {
+		if got, _ := box.counts(); got != 2 || d.said(true) != 2 || d.said(false) != 0 {
 			t.Fatalf("%d mails, %+v", got, d)
 		}
 		if box.got[0].To == box.got[1].To {
@@ -157,21 +169,21 @@ func TestTriesAgain(t *testing.T) {
 		n := begin(t, cfg)
 		n.PodFailed(pod(team, "shop", "x"), d.done)
 		time.Sleep(24 * time.Hour)
-		if _, asks := box.counts(); asks < 2*8 || asks > 2*16 || d.no != 1 || d.yes != 0 {
+		if _, asks := box.counts(); asks < 2*8 || asks > 2*16 || d.said(false) != 1 || d.said(true) != 0 {
 			t.Errorf("%d tries, %+v", asks, d)
 		}
 		n.PodFailed(pod(team, "shop", "x"), d.done)
 		time.Sleep(10 * time.Minute)
 		box.set(nil)
 		time.Sleep(time.Hour)
-		if got, _ := box.counts(); got != 2 || d.yes != 1 {
+		if got, _ := box.counts(); got != 2 || d.said(true) != 1 {
 			t.Errorf("%d mails, %+v", got, d)
 		}
 		box.set(&mail.Error{Step: mail.Recipient, Words: "nobody of that name", Final: true})
 		_, before := box.counts()
 		n.PodFailed(pod(team, "api", "x"), d.done)
 		time.Sleep(time.Hour)
-		if _, asks := box.counts(); asks != before+2 || d.no != 2 {
+		if _, asks := box.counts(); asks != before+2 || d.said(false) != 2 {
 			t.Errorf("%d tries of what is final, %+v", asks-before, d)
 		}
 	})
@@ -196,7 +208,7 @@ func TestBounds(t *testing.T) {
 		if taken < 40 || taken > 60 {
 			t.Errorf("one pod was told %d times in 17 hours", taken)
 		}
-		box.got = nil
+		box.clear()
 		for i := range 600 { // many pods, in an hour
 			n.PodFailed(pod(team, fmt.Sprint("p", i), "x"), func(bool) {})
 			time.Sleep(6 * time.Second)
@@ -221,8 +233,8 @@ func TestQueueIsBounded(t *testing.T) {
 			taken += n.mails.put([]*parcel{{to: "ada@example.com", due: time.Now(), outcome: &outcome{open: 1, done: d.done}}})
 		}
 		synctest.Wait()
-		if time.Since(began) > 0 || taken > 2*maxWaiting || d.no != 5000-taken {
-			t.Errorf("%d were taken in %v, %d came back", taken, time.Since(began), d.no)
+		if time.Since(began) > 0 || taken > 2*maxWaiting || d.said(false) != 5000-taken {
+			t.Errorf("%d were taken in %v, %d came back", taken, time.Since(began), d.said(false))
 		}
 	})
 }
