@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/chromedp/chromedp"
 
 	"podgate/internal/authz"
 	"podgate/store"
@@ -46,5 +49,53 @@ func hostile(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 	got, err := s.Account.Connection(u.ID, g.ID)
 	if err != nil || got.Limits != (store.Limits{}) || len(got.Scopes) != 3 {
 		t.Errorf("changed from elsewhere: %+v, %v", got, err)
+	}
+}
+
+// reading tries what a page can to read podgate's, with the cookies that the browser
+// sends along, and says what came of it.
+const reading = `(async base => {
+	const got = [];
+	for (const path of ["/", "/pod/blog", "/pod/blog/files", "/manifest.webmanifest"]) {
+		try { if ((await (await fetch(base + path, {credentials: "include"})).text()).length) got.push("read " + path); } catch {}
+	}
+	for (const path of ["/events", "/pod/blog/logs/events"]) await new Promise(done => {
+		const stream = new EventSource(base + path, {withCredentials: true});
+		const end = () => { stream.close(); done(); };
+		stream.onopen = () => { got.push("followed " + path); end(); };
+		stream.onerror = end;
+	});
+	await new Promise(done => {
+		const socket = new WebSocket(base.replace("http", "ws") + "/pod/blog/terminal/socket");
+		socket.onopen = () => { got.push("opened a terminal"); socket.close(); };
+		socket.onclose = done;
+	});
+	return got;
+})(%q)`
+
+// hostileReader is a page of another site, or of a pod, that would read the person's
+// pages, follow their streams or have their terminal. Podgate's own page can.
+func hostileReader(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
+	u := s.AddUser("ada@example.com", false, "red")
+	s.CreatePod(u, "red", "blog", "static")
+	c.SignIn("ada@example.com")
+	try := func(tab *pagetest.Tab) []string {
+		return pagetest.Ask(tab, chromedp.Evaluate[[]string](fmt.Sprintf(reading, s.PageOrigin()), chromedp.EvalAwaitPromise))
+	}
+	own := []string{"read /", "read /pod/blog", "read /pod/blog/files", "read /manifest.webmanifest", "followed /events", "followed /pod/blog/logs/events", "opened a terminal"}
+	if got := try(c); !slices.Equal(got, own) {
+		t.Errorf("podgate's own page: %q, want %q", got, own)
+	}
+	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = fmt.Fprint(w, "<main>a page</main>")
+	}))
+	defer evil.Close()
+	for _, base := range []string{evil.URL, strings.Replace(evil.URL, "127.0.0.1", "pod.localhost", 1)} {
+		trap := &pagetest.Tab{T: t, Ctx: c.Ctx, Base: base}
+		trap.Open("/")
+		if got := try(trap); len(got) > 0 {
+			t.Errorf("a page at %s: %q", base, got)
+		}
 	}
 }
