@@ -1,10 +1,13 @@
-// Package ui is what a person sees of podgate: setup, sign-in, consent, home
-// and account, as server-rendered pages that work without script.
+// Package ui is what a person sees of podgate first: setup, sign-in, consent,
+// account, connections and activity, as server-rendered pages that work without
+// script. It puts the pages of all packages together.
 //
-// Routes: GET / · GET, POST /setup · GET, POST /sign-in · POST /sign-out ·
-// GET /activity, /audit · GET /account · POST /account/password,
-// /account/end-session · GET, POST /account/log-out-everywhere,
-// /connection/ID/limits, /connection/ID/revoke · GET /assets/NAME.
+// Routes: GET, POST /setup · GET, POST /sign-in · POST /sign-out · GET /account ·
+// POST /account/password, /account/end-session · GET, POST
+// /account/log-out-everywhere · GET /activity, /audit, /connections,
+// /connection/ID · POST /connection/ID/name · GET, POST /connection/ID/limits,
+// /connection/ID/revoke. Those of pods, teams and the server are in podpages,
+// teampages and serverpages.
 //
 // Invariants, each with a test:
 //

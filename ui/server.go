@@ -17,7 +17,7 @@ import (
 // Config is what a Server needs. Issuer and Account are required.
 type Config struct {
 	page.Config
-	Pods   *pods.Service    // nil: the home page says that there is none
+	Pods   *pods.Service    // nil: the front page says that there is none
 	Mailer teampages.Mailer // nil: invitations are not sent
 
 	Machine serverpages.Machine // for administrators
@@ -26,7 +26,6 @@ type Config struct {
 // Server serves the pages. It is an oauth.Pages and an oauth.Sessions.
 type Server struct {
 	*page.Shell
-	pods     *pods.Service
 	area     *page.Area
 	podPages *podpages.Pages
 	teams    *teampages.Pages
@@ -48,7 +47,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Shell: shell, pods: cfg.Pods}
+	s := &Server{Shell: shell}
 	if s.area, err = shell.NewArea(files, notices); err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"podgate/store"
@@ -118,9 +117,6 @@ var policy = map[Action]rule{
 // scopePerson stands in the table for what only people do. It is no scope that a
 // connection could be given.
 const scopePerson store.Scope = "(a person)"
-
-// Actions returns every action there is, in order of their words.
-func Actions() []Action { return slices.Sorted(maps.Keys(policy)) }
 
 // Needs returns the scope that an action of a connection needs, and false for an
 // unknown one and for what only people do.

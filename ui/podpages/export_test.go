@@ -8,9 +8,6 @@ var (
 	InPages = inPages
 )
 
-// PageNames are the templates, so that no page goes without a test.
-func (s *Pages) PageNames() []string { return s.area.Names() }
-
 // SetStall sets how long a stream waits for its reader.
 func (s *Pages) SetStall(d time.Duration) { s.stall = d }
 

@@ -294,16 +294,3 @@ func TestFrontDoesNotWaitForSilentAgents(t *testing.T) {
 		t.Errorf("the row says %q", got)
 	}
 }
-
-func TestPagesSpeakOfNoTools(t *testing.T) {
-	t.Parallel()
-	texts := toolTexts(t)
-	if len(texts) < 10 {
-		t.Fatalf("only %d texts of package pods name a tool", len(texts))
-	}
-	for _, text := range texts {
-		if got := toolName.FindString(podpagesWords(text)); got != "" {
-			t.Errorf("%q still speaks of %s", text, got)
-		}
-	}
-}

@@ -13,10 +13,7 @@ import (
 	"podgate/ui/podpages"
 )
 
-var (
-	podpagesWords = podpages.InPages
-	toolName      = regexp.MustCompile(`\b(manage|get|list|create|write|read|run|delete|deploy|set)_(pods?|logs|upload|deploys|files?|app|command|env|jobs?|presets)\b`)
-)
+var toolName = regexp.MustCompile(`\b(manage|get|list|create|write|read|run|delete|deploy|set)_(pods?|logs|upload|deploys|files?|app|command|env|jobs?|presets)\b`)
 
 // toolTexts are the sentences of package pods in which a tool is named.
 func toolTexts(t *testing.T) (texts []string) {
@@ -43,4 +40,18 @@ func toolTexts(t *testing.T) (texts []string) {
 		})
 	}
 	return texts
+}
+
+// A person at a page has buttons and no tools.
+func TestPagesSpeakOfNoTools(t *testing.T) {
+	t.Parallel()
+	texts := toolTexts(t)
+	if len(texts) < 10 {
+		t.Fatalf("only %d texts of package pods name a tool", len(texts))
+	}
+	for _, text := range texts {
+		if got := toolName.FindString(podpages.InPages(text)); got != "" {
+			t.Errorf("%q still speaks of %s", text, got)
+		}
+	}
 }
