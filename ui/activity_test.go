@@ -295,25 +295,6 @@ func TestFormsAreAudited(t *testing.T) {
 	}
 }
 
-// A form that is added must leave an entry: who adds one says so here and in
-// TestFormsAreAudited.
-func TestNoFormIsForgotten(t *testing.T) {
-	t.Parallel()
-	audited := []string{
-		"/account/end-session", "/account/log-out-everywhere", "/account/password", "/connection/:id/limits", "/connection/:id/revoke", "/setup", "/sign-in", "/sign-out",
-	}
-	var posts []string
-	for _, r := range pagetest.New(t).UI.Routes() {
-		if r.Method == http.MethodPost {
-			posts = append(posts, r.Path)
-		}
-	}
-	slices.Sort(posts)
-	if !slices.Equal(posts, audited) {
-		t.Errorf("the forms are %q, those that are audited %q", posts, audited)
-	}
-}
-
 // That some of a flood was not kept is podgate's own remark, wherever it stands.
 func TestLostEntriesAreTold(t *testing.T) {
 	t.Parallel()

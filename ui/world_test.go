@@ -116,3 +116,16 @@ func (w *world) state() string {
 	keep("json", nil, err)
 	return string(raw)
 }
+
+// entries is how often something was noted in the audit list, as far as one page tells.
+func (w *world) entries() (n int) {
+	w.T.Helper()
+	list, err := w.History.AuditList(store.AuditQuery{Limit: 1000})
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	for _, e := range list.Entries {
+		n += e.Count
+	}
+	return n
+}

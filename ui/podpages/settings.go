@@ -2,7 +2,6 @@ package podpages
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -211,7 +210,7 @@ func (s *Pages) handleNetwork(w http.ResponseWriter, r *http.Request, o opened) 
 		fault = "Write the names that may be reached, one a line, or choose “Nothing”."
 	} else {
 		err := s.pods.SetNetwork(o.Actor, o.Name, n)
-		s.note(r, o, history.AuditPodNetwork, fmt.Sprintf("%s: %s %s", o.Name, reachWords(n.Mode, n.Names), ""), err)
+		s.note(r, o, history.AuditPodNetwork, o.Name+": "+reachWords(n.Mode, n.Names), err)
 		if err != nil && (!pods.IsPublic(err) || errors.Is(err, pods.ErrNotFound)) {
 			return s.podError(err)
 		}

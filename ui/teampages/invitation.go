@@ -136,8 +136,12 @@ func (s *Pages) handleJoin(w http.ResponseWriter, r *http.Request) error {
 // handleSignInFirst is POST /invitation/sign-in: whoever is signed in with the
 // wrong account leaves it, and comes back with the right one.
 func (s *Pages) handleSignInFirst(w http.ResponseWriter, r *http.Request) error {
+	session, user, signedIn := s.Current(r)
 	if err := s.Account.SignOut(s.Cookie(r, page.SessionCookie)); err != nil {
 		return err
+	}
+	if signedIn {
+		s.Record(r, page.Person{Session: session, User: user}, history.AuditSignOut, "", nil)
 	}
 	s.ClearCookie(w, page.SessionCookie)
 	return s.Redirect(w, "/sign-in?next=%2Finvitation")
