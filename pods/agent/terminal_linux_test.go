@@ -149,22 +149,24 @@ func TestTerminal(t *testing.T) {
 func TestTerminalKeys(t *testing.T) {
 	t.Parallel()
 	s := startAgent(t).terminal(t, wire.TerminalRequest{Size: usual})
-	// In a shell of its own: one that edits a line may sit on a trap until a key comes.
-	s.types("sh -c 'trap \"stty size; exit\" WINCH; echo $((1))go; while :; do sleep 0.05; done'\r")
+	// In a shell that edits no line: one that does switches the terminal's mode before and
+	// after each, and may sit on a trap until a key comes.
+	s.types("PS1=p$((1))s exec sh\r")
+	line := func(text string) { s.t.Helper(); s.until("p1s"); s.types(text + "\r") }
+	line("sh -c 'trap \"stty size; exit\" WINCH; echo $((1))go; while :; do sleep 0.05; done'")
 	s.until("1go")
 	s.send(wire.FrameSize, `{"columns":120,"rows":50}`)
 	s.until("50 120")
-	s.types("sleep 1000; echo $((2))after\r")
-	s.until("after")
-	eventually(t, "the command runs", func() bool { return alive("sleep\x001000") })
+	line("sleep 1001")
+	eventually(t, "the command runs", func() bool { return alive("sleep\x001001") })
 	s.types("\x03")
-	s.types("echo $((3))next\r")
+	line("echo $((3))next")
 	s.until("3next")
-	s.types("echo $((6))cat; cat | od -An -tx1\r")
+	line("echo $((6))cat; cat | od -An -tx1")
 	s.until("6cat")
 	s.types("aäb\x7f\x7fc\r\x04") // without b and ä
 	s.until(" 61 63 0a")
-	s.types("stty raw -echo; echo $((4))raw; head -c 7 | od -An -tx1; stty sane; echo $((5))cooked\r")
+	line("stty raw -echo; echo $((4))raw; head -c 7 | od -An -tx1; stty sane; echo $((5))cooked")
 	s.until("4raw")
 	s.types("\x1b[A\x03\x04\r\x7f")
 	s.until(" 1b 5b 41 03 04 0d 7f")
