@@ -56,7 +56,7 @@ func (s *Pages) act(w http.ResponseWriter, r *http.Request, o opened, verb strin
 		s.noteChange(r, o, verb, forbidden())
 		return forbidden()
 	}
-	done, err := s.soon(r, o.User.ID, do, func(err error) { s.noteChange(r, o, verb, err) })
+	done, err := s.soon(r, o.Actor, do, func(err error) { s.noteChange(r, o, verb, err) })
 	if err != nil {
 		return s.overviewFault(w, r, o, err)
 	}
@@ -114,7 +114,7 @@ func (s *Pages) handleDelete(w http.ResponseWriter, r *http.Request, o opened) e
 	if r.PostForm.Get("confirm") != o.Name {
 		return s.deletePage(w, r, o, http.StatusUnprocessableEntity, "That is not the pod's name. Nothing was deleted.")
 	}
-	done, err := s.soon(r, o.User.ID, func(ctx context.Context) error { return s.pods.Delete(ctx, o.Actor, o.Name, o.Name) }, func(err error) { s.noteChange(r, o, "delete", err) })
+	done, err := s.soon(r, o.Actor, func(ctx context.Context) error { return s.pods.Delete(ctx, o.Actor, o.Name, o.Name) }, func(err error) { s.noteChange(r, o, "delete", err) })
 	if err != nil {
 		words, status, ok := podsFault(err)
 		if !ok {

@@ -150,7 +150,7 @@ func (s *Pages) makerIn(p page.Person, slug string) (authz.Actor, error) {
 // One that did not start is there as well, and says why.
 func (s *Pages) create(r *http.Request, p page.Person, a authz.Actor, asked pods.CreateRequest) error {
 	o := opened{p, a, text.Line(asked.Name, 63)}
-	_, err := s.soon(r, o.User.ID, func(ctx context.Context) error {
+	_, err := s.soon(r, o.Actor, func(ctx context.Context) error {
 		_, err := s.pods.Create(ctx, a, asked, nil)
 		return err
 	}, func(err error) { s.noteChange(r, o, "create", err) })

@@ -137,7 +137,7 @@ func (s *Pages) handleRollback(w http.ResponseWriter, r *http.Request, o opened)
 	if err != nil || number < 0 {
 		return web.Fault(http.StatusNotFound, "not_found", "There is no such deploy.", nil)
 	}
-	done, err := s.soon(r, o.User.ID, func(ctx context.Context) error {
+	done, err := s.soon(r, o.Actor, func(ctx context.Context) error {
 		_, err := s.pods.Rollback(ctx, o.Actor, o.Name, &number, nil)
 		return err
 	}, func(err error) { s.noteChange(r, o, "rollback", err) })

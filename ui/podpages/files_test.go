@@ -26,9 +26,15 @@ import (
 	"podgate/ui/pagetest"
 )
 
-// withFiles is a site with a pod called blog, whose agent is the real one, and an
-// owner, a member and a viewer of its team. app is where the app's folder is.
 func withFiles(t *testing.T) (s *pagetest.Site, app string) {
+	t.Helper()
+	return withPod(t, "static")
+}
+
+// withPod is a site with a pod called blog, whose agent is the real one, and an
+// owner, a member and a viewer of its team. app is where the app's folder is.
+func withPod(t *testing.T, preset string) (s *pagetest.Site, app string) {
+	t.Helper()
 	s = pagetest.New(t)
 	s.Fake.SetAgent(podstest.RealAgent)
 	ada := s.AddUser("ada@example.com", false, "red")
@@ -44,7 +50,7 @@ func withFiles(t *testing.T) (s *pagetest.Site, app string) {
 			t.Fatal(err)
 		}
 	}
-	s.CreatePod(ada, "red", "blog", "static")
+	s.CreatePod(ada, "red", "blog", preset)
 	return s, filepath.Join(s.Fake.Dir(s.Pods.IDIn(team.ID, "blog")), "home", "app")
 }
 

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -23,10 +24,9 @@ import (
 
 // Bounds of an app that comes with a form.
 const (
-	appTime     = 15 * time.Minute // for all of it to arrive
-	maxFolder   = 32 << 20         // bytes of files, or of a zip and of what is in it, which are held in memory
-	maxUploads  = 3                // such at a time
-	archivePath = "/home/pod/.deploy.tar.gz"
+	appTime    = 15 * time.Minute // for all of it to arrive
+	maxFolder  = 32 << 20         // bytes of files, or of a zip and of what is in it, which are held in memory
+	maxUploads = 3                // such at a time
 )
 
 // handleDeploy is POST /pod/:name/deploys: an app as files of a folder, as a zip, or
@@ -49,11 +49,11 @@ func (s *Pages) handleDeploy(w http.ResponseWriter, r *http.Request, o opened) e
 		free()
 		return s.deploysFault(w, r, o, err)
 	}
-	done, err := s.soon(r, o.User.ID, func(ctx context.Context) error {
+	done, err := s.soon(r, o.Actor, func(ctx context.Context) error {
 		defer free()
 		_, err := s.pods.Deploy(ctx, o.Actor, asked, nil)
 		if asked.Archive != "" {
-			_, derr := s.pods.DeleteFile(ctx, o.Actor, o.Name, asked.Archive, false)
+			_, derr := s.pods.DeleteFile(context.WithoutCancel(ctx), o.Actor, o.Name, asked.Archive, false)
 			if derr != nil {
 				s.Log.Debug("the archive of a deploy stays in its pod", "pod", o.Name, "error", derr)
 			}
@@ -94,8 +94,9 @@ func (s *Pages) receive(r *http.Request, o opened) (pods.DeployRequest, error) {
 			continue // a field where nothing was chosen
 		}
 		if part.FormName() == "archive" && !strings.HasSuffix(strings.ToLower(name), ".zip") {
-			_, err := s.pods.Upload(r.Context(), o.Actor, o.Name, archivePath, 0o600, -1, part)
-			asked.Archive = archivePath
+			// A name of its own: two people may send one at the same time.
+			asked.Archive = "/home/pod/.deploy-" + rand.Text() + ".tar.gz"
+			_, err := s.pods.Upload(r.Context(), o.Actor, o.Name, asked.Archive, 0o600, -1, part)
 			if err != nil {
 				return asked, err
 			}
