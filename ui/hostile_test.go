@@ -6,8 +6,11 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
 	"podgate/internal/authz"
@@ -32,8 +35,7 @@ func hostile(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 		_, _ = fmt.Fprintf(w, `<main><form method="post" action="%s%s">%s<button>go</button></form></main>`, s.PageOrigin(), r.URL.Path, forms[r.URL.Path])
 	}))
 	defer evil.Close()
-	// Of another site, and of a pod's: a name below ours.
-	for _, base := range []string{evil.URL, strings.Replace(evil.URL, "127.0.0.1", "pod.localhost", 1)} {
+	for _, base := range elsewhere(evil.URL) {
 		trap := &pagetest.Tab{T: t, Ctx: c.Ctx, Base: base}
 		for path := range forms {
 			trap.Open(path)
@@ -91,11 +93,112 @@ func hostileReader(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 		_, _ = fmt.Fprint(w, "<main>a page</main>")
 	}))
 	defer evil.Close()
-	for _, base := range []string{evil.URL, strings.Replace(evil.URL, "127.0.0.1", "pod.localhost", 1)} {
+	for _, base := range elsewhere(evil.URL) {
 		trap := &pagetest.Tab{T: t, Ctx: c.Ctx, Base: base}
 		trap.Open("/")
 		if got := try(trap); len(got) > 0 {
 			t.Errorf("a page at %s: %q", base, got)
 		}
 	}
+}
+
+// framer is a page of another site, or of a pod, that shows podgate's pages within
+// itself, to have the person press what they do not see. What it shows of its own
+// proves that it could.
+func framer(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
+	u := s.AddUser("ada@example.com", true, "red")
+	s.CreatePod(u, "red", "blog", "static")
+	c.SignIn("ada@example.com")
+	paths := []string{"/", "/connections", "/pod/blog", "/pod/blog/terminal", "/pod/blog/delete", "/team/red", "/server", "/account", "/sign-in", "/no-such-page"}
+	var inside string
+	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = fmt.Fprint(w, "<main>a page</main>")
+		if r.URL.Path == "/" {
+			for _, path := range paths {
+				_, _ = fmt.Fprintf(w, `<iframe src="%s"></iframe>`, s.PageOrigin()+path)
+			}
+			_, _ = fmt.Fprintf(w, `<iframe src="%s"></iframe>`, inside)
+		}
+	}))
+	defer evil.Close()
+	inside = strings.Replace(evil.URL, "127.0.0.1", "other.localhost", 1) + "/inside"
+	frames := watchFrames(t, c)
+	for _, base := range elsewhere(evil.URL) {
+		trap := &pagetest.Tab{T: t, Ctx: c.Ctx, Base: base}
+		frames.forget()
+		trap.Open("/")
+		for _, path := range paths {
+			frames.want(s.PageOrigin()+path, "net::ERR_BLOCKED_BY_RESPONSE")
+		}
+		frames.want(inside, "shown")
+	}
+}
+
+// frames notes what became of the documents that a tab asked for, by the address that
+// was asked for at first.
+type frames struct {
+	t      *testing.T
+	mu     sync.Mutex
+	asked  map[network.RequestID]string
+	became map[string]string
+}
+
+func watchFrames(t *testing.T, c *pagetest.Tab) *frames {
+	t.Helper()
+	f := &frames{t: t}
+	f.forget()
+	err := chromedp.Listen(c.Ctx, func(event any) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		switch e := event.(type) {
+		case *network.EventRequestWillBeSent:
+			if f.asked[e.RequestID] == "" { // otherwise it was led on
+				f.asked[e.RequestID] = e.DocumentURL
+			}
+		case *network.EventLoadingFailed:
+			f.became[f.asked[e.RequestID]] = e.ErrorText
+		case *network.EventResponseReceived:
+			if address := f.asked[e.RequestID]; f.became[address] == "" && e.Type == network.ResourceTypeDocument {
+				f.became[address] = "shown" // unless it fails
+			}
+		}
+	})
+	if err == nil {
+		_, err = chromedp.Call(c.Ctx, network.Enable, network.EnableParams{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (f *frames) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked, f.became = map[network.RequestID]string{}, map[string]string{}
+}
+
+// want waits until that became of a document: an error of the browser, or shown.
+func (f *frames) want(address, want string) {
+	f.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		f.mu.Lock()
+		became := f.became[address]
+		f.mu.Unlock()
+		if became == want {
+			return
+		}
+		if time.Now().After(end) {
+			f.t.Errorf("%s became %q, want %q", address, became, want)
+			return
+		}
+	}
+}
+
+// elsewhere are the origins of a server on this machine under which it is another
+// site, and the site of a pod: a name below podgate's, with which the browser sends
+// podgate's cookies along.
+func elsewhere(server string) []string {
+	return []string{server, strings.Replace(server, "127.0.0.1", "blog.podgate.localhost", 1)}
 }
