@@ -190,7 +190,7 @@ func (s *Service) CountFailed(ctx context.Context, user store.UserID, now time.T
 	var old []store.PodDeployed
 	for _, t := range teams {
 		for _, rec := range t.Pods {
-			if status := s.boarded(rec).Status; status == "failed" || status == "failing" {
+			if hasFailed(s.boarded(rec).Status) {
 				failed++
 			}
 			if s.board.olderThan(rec.ID, now.Add(-boardKnown)) {
@@ -201,6 +201,9 @@ func (s *Service) CountFailed(ctx context.Context, user store.UserID, now time.T
 	s.lookAll(ctx, old, 0)
 	return failed, nil
 }
+
+// hasFailed reports whether a status is one that somebody should see to.
+func hasFailed(status string) bool { return status == "failed" || status == "failing" }
 
 // Front is all that a person has, for a page of it.
 type Front struct {

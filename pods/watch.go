@@ -35,10 +35,12 @@ type Watch struct {
 	service *Service
 	more    chan struct{} // holds a value when something waits
 
-	mu      sync.Mutex
-	waiting map[string]Change
-	list    string // of names; see Listed
-	told    string // which list the reader knows of
+	mu         sync.Mutex
+	waiting    map[string]Change
+	list       string // of names; see Listed
+	told       string // which list the reader knows of
+	failed     int    // of all the pods that are followed
+	toldFailed int    // how many the reader knows of; -1: none yet
 }
 
 // watches are those who follow, and what they were told last.
@@ -65,7 +67,7 @@ func (w *watches) wake() {
 // WatchPods begins to follow the pods of some teams, at first with how all of them are.
 // Whoever asks decides before whether they may.
 func (s *Service) WatchPods(teams []store.TeamID) *Watch {
-	w := &Watch{teams: slices.Clone(teams), service: s, more: make(chan struct{}, 1), waiting: map[string]Change{}}
+	w := &Watch{teams: slices.Clone(teams), service: s, more: make(chan struct{}, 1), waiting: map[string]Change{}, toldFailed: -1}
 	b := &s.board.watches
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,6 +109,16 @@ func (w *Watch) Take() (changes []Change, list string) {
 		w.told, list = w.list, w.list
 	}
 	return changes, list
+}
+
+// Failed returns how many of the pods that are followed failed or are failing, and
+// whether it is another number than the last call returned.
+func (w *Watch) Failed() (n int, changed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	changed = w.failed != w.toldFailed
+	w.toldFailed = w.failed
+	return w.failed, changed
 }
 
 // watchRounds looks at what is followed until nobody follows anything.
@@ -179,25 +191,28 @@ func (s *Service) watchRound(following []*Watch, last map[store.PodID]Change, m 
 		return last
 	}
 	s.lookAll(context.WithoutCancel(s.ctx), records, glanceTimeout)
-	now, names := map[store.PodID]Change{}, map[store.TeamID][]string{}
+	now, names, bad := map[store.PodID]Change{}, map[store.TeamID][]string{}, map[store.TeamID]int{}
 	var changed []Change
 	for _, rec := range records {
 		pod := s.boarded(rec)
 		c := Change{pod.Name, pod.Status, pod.Reason, pod.Team, pod.Started}
 		now[rec.ID] = c
 		names[c.Team] = append(names[c.Team], c.Name)
+		if hasFailed(c.Status) {
+			bad[c.Team]++
+		}
 		if before, known := last[rec.ID]; !known || before != c {
 			changed = append(changed, c)
 		}
 	}
 	for _, w := range following {
-		w.tell(now, changed, names)
+		w.tell(now, changed, names, bad)
 	}
 	return now
 }
 
 // tell adds to what waits for one who follows.
-func (w *Watch) tell(now map[store.PodID]Change, changed []Change, names map[store.TeamID][]string) {
+func (w *Watch) tell(now map[store.PodID]Change, changed []Change, names map[store.TeamID][]string, failed map[store.TeamID]int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.list == "" { // the first time
@@ -212,11 +227,13 @@ func (w *Watch) tell(now map[store.PodID]Change, changed []Change, names map[sto
 		}
 	}
 	var mine []string
+	w.failed = 0
 	for _, t := range w.teams {
 		mine = append(mine, names[t]...)
+		w.failed += failed[t]
 	}
 	w.list = Listed(mine)
-	if len(w.waiting) > 0 || w.list != w.told {
+	if len(w.waiting) > 0 || w.list != w.told || w.failed != w.toldFailed {
 		select {
 		case w.more <- struct{}{}:
 		default:

@@ -1,6 +1,7 @@
 package podpages_test
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -10,10 +11,12 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"podgate/internal/authz"
 	"podgate/internal/webtest"
+	"podgate/pods"
 	"podgate/store"
 	"podgate/ui/pagetest"
 )
@@ -66,10 +69,27 @@ func used(t *testing.T, s *pagetest.Site, name string) {
 	}
 }
 
-// live: what happens to pods is seen without a reload, and said.
+// live: what happens to pods is seen without a reload, and said; how many failed stays
+// right in title, icon and badge whatever comes and goes.
 func live(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 	ada := s.AddUser("ada@example.com", false, "red")
+	actor := s.Actor(ada, "red")
+	must := func(_ pods.Pod, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	s.CreatePod(ada, "red", "blog", "static")
+	s.Fake.SetAgent(agentSaying(ended))
+	s.CreatePod(ada, "red", "poll", "static")
+	s.CreatePod(ada, "red", "wiki", "static")
+	s.Fake.SetAgent(s.Agent)
+	if _, err := chromedp.Call(c.Ctx, cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: `
+		navigator.setAppBadge = async (n) => { window.badge = n; };
+		navigator.clearAppBadge = async () => { window.badge = 0; };`}); err != nil {
+		t.Fatal(err)
+	}
 	c.SignIn("ada@example.com")
 	wait := func(what string) {
 		t.Helper()
@@ -77,19 +97,35 @@ func live(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 			t.Errorf("it does not come to %s:\n%s", what, c.Text("main"))
 		}
 	}
-	wait(`document.querySelector("[data-pod=blog] [data-state]").textContent === "running"`)
-	if _, err := s.Pods.Stop(t.Context(), s.Actor(ada, "red"), "blog", nil); err != nil {
-		t.Fatal(err)
+	failed := func(n int, title string) {
+		t.Helper()
+		icon := "icon."
+		if n > 0 {
+			title, icon = fmt.Sprintf("(%d failed) ", n)+title, "icon-failed."
+		}
+		wait(fmt.Sprintf(`document.title === %q && window.badge === %d && document.querySelector("link[rel=icon]").href.includes("/%s")`, title+" · podgate", n, icon))
 	}
+	wait(`document.querySelector("[data-pod=blog] [data-state]").textContent === "running"`)
+	failed(2, "Pods")
+	must(s.Pods.Stop(t.Context(), actor, "blog", nil))
 	wait(`document.querySelector("[data-pod=blog] [data-state]").textContent === "stopped"`)
 	wait(`document.getElementById("live-says").textContent.includes("blog is stopped")`)
+	wait(`document.querySelector("[data-pod=blog] button")?.textContent === "Start"`)
 	s.CreatePod(ada, "red", "shop", "static")
-	wait(`!!document.querySelector("[data-pod=shop]")`)
+	wait(`document.querySelector("[data-pod=shop] [data-state]")?.textContent === "running"`)
+	failed(2, "Pods")
+	must(s.Pods.Stop(t.Context(), actor, "poll", nil))
+	failed(1, "Pods")
+	wait(`document.getElementById("wrong").textContent === "1 failed"`)
+	wait(`[...document.querySelectorAll("[data-pod]")].map(e => e.dataset.pod).join(" ") === "wiki blog poll shop"`)
 	c.Open("/pod/blog")
-	if _, err := s.Pods.Start(t.Context(), s.Actor(ada, "red"), "blog", nil); err != nil {
+	must(s.Pods.Start(t.Context(), actor, "blog", nil))
+	wait(`[...document.querySelectorAll("#pod-live button")].some(b => b.textContent === "Restart")`)
+	failed(1, "blog")
+	if err := s.Pods.Delete(t.Context(), actor, "wiki", "wiki"); err != nil {
 		t.Fatal(err)
 	}
-	wait(`[...document.querySelectorAll("#pod-live button")].some(b => b.textContent === "Restart")`)
+	failed(0, "blog")
 }
 
 // unscripted: a pod is made, stopped and deleted without script.

@@ -28,10 +28,11 @@ type podEvent struct {
 	Word   string `json:"word"`
 	Reason string `json:"reason,omitempty"`
 	Wrong  bool   `json:"wrong,omitempty"`
+	Since  int64  `json:"since,omitempty"` // when the app was started, in Unix seconds
 }
 
 // serveEvents is GET /events: how the pods of one's teams are, at first all of them
-// and then each that changes, and which there are.
+// and then each that changes, how many failed, and which there are.
 func (s *Pages) serveEvents(w http.ResponseWriter, r *http.Request, p page.Person) error {
 	if s.pods == nil {
 		return web.Fault(http.StatusNotFound, "not_found", "There are no pods here.", nil)
@@ -103,10 +104,19 @@ func (s *Pages) sendChanges(out *stream, watch *pods.Watch) error {
 	events := make([]podEvent, 0, len(changes))
 	for _, c := range changes {
 		status := text.Line(c.Status, 20)
-		events = append(events, podEvent{text.Line(c.Name, 63), status, statusWord(status), text.Line(inPages(c.Reason), 300), wrong(status)})
+		e := podEvent{Name: text.Line(c.Name, 63), Status: status, Word: statusWord(status), Reason: text.Line(inPages(c.Reason), 300), Wrong: wrong(status)}
+		if !c.Started.IsZero() {
+			e.Since = c.Started.Unix()
+		}
+		events = append(events, e)
 	}
 	if len(events) > 0 {
 		if err := out.send("pods", "", events); err != nil {
+			return err
+		}
+	}
+	if failed, changed := watch.Failed(); changed {
+		if err := out.send("failed", "", failed); err != nil {
 			return err
 		}
 	}

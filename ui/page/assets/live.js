@@ -3,12 +3,14 @@
 "use strict";
 (() => {
   const list = document.querySelector("[data-live=list]");
-  const part = document.querySelector("[data-live=pod]");
-  const reload = document.getElementById("reload");
-  if (!list && !part) return;
+  const part = list || document.querySelector("[data-live=pod]");
+  const reload = () => document.getElementById("reload");
+  if (!part) return;
+  const selector = `[data-live=${part.dataset.live}]`;
   const says = document.getElementById("live-says");
   const all = new Map(); // pod → what was heard last
-  let source = null, first = true, timer = 0, told = [];
+  const soon = 400, pause = 2000; // until the part is had again, and at least between two times
+  let source = null, timer = 0, had = -pause, told = [], wrong = Number(document.documentElement.dataset.failed);
 
   // say tells a screen reader what changed, gathered so that it is not talked over.
   function say(text) {
@@ -20,12 +22,15 @@
     }, 800);
   }
 
+  // show writes how a pod is into its row or head. It returns whether that is another
+  // state than was there.
   function show(row, pod) {
     const state = row.querySelector("[data-state]");
-    if (state && (state.textContent !== pod.word || !state.classList.contains("state-" + pod.status))) {
+    const other = !!state && (state.textContent !== pod.word || !state.classList.contains("state-" + pod.status));
+    if (other) {
       state.className = "state state-" + pod.status;
       state.textContent = pod.word;
-      if (!first || list) say(pod.name + " is " + pod.word + ".");
+      say(pod.name + " is " + pod.word + ".");
     }
     const reason = row.querySelector("[data-reason]");
     if (reason) {
@@ -34,10 +39,10 @@
       reason.classList.toggle("reason", !!pod.wrong);
       reason.classList.toggle("meta", !pod.wrong);
     }
+    return other;
   }
 
   function count() {
-    const wrong = [...all.values()].filter((p) => p.wrong).length;
     document.dispatchEvent(new CustomEvent("podgate:failed", { detail: wrong }));
     const bad = document.getElementById("wrong");
     if (bad) { bad.hidden = !wrong; bad.textContent = wrong + " failed"; }
@@ -45,7 +50,9 @@
 
   // again gets the page anew and puts its part in place of the one that is shown,
   // unless somebody is typing in it.
-  async function again(selector) {
+  async function again() {
+    timer = 0;
+    had = performance.now();
     const here = document.querySelector(selector);
     if (!here) return;
     const busy = here.contains(document.activeElement) && document.activeElement.matches("input, select, textarea");
@@ -53,7 +60,8 @@
     try {
       const res = await fetch(location.href, { credentials: "same-origin" });
       if (!res.ok || res.redirected) { offer(); return; }
-      const next = new DOMParser().parseFromString(await res.text(), "text/html").querySelector(selector);
+      const page = new DOMParser().parseFromString(await res.text(), "text/html");
+      const next = page.querySelector(selector);
       if (!next) { offer(); return; }
       const focus = document.activeElement;
       const at = here.contains(focus) ? focus.getAttribute("href") || focus.getAttribute("aria-label") : null;
@@ -65,46 +73,40 @@
       }
       here.replaceWith(next);
       if (at) [...next.querySelectorAll("a, button")].find((e) => (e.getAttribute("href") || e.getAttribute("aria-label")) === at)?.focus();
+      const title = page.querySelector("title");
+      document.querySelector("title").dataset.title = title.dataset.title;
+      count();
     } catch { offer(); }
   }
 
-  function offer() { if (reload) reload.hidden = false; }
+  function offer() { const r = reload(); if (r) r.hidden = false; }
 
-  function later(selector) {
-    clearTimeout(timer);
-    timer = setTimeout(() => again(selector), 400);
+  // later gets the part again soon, and not more often than now and then.
+  function later() {
+    timer ||= setTimeout(again, Math.max(soon, had + pause - performance.now()));
   }
 
   function hear(e) {
-    const known = all.size > 0;
     for (const pod of JSON.parse(e.data)) {
       const before = all.get(pod.name);
       all.set(pod.name, pod);
-      if (list) {
-        const row = list.querySelector(`[data-pod="${CSS.escape(pod.name)}"]`);
-        if (row) show(row, pod);
-      } else if (pod.name === part.dataset.pod) {
-        const head = document.getElementById("pod-head");
-        const old = head?.querySelector("[data-state]")?.textContent;
-        if (head) show(head, pod);
-        if (old !== pod.word || (known && before && before.reason !== pod.reason)) later("[data-live=pod]");
-      }
+      const row = list ? document.querySelector(selector).querySelector(`[data-pod="${CSS.escape(pod.name)}"]`) : pod.name === part.dataset.pod && document.getElementById("pod-head");
+      let other = row && show(row, pod);
+      if (before) other ||= before.status !== pod.status || before.since !== pod.since || (row && !list && before.reason !== pod.reason);
+      // More than the state depends on it: buttons, the order, what belongs together.
+      if (other && (list || row)) later();
     }
-    count();
-    first = false;
   }
 
   function open() {
     if (source || document.hidden) return;
     source = new EventSource("/events");
     source.addEventListener("pods", hear);
+    source.addEventListener("failed", (e) => { wrong = JSON.parse(e.data); count(); });
     source.addEventListener("list", (e) => {
-      if (list && JSON.parse(e.data) !== document.querySelector("[data-live=list]").dataset.listed) {
-        all.clear();
-        later("[data-live=list]");
-      }
+      if (list && JSON.parse(e.data) !== document.querySelector(selector).dataset.listed) later();
     });
-    source.onopen = () => { if (reload) reload.hidden = true; };
+    source.onopen = () => { const r = reload(); if (r) r.hidden = true; };
     source.onerror = () => { offer(); if (source && source.readyState === EventSource.CLOSED) close(); };
   }
   function close() { source?.close(); source = null; }
