@@ -81,22 +81,24 @@ func (inv *invocation) connectionLimit() *cobra.Command {
 }
 
 func (inv *invocation) connectionNickname() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "nickname ID [NAME]", Short: "say what a connection is called", Example: "podgate connection nickname 4kq7xw2m Laptop", ValidArgsFunction: inv.ask(connectionIDs),
 		Long: "Without NAME it loses the one it has.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
-				shown, err := c.NameConnection(cmd.Context(), args[0], strings.Join(args[1:], ""))
-				if err != nil {
-					return err
-				}
-				if shown.Nickname == "" {
-					return inv.say("The connection %s has no nickname.", shown.ID)
-				}
-				return inv.say("The connection %s is called %s.", shown.ID, text.Visible(shown.Nickname))
-			})
-		},
 	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
+			shown, err := c.NameConnection(cmd.Context(), args[0], strings.Join(args[1:], ""))
+			switch {
+			case err != nil:
+				return err
+			case shown.Nickname == "":
+				return inv.done(*asJSON, shown, "The connection %s has no nickname.", shown.ID)
+			}
+			return inv.done(*asJSON, shown, "The connection %s is called %s.", shown.ID, text.Visible(shown.Nickname))
+		})
+	}
+	return cmd
 }
 
 func (inv *invocation) client() *cobra.Command {
@@ -129,35 +131,40 @@ func (inv *invocation) clientList() *cobra.Command {
 }
 
 // clientEnd is a command that ends the connections of an application.
-func (inv *invocation) clientEnd(name, short, done string, do func(*control.Client, context.Context, string) (int, error)) *cobra.Command {
-	return &cobra.Command{
+func (inv *invocation) clientEnd(name, short, done string, do func(*control.Client, context.Context, string) (control.ChangedApp, error)) *cobra.Command {
+	cmd := &cobra.Command{
 		Use: name + " ID", Short: short, Example: "podgate client " + name + " https://app.example.com/client.json", ValidArgsFunction: inv.ask(clientIDs),
 		Long: "ID is what «podgate client list» shows, or the address of a metadata document.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
-				ended, err := do(c, cmd.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				return inv.say("%s %s. Connections ended: %d.", done, text.Visible(args[0]), ended)
-			})
-		},
 	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
+			app, err := do(c, cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return inv.done(*asJSON, app, "%s %s. Connections ended: %d.", done, text.Visible(args[0]), app.Ended)
+		})
+	}
+	return cmd
 }
 
 func (inv *invocation) clientUnblock() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "unblock ID", Short: "let a blocked application in again", Example: "podgate client unblock https://app.example.com/client.json", ValidArgsFunction: inv.ask(clientIDs),
 		Long: "Its connections stay ended; it may ask again.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
-				if err := c.UnblockApp(cmd.Context(), args[0]); err != nil {
-					return err
-				}
-				return inv.say("%s may connect again.", text.Visible(args[0]))
-			})
-		},
 	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
+			app, err := c.UnblockApp(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return inv.done(*asJSON, app, "%s may connect again.", text.Visible(args[0]))
+		})
+	}
+	return cmd
 }
 
 func momentOrDash(t time.Time) string {

@@ -25,6 +25,7 @@ func TestConnectionCommands(t *testing.T) {
 	id := string(list[0].ID)
 	g.says("ada@example.com", "connection show "+id[:shownID])
 	g.says("called My laptop", "connection nickname "+id, "My laptop")
+	g.says(`"nickname": "My laptop"`, "connection nickname --json "+id, "My laptop")
 	g.says("NICKNAME      My laptop", "connection show "+id)
 	g.says("pods:read pods:write\n", "connection limit "+id+" --scope pods:read --scope pods:write --prefix web-")
 	if words := c.refused(t, "create_pod", args{"name": "shop", "preset": "static"}); !strings.Contains(words, "web-") {
@@ -49,7 +50,7 @@ func TestConnectionCommands(t *testing.T) {
 		t.Error("a blocked application goes on")
 	}
 	g.says("may connect again", "client unblock "+client)
-	g.says("Connections ended: 0", "client forget "+client)
+	g.says(`"connections_ended": 0`, "client forget --json "+client)
 	if got := g.must("client list --json"); got != "[]\n" {
 		t.Errorf("afterwards: %s", got)
 	}

@@ -100,18 +100,20 @@ func (inv *invocation) connection() *cobra.Command {
 }
 
 func (inv *invocation) connectionRevoke() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "revoke ID", Short: "end one connection and what it is doing", Example: "podgate connection revoke 4kq7xw2m", ValidArgsFunction: inv.ask(connectionIDs),
 		Long: "ID is what «podgate connections» shows. Pods go on running, and the app may ask to be let in again.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			return inv.withControl(ctx, false, func(c *control.Client) error {
-				was, err := c.RevokeConnection(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				return inv.say("Revoked what %s let %s do for the team %s.", was.User, text.Visible(was.Client), was.Team)
-			})
-		},
 	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
+		return inv.withControl(ctx, false, func(c *control.Client) error {
+			was, err := c.RevokeConnection(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return inv.done(*asJSON, was, "Revoked what %s let %s do for the team %s.", was.User, text.Visible(was.Client), was.Team)
+		})
+	}
+	return cmd
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -74,6 +75,11 @@ func TestConnectionRevokedByCommand(t *testing.T) {
 	}
 	if _, left, _ := srv.command("connections"); left != lines[0]+"\n"+lines[2]+"\n" {
 		t.Errorf("these are left:\n%sof\n%s", left, list)
+	}
+	code, out, errs = srv.command("connection", "revoke", strings.Fields(lines[2])[0], "--json")
+	var was control.Connection
+	if err := json.Unmarshal([]byte(out), &was); code != exitDone || err != nil || was.User != ada.email || was.Team != "home" {
+		t.Errorf("as JSON: %d %v %s%s", code, err, out, errs)
 	}
 	if code, _, errs := srv.command("connection", "revoke", id); code != exitFailed || !strings.Contains(errs, "No live connection") {
 		t.Errorf("again: %d %s", code, errs)

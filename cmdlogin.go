@@ -30,7 +30,7 @@ func (inv *invocation) login() *cobra.Command {
 			"settings (~/.config), for this user only. The newest login is the one that commands use where none is named.",
 	}
 	list := cmd.Flags().Bool("list", false, "show the logins there are")
-	asJSON := cmd.Flags().Bool("json", false, "with --list: print JSON for programs")
+	asJSON := jsonFlag(cmd)
 	noBrowser := cmd.Flags().Bool("no-browser", false, "open no browser; print the address and read the one it leads to")
 	readOnly := cmd.Flags().Bool("read-only", false, "ask for the right to read alone")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -40,7 +40,15 @@ func (inv *invocation) login() *cobra.Command {
 		case len(args) == 0:
 			return misuse(cmd, "say which server, such as podgate login https://pods.example.com")
 		}
-		return inv.logIn(cmd.Context(), args[0], *noBrowser, *readOnly)
+		one, err := inv.logIn(cmd.Context(), args[0], *noBrowser, *readOnly)
+		if err != nil {
+			return err
+		}
+		team := ""
+		if one.Team != "" {
+			team = " for the team " + text.Visible(one.Team)
+		}
+		return inv.done(*asJSON, one, "Logged in to %s%s. «podgate pod list» shows its pods.", one.Server, team)
 	}
 	return cmd
 }
@@ -66,23 +74,23 @@ func (inv *invocation) listLogins(asJSON bool) error {
 	return printTable(inv.Stdout, rows)
 }
 
-func (inv *invocation) logIn(ctx context.Context, typed string, noBrowser, readOnly bool) error {
+func (inv *invocation) logIn(ctx context.Context, typed string, noBrowser, readOnly bool) (remote.Login, error) {
 	logins, err := inv.logins()
 	if err != nil {
-		return err
+		return remote.Login{}, err
 	}
 	origin, err := remote.Origin(typed)
 	if err != nil {
-		return err
+		return remote.Login{}, err
 	}
 	if _, err := logins.List(); err != nil {
-		return err // before somebody decides in vain
+		return remote.Login{}, err // before somebody decides in vain
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, loginTime, errors.New("nobody decided in time"))
 	defer cancel()
 	attempt, err := logins.Begin(ctx, origin, readOnly)
 	if err != nil {
-		return err
+		return remote.Login{}, err
 	}
 	defer attempt.Close()
 	opened := !noBrowser && inv.openBrowser(ctx, attempt.Address)
@@ -97,16 +105,12 @@ func (inv *invocation) logIn(ctx context.Context, typed string, noBrowser, readO
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		return err
+		return remote.Login{}, err
 	}
 	if !opened {
 		fmt.Fprintln(inv.Stderr)
 	}
-	team := ""
-	if one.Team != "" {
-		team = " for the team " + text.Visible(one.Team)
-	}
-	return inv.say("Logged in to %s%s. «podgate pod list» shows its pods.", one.Server, team)
+	return one, nil
 }
 
 // takePasted reads addresses until one is the right one. It ends with the process.
@@ -154,28 +158,30 @@ func (inv *invocation) openBrowser(ctx context.Context, address string) bool {
 }
 
 func (inv *invocation) logout() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "logout [URL]", Short: "end a login at its server and forget it", Example: "podgate logout https://pods.example.com",
 		Long: "Without URL it is the default that «podgate login --list» shows.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			logins, err := inv.logins()
-			if err != nil {
-				return err
-			}
-			server := ""
-			if len(args) > 0 {
-				server = args[0]
-			}
-			one, err := logins.Find(server)
-			if err != nil {
-				return err
-			}
-			if err := logins.Logout(cmd.Context(), one); err != nil {
-				return fmt.Errorf("forgotten here, but %s could not be told (%w); revoke the connection there", one.Server, err)
-			}
-			return inv.say("Logged out of %s.", one.Server)
-		},
 	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		logins, err := inv.logins()
+		if err != nil {
+			return err
+		}
+		server := ""
+		if len(args) > 0 {
+			server = args[0]
+		}
+		one, err := logins.Find(server)
+		if err != nil {
+			return err
+		}
+		if err := logins.Logout(cmd.Context(), one); err != nil {
+			return fmt.Errorf("forgotten here, but %s could not be told (%w); revoke the connection there", one.Server, err)
+		}
+		return inv.done(*asJSON, one, "Logged out of %s.", one.Server)
+	}
+	return cmd
 }
 
 // logins are those of this person on this machine.

@@ -117,7 +117,7 @@ func TestLogin(t *testing.T) {
 	if _, list, _ := srv.command("connections"); strings.Contains(list, ada.email) || !strings.Contains(list, bob.email) {
 		t.Errorf("after the second login:\n%s", list)
 	}
-	g.says("Logged out of "+srv.Issuer, "logout")
+	g.says(`"server": "`+srv.Issuer, "logout --json")
 	if _, list, _ := srv.command("connections"); strings.Contains(list, bob.email) {
 		t.Errorf("after logging out:\n%s", list)
 	}

@@ -27,6 +27,15 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// done says what a command has changed: as one object, the one that the command which
+// shows or lists it prints, or in words.
+func (inv *invocation) done(asJSON bool, changed any, words string, args ...any) error {
+	if asJSON {
+		return printJSON(inv.Stdout, changed)
+	}
+	return inv.say(words, args...)
+}
+
 // gap is how far columns of a table are apart.
 const gap = 2
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"podgate/control"
 )
 
 // passwordSource is how a command comes by a new password.
@@ -94,12 +96,18 @@ func makePassword() newPassword {
 	return newPassword{text: strings.Join([]string{raw[:6], raw[6:13], raw[13:20], raw[20:]}, "-"), made: true}
 }
 
-// reveal prints a password that podgate made, once.
-func (p newPassword) reveal(inv *invocation) error {
-	if !p.made {
-		return nil
+// reveal says what was done to an account, and the password if podgate made it: it is
+// shown once, and a person who chose one need not see it again.
+func (p newPassword) reveal(inv *invocation, asJSON bool, u control.User, words string) error {
+	shown := struct {
+		control.User
+		Password string `json:"password,omitempty"`
+	}{User: u}
+	if p.made {
+		shown.Password = p.text
+		words += "\nTheir password, shown only now: " + p.text
 	}
-	return inv.say("Their password, shown only now: %s", p.text)
+	return inv.done(asJSON, shown, "%s", words)
 }
 
 // askPassword asks twice without echo. An empty answer makes a password.

@@ -78,7 +78,7 @@ func (inv *invocation) userAdd() *cobra.Command {
 	admin := cmd.Flags().Bool("admin", false, "make the person an administrator")
 	name := cmd.Flags().String("name", "", "the person's `NAME` (default: the part of EMAIL before the @)")
 	cmd.Flags().StringArrayVar(&teams, "team", nil, "put the person into the team `SLUG`; may be repeated")
-	secret := passwordFlags(cmd)
+	asJSON, secret := jsonFlag(cmd), passwordFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		password, err := secret.get(ctx, inv)
@@ -90,10 +90,7 @@ func (inv *invocation) userAdd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := inv.say("Added %s.", u.Email); err != nil {
-				return err
-			}
-			return password.reveal(inv)
+			return password.reveal(inv, *asJSON, u, fmt.Sprintf("Added %s.", u.Email))
 		})
 	}
 	return cmd
@@ -149,7 +146,7 @@ func (inv *invocation) userPasswd() *cobra.Command {
 		Use: "passwd EMAIL", Short: "give somebody a new password", Example: "podgate user passwd ada@example.com", ValidArgsFunction: inv.ask(emails),
 		Long: "All sessions and connections of that person end.",
 	}
-	secret := passwordFlags(cmd)
+	asJSON, secret := jsonFlag(cmd), passwordFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		password, err := secret.get(ctx, inv)
@@ -157,13 +154,11 @@ func (inv *invocation) userPasswd() *cobra.Command {
 			return err
 		}
 		return inv.withControl(ctx, false, func(c *control.Client) error {
-			if err := c.SetPassword(ctx, args[0], password.text); err != nil {
+			u, err := c.SetPassword(ctx, args[0], password.text)
+			if err != nil {
 				return err
 			}
-			if err := inv.say("%s has a new password. All their sessions and connections have ended.", args[0]); err != nil {
-				return err
-			}
-			return password.reveal(inv)
+			return password.reveal(inv, *asJSON, u, args[0]+" has a new password. All their sessions and connections have ended.")
 		})
 	}
 	return cmd
@@ -174,6 +169,7 @@ func (inv *invocation) userRemove() *cobra.Command {
 		Use: "remove EMAIL", Short: "remove somebody with all sessions and connections", Example: "podgate user remove ada@example.com", ValidArgsFunction: inv.ask(emails),
 		Long: "Teams and pods stay. Asks first on a terminal.",
 	}
+	asJSON := jsonFlag(cmd)
 	yes := cmd.Flags().Bool("yes", false, "do not ask")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
@@ -183,10 +179,11 @@ func (inv *invocation) userRemove() *cobra.Command {
 			}
 		}
 		return inv.withControl(ctx, false, func(c *control.Client) error {
-			if err := c.RemoveUser(ctx, args[0]); err != nil {
+			was, err := c.RemoveUser(ctx, args[0])
+			if err != nil {
 				return err
 			}
-			return inv.say("Removed %s.", args[0])
+			return inv.done(*asJSON, was, "Removed %s.", args[0])
 		})
 	}
 	return cmd
@@ -234,6 +231,7 @@ func (inv *invocation) teamAdd() *cobra.Command {
 		Use: "add SLUG", Short: "add a team", Example: "podgate team add makers --name Makers",
 		Long: "SLUG is its short name: lower-case letters, digits and hyphens.",
 	}
+	asJSON := jsonFlag(cmd)
 	name := cmd.Flags().String("name", "", "the `NAME` that people see (default: SLUG)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
@@ -242,7 +240,7 @@ func (inv *invocation) teamAdd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return inv.say("Added the team %s.", t.Slug)
+			return inv.done(*asJSON, t, "Added the team %s.", t.Slug)
 		})
 	}
 	return cmd
@@ -281,18 +279,20 @@ func teamRows(teams []control.Team) [][]string {
 
 func (inv *invocation) memberAdd() *cobra.Command {
 	cmd := &cobra.Command{Use: "add SLUG EMAIL", Short: "put somebody into a team, or change the role there", Example: "podgate team member add makers ada@example.com --owner", ValidArgsFunction: inv.ask(slugs, emails)}
+	asJSON := jsonFlag(cmd)
 	owner := cmd.Flags().Bool("owner", false, "as an owner, who may change the team")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
-			if err := c.AddMember(ctx, args[0], args[1], *owner); err != nil {
+			t, err := c.AddMember(ctx, args[0], args[1], *owner)
+			if err != nil {
 				return err
 			}
 			role := "a member"
 			if *owner {
 				role = "an owner"
 			}
-			return inv.say("%s is %s of %s.", args[1], role, args[0])
+			return inv.done(*asJSON, t, "%s is %s of %s.", args[1], role, args[0])
 		})
 	}
 	return cmd
@@ -303,14 +303,15 @@ func (inv *invocation) memberRemove() *cobra.Command {
 		Use: "remove SLUG EMAIL", Short: "take somebody out of a team", Example: "podgate team member remove makers ada@example.com", ValidArgsFunction: inv.ask(slugs, memberEmails),
 		Long: "The connections that they made for the team end.",
 	}
+	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {
-			revoked, err := c.RemoveMember(ctx, args[0], args[1])
+			t, err := c.RemoveMember(ctx, args[0], args[1])
 			if err != nil {
 				return err
 			}
-			return inv.say("%s is no longer in %s. Connections ended: %d.", args[1], args[0], revoked)
+			return inv.done(*asJSON, t, "%s is no longer in %s. Connections ended: %d.", args[1], args[0], t.Ended)
 		})
 	}
 	return cmd

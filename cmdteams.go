@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -92,29 +93,28 @@ func (inv *invocation) invitationList() *cobra.Command {
 }
 
 func (inv *invocation) invitationWithdraw() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "withdraw SLUG ID", Short: "end an invitation", Example: "podgate team invitation withdraw makers eve@example.com", ValidArgsFunction: inv.ask(slugs),
 		Long: "ID is the address that it is for, or what «podgate team invitation list» shows.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
-				i, err := c.WithdrawInvitation(cmd.Context(), args[0], args[1])
-				if err != nil {
-					return err
-				}
-				who := i.Email
-				if who == "" {
-					who = "anybody"
-				}
-				return inv.say("Withdrew the invitation for %s to %s.", who, i.Team)
-			})
-		},
 	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
+			i, err := c.WithdrawInvitation(cmd.Context(), args[0], args[1])
+			if err != nil {
+				return err
+			}
+			return inv.done(*asJSON, i, "Withdrew the invitation for %s to %s.", cmp.Or(i.Email, "anybody"), i.Team)
+		})
+	}
+	return cmd
 }
 
 func (inv *invocation) teamRename() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rename SLUG NAME", Short: "change the name of a team", Example: "podgate team rename makers Tinkerers", ValidArgsFunction: inv.ask(slugs),
 	}
+	asJSON := jsonFlag(cmd)
 	slug := cmd.Flags().String("slug", "", "change its short name to `SLUG` too")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
@@ -122,7 +122,7 @@ func (inv *invocation) teamRename() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return inv.say("The team is called %s now (%s).", text.Visible(t.Name), t.Slug)
+			return inv.done(*asJSON, t, "The team is called %s now (%s).", text.Visible(t.Name), t.Slug)
 		})
 	}
 	return cmd
@@ -133,6 +133,7 @@ func (inv *invocation) teamRemove() *cobra.Command {
 		Use: "remove SLUG", Short: "remove a team that has no pods", Example: "podgate team remove makers --yes", ValidArgsFunction: inv.ask(slugs),
 		Long: "Its connections and invitations end; the accounts of its members stay. Asks first on a terminal.",
 	}
+	asJSON := jsonFlag(cmd)
 	yes := cmd.Flags().Bool("yes", false, "do not ask")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
@@ -148,29 +149,32 @@ func (inv *invocation) teamRemove() *cobra.Command {
 			}
 		}
 		return inv.withControl(ctx, false, func(c *control.Client) error {
-			use, err := c.RemoveTeam(ctx, args[0])
+			was, err := c.RemoveTeam(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			return inv.say("Removed the team %s. Connections ended: %d.", args[0], use.Connections)
+			return inv.done(*asJSON, was, "Removed the team %s. Connections ended: %d.", args[0], was.Ended)
 		})
 	}
 	return cmd
 }
 
 func (inv *invocation) memberRole() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "role SLUG EMAIL ROLE", Short: "give a member of a team another role", Example: "podgate team member role makers ada@example.com owner", ValidArgsFunction: inv.ask(slugs, memberEmails, roles),
 		Long: "ROLE is owner, member, or viewer, who reads only. What their connections may do follows at once.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
-				if err := c.SetRole(cmd.Context(), args[0], args[1], store.Role(args[2])); err != nil {
-					return err
-				}
-				return inv.say("In %s %s is %s now.", args[0], args[1], args[2])
-			})
-		},
 	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
+			t, err := c.SetRole(cmd.Context(), args[0], args[1], store.Role(args[2]))
+			if err != nil {
+				return err
+			}
+			return inv.done(*asJSON, t, "In %s %s is %s now.", args[0], args[1], args[2])
+		})
+	}
+	return cmd
 }
 
 func roles(context.Context, *control.Client, []string) ([]cobra.Completion, error) {
@@ -181,16 +185,18 @@ func (inv *invocation) userAdmin() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "admin EMAIL", Short: "make somebody an administrator", Example: "podgate user admin bob@example.com", ValidArgsFunction: inv.ask(emails),
 	}
+	asJSON := jsonFlag(cmd)
 	off := cmd.Flags().Bool("off", false, "take it away")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
-			if err := c.SetAdmin(cmd.Context(), args[0], !*off); err != nil {
+			u, err := c.SetAdmin(cmd.Context(), args[0], !*off)
+			switch {
+			case err != nil:
 				return err
+			case *off:
+				return inv.done(*asJSON, u, "%s is no administrator any more.", args[0])
 			}
-			if *off {
-				return inv.say("%s is no administrator any more.", args[0])
-			}
-			return inv.say("%s is an administrator now.", args[0])
+			return inv.done(*asJSON, u, "%s is an administrator now.", args[0])
 		})
 	}
 	return cmd

@@ -171,13 +171,14 @@ func (c *Client) User(ctx context.Context, email string) (UserDetail, error) {
 
 // SetPassword gives somebody a new password and ends their sessions and
 // connections.
-func (c *Client) SetPassword(ctx context.Context, email, password string) error {
-	return c.call(ctx, pathUserPassword, passwordRequest{email, password}, &empty{})
+func (c *Client) SetPassword(ctx context.Context, email, password string) (User, error) {
+	return ask[User](ctx, c, pathUserPassword, passwordRequest{email, password})
 }
 
-// RemoveUser removes somebody with all their sessions and connections.
-func (c *Client) RemoveUser(ctx context.Context, email string) error {
-	return c.call(ctx, pathUserRemove, emailRequest{email}, &empty{})
+// RemoveUser removes somebody with all their sessions and connections, and returns
+// what there was.
+func (c *Client) RemoveUser(ctx context.Context, email string) (UserDetail, error) {
+	return ask[UserDetail](ctx, c, pathUserRemove, emailRequest{email})
 }
 
 // AddTeam makes a team without members. name may be empty.
@@ -191,15 +192,13 @@ func (c *Client) Teams(ctx context.Context) ([]Team, error) {
 }
 
 // AddMember puts somebody into a team or changes their role there.
-func (c *Client) AddMember(ctx context.Context, slug, email string, owner bool) error {
-	return c.call(ctx, pathMemberAdd, memberRequest{slug, email, owner}, &empty{})
+func (c *Client) AddMember(ctx context.Context, slug, email string, owner bool) (Team, error) {
+	return ask[Team](ctx, c, pathMemberAdd, memberRequest{slug, email, owner})
 }
 
-// RemoveMember takes somebody out of a team and returns how many of their
-// connections to it ended.
-func (c *Client) RemoveMember(ctx context.Context, slug, email string) (revoked int, err error) {
-	r, err := ask[removedMember](ctx, c, pathMemberRemove, memberRequest{Slug: slug, Email: email})
-	return r.Revoked, err
+// RemoveMember takes somebody out of a team, and their connections to it end.
+func (c *Client) RemoveMember(ctx context.Context, slug, email string) (ChangedTeam, error) {
+	return ask[ChangedTeam](ctx, c, pathMemberRemove, memberRequest{Slug: slug, Email: email})
 }
 
 // Check verifies the whole database.

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -48,8 +49,11 @@ type clientRequest struct {
 	ID store.ClientID `json:"id"`
 }
 
-type endedConnections struct {
-	Ended int `json:"ended"`
+// ChangedApp is an application after it was let in or kept out, or as it was when it
+// was forgotten.
+type ChangedApp struct {
+	App
+	Ended int `json:"connections_ended"`
 }
 
 // clientRoutes are the commands about connections and the applications behind them.
@@ -150,23 +154,50 @@ func showApp(u store.ClientUse) App {
 	return a
 }
 
-func (h *handler) block(ctx context.Context, r clientRequest) (endedConnections, error) {
-	return h.ended(h.Accounts.BlockClient(ctx, authz.CommandLine(store.Team{}), r.ID))
-}
-
-func (h *handler) forget(ctx context.Context, r clientRequest) (endedConnections, error) {
-	return h.ended(h.Accounts.ForgetClient(ctx, authz.CommandLine(store.Team{}), r.ID))
-}
-
-func (h *handler) unblock(ctx context.Context, r clientRequest) (empty, error) {
-	return empty{}, h.Accounts.UnblockClient(ctx, authz.CommandLine(store.Team{}), r.ID)
-}
-
-// ended records the connections that ended with a client.
-func (h *handler) ended(list []store.Grant, err error) (endedConnections, error) {
+func (h *handler) block(ctx context.Context, r clientRequest) (ChangedApp, error) {
+	ended, err := h.Accounts.BlockClient(ctx, authz.CommandLine(store.Team{}), r.ID)
 	if err != nil {
-		return endedConnections{}, err
+		return ChangedApp{}, err
 	}
+	h.noteEnded(ended)
+	now, err := h.app(r.ID)
+	return ChangedApp{now, len(ended)}, err
+}
+
+// forget returns what was known.
+func (h *handler) forget(ctx context.Context, r clientRequest) (ChangedApp, error) {
+	was, err := h.app(r.ID)
+	if err != nil {
+		return ChangedApp{}, err
+	}
+	ended, err := h.Accounts.ForgetClient(ctx, authz.CommandLine(store.Team{}), r.ID)
+	h.noteEnded(ended)
+	return ChangedApp{was, len(ended)}, err
+}
+
+// unblock returns what is known of a client that may connect again: no more than its id
+// when it has no registration.
+func (h *handler) unblock(ctx context.Context, r clientRequest) (ChangedApp, error) {
+	if err := h.Accounts.UnblockClient(ctx, authz.CommandLine(store.Team{}), r.ID); err != nil {
+		return ChangedApp{}, err
+	}
+	now, err := h.app(r.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return ChangedApp{App: App{ID: r.ID, Hosts: []string{}}}, nil
+	}
+	return ChangedApp{App: now}, err
+}
+
+func (h *handler) app(id store.ClientID) (App, error) {
+	u, err := h.Accounts.Client(authz.CommandLine(store.Team{}), id)
+	if err != nil {
+		return App{}, err
+	}
+	return showApp(u), nil
+}
+
+// noteEnded records the connections that ended with a client.
+func (h *handler) noteEnded(list []store.Grant) {
 	for _, g := range list {
 		d := store.GrantDetail{Grant: g}
 		if t, err := h.DB.Team(g.Team); err == nil {
@@ -175,7 +206,6 @@ func (h *handler) ended(list []store.Grant, err error) (endedConnections, error)
 		h.History.Step(history.OfGrant(g, history.Note{Kind: history.StepRevoke, Detail: "by the command line"}))
 		h.auditConnection(history.AuditRevoke, d, "")
 	}
-	return endedConnections{len(list)}, nil
 }
 
 // Connection shows the live connection whose id begins with prefix.
@@ -198,20 +228,17 @@ func (c *Client) Apps(ctx context.Context) ([]App, error) {
 	return ask[[]App](ctx, c, pathClients, empty{})
 }
 
-// BlockApp keeps an application out, and returns how many connections ended.
-func (c *Client) BlockApp(ctx context.Context, id string) (int, error) {
-	e, err := ask[endedConnections](ctx, c, pathBlock, clientRequest{store.ClientID(id)})
-	return e.Ended, err
+// BlockApp keeps an application out, and ends its connections.
+func (c *Client) BlockApp(ctx context.Context, id string) (ChangedApp, error) {
+	return ask[ChangedApp](ctx, c, pathBlock, clientRequest{store.ClientID(id)})
 }
 
 // UnblockApp lets an application in again.
-func (c *Client) UnblockApp(ctx context.Context, id string) error {
-	return c.call(ctx, pathUnblock, clientRequest{store.ClientID(id)}, &empty{})
+func (c *Client) UnblockApp(ctx context.Context, id string) (ChangedApp, error) {
+	return ask[ChangedApp](ctx, c, pathUnblock, clientRequest{store.ClientID(id)})
 }
 
-// ForgetApp takes an application's registration away, and returns how many
-// connections ended.
-func (c *Client) ForgetApp(ctx context.Context, id string) (int, error) {
-	e, err := ask[endedConnections](ctx, c, pathForget, clientRequest{store.ClientID(id)})
-	return e.Ended, err
+// ForgetApp takes an application's registration away, and ends its connections.
+func (c *Client) ForgetApp(ctx context.Context, id string) (ChangedApp, error) {
+	return ask[ChangedApp](ctx, c, pathForget, clientRequest{store.ClientID(id)})
 }

@@ -103,24 +103,24 @@ func TestPeopleAndTeams(t *testing.T) {
 		if err != nil || u.Email != "ada@example.com" || !u.Admin || !u.Created.Equal(t0) || len(u.Teams) != 1 || u.Teams[0] != (UserTeam{"makers", store.RoleMember}) {
 			t.Fatalf("%+v, %v", u, err)
 		}
-		if err := c.AddMember(ctx, "makers", "ada@example.com", true); err != nil {
-			t.Fatal(err)
+		if team, err = c.AddMember(ctx, "makers", "ada@example.com", true); err != nil || len(team.Members) != 1 || team.Members[0].Role != store.RoleOwner {
+			t.Fatalf("%+v, %v", team, err)
 		}
 		teams, err := c.Teams(ctx)
 		if err != nil || len(teams) != 1 || teams[0].Name != "The Makers" || len(teams[0].Members) != 1 || teams[0].Members[0] != (TeamMember{"ada@example.com", store.RoleOwner}) {
 			t.Fatalf("%+v, %v", teams, err)
 		}
-		if err := c.SetPassword(ctx, "ada@example.com", "another good password"); err != nil {
-			t.Error(err)
+		if u, err := c.SetPassword(ctx, "ada@example.com", "another good password"); err != nil || u.Email != "ada@example.com" {
+			t.Error(u, err)
 		}
-		if n, err := c.RemoveMember(ctx, "makers", "ada@example.com"); err != nil || n != 0 {
-			t.Error(n, err)
+		if team, err := c.RemoveMember(ctx, "makers", "ada@example.com"); err != nil || team.Ended != 0 || len(team.Members) != 0 {
+			t.Error(team, err)
 		}
 		if _, err := c.AddUser(ctx, NewUser{Email: "bob@example.com", Password: password, Admin: true}); err != nil {
 			t.Error(err)
 		}
-		if err := c.RemoveUser(ctx, "ada@example.com"); err != nil {
-			t.Error(err)
+		if was, err := c.RemoveUser(ctx, "ada@example.com"); err != nil || was.Email != "ada@example.com" || !was.Admin {
+			t.Error(was, err)
 		}
 		users, err := c.Users(ctx)
 		if err != nil || len(users) != 1 || users[0].Email != "bob@example.com" || users[0].Teams == nil {
@@ -151,8 +151,8 @@ func TestRefusalsKeepTheirWords(t *testing.T) {
 			{second(c.AddUser(ctx, NewUser{Email: "ada@example.com", Password: password, Admin: true})), "", ""},
 			{second(c.AddUser(ctx, NewUser{Email: "ADA@example.com", Password: password})), "taken", "ada@example.com"},
 			{second(c.RemoveMember(ctx, "makers", "ada@example.com")), "not_found", "not a member"},
-			{c.RemoveUser(ctx, "ada@example.com"), "last_admin", ""},
-			{c.RemoveUser(ctx, "bob@example.com"), "not_found", "bob@example.com"},
+			{second(c.RemoveUser(ctx, "ada@example.com")), "last_admin", ""},
+			{second(c.RemoveUser(ctx, "bob@example.com")), "not_found", "bob@example.com"},
 			{second(c.SetupLink(ctx)), "set_up", "set up already"},
 		} {
 			var refusal *Error

@@ -222,12 +222,29 @@ func (h *handler) users(context.Context, empty) ([]User, error) {
 	return list, nil
 }
 
-func (h *handler) setPassword(ctx context.Context, r passwordRequest) (empty, error) {
-	return empty{}, h.Accounts.SetPassword(ctx, r.Email, r.Password)
+func (h *handler) setPassword(ctx context.Context, r passwordRequest) (User, error) {
+	if err := h.Accounts.SetPassword(ctx, r.Email, r.Password); err != nil {
+		return User{}, err
+	}
+	return h.userNamed(r.Email)
 }
 
-func (h *handler) removeUser(ctx context.Context, r emailRequest) (empty, error) {
-	return empty{}, h.Accounts.RemoveUser(ctx, r.Email)
+// userNamed is the account with an address as it is now.
+func (h *handler) userNamed(email string) (User, error) {
+	u, err := h.Accounts.UserByEmail(email)
+	if err != nil {
+		return User{}, err
+	}
+	return h.user(u)
+}
+
+// removeUser returns what there was.
+func (h *handler) removeUser(ctx context.Context, r emailRequest) (UserDetail, error) {
+	was, err := h.userDetail(ctx, r)
+	if err != nil {
+		return UserDetail{}, err
+	}
+	return was, h.Accounts.RemoveUser(ctx, r.Email)
 }
 
 func (h *handler) addTeam(ctx context.Context, r teamRequest) (Team, error) {
@@ -255,13 +272,30 @@ func (h *handler) teams(context.Context, empty) ([]Team, error) {
 	return list, nil
 }
 
-func (h *handler) addMember(ctx context.Context, r memberRequest) (empty, error) {
-	return empty{}, h.Accounts.AddMember(ctx, r.Slug, r.Email, r.Owner)
+// team is one as it is now, with its members.
+func (h *handler) team(slug string) (Team, error) {
+	a, err := h.actor(slug)
+	if err != nil {
+		return Team{}, err
+	}
+	members, err := h.Accounts.MembersOf(a)
+	return showTeam(account.Team{Team: a.Team, Members: members}), err
 }
 
-func (h *handler) removeMember(ctx context.Context, r memberRequest) (removedMember, error) {
-	n, err := h.Accounts.RemoveMember(ctx, r.Slug, r.Email)
-	return removedMember{n}, err
+func (h *handler) addMember(ctx context.Context, r memberRequest) (Team, error) {
+	if err := h.Accounts.AddMember(ctx, r.Slug, r.Email, r.Owner); err != nil {
+		return Team{}, err
+	}
+	return h.team(r.Slug)
+}
+
+func (h *handler) removeMember(ctx context.Context, r memberRequest) (ChangedTeam, error) {
+	ended, err := h.Accounts.RemoveMember(ctx, r.Slug, r.Email)
+	if err != nil {
+		return ChangedTeam{}, err
+	}
+	t, err := h.team(r.Slug)
+	return ChangedTeam{t, ended}, err
 }
 
 func (h *handler) check(context.Context, empty) (Report, error) {

@@ -47,13 +47,13 @@ func TestCommandsAreAudited(t *testing.T) {
 	must(second(c.AddTeam(ctx, "makers", "")))
 	must(second(c.AddUser(ctx, NewUser{Email: "Ada@example.com", Password: password, Admin: true, Teams: []string{"makers"}})))
 	must(second(c.AddUser(ctx, NewUser{Email: "bob@example.com", Password: password})))
-	must(c.AddMember(ctx, "makers", "bob@example.com", true))
-	must(c.SetPassword(ctx, "bob@example.com", "another good password"))
+	must(second(c.AddMember(ctx, "makers", "bob@example.com", true)))
+	must(second(c.SetPassword(ctx, "bob@example.com", "another good password")))
 	must(second(c.RemoveMember(ctx, "makers", "bob@example.com")))
 	bob, err := db.UserByEmail("bob@example.com")
 	must(err)
-	must(c.RemoveUser(ctx, "bob@example.com"))
-	for _, err := range []error{second(c.AddTeam(ctx, "makers", "")), c.RemoveUser(ctx, "nobody@example.com"), c.RemoveUser(ctx, "ada@example.com")} {
+	must(second(c.RemoveUser(ctx, "bob@example.com")))
+	for _, err := range []error{second(c.AddTeam(ctx, "makers", "")), second(c.RemoveUser(ctx, "nobody@example.com")), second(c.RemoveUser(ctx, "ada@example.com"))} {
 		if err == nil {
 			t.Fatal("a command that must be refused was not")
 		}
@@ -94,8 +94,8 @@ func TestEndedConnectionsAreAudited(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*Client) error{
 		"remove member": func(c *Client) error { return second(c.RemoveMember(t.Context(), "ada", "ada@example.com")) },
-		"set password":  func(c *Client) error { return c.SetPassword(t.Context(), "ada@example.com", password) },
-		"remove user":   func(c *Client) error { return c.RemoveUser(t.Context(), "ada@example.com") },
+		"set password":  func(c *Client) error { return second(c.SetPassword(t.Context(), "ada@example.com", password)) },
+		"remove user":   func(c *Client) error { return second(c.RemoveUser(t.Context(), "ada@example.com")) },
 	} {
 		c, db, r := recording(t)
 		w := storetest.Populate(t, db, "ada", t0)

@@ -209,8 +209,7 @@ func (h *handler) renameTeam(ctx context.Context, r renameRequest) (Team, error)
 	if err := h.Accounts.RenameTeam(ctx, a, cmp.Or(r.Slug, a.Team.Slug), cmp.Or(r.Name, a.Team.Name)); err != nil {
 		return Team{}, err
 	}
-	t, err := h.DB.Team(a.Team.ID)
-	return showTeam(account.Team{Team: t}), err
+	return h.team(cmp.Or(r.Slug, a.Team.Slug))
 }
 
 func (h *handler) teamUse(_ context.Context, r teamRequest) (TeamUse, error) {
@@ -222,13 +221,18 @@ func (h *handler) teamUse(_ context.Context, r teamRequest) (TeamUse, error) {
 	return TeamUse(use), err
 }
 
-func (h *handler) removeTeam(ctx context.Context, r teamRequest) (TeamUse, error) {
+// removeTeam returns what there was.
+func (h *handler) removeTeam(ctx context.Context, r teamRequest) (ChangedTeam, error) {
+	was, err := h.team(r.Slug)
+	if err != nil {
+		return ChangedTeam{}, err
+	}
 	a, err := h.actor(r.Slug)
 	if err != nil {
-		return TeamUse{}, err
+		return ChangedTeam{}, err
 	}
 	use, err := h.Accounts.RemoveTeam(ctx, a)
-	return TeamUse(use), err
+	return ChangedTeam{was, use.Connections}, err
 }
 
 func (h *handler) teamRules(_ context.Context, r teamRequest) (TeamRules, error) {
@@ -263,24 +267,30 @@ func (h *handler) setTeamQuota(ctx context.Context, r TeamRules) (TeamRules, err
 	return h.teamRules(ctx, teamRequest{Slug: r.Team})
 }
 
-func (h *handler) setRole(ctx context.Context, r roleRequest) (empty, error) {
+func (h *handler) setRole(ctx context.Context, r roleRequest) (Team, error) {
 	a, err := h.actor(r.Slug)
 	if err != nil {
-		return empty{}, err
+		return Team{}, err
 	}
 	u, err := h.Accounts.UserByEmail(r.Email)
 	if err != nil {
-		return empty{}, err
+		return Team{}, err
 	}
-	return empty{}, h.Accounts.SetRole(ctx, a, u.ID, r.Role)
+	if err := h.Accounts.SetRole(ctx, a, u.ID, r.Role); err != nil {
+		return Team{}, err
+	}
+	return h.team(r.Slug)
 }
 
-func (h *handler) setAdmin(ctx context.Context, r adminRequest) (empty, error) {
+func (h *handler) setAdmin(ctx context.Context, r adminRequest) (User, error) {
 	u, err := h.Accounts.UserByEmail(r.Email)
 	if err != nil {
-		return empty{}, err
+		return User{}, err
 	}
-	return empty{}, h.Accounts.SetAdmin(ctx, authz.CommandLine(store.Team{}), u.ID, r.Admin)
+	if err := h.Accounts.SetAdmin(ctx, authz.CommandLine(store.Team{}), u.ID, r.Admin); err != nil {
+		return User{}, err
+	}
+	return h.userNamed(r.Email)
 }
 
 // Invite makes an invitation to a team. Its link is told only now.
@@ -310,8 +320,8 @@ func (c *Client) TeamUse(ctx context.Context, slug string) (TeamUse, error) {
 }
 
 // RemoveTeam removes a team without pods, and returns what it had.
-func (c *Client) RemoveTeam(ctx context.Context, slug string) (TeamUse, error) {
-	return ask[TeamUse](ctx, c, pathTeamRemove, teamRequest{Slug: slug})
+func (c *Client) RemoveTeam(ctx context.Context, slug string) (ChangedTeam, error) {
+	return ask[ChangedTeam](ctx, c, pathTeamRemove, teamRequest{Slug: slug})
 }
 
 // TeamRules shows what holds for a team.
@@ -330,11 +340,11 @@ func (c *Client) SetTeamQuota(ctx context.Context, r TeamRules) (TeamRules, erro
 }
 
 // SetRole gives a member of a team another role.
-func (c *Client) SetRole(ctx context.Context, slug, email string, role store.Role) error {
-	return c.call(ctx, pathMemberRole, roleRequest{slug, email, role}, &empty{})
+func (c *Client) SetRole(ctx context.Context, slug, email string, role store.Role) (Team, error) {
+	return ask[Team](ctx, c, pathMemberRole, roleRequest{slug, email, role})
 }
 
 // SetAdmin makes somebody an administrator or takes that away.
-func (c *Client) SetAdmin(ctx context.Context, email string, admin bool) error {
-	return c.call(ctx, pathUserAdmin, adminRequest{email, admin}, &empty{})
+func (c *Client) SetAdmin(ctx context.Context, email string, admin bool) (User, error) {
+	return ask[User](ctx, c, pathUserAdmin, adminRequest{email, admin})
 }

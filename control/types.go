@@ -52,6 +52,12 @@ type UserDetail struct {
 	Connections int `json:"connections"`
 }
 
+// ChangedTeam is a team after a change of its members, or as it was when it was removed.
+type ChangedTeam struct {
+	Team
+	Ended int `json:"connections_ended"`
+}
+
 // UserTeam is a team that a user is in.
 type UserTeam struct {
 	Slug string     `json:"slug"`
@@ -104,10 +110,6 @@ type memberRequest struct {
 	Slug  string `json:"slug"`
 	Email string `json:"email"`
 	Owner bool   `json:"owner,omitempty"`
-}
-
-type removedMember struct {
-	Revoked int `json:"revoked"` // connections that ended with the membership
 }
 
 // empty is what a command takes or answers that has nothing to say.
