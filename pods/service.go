@@ -203,6 +203,7 @@ func withDefaults(cfg Config) Config {
 	if cfg.Egress.Now == nil {
 		cfg.Egress.Now = cfg.Now
 	}
+	cfg.Egress = cfg.Egress.Shared()
 	return cfg
 }
 

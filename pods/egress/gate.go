@@ -22,7 +22,6 @@ const (
 	dialTimeout = 20 * time.Second // for all addresses of a name
 	oneDial     = 8 * time.Second  // for one of several
 	fresh       = 5 * time.Second  // an answer to the pod's question serves the connection that follows it
-	ownFresh    = 10 * time.Second // this machine's addresses are looked at so often
 	askTimeout  = 10 * time.Second // a question outside
 
 	// Names that the policy allows by "*.example.net" alone: what they are called
@@ -48,42 +47,8 @@ type Config struct {
 	// Own returns this machine's addresses, each with its network.
 	Own func() ([]netip.Prefix, error)
 	Now func() time.Time
-}
 
-func (c Config) withDefaults() Config {
-	if c.Resolver == nil {
-		c.Resolver = net.DefaultResolver
-	}
-	if c.Dial == nil {
-		c.Dial = (&net.Dialer{}).DialContext
-	}
-	if c.Own == nil {
-		c.Own = ownPrefixes
-	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	return c
-}
-
-// ownPrefixes asks the kernel.
-func ownPrefixes() ([]netip.Prefix, error) {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, err
-	}
-	var all []netip.Prefix
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok {
-			ip, _ := netip.AddrFromSlice(n.IP)
-			bits, _ := n.Mask.Size()
-			if ip = ip.Unmap(); bits > ip.BitLen() {
-				bits -= 96
-			}
-			all = append(all, netip.PrefixFrom(ip, bits))
-		}
-	}
-	return all, nil
+	machine *machine // of [Config.Shared]
 }
 
 // Gate is one pod's way out. It is safe for concurrent use. Make one with
@@ -102,8 +67,6 @@ type Gate struct {
 	open    map[ConnID]*opened
 	pending int // connections being made
 	last    ConnID
-	own     []netip.Prefix
-	ownAt   time.Time
 	chosen  map[string]bool // of those names: asked already
 }
 
@@ -119,7 +82,7 @@ type opened struct {
 // NewGate returns a gate with this policy.
 func NewGate(cfg Config, p Policy) *Gate {
 	return &Gate{
-		cfg: cfg.withDefaults(), names: newNames(), log: newLedger(), policy: p, changed: make(chan struct{}), open: map[ConnID]*opened{},
+		cfg: cfg.Shared(), names: newNames(), log: newLedger(), policy: p, changed: make(chan struct{}), open: map[ConnID]*opened{},
 		news: rate.NewLimiter(newPerSec, newBurst), asks: rate.NewLimiter(askPerSec, askBurst),
 		made: rate.NewLimiter(rate.Every(anyEach), anyBurst), chosen: map[string]bool{},
 	}
@@ -152,9 +115,12 @@ func (g *Gate) Changed() <-chan struct{} {
 // Stale reports whether a connection is open that the policy does not allow any
 // more.
 func (g *Gate) Stale() bool {
-	own := g.ownPrefixes()
+	own, err := g.cfg.machine.prefixes()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if err != nil {
+		return len(g.open) > 0
+	}
 	for _, o := range g.open {
 		if g.policy.allows(o.target) != nil || g.policy.reaches(o.addr, o.target.port, own) != nil {
 			return true
@@ -194,25 +160,15 @@ func (g *Gate) target(to netip.AddrPort) (target, error) {
 
 // judge is the last look at an address before it is dialled.
 func (g *Gate) judge(t target, a netip.Addr) error {
+	own, err := g.cfg.machine.prefixes()
+	if err != nil {
+		return &Refusal{Target: t.String(), Reason: fmt.Sprintf("the server could not find out which addresses are its own (%v) and lets nothing out before it knows; try again, and tell the administrator when that does not help", err)}
+	}
 	p := g.Policy()
-	if err := p.reaches(a, t.port, g.ownPrefixes()); err != nil {
+	if err := p.reaches(a, t.port, own); err != nil {
 		return &Refusal{Target: t.String(), Reason: err.Error()}
 	}
 	return nil
-}
-
-// ownPrefixes keeps what the machine's addresses were some seconds ago. When
-// they cannot be read the last that are known hold.
-func (g *Gate) ownPrefixes() []netip.Prefix {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := g.cfg.Now()
-	if g.ownAt.IsZero() || now.Sub(g.ownAt) > ownFresh || now.Before(g.ownAt) {
-		if own, err := g.cfg.Own(); err == nil {
-			g.own, g.ownAt = own, now
-		}
-	}
-	return g.own
 }
 
 // refused notes a refusal and passes it on.

@@ -426,16 +426,6 @@ func TestLinesRepeat(t *testing.T) {
 	}
 }
 
-func TestOwnPrefixes(t *testing.T) {
-	t.Parallel()
-	own, err := ownPrefixes()
-	if err != nil || !slices.ContainsFunc(own, func(p netip.Prefix) bool {
-		return p.Contains(netip.MustParseAddr("127.0.0.1")) || p.Contains(netip.IPv6Loopback())
-	}) {
-		t.Errorf("%v, %v", own, err)
-	}
-}
-
 func FuzzAsk(f *testing.F) {
 	f.Add("api.example.com", uint16(1))
 	f.Add("1.0.18.198.in-addr.arpa", uint16(12))
