@@ -130,7 +130,7 @@ type rollbackInput struct {
 
 func (e *endpoint) addDeployTools(s *sdk.Server) {
 	add(e, s, tool{
-		name: "deploy", title: "Deploy an app", action: authz.Deploy, hints: changes(true, false), task: true, later: true,
+		name: "deploy", title: "Deploy an app", action: authz.Deploy, hints: changes(true, false), open: true, task: true, later: true,
 		description: "Puts a whole app live in one call, and is the way to begin: makes the pod when there is none, installs what the app needs beside the app that runs, switches to the new one, waits until it answers and goes back to the old one when it does not. The answer has the address and what a visitor gets there, or the reason and the last lines printed. The app must listen on $PORT. The files take the place of all that was in /home/pod/app; what the app keeps from deploy to deploy belongs in /home/pod/data, which is $PODGATE_DATA. To change a file of an app that is there, write it and use manage_pod with action reload.",
 		refine:      podName,
 	}, e.deploy)
@@ -139,7 +139,7 @@ func (e *endpoint) addDeployTools(s *sdk.Server) {
 		description: "Lists a pod's deploys, reloads and rollbacks, the newest first: when, from what, by whom, how each ended and why it failed, and to which rollback can go back.",
 	}, e.listDeploys)
 	add(e, s, tool{
-		name: "rollback", title: "Go back to an earlier deploy", action: authz.Deploy, hints: changes(true, false), task: true, later: true,
+		name: "rollback", title: "Go back to an earlier deploy", action: authz.Deploy, hints: changes(true, false), open: true, task: true, later: true,
 		description: "Lets the app of an earlier deploy take the place of the one that runs, without an install. Environment variables and /home/pod/data stay as they are. When the app does not answer, nothing changes.",
 		refine: func(s *jsonschema.Schema) {
 			podName(s)

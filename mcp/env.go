@@ -24,7 +24,7 @@ type setEnvOutput struct {
 
 func (e *endpoint) addEnvTool(s *sdk.Server) {
 	add(e, s, tool{
-		name: "set_env", title: "Set environment variables", action: authz.ManagePod, hints: changes(true, true), later: true, refine: podName,
+		name: "set_env", title: "Set environment variables", action: authz.ManagePod, hints: changes(true, true), open: true, later: true, refine: podName,
 		description: "Sets or removes environment variables of a pod, for its app and for commands, such as keys and addresses of databases, and restarts the app when the pod runs. Values can only be written: no tool shows them again.",
 	}, e.setEnv)
 }

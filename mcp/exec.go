@@ -45,7 +45,7 @@ type execOutput struct {
 func (e *endpoint) addExecTool(s *sdk.Server) {
 	longest := float64(pods.MaxExecTimeout / time.Second)
 	add(e, s, tool{
-		name: "exec_command", title: "Run a command", action: authz.Exec, hints: changes(true, false), task: true,
+		name: "exec_command", title: "Run a command", action: authz.Exec, hints: changes(true, false), open: true, task: true,
 		description: fmt.Sprintf("Runs a shell command in a running pod and answers with exit code, stdout and stderr. There is no terminal: what the command is to read goes into stdin, and it cannot be answered later. At the timeout (at most %.0f s) the command and all it started are killed: let the app run servers, and run what takes longer with background set to true. Of long output the end is kept.", longest),
 		refine: func(s *jsonschema.Schema) {
 			podName(s)

@@ -194,7 +194,7 @@ func (e *endpoint) addPodTools(s *sdk.Server) {
 		return podAnswer(p), err
 	})
 	add(e, s, tool{
-		name: "manage_pod", title: "Start, stop, restart, reload or delete a pod", action: authz.ManagePod, hints: changes(true, true), task: true,
+		name: "manage_pod", title: "Start, stop, restart, reload or delete a pod", action: authz.ManagePod, hints: changes(true, true), open: true, task: true,
 		description: "Changes what a pod does and answers with the pod after it. Use reload after changing files: it installs dependencies, finds the start command and waits until the app answers. delete removes the pod and all its files for good and wants confirm set to the pod's name.",
 		refine: func(s *jsonschema.Schema) {
 			podName(s)

@@ -24,6 +24,7 @@ type tool struct {
 	action                   authz.Action // decides the scope; pods checks the finer ones
 	hints                    sdk.ToolAnnotations
 	task                     bool                           // a call that takes long may go on as a task
+	open                     bool                           // runs what is in a pod, which reaches whatever its network lets it
 	later                    bool                           // listed after those that were there first, in the order of declaration
 	refine                   func(input *jsonschema.Schema) // bounds and enumerations; may be nil
 }
@@ -67,8 +68,7 @@ func add[In, Out any](e *endpoint, s *sdk.Server, t tool, fn func(context.Contex
 		panic(fmt.Sprintf("mcp: tool %s: %v", t.name, err))
 	}
 	hints := t.hints
-	closed := false // a pod is all that a tool reaches
-	hints.OpenWorldHint = &closed
+	hints.OpenWorldHint = &t.open
 	def := &sdk.Tool{
 		Name: t.name, Title: t.title, Description: t.description + " Needs the scope " + string(scope) + ".",
 		Annotations: &hints, InputSchema: input, OutputSchema: output,

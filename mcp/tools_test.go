@@ -312,13 +312,16 @@ var examples = map[string]args{
 	"move_file":       {"name": "shop", "from": "/home/pod/from", "to": "/home/pod/to"},
 }
 
+// openWorld are the tools that run what is in a pod.
+var openWorld = []string{"deploy", "exec_command", "manage_pod", "rollback", "set_env"}
+
 func checkDeclaration(t *testing.T, tool *sdk.Tool) {
 	t.Helper()
 	if tool.Title == "" || len(tool.Description) < 40 || !strings.Contains(tool.Description, "pods:") {
 		t.Errorf("%s: title %q, description %q", tool.Name, tool.Title, tool.Description)
 	}
 	a := tool.Annotations
-	if a == nil || a.OpenWorldHint == nil || *a.OpenWorldHint || a.ReadOnlyHint == (a.DestructiveHint != nil) {
+	if a == nil || a.OpenWorldHint == nil || *a.OpenWorldHint != slices.Contains(openWorld, tool.Name) || a.ReadOnlyHint == (a.DestructiveHint != nil) {
 		t.Errorf("%s: annotations %+v", tool.Name, a)
 	}
 	input, ok := tool.InputSchema.(args)
