@@ -2,8 +2,10 @@ package account_test
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"podgate/account"
@@ -77,6 +79,46 @@ func TestSetPasswordEndsEverything(t *testing.T) {
 	}
 	if _, _, err := w.SignIn(ctx, u.Email, "another long password", account.Browser{Addr: here}); err != nil {
 		t.Errorf("the new password: %v", err)
+	}
+}
+
+// In a browser that was left open nobody sets the password of another, nor guesses at
+// the administrator's without end.
+func TestSetPasswordOfWantsTheOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.addUser("ada@example.com", "red")
+	session := func(email string, admin bool) store.Session {
+		root, err := w.AddUser(ctx, account.AddUser{Email: email, Password: password, Admin: admin})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store.Session{User: root.ID, Hash: store.HashSecret(email)}
+	}
+	admin, other := session("root@example.com", true), session("max@example.com", false)
+	set := func(by store.Session, own string) error {
+		return w.SetPasswordOf(ctx, by, own, u.Email, "another long password", here)
+	}
+	if err := set(other, password); !errors.Is(err, account.ErrForbidden) {
+		t.Errorf("by somebody who is no administrator: %v", err)
+	}
+	wrong := 0
+	for ; wrong < 100; wrong++ {
+		if err := set(admin, "guessed wrongly"); errors.Is(err, account.ErrTooMany) {
+			break
+		} else if !errors.Is(err, account.ErrCredentials) {
+			t.Fatalf("a wrong password: %v", err)
+		}
+	}
+	if wrong == 0 || wrong > 20 {
+		t.Errorf("%d guesses", wrong)
+	}
+	if _, _, err := w.SignIn(ctx, u.Email, password, account.Browser{Addr: netip.MustParseAddr("198.51.100.7")}); err != nil {
+		t.Errorf("what was refused changed the password: %v", err)
+	}
+	w.advance(time.Hour)
+	if err := set(admin, password); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -235,7 +235,7 @@ func (s *Service) ChangePassword(ctx context.Context, user store.UserID, old, pa
 	if err := checkPassword(password, u.Email, u.Name); err != nil {
 		return 0, err
 	}
-	if err := s.checkOldPassword(ctx, u, old, attempt{account: u.Email, addr: addr, device: "session " + keep.String()}); err != nil {
+	if err := s.checkOwnPassword(ctx, u, old, keep, addr); err != nil {
 		return 0, err
 	}
 	if old == password {
@@ -248,10 +248,12 @@ func (s *Service) ChangePassword(ctx context.Context, user store.UserID, old, pa
 	return s.db.SetPassword(user, phc, keep)
 }
 
-func (s *Service) checkOldPassword(ctx context.Context, u store.User, old string, a attempt) error {
+// checkOwnPassword checks the password of somebody who is signed in, under the rule of
+// SignIn, with that session as a device of the account.
+func (s *Service) checkOwnPassword(ctx context.Context, u store.User, own string, session store.Hash, addr netip.Addr) error {
 	err := wrongCredentials()
-	if old != "" && len(old) <= MaxPassword {
-		_, err = s.checkPasswordOf(ctx, u, old, a)
+	if own != "" && len(own) <= MaxPassword {
+		_, err = s.checkPasswordOf(ctx, u, own, attempt{account: u.Email, addr: addr, device: "session " + session.String()})
 	}
 	if errors.Is(err, ErrCredentials) {
 		return &Error{Message: "That is not your present password. Nothing was changed.", Field: "old", Err: ErrCredentials}

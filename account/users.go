@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
+	"podgate/internal/authz"
 	"podgate/store"
 )
 
@@ -136,6 +138,30 @@ func (s *Service) SetPassword(ctx context.Context, email, password string) error
 		return fmt.Errorf("set the password of %s: %w", u.Email, err)
 	}
 	return nil
+}
+
+// SetPasswordOf is SetPassword by an administrator in a browser, who types the own
+// password for it: whoever finds that browser open cannot take over every account.
+// Errors as of SignIn, ErrForbidden and ErrInvalid.
+func (s *Service) SetPasswordOf(ctx context.Context, by store.Session, own, email, password string, addr netip.Addr) error {
+	admin, err := s.db.User(by.User)
+	if err != nil {
+		return err
+	}
+	if err := may(authz.OfServer(admin), authz.Administer); err != nil {
+		return err
+	}
+	u, err := s.userByEmail(email)
+	if err != nil {
+		return err
+	}
+	if err := checkPassword(password, u.Email, u.Name); err != nil {
+		return err
+	}
+	if err := s.checkOwnPassword(ctx, admin, own, by.Hash, addr); err != nil {
+		return err
+	}
+	return s.SetPassword(ctx, email, password)
 }
 
 // RemoveUser removes somebody with every session, membership and connection.

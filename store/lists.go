@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/base64"
+	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -12,6 +13,20 @@ import (
 type PageQuery struct {
 	After string // the Next of the page before; empty: from the beginning
 	Limit int    // at least 1
+	// Search are words, each of which is in what people read of a record that is
+	// listed; empty: all are.
+	Search string
+}
+
+// Finds reports whether every word of the search is in what people read of a record.
+func (q PageQuery) Finds(shown ...string) bool {
+	all := strings.ToLower(strings.Join(shown, " "))
+	for word := range strings.FieldsSeq(strings.ToLower(q.Search)) {
+		if !strings.Contains(all, word) {
+			return false
+		}
+	}
+	return true
 }
 
 // Page is some of a list, in its order.
@@ -28,8 +43,8 @@ type GrantDetail struct {
 }
 
 // GrantsPage returns the connections of a team that are live at now, or with an empty
-// team those of the whole server, the newest first. It reads no more than the page.
-// ErrCursor for an After that no page gave.
+// team those of the whole server, the newest first. Without a
+// search it reads no more than the page. ErrCursor for an After that no page gave.
 func (db *DB) GrantsPage(team TeamID, q PageQuery, now time.Time) (page Page[GrantDetail], err error) {
 	index, prefix := "grants_by_created", []byte(nil)
 	if team != "" {
@@ -37,24 +52,38 @@ func (db *DB) GrantsPage(team TeamID, q PageQuery, now time.Time) (page Page[Gra
 	}
 	err = db.view(func(tx *bolt.Tx) error {
 		page = Page[GrantDetail]{}
-		keys, next, err := newestFirst(tx.Bucket([]byte(index)), prefix, q.After, q.Limit)
+		step := q
+		for {
+			if err := db.moreGrants(tx, &page, index, prefix, step, now); err != nil {
+				return err
+			}
+			step.After, step.Limit = page.Next, q.Limit-len(page.List)
+			if q.Search == "" || step.After == "" || step.Limit == 0 {
+				return nil
+			}
+		}
+	})
+	return page, err
+}
+
+// moreGrants adds a step through an index to a page.
+func (db *DB) moreGrants(tx *bolt.Tx, page *Page[GrantDetail], index string, prefix []byte, q PageQuery, now time.Time) error {
+	keys, next, err := newestFirst(tx.Bucket([]byte(index)), prefix, q.After, q.Limit)
+	if err != nil {
+		return err
+	}
+	page.Next = next
+	for _, key := range keys {
+		d, err := grantDetail(tx, key)
 		if err != nil {
 			return err
 		}
-		page.Next = next
-		for _, key := range keys {
-			d, err := grantDetail(tx, key)
-			if err != nil {
-				return err
-			}
-			if now.Before(d.Expires) {
-				db.useOfGrant(&d.Grant)
-				page.List = append(page.List, d)
-			}
+		if now.Before(d.Expires) && q.Finds(d.Nickname, d.ClientName, d.RedirectHost, d.Owner.Email, d.Owner.Name, d.For.Name, d.For.Slug) {
+			db.useOfGrant(&d.Grant)
+			page.List = append(page.List, d)
 		}
-		return nil
-	})
-	return page, err
+	}
+	return nil
 }
 
 func grantDetail(tx *bolt.Tx, key []byte) (d GrantDetail, err error) {
@@ -81,19 +110,20 @@ func (db *DB) GrantDetail(id GrantID, now time.Time) (d GrantDetail, err error) 
 
 // UsersPage returns people by address.
 func (db *DB) UsersPage(q PageQuery) (page Page[User], err error) {
-	return pageOf(db, "users_by_email", q, func(tx *bolt.Tx, key []byte) (u User, err error) {
-		return u, load(&u)(users.get(tx, key))
+	return pageOf(db, "users_by_email", q, func(tx *bolt.Tx, key []byte) (u User, shown bool, err error) {
+		err = load(&u)(users.get(tx, key))
+		return u, q.Finds(u.Email, u.Name), err
 	})
 }
 
 // TeamsPage returns teams by slug, with what they have.
 func (db *DB) TeamsPage(q PageQuery) (page Page[TeamWithUse], err error) {
-	return pageOf(db, "teams_by_slug", q, func(tx *bolt.Tx, key []byte) (t TeamWithUse, err error) {
-		if err := load(&t.Team)(teams.get(tx, key)); err != nil {
-			return t, err
+	return pageOf(db, "teams_by_slug", q, func(tx *bolt.Tx, key []byte) (t TeamWithUse, shown bool, err error) {
+		if err := load(&t.Team)(teams.get(tx, key)); err != nil || !q.Finds(t.Name, t.Slug) {
+			return t, false, err
 		}
 		t.Use, err = useOfTeam(tx, t.ID)
-		return t, err
+		return t, true, err
 	})
 }
 
@@ -105,16 +135,23 @@ type TeamWithUse struct {
 
 // ClientsPage returns the clients that are known, by id, with how they are used.
 func (db *DB) ClientsPage(q PageQuery) (page Page[ClientUse], err error) {
-	return pageOf(db, "clients", q, func(tx *bolt.Tx, key []byte) (ClientUse, error) { return useOfClient(tx, ClientID(key)) })
+	return pageOf(db, "clients", q, clientOnPage(q))
 }
 
 // BlockedPage returns the clients that are blocked, the earliest block first.
 func (db *DB) BlockedPage(q PageQuery) (page Page[ClientUse], err error) {
-	return pageOf(db, "blocked_by_since", q, func(tx *bolt.Tx, key []byte) (ClientUse, error) { return useOfClient(tx, ClientID(key)) })
+	return pageOf(db, "blocked_by_since", q, clientOnPage(q))
+}
+
+func clientOnPage(q PageQuery) func(*bolt.Tx, []byte) (ClientUse, bool, error) {
+	return func(tx *bolt.Tx, key []byte) (ClientUse, bool, error) {
+		u, err := useOfClient(tx, ClientID(key))
+		return u, q.Finds(u.Name, string(u.ID), strings.Join(u.RedirectURIs, " ")), err
+	}
 }
 
 // pageOf walks a bucket of records, or an index, in the order of its keys.
-func pageOf[T any](db *DB, bucket string, q PageQuery, read func(tx *bolt.Tx, primary []byte) (T, error)) (page Page[T], err error) {
+func pageOf[T any](db *DB, bucket string, q PageQuery, read func(tx *bolt.Tx, primary []byte) (one T, shown bool, err error)) (page Page[T], err error) {
 	after, err := base64.RawURLEncoding.DecodeString(q.After)
 	if err != nil || len(after) > maxCursor {
 		return page, ErrCursor
@@ -128,7 +165,7 @@ func pageOf[T any](db *DB, bucket string, q PageQuery, read func(tx *bolt.Tx, pr
 			k, v = c.Next()
 		}
 		for last := []byte(nil); k != nil; k, v = c.Next() {
-			if len(page.List) == q.Limit {
+			if len(page.List) == q.Limit { // what follows a search may be an empty page
 				page.Next = cursorText(last)
 				return nil
 			}
@@ -136,9 +173,12 @@ func pageOf[T any](db *DB, bucket string, q PageQuery, read func(tx *bolt.Tx, pr
 			if isTable(bucket) {
 				primary = k
 			}
-			one, err := read(tx, bytes.Clone(primary))
+			one, shown, err := read(tx, bytes.Clone(primary))
 			if err != nil {
 				return err
+			}
+			if !shown {
+				continue
 			}
 			page.List, last = append(page.List, one), bytes.Clone(k)
 		}

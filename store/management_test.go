@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -290,6 +291,32 @@ func TestPages(t *testing.T) {
 	clients, err := i.ClientsPage(store.PageQuery{Limit: 50})
 	if err != nil || len(clients.List) == 0 || clients.Next != "" {
 		t.Errorf("%+v, %v", clients, err)
+	}
+	search := func(words string) (found string) {
+		q := store.PageQuery{Limit: 2, Search: words}
+		teams, err := i.TeamsPage(q)
+		i.must(err)
+		clients, err := i.ClientsPage(q)
+		i.must(err)
+		grants, err := i.GrantsPage("", q, i.World.Now)
+		i.must(err)
+		for n := 1; grants.Next != ""; n++ { // every page but the last is full
+			if len(grants.List) != 2*n {
+				t.Fatalf("%q: %d connections on %d pages", words, len(grants.List), n)
+			}
+			q.After = grants.Next
+			more, err := i.GrantsPage("", q, i.World.Now)
+			i.must(err)
+			grants.List, grants.Next = append(grants.List, more.List...), more.Next
+		}
+		return fmt.Sprint(len(teams.List), len(clients.List), len(grants.List))
+	}
+	for words, want := range map[string]string{
+		other.User.Email: "0 0 1", strings.ToUpper(other.Team.Slug): "1 1 1", i.World.Team.Slug + " " + i.World.User.Email: "0 0 7", string(other.Client.ID): "0 1 0", "nothing-of-that": "0 0 0",
+	} {
+		if found := search(words); found != want {
+			t.Errorf("search for %q: %s teams, clients and connections, want %s", words, found, want)
+		}
 	}
 	for _, after := range []string{"%", "AA=="} {
 		_, errUsers := i.UsersPage(store.PageQuery{After: after, Limit: 1})

@@ -95,7 +95,7 @@ func toMakeAdmin(w *world, _ string) (string, url.Values) {
 
 func ofNewcomer(below string) func(*world, string) (string, url.Values) {
 	return func(w *world, _ string) (string, url.Values) {
-		return "/server/person/" + string(newcomer(w).ID) + below, url.Values{"password": {"a long and new sentence"}}
+		return "/server/person/" + string(newcomer(w).ID) + below, url.Values{"own": {pagetest.Password}, "password": {"a long and new sentence"}}
 	}
 }
 

@@ -24,9 +24,15 @@ const maxKept = 200
 // them. A page that is not there is the nearest that is. The fields in kept
 // belong to the list, such as a search.
 func Cut[T any](r *http.Request, list []T, kept ...string) ([]T, Part) {
+	return CutBy(r, "page", "", list, kept...)
+}
+
+// CutBy is Cut for a page with several lists, each in a section: the field of the
+// address says which part of this one is shown.
+func CutBy[T any](r *http.Request, field, section string, list []T, kept ...string) ([]T, Part) {
 	q := r.URL.Query()
 	last := max(0, (len(list)-1)/Rows)
-	n, err := strconv.Atoi(q.Get("page"))
+	n, err := strconv.Atoi(q.Get(field))
 	if err != nil {
 		n = 1
 	}
@@ -34,15 +40,15 @@ func Cut[T any](r *http.Request, list []T, kept ...string) ([]T, Part) {
 	from, to := n*Rows, min(len(list), (n+1)*Rows)
 	p := Part{From: min(from+1, to), To: to, All: len(list)}
 	if n > 0 {
-		p.Before = address(r, n, kept)
+		p.Before = address(r, field, n, kept) + section
 	}
 	if n < last {
-		p.After = address(r, n+2, kept)
+		p.After = address(r, field, n+2, kept) + section
 	}
 	return list[from:to], p
 }
 
-func address(r *http.Request, n int, kept []string) string {
+func address(r *http.Request, field string, n int, kept []string) string {
 	q, to := r.URL.Query(), url.Values{}
 	for _, name := range kept {
 		if v := q.Get(name); v != "" {
@@ -50,7 +56,7 @@ func address(r *http.Request, n int, kept []string) string {
 		}
 	}
 	if n > 1 {
-		to.Set("page", strconv.Itoa(n))
+		to.Set(field, strconv.Itoa(n))
 	}
 	if len(to) == 0 {
 		return r.URL.Path

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -76,7 +77,7 @@ func (a *logAgent) serveLogs(w http.ResponseWriter, r *http.Request) {
 	for _, l := range a.kept {
 		since, _ := time.Parse(time.RFC3339, q.Get("since"))
 		before, err := time.Parse(time.RFC3339, q.Get("before"))
-		if !l.Time.Before(since) && (err != nil || l.Time.Before(before)) && (q.Get("stream") == "" || q.Get("stream") == l.Stream) {
+		if !l.Time.Before(since) && (err != nil || l.Time.Before(before)) && (q.Get("stream") == "" || q.Get("stream") == l.Stream) && strings.Contains(l.Text, q.Get("grep")) {
 			found = append(found, l)
 		}
 	}

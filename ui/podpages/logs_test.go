@@ -63,6 +63,23 @@ func TestLogPage(t *testing.T) {
 	if text := b.Get("/pod/blog/logs?show=errors").Text(); strings.Contains(text, "line 249.") || !strings.Contains(text, "a link and red") {
 		t.Errorf("errors only: %s", text)
 	}
+	day := s.Clock.Now().Format("2 January 2006")
+	for path, want := range map[string][]string{ // lines with that, and of which day, with its zone
+		"/pod/blog/logs":                    {"line 249.", day + ", UTC"},
+		"/pod/blog/logs?q=line+24":          {"line 24.", "line 249."},
+		"/pod/blog/logs?q=none+of+that":     {"No line has “none of that”."},
+		"/pod/blog/logs/download?q=line+24": {"line 24.", "line 249."},
+	} {
+		a := b.Get(path)
+		for _, w := range want {
+			if !strings.Contains(a.Text(), w) {
+				t.Errorf("%s lacks %q: %.600s", path, w, a.Text())
+			}
+		}
+		if strings.Contains(path, "q=") && strings.Contains(a.Text(), "line 250.") || strings.Contains(path, "q=") && strings.Contains(a.Text(), "line 239.") {
+			t.Errorf("%s has other lines", path)
+		}
+	}
 	if a := b.Get("/pod/blog/logs?before=yesterday"); a.StatusCode != http.StatusBadRequest {
 		t.Errorf("a time that is none: %d", a.StatusCode)
 	}

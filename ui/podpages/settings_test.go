@@ -30,7 +30,7 @@ func TestPodSettings(t *testing.T) {
 	post("/env", http.StatusUnprocessableEntity, "not a variable name", "name", "1 <script>", "value", "hunter2")
 	post("/env", http.StatusUnprocessableEntity, "set by podgate itself", "name", "PORT", "value", "hunter2")
 	for _, look := range []*pagetest.Browser{b, viewer} {
-		if a := look.Get("/pod/blog/settings"); !strings.Contains(a.Text(), "API_KEY") || strings.Contains(a.HTML, "hunter2") {
+		if a := look.Get("/pod/blog/settings"); !strings.Contains(a.Text(), "API_KEY") || !strings.Contains(a.Text(), "Run commands: owners, members Delete the pod: owners") || strings.Contains(a.HTML, "hunter2") {
 			t.Errorf("%d %s", a.StatusCode, a.Text())
 		}
 	}

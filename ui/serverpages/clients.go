@@ -19,6 +19,7 @@ import (
 type connectionsPage struct {
 	Tabs        []tab
 	Turn        turn
+	Search      search
 	Connections []connectionView
 }
 
@@ -31,13 +32,14 @@ type connectionView struct {
 	Created, LastUsed time.Time
 }
 
-// serveConnections is GET /server/connections. Query: after.
+// serveConnections is GET /server/connections. Query: q, after.
 func (s *Pages) serveConnections(w http.ResponseWriter, r *http.Request, o opened) error {
-	list, err := s.Account.ServerConnections(o.Actor, store.PageQuery{After: r.URL.Query().Get("after"), Limit: page.Rows})
+	q := query(r)
+	list, err := s.Account.ServerConnections(o.Actor, q)
 	if err != nil {
 		return oldPage(err)
 	}
-	view := connectionsPage{Tabs: tabs("Connections"), Turn: turnOf(r, list.Next)}
+	view := connectionsPage{Tabs: tabs("Connections"), Turn: turnOf(r, list.Next, "q"), Search: search{Action: "/server/connections", Words: q.Search}}
 	for _, d := range list.List {
 		view.Connections = append(view.Connections, viewConnection(d))
 	}
@@ -61,6 +63,7 @@ func viewConnection(d store.GrantDetail) connectionView {
 type clientsPage struct {
 	Tabs, Lists []tab
 	Turn        turn
+	Search      search
 	Clients     []clientView
 	Blocked     bool
 }
@@ -78,19 +81,24 @@ type clientView struct {
 	Query       string // its id, for an address
 }
 
-// serveClients is GET /server/clients. Query: list=blocked, after.
+// serveClients is GET /server/clients. Query: list=blocked, q, after.
 func (s *Pages) serveClients(w http.ResponseWriter, r *http.Request, o opened) error {
 	blocked := r.URL.Query().Get("list") == "blocked"
 	read := s.Account.Clients
 	if blocked {
 		read = s.Account.BlockedClients
 	}
-	list, err := read(o.Actor, store.PageQuery{After: r.URL.Query().Get("after"), Limit: page.Rows})
+	q := query(r)
+	list, err := read(o.Actor, q)
 	if err != nil {
 		return oldPage(err)
 	}
 	view := clientsPage{
-		Tabs: tabs("Clients"), Lists: []tab{{"Known", "/server/clients", !blocked}, {"Blocked", "/server/clients?list=blocked", blocked}}, Blocked: blocked, Turn: turnOf(r, list.Next, "list"),
+		Tabs: tabs("Clients"), Lists: []tab{{"Known", "/server/clients", !blocked}, {"Blocked", "/server/clients?list=blocked", blocked}}, Blocked: blocked, Turn: turnOf(r, list.Next, "list", "q"),
+		Search: search{Action: "/server/clients", Words: q.Search},
+	}
+	if blocked {
+		view.Search.List = "blocked"
 	}
 	for _, c := range list.List {
 		view.Clients = append(view.Clients, viewClient(c))

@@ -171,6 +171,20 @@ func param(r *http.Request, name string) string {
 	return httprouter.ParamsFromContext(r.Context()).ByName(name)
 }
 
+// search is the form above a list that is long.
+type search struct {
+	Action, Words string
+	List          string // which of several lists of the page; empty: the first
+}
+
+// query is what of a list the address asks for. Query: q, after.
+func query(r *http.Request) store.PageQuery {
+	q := r.URL.Query()
+	return store.PageQuery{After: q.Get("after"), Limit: page.Rows, Search: text.Line(q.Get("q"), maxSearch)}
+}
+
+const maxSearch = 100 // bytes of what is looked for
+
 // turn is where the neighbours of a page of a long list are.
 type turn struct{ Newer, Older string }
 
@@ -179,7 +193,7 @@ func turnOf(r *http.Request, next string, kept ...string) turn {
 	q, keep := r.URL.Query(), url.Values{}
 	for _, name := range kept {
 		if v := q.Get(name); v != "" {
-			keep.Set(name, text.Cut(v, 64))
+			keep.Set(name, text.Cut(v, maxSearch))
 		}
 	}
 	address := func(after string) string {

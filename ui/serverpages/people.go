@@ -3,7 +3,6 @@ package serverpages
 import (
 	"net/http"
 	"slices"
-	"strings"
 
 	"podgate/account"
 	"podgate/history"
@@ -17,7 +16,7 @@ import (
 type peoplePage struct {
 	page.Part
 	Tabs        []tab
-	Search      string
+	Search      search
 	People      []personView
 	Fault       page.Fault
 	Name, Email string // as they were written
@@ -29,8 +28,6 @@ type personView struct {
 	You bool
 }
 
-const maxSearch = 100 // bytes of what is looked for
-
 // servePeople is GET /server/people. Query: q, page.
 func (s *Pages) servePeople(w http.ResponseWriter, r *http.Request, o opened) error {
 	return s.showPeople(w, r, o, http.StatusOK, peoplePage{})
@@ -41,25 +38,15 @@ func (s *Pages) showPeople(w http.ResponseWriter, r *http.Request, o opened, sta
 	if err != nil {
 		return err
 	}
-	view.Tabs, view.Search, view.MinPassword = tabs("People"), text.Line(r.URL.Query().Get("q"), maxSearch), account.MinPassword
-	all = slices.DeleteFunc(all, func(u store.User) bool { return !matches(view.Search, u.Email, u.Name) })
+	q := query(r)
+	view.Tabs, view.Search, view.MinPassword = tabs("People"), search{Action: "/server/people", Words: q.Search}, account.MinPassword
+	all = slices.DeleteFunc(all, func(u store.User) bool { return !q.Finds(u.Email, u.Name) })
 	all, view.Part = page.Cut(r, all, "q")
 	for _, u := range all {
 		u.Name, u.Email = text.Line(u.Name, 80), text.Line(u.Email, 254)
 		view.People = append(view.People, personView{u, u.ID == o.User.ID})
 	}
 	return s.render(w, r, status, "server_people", "People", view)
-}
-
-// matches reports whether every word of a search is somewhere in what is shown.
-func matches(search string, shown ...string) bool {
-	all := strings.ToLower(strings.Join(shown, " "))
-	for word := range strings.FieldsSeq(strings.ToLower(search)) {
-		if !strings.Contains(all, word) {
-			return false
-		}
-	}
-	return true
 }
 
 // handleAdd is POST /server/people with email, name, password and admin.
@@ -138,13 +125,14 @@ func (s *Pages) servePassword(w http.ResponseWriter, r *http.Request, _ opened) 
 	return s.render(w, r, http.StatusOK, "server_password", "Set a password", passwordPage{User: u, MinPassword: account.MinPassword})
 }
 
-// handlePassword is POST /server/person/:user/password with password.
+// handlePassword is POST /server/person/:user/password with own, which is
+// the administrator's, and password.
 func (s *Pages) handlePassword(w http.ResponseWriter, r *http.Request, o opened) error {
 	u, err := s.person(store.UserID(param(r, "user")))
 	if err != nil {
 		return err
 	}
-	err = s.Account.SetPassword(r.Context(), u.Email, r.PostForm.Get("password"))
+	err = s.Account.SetPasswordOf(r.Context(), o.Session, r.PostForm.Get("own"), u.Email, r.PostForm.Get("password"), s.Addr(r))
 	s.record(r, o, history.AuditUserPassword, u.Email, u.ID, err)
 	if err != nil {
 		fault, status, err := page.ForPerson(w, err)

@@ -110,8 +110,17 @@ func TestPeople(t *testing.T) {
 	hers.SignIn("grace@example.com")
 	path := "/server/person/" + string(grace.ID)
 	want(t, b.Get(path+"/password"), http.StatusOK, "All of their sessions and connections end")
-	want(t, b.Post(path+"/password", url.Values{"password": {"short"}}), http.StatusUnprocessableEntity)
-	want(t, b.Post(path+"/password", url.Values{"password": {"another long sentence"}}), http.StatusOK, "The password is set.")
+	set := func(own, password string) pagetest.Answer {
+		return b.Post(path+"/password", url.Values{"own": {own}, "password": {password}})
+	}
+	want(t, set(pagetest.Password, "short"), http.StatusUnprocessableEntity, "The password is too short.")
+	for _, own := range []string{"", "guessed wrongly"} {
+		want(t, set(own, "another long sentence"), http.StatusForbidden, "That is not your present password. Nothing was changed.")
+	}
+	if a := hers.Get("/account"); a.H1() != "Account" {
+		t.Errorf("what was refused ended her session: %s", a.H1())
+	}
+	want(t, set(pagetest.Password, "another long sentence"), http.StatusOK, "The password is set.")
 	if a := hers.Get("/account"); a.H1() != "Sign in" {
 		t.Errorf("her session goes on: %s", a.H1())
 	}
@@ -161,6 +170,14 @@ func TestLongListsOfTheServer(t *testing.T) {
 		second := b.Get(next(first))
 		if count(first) != 50 || count(second) != all-50 || next(second) != "" {
 			t.Errorf("%s: %d rows, then %d, want %d in all", path, count(first), count(second), all)
+		}
+	}
+	for path, want := range map[string]int{
+		"/server/teams?q=TEAM-07": 1, "/server/teams?q=team": 50, "/server/teams?q=none": 0, "/server/connections?q=app+max+07": 1, "/server/connections?q=ada": 0,
+		"/server/clients?q=app+07": 1, "/server/clients?q=claude.ai": 50, "/server/clients?list=blocked&q=app": 0,
+	} {
+		if a := b.Get(path); count(a) != want || want == 50 && !strings.Contains(next(a), "q=") {
+			t.Errorf("%s: %d rows, want %d; then %s", path, count(a), want, next(a))
 		}
 	}
 	if n := count(b.Get("/server/people?q=p07")); n != 1 {

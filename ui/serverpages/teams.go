@@ -20,6 +20,7 @@ import (
 type teamsPage struct {
 	Tabs       []tab
 	Turn       turn
+	Search     search
 	Teams      []teamView
 	Fault      page.Fault
 	Name, Slug string // as they were written
@@ -30,17 +31,18 @@ type teamView struct {
 	Quota pods.Quota // in force
 }
 
-// serveTeams is GET /server/teams. Query: after.
+// serveTeams is GET /server/teams. Query: q, after.
 func (s *Pages) serveTeams(w http.ResponseWriter, r *http.Request, o opened) error {
 	return s.showTeams(w, r, o, http.StatusOK, teamsPage{})
 }
 
 func (s *Pages) showTeams(w http.ResponseWriter, r *http.Request, o opened, status int, view teamsPage) error {
-	list, err := s.Account.TeamsPage(o.Actor, store.PageQuery{After: r.URL.Query().Get("after"), Limit: page.Rows})
+	q := query(r)
+	list, err := s.Account.TeamsPage(o.Actor, q)
 	if err != nil {
 		return oldPage(err)
 	}
-	view.Tabs, view.Turn = tabs("Teams"), turnOf(r, list.Next)
+	view.Tabs, view.Turn, view.Search = tabs("Teams"), turnOf(r, list.Next, "q"), search{Action: "/server/teams", Words: q.Search}
 	for _, t := range list.List {
 		view.Teams = append(view.Teams, teamView{t, s.quota(t.Team)})
 	}

@@ -181,11 +181,12 @@ func (s *Pages) render(w http.ResponseWriter, r *http.Request, status int, name,
 // teamsPage is the content of teams.html.
 type teamsPage struct {
 	Teams []store.Membership
+	page.Part
 	Email string
 	Admin bool
 }
 
-// serveTeams is GET /team: the only team, or the list of them.
+// serveTeams is GET /team: the only team, or the list of them. Query: all, page.
 func (s *Pages) serveTeams(w http.ResponseWriter, r *http.Request, p page.Person) error {
 	list, err := s.Account.TeamsOf(p.User.ID)
 	if err != nil {
@@ -195,5 +196,6 @@ func (s *Pages) serveTeams(w http.ResponseWriter, r *http.Request, p page.Person
 		return s.Redirect(w, "/team/"+list[0].Team.Slug)
 	}
 	slices.SortStableFunc(list, func(a, b store.Membership) int { return cmp.Compare(a.Team.Name, b.Team.Name) })
-	return s.render(w, r, http.StatusOK, "teams", "Teams", teamsPage{list, p.User.Email, p.User.Admin})
+	list, part := page.Cut(r, list, "all")
+	return s.render(w, r, http.StatusOK, "teams", "Teams", teamsPage{list, part, p.User.Email, p.User.Admin})
 }

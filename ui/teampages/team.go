@@ -23,6 +23,7 @@ type teamPage struct {
 	Manage      bool // the reader may invite, change and remove members
 	Leave       bool // the reader may leave
 	Invitations []invitationView
+	Open        page.Part // of the invitations
 	Roles       []roleView
 	Mail        bool // invitations are sent
 	Fault       page.Fault
@@ -56,7 +57,7 @@ type inviteForm struct {
 	Role  store.Role
 }
 
-// serveTeam is GET /team/:slug. Query: page.
+// serveTeam is GET /team/:slug. Query: page, invited.
 func (s *Pages) serveTeam(w http.ResponseWriter, r *http.Request, o opened) error {
 	return s.showTeam(w, r, o, http.StatusOK, inviteForm{Role: store.RoleMember}, page.Fault{})
 }
@@ -71,7 +72,7 @@ func (s *Pages) showTeam(w http.ResponseWriter, r *http.Request, o opened, statu
 	if err != nil {
 		return err
 	}
-	members, view.Part = page.Cut(r, members)
+	members, view.Part = page.Cut(r, members, "invited")
 	for _, m := range members {
 		view.Members = append(view.Members, memberView{m.User.ID, text.Line(m.User.Name, 80), text.Line(m.User.Email, 254), m.Role, m.User.ID == o.User.ID})
 	}
@@ -79,9 +80,11 @@ func (s *Pages) showTeam(w http.ResponseWriter, r *http.Request, o opened, statu
 		view.Roles = append(view.Roles, roleView{role, authz.RoleWords(role)})
 	}
 	if view.Manage {
-		if view.Invitations, err = s.invitations(o); err != nil {
+		all, err := s.invitations(o)
+		if err != nil {
 			return err
 		}
+		view.Invitations, view.Open = page.CutBy(r, "invited", "#invitations", all, "page")
 	}
 	return s.render(w, r, status, "team", o.Team.Name, view)
 }

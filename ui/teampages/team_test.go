@@ -3,6 +3,7 @@ package teampages_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -156,6 +157,13 @@ func TestTeamSettings(t *testing.T) {
 	c := newCrew(t)
 	c.AddUser("eve@example.com", false, "green")
 	b := c.as(c.owner)
+	c.CreatePod(c.owner, "red", "blog", "static")
+	c.Connect(c.owner, "red", "Claude", "claude.ai", authz.ScopeRead)
+	red, err := c.DB.TeamBySlug("red")
+	if err := errors.Join(err, c.DB.SetTeamQuota(red.ID, store.Quota{Pods: 4, Memory: 1 << 30})); err != nil {
+		t.Fatal(err)
+	}
+	want(t, b.Get("/team/red/settings"), http.StatusOK, "Pods 1 of 4", "plans allow 256 MB of 1 GB", "Members 3", "Connections 1")
 	want(t, b.Post("/team/red/policy", url.Values{"scope": {"pods:read", "pods:write"}, "prefix": {"web-"}, "max_pods": {"3"}}), http.StatusOK, "The policy is changed.")
 	team, err := c.DB.TeamBySlug("red")
 	if err != nil || len(team.Policy.Scopes) != 2 || team.Policy.Limits != (store.Limits{Prefix: "web-", MaxPods: 3}) {
@@ -185,13 +193,12 @@ func TestTeamSettings(t *testing.T) {
 	}
 	want(t, b.Get("/team/red"), http.StatusNotFound)
 
-	c.CreatePod(c.owner, "blue", "blog", "static")
 	want(t, b.Get("/team/blue/remove"), http.StatusUnprocessableEntity, "The team has 1 pod. Delete them first")
 	want(t, b.Post("/team/blue/remove", nil), http.StatusConflict, "Delete them first")
 	if err := c.Pods.Delete(t.Context(), c.Actor(c.owner, "blue"), "blog", "blog"); err != nil {
 		t.Fatal(err)
 	}
-	want(t, b.Get("/team/blue/remove"), http.StatusOK, "This ends 3 memberships, 0 connections and 0 invitations.")
+	want(t, b.Get("/team/blue/remove"), http.StatusOK, "This ends 3 memberships, 1 connection and 0 invitations.")
 	want(t, b.Post("/team/blue/remove", nil), http.StatusOK, "The team is removed.")
 	want(t, b.Get("/team/blue"), http.StatusNotFound)
 }
@@ -226,6 +233,50 @@ func (c *crew) invite(email string, role store.Role) string {
 
 // Somebody without an account follows the link, makes one and is in the team; the
 // link is then of no use, and its secret is nowhere it could leak from.
+// Members, invitations and teams are shown fifty at a time, each list by itself.
+func TestLongListsOfTeams(t *testing.T) {
+	t.Parallel()
+	c := newCrew(t)
+	for i := range 55 {
+		c.invite("", store.RoleViewer)
+		team, err := c.Account.AddTeam(t.Context(), fmt.Sprintf("team-%02d", i), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := store.User{ID: store.UserID(store.NewID()), Email: fmt.Sprintf("p%02d@example.com", i), Name: "P"}
+		if err := errors.Join(c.DB.CreateUser(u), c.DB.PutMember(store.Member{Team: team.ID, User: c.owner.ID, Role: store.RoleViewer})); err != nil {
+			t.Fatal(err)
+		}
+		red, err := c.DB.TeamBySlug("red")
+		if err := errors.Join(err, c.DB.PutMember(store.Member{Team: red.ID, User: u.ID, Role: store.RoleViewer})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := c.as(c.owner)
+	for path, rows := range map[string][3]int{ // members, invitations, teams
+		"/team/red":                  {50, 50, 0},
+		"/team/red?invited=2":        {50, 5, 0},
+		"/team/red?invited=2&page=2": {8, 5, 0},
+		"/team":                      {0, 0, 50},
+		"/team?page=2":               {0, 0, 6},
+	} {
+		a, got := b.Get(path), [3]int{}
+		for _, li := range a.All("li") {
+			for i, class := range []string{"row row-member", "row row-invitation", "row row-team"} {
+				if pagetest.Attr(li, "class") == class {
+					got[i]++
+				}
+			}
+		}
+		if got != rows {
+			t.Errorf("%s: %v rows, want %v", path, got, rows)
+		}
+	}
+	if a := b.Get("/team/red?page=2"); !strings.Contains(a.HTML, `href="/team/red?invited=2&amp;page=2#invitations"`) {
+		t.Error("to look at older invitations leaves the page of the members")
+	}
+}
+
 func TestInvitationMakesAnAccount(t *testing.T) {
 	t.Parallel()
 	c := newCrew(t)
