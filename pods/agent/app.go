@@ -317,14 +317,17 @@ func (s *supervisor) awaitPort(ctx context.Context, c child, port int) bool {
 	}
 }
 
+const thenReload = ", then reload"
+
 // silent shows an app that runs and does not listen where it should.
 func (s *supervisor) silent(port int) {
 	reason := fmt.Sprintf("it runs, but nothing listens on $PORT, which is %d", port)
 	if others := s.l.Listening(); len(others) > 0 {
-		reason += fmt.Sprintf("; something listens on %s. Make the app listen on $PORT, then reload", joinPorts(others))
+		reason += fmt.Sprintf("; something listens on %s. Make the app listen on $PORT", joinPorts(others))
 	} else {
-		reason += ". Make the app listen there, then reload"
+		reason += ". Make the app listen there"
 	}
+	reason += thenReload
 	s.l.Remark("%s", reason)
 	tail := s.l.Tail(tailLines)
 	s.update(func(st *wire.State) { st.App, st.Reason, st.Tail = wire.AppRunning, reason, tail })

@@ -279,7 +279,7 @@ func (d *deployment) silence(ctx context.Context, s wire.State) string {
 	case ctx.Err() != nil:
 		return "the deploy was cancelled"
 	case s.Reason != "":
-		return s.Reason
+		return strings.TrimSuffix(s.Reason, thenReload) // which would start the one that is back
 	}
 	return fmt.Sprintf("the app did not listen on $PORT, which is %d, in time", d.Spec.Port)
 }

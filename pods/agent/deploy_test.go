@@ -14,8 +14,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"podgate/internal/packagetest"
 	"podgate/pods/wire"
@@ -357,6 +359,46 @@ func TestDeployAbandoned(t *testing.T) {
 	st := a.app(wire.AppRequest{Action: actionRestart, Spec: before, WaitMillis: 20000})
 	if st.App != wire.AppRunning || strings.Contains(st.Command, "sleep") {
 		t.Errorf("%+v", st)
+	}
+	if _, body := get(t, before.Port, "/"); body != "by hand" {
+		t.Errorf("the app says %q", body)
+	}
+	if _, err := os.Stat(a.home("releases/1")); !os.IsNotExist(err) {
+		t.Errorf("the folder is left: %v", err)
+	}
+}
+
+// An app that runs and never listens on $PORT, the commonest mistake, is not live: what
+// ran before is back, and the answer says where something listens instead, with what the
+// app printed. The agent's clock runs ahead, so that its minute is soon over.
+func TestDeployThatNeverListens(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	a := startAgent(t, func(c *Config) { c.Now = func() time.Time { return began.Add(100 * time.Since(began)) } })
+	before := a.spec(t, "static")
+	a.put("index.html", "by hand")
+	if st := a.app(wire.AppRequest{Action: actionStart, Spec: before, WaitMillis: 20000}); st.App != wire.AppRunning {
+		t.Fatalf("%+v", st)
+	}
+	r := a.deployment(t, 1, before)
+	const procfile = "web: echo listening on 3000; sleep 1000"
+	a.do("PUT", wire.PathRelease+"?release=1&max=1000000", packed(t, tar.Header{Name: "Procfile", Size: int64(len(procfile))}))
+	if err := os.WriteFile(a.home("releases/1/Procfile"), []byte(procfile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r.Spec.Preset = "command"
+	_, fault := a.deploys(r)
+	if fault == nil || len(fault.Lines) == 0 || !slices.ContainsFunc(fault.Lines, func(l wire.LogLine) bool { return l.Text == "listening on 3000" }) {
+		t.Fatalf("%+v", fault)
+	}
+	want := []string{fmt.Sprintf("it runs, but nothing listens on $PORT, which is %d", before.Port), "Make the app listen", "; what ran before is back"}
+	if strings.Contains(fault.Message, "reload") {
+		t.Errorf("to reload is of no use to what is not live: %q", fault.Message)
+	}
+	for _, w := range want {
+		if !strings.Contains(fault.Message, w) {
+			t.Errorf("%q, want %q", fault.Message, w)
+		}
 	}
 	if _, body := get(t, before.Port, "/"); body != "by hand" {
 		t.Errorf("the app says %q", body)
