@@ -38,14 +38,16 @@ func TestCompletionScripts(t *testing.T) {
 	}
 }
 
-// While the server runs, shells complete people, teams and connections. Without
+// While the server runs, shells complete people, teams, pods and connections. Without
 // it there is nothing to ask, and no database is begun.
 func TestCompletionAsksTheServer(t *testing.T) {
 	t.Parallel()
-	srv := startServer(t)
+	data := t.TempDir()
+	craftShop(t, data)
+	srv := startServerIn(t, data)
 	ada := setUp(t, srv)
 	connect(t, srv, ada, connectOptions{})
-	for _, add := range [][]string{{"team", "add", "makers"}, {"user", "add", "bob@example.com", "--team", "makers"}, {"user", "add", "x$HOME@example.com"}} {
+	for _, add := range [][]string{{"user", "add", "bob@example.com", "--team", "makers"}, {"user", "add", "x$HOME@example.com"}} {
 		if code, out, errs := srv.command(add...); code != exitDone {
 			t.Fatal(add, code, out, errs)
 		}
@@ -62,6 +64,11 @@ func TestCompletionAsksTheServer(t *testing.T) {
 		"team member add home ":        ada.email + "\nbob@example.com\n",
 		"team member remove makers ":   "bob@example.com\n",
 		"team member remove absent ":   "",
+		"pod show ":                    "shop\n",
+		"pod exec sh":                  "shop\n",
+		"pod exec shop ":               "",
+		"pod create ":                  "",
+		"pod list --team ":             "home\nmakers\n",
 		"connection revoke ":           id + "\t" + ada.email + " with 127.0.0.1\n",
 	} {
 		words := strings.Split(line, " ")
