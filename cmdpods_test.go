@@ -118,10 +118,21 @@ func walkPodCommands(t *testing.T, g giver, team string) {
 	checkPodCopy(t, g)
 
 	g.refuses("pod not found", "pod show absent")
-	g.refuses("no going back", "pod rollback site 99")
+	checkPodRollback(t, g, site)
 	g.refuses("--yes", "pod delete site")
 	g.says("deleted", "pod delete site --yes")
 	g.refuses("pod not found", "pod show site")
+}
+
+func checkPodRollback(t *testing.T, g giver, site string) {
+	t.Helper()
+	write(t, site, map[string]string{"index.html": "<h1>Again</h1>"})
+	g.must("pod deploy " + site)
+	g.must("pod rollback site 1")
+	if got := g.must("pod exec site -- cat index.html"); got != "<h1>Mine</h1>" {
+		t.Errorf("after going back the app is %q", got)
+	}
+	g.refuses("no going back", "pod rollback site 99")
 }
 
 func checkPodEnv(t *testing.T, g giver) {

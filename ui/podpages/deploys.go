@@ -35,11 +35,10 @@ func (s *Pages) fromOurs(h web.Handler) web.Handler {
 
 // deploysPage is the content of deploys.html.
 type deploysPage struct {
-	Head     podHead
-	Fault    string
-	Deploys  []deployView
-	May      bool
-	Building bool
+	Head    podHead
+	Fault   string
+	Deploys []deployView
+	May     bool
 }
 
 // deployView is a deploy in a list.
@@ -51,21 +50,25 @@ type deployView struct {
 	Lines          []string
 	By             string
 	Preset, Commit string
-	Live, Kept     bool
+	Live           bool
+	Back           string // the page that goes back to it; empty: nobody can, or not this reader
 	Began          time.Time
 	Ago, Took      string
 }
 
-func (s *Pages) deployViews(list []pods.Deploy) (views []deployView) {
+func (s *Pages) deployViews(o opened, list []pods.Deploy) (views []deployView) {
 	for _, d := range list {
 		v := deployView{
 			Number: d.Number, What: text.Line(d.Action, 20), Reason: text.Line(inPages(d.Reason), 600), By: text.Line(d.By, 80),
-			Preset: text.Line(d.Preset, 40), Commit: text.Short(text.Line(d.Commit, 60), 10), Live: d.Live, Kept: d.Kept, Began: d.Began, Ago: page.Ago(s.Now(), d.Began),
+			Preset: text.Line(d.Preset, 40), Commit: text.Short(text.Line(d.Commit, 60), 10), Live: d.Live, Began: d.Began, Ago: page.Ago(s.Now(), d.Began),
 		}
 		if d.Source != "" {
 			v.What += " of " + text.Line(d.Source, 200)
 		}
 		v.State, v.Word = deployState(d)
+		if d.Kept && o.may(authz.Deploy) {
+			v.Back = "/pod/" + o.Name + "/rollback?to=" + strconv.Itoa(d.Number)
+		}
 		if !d.Ended.IsZero() && d.Ended.After(d.Began) {
 			v.Took = page.Lasts(d.Ended.Sub(d.Began))
 		}
@@ -104,8 +107,7 @@ func (s *Pages) deploysPage(w http.ResponseWriter, r *http.Request, o opened, st
 	if err != nil {
 		return s.podError(err)
 	}
-	view := deploysPage{Head: s.head(o, pod, "Deploys"), Fault: fault, Deploys: s.deployViews(list), May: o.may(authz.Deploy)}
-	view.Building = len(list) > 0 && list[0].State == store.DeployBuilding
+	view := deploysPage{Head: s.head(o, pod, "Deploys"), Fault: fault, Deploys: s.deployViews(o, list), May: o.may(authz.Deploy)}
 	f := page.Frame{Title: "Deploys · " + o.Name, Here: "pods", Wide: true, Page: view, Scripts: []string{"live.js", "pods.js"}}
 	return s.area.Render(w, r, page.Plain, status, "deploys", f)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"podgate/pods/podstest"
+	"podgate/store"
 	"podgate/ui/pagetest"
 )
 
@@ -98,7 +99,33 @@ func TestDeployByForm(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.StatusCode, a.Text())
 		}
 	}
-	if a := b.Post("/pod/blog/rollback?to=1", nil); live() != 3 && !strings.Contains(a.Text(), "rollback") {
-		t.Errorf("roll back: %d %s", live(), a.Text())
+	rollsBack(t, s, b, ada)
+}
+
+// rollsBack goes back to the first deploy by the button of each page that has it.
+func rollsBack(t *testing.T, s *pagetest.Site, b *pagetest.Browser, ada store.User) {
+	t.Helper()
+	const button = `href="/pod/blog/rollback?to=1" aria-label="Roll back to deploy 1"`
+	for _, path := range []string{"/pod/blog", "/pod/blog/deploys"} {
+		if a := b.Get(path); strings.Count(a.HTML, "/rollback?to=") != 1 || !strings.Contains(a.HTML, button) {
+			t.Errorf("%s: not one button that goes back to deploy 1:\n%s", path, a.Text())
+		}
+	}
+	if a := b.Get("/pod/blog/rollback?to=1"); a.H1() != "Roll back?" {
+		t.Errorf("the button leads to %s", a.Text())
+	}
+	b.Post("/pod/blog/rollback?to=1", nil)
+	for began := time.Now(); time.Since(began) < 30*time.Second && strings.Contains(b.Get("/pod/blog/deploys").Text(), "building"); {
+	}
+	list, err := s.Pods.Deploys(s.Actor(ada, "red"), "blog")
+	if err != nil || len(list) != 3 || list[0].Action != "rollback" || !list[0].Live {
+		t.Fatalf("after going back: %+v %v", list, err)
+	}
+	f, err := s.Pods.ReadFile(t.Context(), s.Actor(ada, "red"), "blog", "index.html", 0, 0)
+	if err != nil || string(f.Content) != "<h1>one</h1>" {
+		t.Errorf("the app is %q %v", f.Content, err)
+	}
+	if got := b.Get("/pod/blog").HTML; !strings.Contains(got, "/rollback?to=2") || strings.Contains(got, "/rollback?to=1\"") {
+		t.Error("there is no way from deploy 1 to deploy 2")
 	}
 }

@@ -81,7 +81,7 @@ func (s *Pages) overview(w http.ResponseWriter, r *http.Request, o opened, statu
 	view := overviewPage{
 		Head: s.head(o, pod, "Overview"), Fault: fault, Actions: actionsOf(o, pod.Status), Wrong: wrong(pod.Status), Restarts: pod.Restarts,
 		LastExit: text.Line(pod.LastExit.Reason, 600), LastExitAt: pod.LastExit.At, Facts: factsOf(pod), Created: pod.Created, Started: pod.Started,
-		MayDeploy: o.may(authz.Deploy), MayDelete: o.may(authz.DeletePod), Deploys: s.deployViews(deploys[:min(len(deploys), overviewDeploys)]),
+		MayDeploy: o.may(authz.Deploy), MayDelete: o.may(authz.DeletePod), Deploys: s.deployViews(o, deploys[:min(len(deploys), overviewDeploys)]),
 		Network: networkWords(pod), Roles: roleFacts(), Role: string(o.Actor.Role),
 	}
 	if o.may(authz.ChangePlan) {
