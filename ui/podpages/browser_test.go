@@ -72,7 +72,7 @@ func used(t *testing.T, s *pagetest.Site, name string) {
 // live: what happens to pods is seen without a reload, and said; how many failed stays
 // right in title, icon and badge whatever comes and goes.
 func live(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
-	ada := s.AddUser("ada@example.com", false, "red")
+	ada := s.AddUser("ada@example.com", false, "red", "blue")
 	actor := s.Actor(ada, "red")
 	must := func(_ pods.Pod, err error) {
 		t.Helper()
@@ -114,10 +114,13 @@ func live(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 	s.CreatePod(ada, "red", "shop", "static")
 	wait(`document.querySelector("[data-pod=shop] [data-state]")?.textContent === "running"`)
 	failed(2, "Pods")
+	// What is folded stays so when the list is had anew.
+	c.Do(chromedp.Evaluate[chromedp.Void](`document.getElementById("team-red").open = false`))
 	must(s.Pods.Stop(t.Context(), actor, "poll", nil))
 	failed(1, "Pods")
 	wait(`document.getElementById("wrong").textContent === "1 failed"`)
 	wait(`[...document.querySelectorAll("[data-pod]")].map(e => e.dataset.pod).join(" ") === "wiki blog poll shop"`)
+	wait(`document.querySelector("#team-attention .count").textContent === "1" && document.getElementById("team-attention").open && !document.getElementById("team-red").open`)
 	c.Open("/pod/blog")
 	must(s.Pods.Start(t.Context(), actor, "blog", nil))
 	wait(`[...document.querySelectorAll("#pod-live button")].some(b => b.textContent === "Restart")`)

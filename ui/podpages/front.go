@@ -52,9 +52,9 @@ type filter struct{ Q, State, Team string }
 
 // podGroup is some rows under one heading; without a heading where there is one only.
 type podGroup struct {
-	ID, Title  string
-	All, Wrong int
-	Rows       []podRow
+	ID, Title string
+	All       int // also those that are on other pages of the list
+	Rows      []podRow
 }
 
 // podRow is a pod in a list.
@@ -123,9 +123,10 @@ func (s *Pages) frontOf(r *http.Request, p page.Person) (frontPage, error) {
 	if len(front.Teams) > 0 {
 		view.Outages = s.outages(front.Teams[0].Actor)
 	}
-	rows, part := page.Cut(r, view.rows(front, s.Now()), "q", "state", "team")
+	all := view.rows(front, s.Now())
+	rows, part := page.Cut(r, all, "q", "state", "team")
 	view.Part = part
-	view.group(rows)
+	view.group(rows, all)
 	return view, nil
 }
 
@@ -222,21 +223,26 @@ func (f filter) fits(r podRow) bool {
 // Any reports whether anything is filtered.
 func (f filter) Any() bool { return f != filter{} }
 
-// group puts rows that follow each other and belong together under one heading.
-func (v *frontPage) group(rows []podRow) {
+// group puts rows that follow each other and belong together under one heading. all
+// are the rows of all pages of the list.
+func (v *frontPage) group(rows, all []podRow) {
+	count := map[string]int{}
+	for _, row := range all {
+		count[row.group]++
+	}
 	names := map[string]string{attention: "Failed"}
 	for _, t := range v.Teams {
 		names[t.Value] = t.Name
 	}
 	for _, row := range rows {
 		if n := len(v.Groups); n == 0 || v.Groups[n-1].ID != row.group {
-			v.Groups = append(v.Groups, podGroup{ID: row.group, Title: names[row.group]})
+			v.Groups = append(v.Groups, podGroup{ID: row.group, Title: names[row.group], All: count[row.group]})
 		}
 		g := &v.Groups[len(v.Groups)-1]
 		if row.group != attention {
 			row.Team = ""
 		}
-		g.Rows, g.All = append(g.Rows, row), g.All+1
+		g.Rows = append(g.Rows, row)
 	}
 }
 

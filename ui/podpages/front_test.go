@@ -162,6 +162,62 @@ func TestFrontHasFiftyRowsAPage(t *testing.T) {
 	}
 }
 
+// Several teams are folded one by one, each under its name and with how many pods are
+// in it, also where they go on over the page; what failed comes first of all.
+func TestFrontFoldsByTeam(t *testing.T) {
+	t.Parallel()
+	s := pagetest.New(t)
+	ada := s.AddUser("ada@example.com", false, "blue", "red")
+	s.CreatePod(ada, "blue", "shop", "static")
+	s.Fake.SetAgent(agentSaying(ended))
+	s.CreatePod(ada, "red", "wiki", "static")
+	records(t, s, s.Actor(ada, "red").Team.ID, 60, store.WantStopped)
+	b := s.Browser()
+	b.SignIn("ada@example.com")
+	groups := func(a pagetest.Answer) string {
+		var list []string
+		for _, n := range a.All("details") {
+			if id, open := pagetest.Attr(n, "id"), pagetest.HasAttr(n, "open"); pagetest.Attr(n, "class") == "pod-group" {
+				list = append(list, fmt.Sprint(id, " ", open, " ", pagetest.Text(n.FirstChild.NextSibling)))
+			}
+		}
+		return strings.Join(list, ", ")
+	}
+	for query, want := range map[string]string{
+		"":                  "team-attention true Failed 1, team-blue true blue 1, team-red true red 60",
+		"?page=2":           "team-red true red 60",
+		"?team=red&q=pod-0": "team-red true red 60",
+		"?state=failed":     "team-attention true Failed 1",
+	} {
+		if got := groups(b.Get("/" + query)); got != want {
+			t.Errorf("%q: %s, want %s", query, got, want)
+		}
+	}
+}
+
+// Whoever is in no team hears what to do, and somebody who runs the server does it here.
+func TestFrontWithoutTeam(t *testing.T) {
+	t.Parallel()
+	s := pagetest.New(t)
+	s.AddUser("ada@example.com", true)
+	s.AddUser("bob@example.com", false)
+	for email, want := range map[string]struct{ says, not string }{
+		"ada@example.com": {`href="/server/teams#make"`, "Ask whoever"},
+		"bob@example.com": {"Ask whoever runs this server, or an owner of a team, to take bob@example.com in.", "/server"},
+	} {
+		a := s.Browser().SignIn(email)
+		if !strings.Contains(a.HTML, want.says) || strings.Contains(a.HTML, want.not) || strings.Contains(a.HTML, "podgate team") {
+			t.Errorf("%s reads %s", email, a.Text())
+		}
+	}
+	b := s.Browser()
+	b.SignIn("ada@example.com")
+	b.Post("/server/teams", url.Values{"name": {"Red"}})
+	if a := b.Get("/"); !strings.Contains(a.Text(), "Make a first pod") {
+		t.Errorf("with a team: %s", a.Text())
+	}
+}
+
 // records puts pods into the store alone.
 func records(t testing.TB, s *pagetest.Site, team store.TeamID, n int, want store.Want) {
 	t.Helper()
