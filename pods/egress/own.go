@@ -3,6 +3,7 @@ package egress
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -61,13 +62,16 @@ func (c Config) Shared() Config {
 	return c
 }
 
-// ownPrefixes asks the kernel.
+// ownPrefixes asks the kernel for its addresses and for its routes.
 func ownPrefixes() ([]netip.Prefix, error) {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		return nil, err
 	}
-	var all []netip.Prefix
+	all, err := routes()
+	if err != nil {
+		return nil, err
+	}
 	for _, a := range addrs {
 		if n, ok := a.(*net.IPNet); ok {
 			ip, _ := netip.AddrFromSlice(n.IP)
@@ -75,8 +79,9 @@ func ownPrefixes() ([]netip.Prefix, error) {
 			if ip = ip.Unmap(); bits > ip.BitLen() {
 				bits -= 96
 			}
-			all = append(all, netip.PrefixFrom(ip, bits))
+			all = append(all, netip.PrefixFrom(ip, bits).Masked())
 		}
 	}
-	return all, nil
+	slices.SortFunc(all, netip.Prefix.Compare) // most routes say what an address has said
+	return slices.Compact(all), nil
 }
