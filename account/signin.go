@@ -170,17 +170,28 @@ func inWords(d time.Duration) string {
 // the session's end off. ErrNotFound or ErrExpired of the
 // store when there is none.
 func (s *Service) Authenticate(secret string) (store.Session, store.User, error) {
-	if !strings.HasPrefix(secret, sessionPrefix) {
-		return store.Session{}, store.User{}, store.ErrNotFound
-	}
 	now := s.now()
-	session, u, err := s.db.Session(store.HashSecret(secret), now)
+	session, u, err := s.look(secret, now)
 	if err != nil {
 		return store.Session{}, store.User{}, err
 	}
 	s.db.NoteSessionUse(session.Hash, now)
 	session.Use(now)
 	return session, public(u), nil
+}
+
+// CheckSession returns the error that Authenticate would, and counts as no use: what
+// goes on by itself does not put the end of its session off.
+func (s *Service) CheckSession(secret string) error {
+	_, _, err := s.look(secret, s.now())
+	return err
+}
+
+func (s *Service) look(secret string, now time.Time) (store.Session, store.User, error) {
+	if !strings.HasPrefix(secret, sessionPrefix) {
+		return store.Session{}, store.User{}, store.ErrNotFound
+	}
+	return s.db.Session(store.HashSecret(secret), now)
 }
 
 // OnLossOf has fn called after each commit that ends one of the user's sessions or

@@ -72,13 +72,21 @@ func (s *Shell) Current(r *http.Request) (store.Session, store.User, bool) {
 		return store.Session{}, store.User{}, false
 	}
 	session, user, err := s.Account.Authenticate(secret)
-	if err != nil {
-		if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrExpired) {
-			s.Log.Error("a session could not be looked up", "error", err)
-		}
-		return store.Session{}, store.User{}, false
+	return session, user, s.found(err)
+}
+
+// StillSignedIn reports whether the session of a request goes on. Unlike Current it is no use
+// of it, so that what a page leaves open does not keep its session.
+func (s *Shell) StillSignedIn(r *http.Request) bool {
+	return s.found(s.Account.CheckSession(s.Cookie(r, SessionCookie)))
+}
+
+// found reports whether a session was looked up without an error.
+func (s *Shell) found(err error) bool {
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrExpired) {
+		s.Log.Error("a session could not be looked up", "error", err)
 	}
-	return session, user, true
+	return err == nil
 }
 
 // Person is the signed-in person of a request.

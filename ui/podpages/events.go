@@ -87,10 +87,12 @@ func (s *Pages) followTeams(out *stream, p page.Person, teams []store.TeamID, lo
 		case <-lost:
 		case <-tick.C:
 		case <-watch.More():
-			if s.sendChanges(out, watch) != nil {
-				return false
+			if len(lost) == 0 { // what was taken counts before what is told
+				if s.sendChanges(out, watch) != nil {
+					return false
+				}
+				continue
 			}
-			continue
 		}
 		now, err := s.teamsSeen(p)
 		if err != nil || !slices.Equal(now, teams) {

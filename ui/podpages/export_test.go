@@ -11,6 +11,9 @@ var (
 // SetStall sets how long a stream waits for its reader.
 func (s *Pages) SetStall(d time.Duration) { s.stall = d }
 
+// SetBeat sets the time between two looks at what goes on.
+func (s *Pages) SetBeat(d time.Duration) { s.beat = d }
+
 // Streams is how many answers go on.
 func (s *Pages) Streams() int {
 	s.streams.mu.Lock()

@@ -24,6 +24,7 @@ type Pages struct {
 	area      *page.Area
 	streams   *places
 	stall     time.Duration // for which a stream waits for its reader
+	beat      time.Duration // between two looks at what goes on
 	large     *places       // for large forms
 	logSaves  *places
 	colouring chan struct{} // holds one for each file that is coloured
@@ -38,7 +39,7 @@ var files embed.FS
 func New(shell *page.Shell, service *pods.Service) (*Pages, error) {
 	s := &Pages{
 		Shell: shell, pods: service, colouring: make(chan struct{}, maxColouring),
-		stall: streamStall, streams: newPlaces(maxStreams, personStreams), large: newPlaces(largeForms, largeFormsEach), logSaves: newPlaces(maxLogSaves, 1), slots: newPlaces(soonMost, soonEach), uploads: newPlaces(maxUploads, 1),
+		stall: streamStall, beat: streamBeat, streams: newPlaces(maxStreams, personStreams), large: newPlaces(largeForms, largeFormsEach), logSaves: newPlaces(maxLogSaves, 1), slots: newPlaces(soonMost, soonEach), uploads: newPlaces(maxUploads, 1),
 	}
 	if service != nil {
 		shell.CountFailed = s.countFailed
@@ -125,8 +126,7 @@ func (s *Pages) onPod(h func(http.ResponseWriter, *http.Request, opened) error) 
 func (s *Pages) whileAllowed(r *http.Request, p page.Person, actor authz.Actor) (ctx context.Context, end func()) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	look := func() {
-		_, _, signedIn := s.Current(r)
-		if now, _, err := s.podOf(r, p); !signedIn || err != nil || now.Role != actor.Role {
+		if now, _, err := s.podOf(r, p); !s.StillSignedIn(r) || err != nil || now.Role != actor.Role {
 			cancel(authz.ErrRevoked)
 		}
 	}

@@ -28,6 +28,7 @@ type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration // how long it waits for its reader
+	pace    time.Duration // of its beat
 	mu      sync.Mutex
 }
 
@@ -53,7 +54,7 @@ func (s *Pages) openStream(w http.ResponseWriter, r *http.Request, p page.Person
 		}
 	})
 	lost <- struct{}{} // it may have ended before anybody watched
-	out = &stream{ctx: ctx, w: w, control: http.NewResponseController(w), stall: s.stall}
+	out = &stream{ctx: ctx, w: w, control: http.NewResponseController(w), stall: s.stall, pace: s.beat}
 	var watching sync.WaitGroup
 	end = func() { stop(); cancel(nil); watching.Wait(); leave() }
 	h := w.Header()
@@ -67,7 +68,7 @@ func (s *Pages) openStream(w http.ResponseWriter, r *http.Request, p page.Person
 	}
 	watching.Go(func() {
 		out.watch(lost, func() {
-			if _, _, ok := s.Current(r); !ok {
+			if !s.StillSignedIn(r) {
 				cancel(errSessionOver)
 			}
 		})
@@ -75,10 +76,11 @@ func (s *Pages) openStream(w http.ResponseWriter, r *http.Request, p page.Person
 	return out, end, nil
 }
 
-// watch looks again whenever something was taken from the person, and keeps proxies
-// from ending a stream in which nothing happens.
+// watch looks again whenever something was taken from the person, and at each beat for
+// sessions whose time is up, of which nobody is told. The beat keeps proxies from ending
+// a stream in which nothing happens.
 func (s *stream) watch(lost <-chan struct{}, look func()) {
-	tick := time.NewTicker(streamBeat)
+	tick := time.NewTicker(s.pace)
 	defer tick.Stop()
 	for {
 		select {
@@ -87,7 +89,8 @@ func (s *stream) watch(lost <-chan struct{}, look func()) {
 		case <-lost:
 			look()
 		case <-tick.C:
-			if s.write(": \n\n") != nil {
+			look()
+			if s.ctx.Err() != nil || s.write(": \n\n") != nil {
 				return
 			}
 		}

@@ -58,7 +58,6 @@ const (
 	maxKeys     = 64 << 10 // bytes of one message of a browser
 	maxUnseen   = 256 << 10
 	socketStall = 30 * time.Second // for the browser to take what is sent
-	socketBeat  = 25 * time.Second // proxies end what is silent
 	pongTime    = 15 * time.Second
 )
 
@@ -100,7 +99,7 @@ func (s *Pages) serveTerminalSocket(w http.ResponseWriter, r *http.Request) erro
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
 	defer cancel(nil)
 	look := func() {
-		if _, _, ok := s.Current(r); !ok {
+		if !s.StillSignedIn(r) {
 			cancel(errSignedOut)
 		}
 	}
@@ -118,7 +117,7 @@ func (s *Pages) serveTerminalSocket(w http.ResponseWriter, r *http.Request) erro
 		s.Audit(r, p, store.AuditEntry{Action: action, Team: actor.Team.ID, TeamName: actor.Team.Slug, Object: object})
 	}
 	record(history.AuditTerminal, name)
-	t := &socket{Terminal: term, conn: conn, room: make(chan struct{}, 1)}
+	t := &socket{Terminal: term, conn: conn, pace: s.beat, look: look, room: make(chan struct{}, 1)}
 	why := t.serve(ctx, cancel, s.endSocket)
 	record(history.AuditTerminalEnd, fmt.Sprintf("%s, after %s: %s", name, page.Lasts(s.Now().Sub(began)), endWords(term, why)))
 	return nil
@@ -137,6 +136,8 @@ func number(s string) int {
 type socket struct {
 	*pods.Terminal
 	conn *websocket.Conn
+	pace time.Duration // of its beat
+	look func()        // ends it with its session
 	room chan struct{} // holds a value when the page has shown something
 
 	mu     sync.Mutex
@@ -253,16 +254,20 @@ func (t *socket) order(b []byte) error {
 	return nil
 }
 
-// beat finds out about browsers that have gone without a word.
+// beat finds out about browsers that have gone without a word, and about sessions whose
+// time is up, of which nobody is told.
 func (t *socket) beat(ctx context.Context, cancel context.CancelCauseFunc) {
-	tick := time.NewTicker(socketBeat)
+	tick := time.NewTicker(t.pace)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			ping, stop := context.WithTimeout(ctx, pongTime)
+			if t.look(); ctx.Err() != nil {
+				return
+			}
+			ping, stop := context.WithTimeout(context.WithoutCancel(ctx), pongTime) // as in write
 			err := t.conn.Ping(ping)
 			stop()
 			if err != nil {
