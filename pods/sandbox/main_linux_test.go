@@ -58,7 +58,7 @@ func TestUnprivileged(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o755), copySelf(filepath.Join(dir, "sandbox.test")), os.Mkdir(filepath.Join(dir, "tmp"), 0o700), os.Chown(filepath.Join(dir, "tmp"), uid, uid)); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "sandbox.test"), "-test.run=^TestPod", "-test.v", "-test.timeout=5m")
+	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "sandbox.test"), "-test.run=^TestPod", "-test.v", "-test.timeout=10m")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), unprivilegedMark+"=1", "TMPDIR="+filepath.Join(dir, "tmp"), "HOME="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
