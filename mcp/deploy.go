@@ -30,7 +30,7 @@ type deployInput struct {
 	Env        map[string]string `json:"env,omitempty" jsonschema:"environment variables to set, beside those that the pod has; they take effect with this deploy"`
 	Plan       string            `json:"plan,omitempty" jsonschema:"of a new pod: one of list_plans; the first of them when left out"`
 	Region     string            `json:"region,omitempty" jsonschema:"of a new pod: one of list_regions; the first of them when left out"`
-	Background bool              `json:"background,omitempty" jsonschema:"true to be answered at once while the deploy goes on; list_deploys shows how it ends"`
+	Background bool              `json:"background,omitempty" jsonschema:"true to be answered at once with a job while the deploy goes on; get_job waits for it and shows what it prints, stop_job ends it"`
 }
 
 type gitInput struct {
@@ -41,6 +41,7 @@ type gitInput struct {
 
 type deployOutput struct {
 	Deploy   deployInfo    `json:"deploy"`
+	Job      string        `json:"job,omitempty" jsonschema:"for get_job and stop_job, while it goes on in the background"`
 	Created  bool          `json:"created,omitempty" jsonschema:"whether the pod was made for it"`
 	Answered *answerOutput `json:"answered,omitempty" jsonschema:"what a visitor of the address gets; absent when the app does not speak HTTP"`
 	Printed  []string      `json:"printed,omitempty" jsonschema:"what the app printed last, when it answered with an error or not at all"`
@@ -180,7 +181,8 @@ func deployAnswer(d pods.Deployment) answer[deployOutput] {
 	var b strings.Builder
 	switch {
 	case d.Deploy.State == store.DeployBuilding:
-		fmt.Fprintf(&b, "Deploy %d of pod %s goes on; list_deploys shows how it ends.\n", d.Deploy.Number, d.Pod.Name)
+		out.Job = pods.DeployJob(d.Deploy.Number)
+		b.WriteString(goesOn(d.Deploy, d.Pod))
 	default:
 		fmt.Fprintf(&b, "The app is live at %s (deploy %d, preset %s, %.1f s).\n", d.Pod.URL, d.Deploy.Number, d.Deploy.Preset, out.Deploy.Seconds)
 	}
@@ -203,6 +205,11 @@ func deployAnswer(d pods.Deployment) answer[deployOutput] {
 	}
 	b.WriteString(out.Pod.text())
 	return answer[deployOutput]{text: b.String(), data: out}
+}
+
+// goesOn says how to hear of a deploy or reload in the background.
+func goesOn(d pods.Deploy, p pods.Pod) string {
+	return fmt.Sprintf("The %s of pod %s goes on as job %s: get_job waits for it and shows what it prints, stop_job ends it.\n", d.Action, p.Name, pods.DeployJob(d.Number))
 }
 
 func (e *endpoint) listDeploys(_ context.Context, r request, in listDeploysInput) (answer[listDeploysOutput], error) {

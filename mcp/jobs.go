@@ -25,14 +25,14 @@ type listJobsOutput struct {
 
 type getJobInput struct {
 	Name   string `json:"name" jsonschema:"the pod's name"`
-	Job    string `json:"job" jsonschema:"as exec_command with background, or list_jobs, named it"`
+	Job    string `json:"job" jsonschema:"as exec_command, deploy or manage_pod with background, or list_jobs, named it"`
 	Offset *int64 `json:"offset,omitempty" jsonschema:"byte of the output to read from, such as next_offset of the last answer; the newest output when left out"`
 	Wait   int    `json:"wait,omitempty" jsonschema:"seconds to wait for the end of the job before answering; 0 when left out"`
 }
 
 type stopJobInput struct {
 	Name string `json:"name" jsonschema:"the pod's name"`
-	Job  string `json:"job" jsonschema:"as exec_command with background, or list_jobs, named it"`
+	Job  string `json:"job" jsonschema:"as exec_command, deploy or manage_pod with background, or list_jobs, named it"`
 }
 
 type jobOutput struct {
@@ -61,11 +61,11 @@ type getJobOutput struct {
 func (e *endpoint) addJobTools(s *sdk.Server) {
 	add(e, s, tool{
 		name: "list_jobs", title: "List jobs", action: authz.ReadLogs, hints: readOnly, later: true, refine: podName,
-		description: fmt.Sprintf("Lists the jobs of a running pod: the commands that exec_command started in the background, whoever did. Those that ended are kept for a day, the newest %d.", pods.MaxJobs),
+		description: fmt.Sprintf("Lists the jobs of a running pod: the commands that exec_command started in the background, whoever did, and the deploy or reload that goes on. Commands that ended are kept for a day, the newest %d.", pods.MaxJobs),
 	}, e.listJobs)
 	add(e, s, tool{
 		name: "get_job", title: "Show a job", action: authz.ReadLogs, hints: readOnly, later: true,
-		description: "Shows one job of a running pod: its state, its exit code, and what it printed. Set wait to be answered when it has ended. Of long output the first 256 KiB and the newest 512 KiB or more are kept.",
+		description: "Shows one job of a pod: its state, its exit code, and what it printed. Set wait to be answered when it has ended. Of long output the first 256 KiB and the newest 512 KiB or more are kept.",
 		refine: func(s *jsonschema.Schema) {
 			podName(s)
 			between(s, "wait", 0, float64(pods.MaxJobWait/time.Second))
@@ -75,7 +75,7 @@ func (e *endpoint) addJobTools(s *sdk.Server) {
 	}, e.getJob)
 	add(e, s, tool{
 		name: "stop_job", title: "Stop a job", action: authz.Exec, hints: changes(true, true), later: true, refine: podName,
-		description: "Ends a job of a running pod with all that it started: asked first (SIGTERM), then killed. A job that has ended stays as it is.",
+		description: "Ends a job of a running pod with all that it started: asked first (SIGTERM), then killed. Of a deploy or reload that is ended, what ran before goes on. A job that has ended stays as it is.",
 	}, e.stopJob)
 }
 

@@ -57,6 +57,45 @@ func TestJobTools(t *testing.T) {
 	}
 }
 
+// A deploy and a reload in the background answer with a job, which says in text and in
+// data what it is, and ends with stop_job.
+func TestDeploysAreJobs(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.pod("shop")
+	c := b.connect("ann", modern)
+	slow := args{"Procfile": "release: echo installing; sleep 1000\nweb: exec sleep 1000\n"}
+	res := c.result("deploy", args{"name": "shop", "preset": "command", "files": slow, "background": true})
+	fits(t, b.tool("deploy"), res.StructuredContent)
+	if got := res.StructuredContent.(args)["job"]; got != "deploy-1" || !strings.Contains(text(res), "as job deploy-1: get_job") {
+		t.Fatalf("a deploy: %v\n%s", got, text(res))
+	}
+	at := args{"name": "shop", "job": "deploy-1"}
+	var got args
+	for got == nil || !strings.Contains(got["output"].(string), "installing\n") {
+		if got = c.call("get_job", at); got["state"] != "running" || got["command"] != "deploy of 1 file" {
+			t.Fatalf("while it goes on: %v", got)
+		}
+	}
+	if list := c.call("list_jobs", args{"name": "shop"})["jobs"].([]any); len(list) != 1 || list[0].(args)["job"] != "deploy-1" {
+		t.Errorf("list_jobs: %v", list)
+	}
+	if got := c.call("stop_job", at); got["state"] != "stopped" || got["exit_code"] != 1.0 || got["reason"] != "it was stopped with stop_job" {
+		t.Errorf("stop_job: %v", got)
+	}
+	res = c.result("manage_pod", args{"name": "shop", "action": "reload", "background": true})
+	fits(t, b.tool("manage_pod"), res.StructuredContent)
+	if got := res.StructuredContent.(args)["job"]; got != "deploy-2" || !strings.Contains(text(res), "The reload of pod shop goes on as job deploy-2") {
+		t.Errorf("a reload: %v\n%s", got, text(res))
+	}
+	if got := c.call("get_job", args{"name": "shop", "job": "deploy-2", "wait": 60}); got["state"] != "exited" || got["exit_code"] != 0.0 {
+		t.Errorf("its end: %v", got)
+	}
+	if words := c.refused("manage_pod", args{"name": "shop", "action": "stop", "background": true}); !strings.Contains(words, "background is for reload") {
+		t.Errorf("a stop in the background: %s", words)
+	}
+}
+
 // What a job printed can be read on and on, with the characters whole, until all
 // of it was read.
 func TestJobOutputInParts(t *testing.T) {

@@ -159,13 +159,15 @@ type createPodInput struct {
 }
 
 type managePodInput struct {
-	Name    string `json:"name" jsonschema:"the pod's name"`
-	Action  string `json:"action" jsonschema:"start, stop, restart (end everything in the pod, then start the app), reload (install, find the start command, restart) or delete"`
-	Confirm string `json:"confirm,omitempty" jsonschema:"only for delete: the pod's name once more"`
+	Name       string `json:"name" jsonschema:"the pod's name"`
+	Action     string `json:"action" jsonschema:"start, stop, restart (end everything in the pod, then start the app), reload (install, find the start command, restart) or delete"`
+	Confirm    string `json:"confirm,omitempty" jsonschema:"only for delete: the pod's name once more"`
+	Background bool   `json:"background,omitempty" jsonschema:"only for reload: true to be answered at once with a job while it goes on"`
 }
 
 type managePodOutput struct {
 	Deleted bool       `json:"deleted" jsonschema:"true after delete; there is no pod then"`
+	Job     string     `json:"job,omitempty" jsonschema:"for get_job and stop_job, while a reload goes on in the background"`
 	Pod     *podDetail `json:"pod,omitempty"`
 }
 
@@ -240,6 +242,9 @@ func (e *endpoint) managePod(ctx context.Context, r request, in managePodInput) 
 		text := fmt.Sprintf("Pod %s and all its files are deleted. Its name stays reserved for this team for seven days.", in.Name)
 		return answer[managePodOutput]{text: text, data: managePodOutput{Deleted: true}}, nil
 	}
+	if in.Background {
+		return e.reloadLater(ctx, r, in)
+	}
 	do := map[string]func(context.Context, authz.Actor, string, pods.Progress) (pods.Pod, error){
 		"start": e.cfg.Pods.Start, "stop": e.cfg.Pods.Stop, "restart": e.cfg.Pods.Restart, "reload": e.cfg.Pods.Reload,
 	}[in.Action]
@@ -252,4 +257,16 @@ func (e *endpoint) managePod(ctx context.Context, r request, in managePodInput) 
 	}
 	d := detail(p)
 	return answer[managePodOutput]{text: d.text(), data: managePodOutput{Pod: &d}}, nil
+}
+
+func (e *endpoint) reloadLater(ctx context.Context, r request, in managePodInput) (answer[managePodOutput], error) {
+	if in.Action != "reload" {
+		return answer[managePodOutput]{}, badInput("background is for reload; %s is waited for", text.Short(in.Action, 20))
+	}
+	p, d, err := e.cfg.Pods.ReloadLater(ctx, r.actor, in.Name)
+	if err != nil {
+		return answer[managePodOutput]{}, err
+	}
+	out := detail(p)
+	return answer[managePodOutput]{text: goesOn(d, p) + out.text(), data: managePodOutput{Job: pods.DeployJob(d.Number), Pod: &out}}, nil
 }

@@ -40,25 +40,14 @@ func (s *Service) deployLater(ctx context.Context, a authz.Actor, rec store.Pod,
 	if _, err := s.runtime(rec.Region); err != nil {
 		return out, err
 	}
-	began, refused := make(chan store.Deploy, 1), make(chan error, 1)
-	going, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	waits := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) }) // until it has begun it ends with its caller
-	go func() {
-		defer cancel(nil)
-		refused <- s.operate(going, rec, "", turnWait, func(op *operation, rec store.Pod) error {
-			_, err := s.deploy(op, a, rec, plan, func(d store.Deploy) { waits(); began <- d }, nil)
+	d, err := s.later(ctx, func(ctx context.Context, began func(store.Deploy)) error {
+		return s.operate(ctx, rec, "", turnWait, func(op *operation, rec store.Pod) error {
+			_, err := s.deploy(op, a, rec, plan, began, nil)
 			return err
 		})
-	}()
-	var d store.Deploy
-	select {
-	case d = <-began:
-	case err := <-refused:
-		select {
-		case d = <-began: // it is over already
-		default:
-			return out, err
-		}
+	})
+	if err != nil {
+		return out, err
 	}
 	out.Deploy = s.showDeploy(rec, d, nil)
 	if now, gone := s.current(rec.ID); gone == nil {
@@ -82,6 +71,8 @@ func (s *Service) deploy(op *operation, a authz.Actor, rec store.Pod, plan plann
 	if err != nil {
 		return Deployment{}, err
 	}
+	p, over := op.goes(d, p)
+	defer over()
 	todo.begun = func() {
 		clear(todo.files) // what they hold is counted no longer than the caller waits
 		if began != nil {

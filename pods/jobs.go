@@ -62,12 +62,20 @@ func (s *Service) Jobs(ctx context.Context, a authz.Actor, name string) ([]Job, 
 	if err := a.Allow(authz.ReadLogs, a.Team.ID); err != nil {
 		return nil, err
 	}
+	rec, err := s.find(a, authz.ReadLogs, name)
+	if err != nil {
+		return nil, err
+	}
+	goes := s.goingJobs(ctx, rec)
 	var list []Job
-	err := s.call(ctx, a, authz.ReadLogs, name, func(_ store.Pod, l *live) (err error) {
+	err = s.call(ctx, a, authz.ReadLogs, name, func(_ store.Pod, l *live) (err error) {
 		list, err = l.client.jobs(ctx)
 		return err
 	})
-	return list, err
+	if err != nil && len(goes) > 0 {
+		err = nil // the pod may be on its way up for it
+	}
+	return append(goes, list...), err
 }
 
 // JobQuery selects a part of what a job printed.
@@ -85,6 +93,13 @@ func (s *Service) Job(ctx context.Context, a authz.Actor, name, id string, q Job
 	if q.Limit < 0 || q.Limit > MaxJobOutput || q.Wait < 0 || q.Wait > MaxJobWait {
 		return JobOutput{}, refuse(ErrBadInput, "the wait must be at most %d s", MaxJobWait/time.Second)
 	}
+	if number, ok := deployNumber(id); ok {
+		rec, err := s.find(a, authz.ReadLogs, name)
+		if err != nil {
+			return JobOutput{}, err
+		}
+		return s.deployAsJob(ctx, rec, number, q)
+	}
 	var out JobOutput
 	err := s.callJob(ctx, a, authz.ReadLogs, name, id, func(c *client) (err error) {
 		out, err = c.job(ctx, id, q)
@@ -99,6 +114,13 @@ func (s *Service) StopJob(ctx context.Context, a authz.Actor, name, id string) (
 	if err := a.Allow(authz.Exec, a.Team.ID); err != nil {
 		return Job{}, err
 	}
+	if number, ok := deployNumber(id); ok {
+		rec, err := s.find(a, authz.Exec, name)
+		if err != nil {
+			return Job{}, err
+		}
+		return s.stopDeployJob(ctx, rec, number)
+	}
 	var job Job
 	err := s.callJob(ctx, a, authz.Exec, name, id, func(c *client) (err error) {
 		job, err = c.stopJob(ctx, id)
@@ -109,19 +131,20 @@ func (s *Service) StopJob(ctx context.Context, a authz.Actor, name, id string) (
 
 // callJob is call for what names a job.
 func (s *Service) callJob(ctx context.Context, a authz.Actor, action authz.Action, name, id string, do func(*client) error) error {
-	absent := refuse(ErrNoJob, "the pod has no such job; list_jobs shows those it has. They are kept for a day after their end")
 	return s.call(ctx, a, action, name, func(_ store.Pod, l *live) error {
 		if id == "" || len(id) > maxJobID || !isText(id) {
-			return absent
+			return errNoJob
 		}
 		err := do(l.client)
 		var f *wire.Fault
 		if errors.As(err, &f) && f.Code == wire.FaultNotFound {
-			return absent
+			return errNoJob
 		}
 		return err
 	})
 }
+
+var errNoJob = refuse(ErrNoJob, "the pod has no such job; list_jobs shows those it has. They are kept for a day after their end")
 
 func (c *client) jobs(ctx context.Context) ([]Job, error) {
 	var list []Job

@@ -352,6 +352,11 @@ func (s *Service) Restart(ctx context.Context, a authz.Actor, name string, p Pro
 // Reload installs what the app needs, finds its start command and starts it
 // again, as Restart does. A stopped pod is started.
 func (s *Service) Reload(ctx context.Context, a authz.Actor, name string, p Progress) (Pod, error) {
+	return s.reload(ctx, a, name, func(store.Deploy) {}, p)
+}
+
+// reload is Reload. began hears when it is noted.
+func (s *Service) reload(ctx context.Context, a authz.Actor, name string, began func(store.Deploy), p Progress) (Pod, error) {
 	return s.manage(ctx, a, name, "starting", turnWait, func(op *operation, rec store.Pod) error {
 		if err := s.rouse(op, rec); err != nil {
 			return err
@@ -363,6 +368,9 @@ func (s *Service) Reload(ctx context.Context, a authz.Actor, name string, p Prog
 		if err != nil {
 			return err
 		}
+		p, over := op.goes(d, p)
+		defer over()
+		began(d)
 		err = s.direct(op, rec, wire.AppRequest{Action: "reload", WaitMillis: millis(reloadWait)}, p)
 		d.Preset = rec.Preset
 		_, err = s.endDeploy(d, nil, err)

@@ -32,6 +32,7 @@ type live struct {
 	coming    int64                   // bytes of uploads that are still to come
 	gate      *egress.Gate            // nil before the first start
 	alarmed   alarmed
+	going     *going // the deploy that goes on, or the last; nil: none yet
 }
 
 // of returns what is known of a pod, at first nothing.

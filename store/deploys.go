@@ -114,6 +114,12 @@ func (db *DB) DeploysOf(id PodID) (list []Deploy, err error) {
 	return list, err
 }
 
+// DeployOf returns one deploy of a pod, or ErrNotFound.
+func (db *DB) DeployOf(id PodID, number int) (d Deploy, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&d)(deploys.get(tx, deployKey(id, number))) })
+	return d, err
+}
+
 func deploysOf(tx *bolt.Tx, id PodID) (list []Deploy, err error) {
 	prefix := append([]byte(id), 0)
 	c := deploys.bucket(tx).Cursor()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"podgate/internal/authz"
 	"podgate/internal/packagetest"
@@ -298,5 +299,58 @@ func testDeployLater(t *testing.T, r pods.Runtime) {
 	b.shows("shop", "one")
 	if _, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Preset: "cobol", Files: source("a", ""), Background: true}, nil); !errors.Is(err, pods.ErrUnknownPreset) {
 		t.Errorf("bad input in the background: %v", err)
+	}
+}
+
+// What goes on in the background is a job: it is seen, waited for and ended, and what
+// ran before is there afterwards.
+func testDeployJobs(t *testing.T, r pods.Runtime) {
+	b := newBench(t, r)
+	b.deploy("shop", "index.html", "one")
+	job := pods.DeployJob(2)
+	slow := source("Procfile", "release: echo installing; until [ -e \"$HOME/go\" ]; do sleep 0.02; done; echo on\nworker: exec sleep 1000\n")
+	later := func(number int) {
+		t.Helper()
+		d, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Preset: "command", Files: slow, Background: true}, nil)
+		if err != nil || d.Deploy.Number != number {
+			t.Fatalf("%+v, %v", d.Deploy, err)
+		}
+		job = pods.DeployJob(number)
+		b.until("it prints", func() bool { return strings.Contains(string(b.job("shop", job, 0).Data), "installing\n") })
+	}
+	later(2)
+	if out := b.job("shop", job, 10*time.Millisecond); out.Job.State != wire.JobRunning || !strings.HasPrefix(out.Job.Command, "deploy of ") {
+		t.Errorf("while it goes on: %+v", out.Job)
+	}
+	if list, err := b.Jobs(t.Context(), b.actor, "shop"); err != nil || len(list) != 1 || list[0].ID != job {
+		t.Errorf("the jobs: %+v, %v", list, err)
+	}
+	if j, err := b.StopJob(t.Context(), b.actor, "shop", job); err != nil || j.State != wire.JobStopped || j.Code != 1 || j.Ended.IsZero() {
+		t.Errorf("stopped: %+v, %v", j, err)
+	}
+	b.shows("shop", "one")
+	if list, err := b.Jobs(t.Context(), b.actor, "shop"); err != nil || len(list) != 0 {
+		t.Errorf("the jobs afterwards: %+v, %v", list, err)
+	}
+	later(3)
+	whole := b.job("shop", job, 0).Job.Output
+	b.write("shop", "/home/pod/go", "")
+	out := b.job("shop", job, patience)
+	if out.Job.State != wire.JobExited || out.Job.Code != 0 || out.Job.Output <= whole {
+		t.Errorf("at the end: %+v", out.Job)
+	}
+	if part, err := b.Job(t.Context(), b.actor, "shop", job, pods.JobQuery{Offset: whole, Limit: 1000}); err != nil || part.Offset != whole || !strings.Contains(string(part.Data), "on\n") {
+		t.Errorf("what came since: %q from %d, %v", part.Data, part.Offset, err)
+	}
+	if p, d, err := b.ReloadLater(t.Context(), b.actor, "shop"); err != nil || p.Name != "shop" || d.Number != 4 || d.Action != "reload" {
+		t.Errorf("reload: %+v, %v", d, err)
+	}
+	if j, err := b.StopJob(t.Context(), b.actor, "shop", pods.DeployJob(4)); err != nil || j.State != wire.JobStopped {
+		t.Errorf("a stopped reload: %+v, %v", j, err)
+	}
+	for _, id := range []string{"deploy-0", "deploy-9", "deploy-04", "deploy--1", "deploy-"} {
+		if _, err := b.Job(t.Context(), b.actor, "shop", id, pods.JobQuery{}); !errors.Is(err, pods.ErrNoJob) {
+			t.Errorf("%s: %v", id, err)
+		}
 	}
 }

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 		"Sources":   testDeploySources,
 		"Refused":   testDeployRefused,
 		"Later":     testDeployLater,
+		"DeployJob": testDeployJobs,
 		"Workers":   testDeployBeside,
 		"Static":    testStatic,
 		"Logs":      testLogs,
