@@ -28,7 +28,7 @@ func (s *Service) DialApp(ctx context.Context, name string) (net.Conn, Pod, erro
 	}
 	conn, err := s.dialApp(ctx, rec)
 	if err == nil {
-		return conn, Pod{ID: rec.ID, Name: rec.Name, Team: rec.Team, Status: "running", URL: s.cfg.URL(rec.Name), Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created}, nil
+		return visit{conn, &s.of(rec).visits}, Pod{ID: rec.ID, Name: rec.Name, Team: rec.Team, Status: "running", URL: s.cfg.URL(rec.Name), Preset: rec.Preset, Plan: rec.Plan, Region: rec.Region, Created: rec.Created}, nil
 	}
 	if errors.Is(err, ErrNotRunning) {
 		s.wake(rec.Region)

@@ -31,6 +31,7 @@ type live struct {
 	wrote     written                 // bytes that were written since the disk was last measured
 	coming    int64                   // bytes of uploads that are still to come
 	gate      *egress.Gate            // nil before the first start
+	visits    traffic
 	alarmed   alarmed
 	going     *going // the deploy that goes on, or the last; nil: none yet
 }

@@ -3,32 +3,64 @@ package pods
 import (
 	"context"
 	"errors"
+	"net"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"podgate/internal/authz"
-	"podgate/pods/egress"
 	"podgate/store"
 )
 
-// counted is what a pod's counters, which begin anew with each start, stood at last.
-type counted struct {
-	cpu     float64
-	in, out int64
+// traffic counts the bytes that came into a pod and went out of it, since they were
+// taken last.
+type traffic struct{ in, out atomic.Int64 }
+
+// visit is a visitor's way to an app, and counts what it carries.
+type visit struct {
+	net.Conn
+	*traffic
 }
 
-// since is by how much a counter has grown; one that is lower than it was began anew.
-func since(now, before int64) int64 {
-	if now < before {
-		return now
+// Read implements net.Conn.
+func (v visit) Read(p []byte) (int, error) {
+	n, err := v.Conn.Read(p)
+	v.out.Add(int64(n))
+	return n, err
+}
+
+// Write implements net.Conn.
+func (v visit) Write(p []byte) (int, error) {
+	n, err := v.Conn.Write(p)
+	v.in.Add(int64(n))
+	return n, err
+}
+
+// CloseWrite ends our half, or says that the connection cannot do that.
+func (v visit) CloseWrite() error {
+	if half, ok := v.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
 	}
-	return now - before
+	return errors.ErrUnsupported
 }
 
-// measure notes once in a step what each running pod uses, as its runtime and its way
-// out count it from outside, until ctx ends.
+// takeTraffic returns what visitors and the pod's own connections carried since the
+// last call.
+func (l *live) takeTraffic() (in, out int64) {
+	in, out = l.visits.in.Swap(0), l.visits.out.Swap(0)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gate != nil {
+		sent, received := l.gate.TakeCarried()
+		in, out = in+received, out+sent
+	}
+	return in, out
+}
+
+// measure notes once in a step what each running pod uses, as its runtime, its way out
+// and the way in count it from outside, until ctx ends.
 func (s *Service) measure(ctx context.Context) {
-	last := map[store.PodID]counted{}
+	last := map[store.PodID]float64{}
 	for ctx.Err() == nil {
 		next, err := s.measureAll(ctx, last)
 		if err != nil && ctx.Err() == nil {
@@ -39,16 +71,19 @@ func (s *Service) measure(ctx context.Context) {
 	}
 }
 
-// measureAll is one step. It returns the counters for the next.
-func (s *Service) measureAll(ctx context.Context, last map[store.PodID]counted) (map[store.PodID]counted, error) {
+// measureAll is one step. last and the map that it returns, for the next step, are the
+// seconds of CPU of each pod since its start.
+func (s *Service) measureAll(ctx context.Context, last map[store.PodID]float64) (map[store.PodID]float64, error) {
 	records, err := s.cfg.DB.Pods()
 	if err != nil {
 		return last, err
 	}
-	samples, counters := make([]store.UsageSample, len(records)), make([]counted, len(records))
+	samples, cpus := make([]store.UsageSample, len(records)), make([]float64, len(records))
 	var asked errgroup.Group
 	asked.SetLimit(listWidth)
 	for i, rec := range records {
+		// Also of a pod that has ended: what it carried is not of its next start.
+		in, out := s.of(rec).takeTraffic()
 		if rec.Want != store.WantRunning {
 			continue
 		}
@@ -57,46 +92,36 @@ func (s *Service) measureAll(ctx context.Context, last map[store.PodID]counted) 
 			if !st.Running {
 				return nil
 			}
-			now, before := s.countersOf(rec, st), last[rec.ID]
-			cpu := since(int64(now.cpu*1000), int64(before.cpu*1000))
-			if _, known := last[rec.ID]; !known {
-				cpu = 0 // it may have run for long before anybody measured
-			}
-			counters[i] = now
+			cpus[i] = st.Usage.CPU
 			samples[i] = store.UsageSample{Pod: rec.ID, At: s.cfg.Now(), UsagePoint: store.UsagePoint{
-				Known: true, Memory: st.Usage.Memory, CPU: cpu, In: since(now.in, before.in), Out: since(now.out, before.out),
+				Known: true, Memory: st.Usage.Memory, CPU: cpuSince(last, rec.ID, st.Usage.CPU), In: in, Out: out,
 			}}
 			return nil
 		})
 	}
 	err = asked.Wait()
-	next := map[store.PodID]counted{}
+	next := map[store.PodID]float64{}
 	var known []store.UsageSample
 	for i, sample := range samples {
 		if sample.Known {
-			next[sample.Pod] = counters[i]
+			next[sample.Pod] = cpus[i]
 			known = append(known, sample)
 		}
 	}
 	return next, errors.Join(err, s.cfg.DB.PutUsage(known))
 }
 
-func (s *Service) countersOf(rec store.Pod, st Status) counted {
-	c := counted{cpu: st.Usage.CPU}
-	for _, e := range s.ledgerOf(rec) {
-		c.in, c.out = c.in+e.Received, c.out+e.Sent
+// cpuSince returns the milliseconds since the last step. A counter that is lower than
+// it was began anew, and one that nobody knew may have run for long.
+func cpuSince(last map[store.PodID]float64, id store.PodID, now float64) int64 {
+	before, known := last[id]
+	switch {
+	case !known:
+		return 0
+	case now < before:
+		before = 0
 	}
-	return c
-}
-
-func (s *Service) ledgerOf(rec store.Pod) []egress.Entry {
-	l := s.of(rec)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.gate == nil {
-		return nil
-	}
-	return l.gate.Ledger()
+	return int64((now - before) * 1000)
 }
 
 // Used returns what a pod used during the last day, in steps of [store.UsageStep].

@@ -349,5 +349,9 @@ func (g *Gate) CloseAll() {
 // Ledger returns what the pod has reached and was refused, newest first.
 func (g *Gate) Ledger() []Entry { return g.log.entries() }
 
+// TakeCarried returns how many bytes all connections have carried since the last call,
+// also those of targets that the ledger has forgotten.
+func (g *Gate) TakeCarried() (sent, received int64) { return g.log.take() }
+
 // Refusals returns the last refusals as lines for people, oldest first.
 func (g *Gate) Refusals() []Line { return g.log.lines() }

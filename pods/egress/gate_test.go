@@ -390,6 +390,16 @@ func TestFloods(t *testing.T) {
 	if len(entries) != maxEntries || entries[len(entries)-1].Target != "kept.example.com" || len(l.lines()) != maxLines {
 		t.Errorf("%d entries, the last %+v, %d lines", len(entries), entries[len(entries)-1], len(l.lines()))
 	}
+	// What was carried counts once and also when its entry is forgotten.
+	for i := range 2 * maxEntries {
+		l.moved(l.open("tcp", target{name: fmt.Sprintf("m%d.example.com", i), port: 1}, now), 3, 4, now)
+	}
+	if sent, received := l.take(); sent != 6*maxEntries || received != 8*maxEntries || len(l.entries()) != maxEntries {
+		t.Errorf("%d sent, %d received", sent, received)
+	}
+	if sent, received := l.take(); sent != 0 || received != 0 {
+		t.Errorf("%d sent, %d received again", sent, received)
+	}
 }
 
 func TestEveryNameInUse(t *testing.T) {

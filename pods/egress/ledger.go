@@ -47,6 +47,8 @@ type ledger struct {
 	mu   sync.Mutex
 	all  map[entryKey]*Entry
 	said []Line
+	// Since they were taken last, whether or not their entry is still there.
+	sent, received int64
 }
 
 func newLedger() *ledger { return &ledger{all: map[entryKey]*Entry{}} }
@@ -93,7 +95,18 @@ func (l *ledger) moved(e *Entry, sent, received int64, now time.Time) {
 	defer l.mu.Unlock()
 	e.Sent += max(sent, 0)
 	e.Received += max(received, 0)
+	l.sent += max(sent, 0)
+	l.received += max(received, 0)
 	e.Last = now
+}
+
+// take returns what was carried since the last call.
+func (l *ledger) take() (sent, received int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sent, received = l.sent, l.received
+	l.sent, l.received = 0, 0
+	return sent, received
 }
 
 func (l *ledger) closed(e *Entry, now time.Time) {
