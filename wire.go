@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"podgate/control"
@@ -63,10 +64,23 @@ func (srv *server) openPods(ctx context.Context) error {
 }
 
 func (srv *server) podsConfig(s *config.Settings) pods.Config {
+	beyond := srv.beyond
+	beyond.Leads = leads(srv.issuer.Hostname(), s.Pods.Domain)
 	return pods.Config{
 		DB: srv.db, Regions: regions(s, srv.openRuntime), Plans: plans(s.Plans), Quota: pods.Quota{Pods: s.Pods.QuotaPods, Memory: int64(s.Pods.QuotaMemory)},
-		URL: srv.podURL(), NameLists: s.Lists(), Egress: srv.beyond, Alarm: srv.alarm(), Log: srv.log, Now: time.Now,
+		URL: srv.podURL(), NameLists: s.Lists(), Egress: beyond, Alarm: srv.alarm(), Log: srv.log, Now: time.Now,
 	}
+}
+
+// leads are the names that lead here: podgate's, the pods' domain and, for a wildcard
+// below it, one that no pod can have.
+func leads(host, domain string) (names []string) {
+	for _, name := range []string{host, domain, "podgate." + domain} {
+		if name = strings.TrimSuffix(name, "."); !config.IsLocalDomain(name) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (srv *server) openRuntime(ctx context.Context, c config.Region) (pods.Runtime, error) {

@@ -348,3 +348,21 @@ func TestEveryEngineCanBeOpened(t *testing.T) {
 		t.Errorf("the configuration knows %v, the table has %v", known, table)
 	}
 }
+
+func TestNamesThatLeadHere(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		host, domain string
+		want         []string
+	}{
+		{"localhost", "localhost", nil},
+		{"podgate.localhost", "localhost", nil},
+		{"podgate.example.com", "pods.example.com", []string{"podgate.example.com", "pods.example.com", "podgate.pods.example.com"}},
+		{"podgate.example.com", "example.com", []string{"podgate.example.com", "example.com"}},
+		{"93.184.216.3", "localhost", []string{"93.184.216.3"}},
+	} {
+		if got := leads(c.host, c.domain); !slices.Equal(got, c.want) {
+			t.Errorf("%s, %s: %v, want %v", c.host, c.domain, got, c.want)
+		}
+	}
+}

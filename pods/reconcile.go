@@ -39,6 +39,7 @@ func (s *Service) Run(ctx context.Context) {
 		}
 	})
 	loops.Go(func() { s.measure(ctx) })
+	loops.Go(func() { s.cfg.Egress.Follow(ctx) })
 	loops.Wait()
 }
 

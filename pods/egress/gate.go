@@ -46,7 +46,10 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Own returns this machine's addresses, each with its network.
 	Own func() ([]netip.Prefix, error)
-	Now func() time.Time
+	// Leads are names and addresses that lead to this machine though it may not know
+	// the address as its own: see [Config.Follow].
+	Leads []string
+	Now   func() time.Time
 
 	machine *machine // of [Config.Shared]
 }
@@ -115,7 +118,7 @@ func (g *Gate) Changed() <-chan struct{} {
 // Stale reports whether a connection is open that the policy does not allow any
 // more.
 func (g *Gate) Stale() bool {
-	own, err := g.cfg.machine.prefixes()
+	own, err := g.cfg.machine.all()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil {
@@ -160,7 +163,7 @@ func (g *Gate) target(to netip.AddrPort) (target, error) {
 
 // judge is the last look at an address before it is dialled.
 func (g *Gate) judge(t target, a netip.Addr) error {
-	own, err := g.cfg.machine.prefixes()
+	own, err := g.cfg.machine.all()
 	if err != nil {
 		return &Refusal{Target: t.String(), Reason: fmt.Sprintf("the server could not find out which addresses are its own (%v) and lets nothing out before it knows; try again, and tell the administrator when that does not help", err)}
 	}
@@ -187,6 +190,7 @@ func (g *Gate) refused(network string, t target, err error) error {
 func (g *Gate) Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, ConnID, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
+	g.cfg.machine.leads.wait(ctx)
 	if err := g.Check(network, to); err != nil {
 		return nil, 0, err
 	}

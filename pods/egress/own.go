@@ -13,8 +13,9 @@ const ownFresh = 10 * time.Second // this machine's addresses are looked at so o
 // machine keeps what this machine's addresses were some seconds ago, for all
 // gates. It is safe for concurrent use.
 type machine struct {
-	read func() ([]netip.Prefix, error)
-	now  func() time.Time
+	read  func() ([]netip.Prefix, error)
+	now   func() time.Time
+	leads *leads
 
 	mu    sync.Mutex
 	own   []netip.Prefix
@@ -22,9 +23,20 @@ type machine struct {
 	at    time.Time
 }
 
-// prefixes returns the addresses, each with its network. When they cannot be
-// read the last that are known hold; before that there is an error, and nothing
-// can be judged.
+// all returns the addresses: those of its interfaces and routes, each with its
+// network, and those that names lead to. Where there is an error nothing can be
+// judged.
+func (m *machine) all() ([]netip.Prefix, error) {
+	named, err := m.leads.prefixes()
+	if err != nil {
+		return nil, err
+	}
+	own, err := m.prefixes()
+	return append(named, own...), err
+}
+
+// prefixes returns what the kernel says. When it cannot be read the last that is
+// known holds; before that there is an error.
 func (m *machine) prefixes() ([]netip.Prefix, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -57,7 +69,7 @@ func (c Config) Shared() Config {
 		c.Now = time.Now
 	}
 	if c.machine == nil {
-		c.machine = &machine{read: c.Own, now: c.Now}
+		c.machine = &machine{read: c.Own, now: c.Now, leads: newLeads(c.Leads, c.Resolver)}
 	}
 	return c
 }
