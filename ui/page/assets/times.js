@@ -14,6 +14,7 @@
     [/^\d+ [A-Z][a-z]+ \d{4}, \d\d:\d\d UTC$/, format({ ...day, ...minute, ...zone })],
     [/^\d+ [A-Z][a-z]+ \d{4}, \d\d:\d\d:\d\d UTC$/, full],
     [/^\d\d:\d\d:\d\d$/, format(second)],
+    [/^\d\d:\d\d UTC$/, format({ ...minute, ...zone })],
   ];
   const days = [format({ day: "numeric", month: "short" }), format({ day: "numeric", month: "short", timeZone: "UTC" })];
 
