@@ -167,7 +167,7 @@ func (inv *invocation) userPasswd() *cobra.Command {
 func (inv *invocation) userRemove() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "remove EMAIL", Short: "remove somebody with all sessions and connections", Example: "podgate user remove ada@example.com", ValidArgsFunction: inv.ask(emails),
-		Long: "Teams and pods stay. Asks first on a terminal.",
+		Long: "Teams and pods stay; teams that nobody else owns are named. Asks first on a terminal.",
 	}
 	asJSON := jsonFlag(cmd)
 	yes := cmd.Flags().Bool("yes", false, "do not ask")
@@ -183,7 +183,7 @@ func (inv *invocation) userRemove() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return inv.done(*asJSON, was, "Removed %s.", args[0])
+			return inv.done(*asJSON, was, "Removed %s.%s", args[0], ownerless("Nobody owns", was))
 		})
 	}
 	return cmd
@@ -216,7 +216,15 @@ func removalQuestion(u control.UserDetail) string {
 	if u.Admin {
 		who += ", an administrator"
 	}
-	return fmt.Sprintf("Remove %s? Sessions that end: %d, connections: %d. Teams and pods stay.", text.Visible(who), u.Sessions, u.Connections)
+	return fmt.Sprintf("Remove %s? Sessions that end: %d, connections: %d. Teams and pods stay.%s", text.Visible(who), u.Sessions, u.Connections, ownerless("Nobody will own", u))
+}
+
+// ownerless names the teams that nobody owns without somebody, and what to do.
+func ownerless(begin string, u control.UserDetail) string {
+	if len(u.OnlyOwnerOf) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" %s: %s; «podgate team member add SLUG EMAIL --owner» gives a team one.", begin, strings.Join(u.OnlyOwnerOf, ", "))
 }
 
 func (inv *invocation) team() *cobra.Command {

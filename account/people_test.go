@@ -122,6 +122,26 @@ func TestSetPasswordOfWantsTheOwn(t *testing.T) {
 	}
 }
 
+func TestOnlyOwner(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ada := w.addUser("ada@example.com", "alone", "shared", "member")
+	w.addUser("bob@example.com", "alone", "shared")
+	for slug, owners := range map[string][]string{"alone": {"ada"}, "shared": {"ada", "bob"}, "member": nil} {
+		for _, name := range owners {
+			if err := w.AddMember(ctx, slug, name+"@example.com", true); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if list, err := w.OnlyOwnerOf(ada.ID); err != nil || len(list) != 1 || list[0].Slug != "alone" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if err := w.AddMember(ctx, "alone", "ada@example.com", false); !errors.Is(err, store.ErrLastOwner) || !strings.Contains(message(t, err), "needs an owner") {
+		t.Errorf("added anew as less: %v", err)
+	}
+}
+
 func TestRemoveUser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

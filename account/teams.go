@@ -94,7 +94,7 @@ func (s *Service) TeamBySlug(slug string) (store.Team, error) {
 }
 
 // AddMember puts somebody into a team, or changes the role of a member.
-// store.ErrNotFound when there is no such team or account.
+// store.ErrNotFound when there is no such team or account; store.ErrLastOwner.
 func (s *Service) AddMember(ctx context.Context, slug, email string, owner bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -107,7 +107,7 @@ func (s *Service) AddMember(ctx context.Context, slug, email string, owner bool)
 	if owner {
 		role = store.RoleOwner
 	}
-	return s.db.PutMember(store.Member{Team: t.ID, User: u.ID, Role: role, Created: s.now()})
+	return memberWords(s.db.PutMember(store.Member{Team: t.ID, User: u.ID, Role: role, Created: s.now()}))
 }
 
 // RemoveMember takes somebody out of a team and says how many of their

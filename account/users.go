@@ -164,6 +164,29 @@ func (s *Service) SetPasswordOf(ctx context.Context, by store.Session, own, emai
 	return s.SetPassword(ctx, email, password)
 }
 
+// OnlyOwnerOf returns the teams that nobody else owns, by name: who manages them when
+// the account is gone?
+func (s *Service) OnlyOwnerOf(user store.UserID) ([]store.Team, error) {
+	teams, err := s.TeamsOf(user)
+	if err != nil {
+		return nil, err
+	}
+	var list []store.Team
+	for _, m := range teams {
+		if m.Role != store.RoleOwner {
+			continue
+		}
+		members, err := s.db.Members(m.Team.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(members, func(o store.Member) bool { return o.Role == store.RoleOwner && o.User != user }) {
+			list = append(list, m.Team)
+		}
+	}
+	return list, nil
+}
+
 // RemoveUser removes somebody with every session, membership and connection.
 // store.ErrNotFound; store.ErrLastAdmin when nobody could administer podgate
 // afterwards.

@@ -202,8 +202,16 @@ func (h *handler) userDetail(_ context.Context, r emailRequest) (UserDetail, err
 	if err != nil {
 		return UserDetail{}, err
 	}
+	owned, err := h.Accounts.OnlyOwnerOf(u.ID)
+	if err != nil {
+		return UserDetail{}, err
+	}
 	shown, err := h.user(u)
-	return UserDetail{shown, len(sessions), len(connections)}, err
+	detail := UserDetail{User: shown, Sessions: len(sessions), Connections: len(connections), OnlyOwnerOf: []string{}}
+	for _, t := range owned {
+		detail.OnlyOwnerOf = append(detail.OnlyOwnerOf, t.Slug)
+	}
+	return detail, err
 }
 
 func (h *handler) users(context.Context, empty) ([]User, error) {

@@ -48,8 +48,9 @@ type User struct {
 // UserDetail is a person with what would end with the account.
 type UserDetail struct {
 	User
-	Sessions    int `json:"sessions"`
-	Connections int `json:"connections"`
+	Sessions    int      `json:"sessions"`
+	Connections int      `json:"connections"`
+	OnlyOwnerOf []string `json:"only_owner_of"` // slugs of teams that nobody else owns
 }
 
 // ChangedTeam is a team after a change of its members, or as it was when it was removed.

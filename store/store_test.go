@@ -490,6 +490,7 @@ func TestAccessFollowsRoleAndTime(t *testing.T) {
 	if err != nil || a.Role != store.RoleOwner || a.Team.Slug != "ada" || a.Grant.ID != g.ID {
 		t.Fatalf("Access = %+v, %v", a, err)
 	}
+	wantErr(t, db.CreateUser(store.User{ID: "bob", Email: "bob@example.com"}, store.Member{Team: w.Team.ID, User: "bob", Role: store.RoleOwner}), nil)
 	wantErr(t, db.PutMember(store.Member{Team: w.Team.ID, User: w.User.ID, Role: store.RoleMember}), nil)
 	if a, err := db.Access(access, t0); err != nil || a.Role != store.RoleMember {
 		t.Errorf("after the change: %+v, %v", a, err)

@@ -131,9 +131,12 @@ func (db *DB) Member(team TeamID, user UserID) (m Member, err error) {
 }
 
 // PutMember adds a member or changes the role of one. ErrNotFound when the
-// team or the user does not exist.
+// team or the user does not exist; ErrLastOwner as of SetRole.
 func (db *DB) PutMember(m Member) error {
 	return db.update(func(tx *bolt.Tx) error {
+		if _, err := memberToChange(tx, m.Team, m.User, m.Role); err != nil && !errors.Is(err, ErrNotMember) {
+			return err
+		}
 		if err := db.takesByRole(tx, m.Team, m.User); err != nil {
 			return err
 		}

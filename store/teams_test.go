@@ -27,6 +27,7 @@ func TestLastOwnerStays(t *testing.T) {
 		"becomes a member": func() error { return db.SetRole(team, ann, store.RoleMember) },
 		"becomes a viewer": func() error { return db.SetRole(team, ann, store.RoleViewer) },
 		"leaves":           left,
+		"is added again":   func() error { return db.PutMember(store.Member{Team: team, User: ann, Role: store.RoleMember}) },
 	} {
 		if err := try(); !errors.Is(err, store.ErrLastOwner) {
 			t.Errorf("the last owner %s: %v", name, err)

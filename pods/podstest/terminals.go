@@ -167,6 +167,7 @@ func testTerminals(t *testing.T, r pods.Runtime) {
 		}
 		return again.Close() == nil
 	})
+	must(t, "add an owner", b.db.CreateUser(store.User{ID: "other owner", Email: "other.owner@example.com"}, store.Member{Team: b.actor.Team.ID, User: "other owner", Role: store.RoleOwner}))
 	must(t, "make a viewer", b.db.PutMember(store.Member{Team: b.actor.Team.ID, User: b.actor.User, Role: store.RoleViewer}))
 	for _, s := range open[1:] {
 		if err := s.why(); !errors.As(err, &denied) {

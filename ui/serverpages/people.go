@@ -3,6 +3,7 @@ package serverpages
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"podgate/account"
 	"podgate/history"
@@ -159,10 +160,22 @@ func (s *Pages) serveRemove(w http.ResponseWriter, r *http.Request, _ opened) er
 	if err != nil {
 		return err
 	}
+	owned, err := s.Account.OnlyOwnerOf(u.ID)
+	if err != nil {
+		return err
+	}
+	ownerless := ""
+	if len(owned) > 0 {
+		var names []string
+		for _, t := range owned {
+			names = append(names, text.Line(t.Name, 80))
+		}
+		ownerless = " Nobody will own " + strings.Join(names, ", ") + " then: make somebody else an owner first, or later on the team's page."
+	}
 	return s.Confirm(w, r, "Remove "+u.Email, "server", page.Confirmation{
 		Title: "Remove " + u.Email + "?",
 		Text:  "This ends every session, " + page.Plural(len(teams), "membership", "memberships") + " and " + page.Plural(len(connections), "connection", "connections") + ".",
-		After: "Pods belong to teams and stay, also in a team that has nobody else then. This cannot be taken back.", Action: "/server/person/" + string(u.ID) + "/remove", Button: "Remove", Back: "/server/people",
+		After: "Pods belong to teams and stay, also in a team that has nobody else then." + ownerless + " This cannot be taken back.", Action: "/server/person/" + string(u.ID) + "/remove", Button: "Remove", Back: "/server/people",
 	})
 }
 

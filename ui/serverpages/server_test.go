@@ -124,7 +124,16 @@ func TestPeople(t *testing.T) {
 	if a := hers.Get("/account"); a.H1() != "Sign in" {
 		t.Errorf("her session goes on: %s", a.H1())
 	}
-	want(t, b.Get(path+"/remove"), http.StatusOK, "This ends every session, 0 memberships and 0 connections.")
+	want(t, b.Get(path+"/remove"), http.StatusOK, "This ends every session, 0 memberships and 0 connections.", "nobody else then. This cannot be")
+	for slug, owner := range map[string]bool{"hers": true, "red": false} {
+		if _, err := s.Account.AddTeam(t.Context(), slug, slug+" <b>team</b>"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Account.AddMember(t.Context(), slug, "grace@example.com", owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, b.Get(path+"/remove"), http.StatusOK, "2 memberships", "Nobody will own hers <b>team</b> then: make somebody else an owner first")
 	want(t, b.Post(path+"/remove", nil), http.StatusOK, "The account is removed")
 	want(t, b.Post(path+"/remove", nil), http.StatusNotFound)
 	if _, err := s.DB.User(grace.ID); !errors.Is(err, store.ErrNotFound) {
