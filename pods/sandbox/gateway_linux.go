@@ -59,13 +59,14 @@ type ask struct {
 	Received int64          `json:"received,omitempty"`
 }
 
-// The operations. Of moved and closed there is no answer.
+// The operations. Of moved, closed and alive there is no answer.
 const (
 	opAsk    = "ask"
 	opCheck  = "check"
 	opDial   = "dial"
 	opMoved  = "moved"
 	opClosed = "closed"
+	opAlive  = "alive"
 )
 
 // reply answers the ask of the same ID. A connection comes with it.
@@ -112,7 +113,7 @@ func gateway() error {
 		defer cancel()
 		g.listen()
 	}()
-	return netstack.Serve(ctx, link, g, netstack.Options{BytesPerSecond: order.Rate, Idle: gatewayIdle})
+	return netstack.Serve(ctx, link, g, netstack.Options{BytesPerSecond: order.Rate, Idle: gatewayIdle, Alive: func() { _ = g.tell(ask{Op: opAlive}) }}) // the server is gone when this fails
 }
 
 // confineGateway gives up everything but the descriptors. It was started

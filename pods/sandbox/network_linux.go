@@ -26,9 +26,10 @@ import (
 const (
 	gatewayRetryLeast = time.Second
 	gatewayRetryMost  = 30 * time.Second
-	gatewayHealthy    = time.Minute // one that lived so long starts anew at once
-	gatewayFarewell   = time.Second // for one whose connections are cut, until it is killed
-	maxAsks           = 256         // of one pod at once
+	gatewayHealthy    = time.Minute      // one that lived so long starts anew at once
+	gatewayFarewell   = time.Second      // for one whose connections are cut, until it is killed
+	gatewayPatience   = 40 * time.Second // with one that says nothing; longer than all its questions may take
+	maxAsks           = 256              // of one pod at once
 	maxMessage        = 64 << 10
 )
 
@@ -44,7 +45,8 @@ type podNetwork struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
-	pid atomic.Int64 // of the gateway; 0 while there is none
+	pid   atomic.Int64  // of the gateway; 0 while there is none
+	heard chan struct{} // has room for one sign of its life
 }
 
 // receiveDevice reads what stage 1 has sent, which it does before its status.
@@ -93,7 +95,7 @@ func oneRight(oob []byte) (int, error) {
 // begin keeps the pod's network going until end.
 func (n *podNetwork) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
-	n.cancel, n.done = cancel, make(chan struct{})
+	n.cancel, n.done, n.heard = cancel, make(chan struct{}), make(chan struct{}, 1)
 	go func() {
 		defer close(n.done)
 		defer n.fd.Close()
@@ -183,6 +185,12 @@ func (n *podNetwork) run(ctx context.Context) error {
 		}
 		_ = process.Kill() // dead already
 	})
+	hung := false
+	cut.Go(func() {
+		if hung = n.awaitSilence(ctx); hung {
+			_ = process.Kill() // dead already
+		}
+	})
 	n.serve(ctx, conn)
 	state, err := process.Wait()
 	output.wait()
@@ -191,6 +199,9 @@ func (n *podNetwork) run(ctx context.Context) error {
 	cut.Wait()
 	if err != nil {
 		return err
+	}
+	if hung {
+		return fmt.Errorf("it said nothing for %v", n.rt.patience)
 	}
 	if over || wanted || state.Success() {
 		return nil
@@ -224,6 +235,21 @@ func (n *podNetwork) awaitCut(ctx context.Context) bool {
 		case <-ctx.Done():
 			return false
 		case <-changed:
+		}
+	}
+}
+
+// awaitSilence returns true when the gateway has said nothing for too long, which one
+// that runs does every few seconds, and false when ctx ends. A hang is found like
+// this and costs what a crash does.
+func (n *podNetwork) awaitSilence(ctx context.Context) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-n.heard:
+		case <-time.After(n.rt.patience):
+			return true
 		}
 	}
 }
@@ -303,7 +329,12 @@ func (n *podNetwork) serve(ctx context.Context, conn *net.UnixConn) {
 			n.log.Warn("a pod's network asked what cannot be read", "error", err)
 			return
 		}
+		select {
+		case n.heard <- struct{}{}:
+		default: // it was heard
+		}
 		switch q.Op {
+		case opAlive:
 		case opMoved:
 			n.gate.Moved(q.Conn, q.Sent, q.Received)
 		case opClosed:

@@ -305,6 +305,63 @@ func TestPodNetworkDies(t *testing.T) {
 	}
 }
 
+// hang stops the gateway of a pod, which then says and does nothing more.
+func hang(t *testing.T, r *Runtime, id store.PodID) int {
+	t.Helper()
+	eventually(t, "it has a network", func() bool { return command(t, r, id, perlTCP+"8.8.8.8:443").stdout == "hello\n" })
+	pid := gatewayOf(r, id)
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// A gateway that hangs costs its pod the network, and nobody else anything: neither
+// a change of policy nor the end of the pod waits for it.
+func TestPodNetworkHangs(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	g := gateTo(newElsewhere(t), openToAll)
+	startWith(t, r, "a", g)
+	startWith(t, r, "b", gateTo(newElsewhere(t), openToAll))
+	ended := make(chan error, 1)
+	go func() {
+		_, err := tryCommand(t.Context(), r, "a", `perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(PeerAddr => "8.8.8.8:443") or die; <$s>'`)
+		ended <- err // of the pod that ended
+	}()
+	eventually(t, "a connection is open", func() bool {
+		return slices.ContainsFunc(g.Ledger(), func(e egress.Entry) bool { return e.Open == 1 })
+	})
+	first := hang(t, r, "a")
+	if got := command(t, r, "b", perlTCP+"8.8.8.8:443"); got.stdout != "hello\n" {
+		t.Errorf("another pod: %+v", got)
+	}
+	g.SetPolicy(egress.Policy{Layers: []egress.Layer{{Who: egress.WhoTeam, Mode: egress.ModeNone}}})
+	eventually(t, "what hung is gone", func() bool { return unix.Kill(first, 0) == unix.ESRCH })
+	g.SetPolicy(openToAll)
+	hang(t, r, "a")
+	began := time.Now()
+	if err := r.Stop(t.Context(), "a"); err != nil || time.Since(began) > gatewayPatience/2 {
+		t.Errorf("%v after %v", err, time.Since(began))
+	}
+	<-ended
+}
+
+// A gateway that hangs by itself is noticed and replaced.
+func TestHungNetworkIsReplaced(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	r.patience = 5 * time.Second // twice what lies between two signs of life, and some
+	startWith(t, r, "a", gateTo(newElsewhere(t), openToAll))
+	first := hang(t, r, "a")
+	eventually(t, "what hung is replaced", func() bool {
+		return command(t, r, "a", perlTCP+"8.8.8.8:443").stdout == "hello\n"
+	})
+	if gatewayOf(r, "a") == first {
+		t.Error("it is the one that hung")
+	}
+}
+
 // What a policy takes away is cut while it is open.
 func TestPodNetworkIsCut(t *testing.T) {
 	t.Parallel()

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -39,6 +40,7 @@ type Runtime struct {
 	recent recentTable
 
 	measuring chan struct{} // one token each home that is being measured
+	patience  time.Duration // gatewayPatience, but in tests
 
 	mu     sync.Mutex
 	pods   map[store.PodID]*pod
@@ -66,7 +68,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	r := &Runtime{cfg: cfg, log: cfg.Log, root: os.Geteuid() == 0, pods: map[store.PodID]*pod{}, deaths: pods.NewDeaths(), measuring: make(chan struct{}, measuresAtOnce)}
+	r := &Runtime{cfg: cfg, log: cfg.Log, root: os.Geteuid() == 0, pods: map[store.PodID]*pod{}, deaths: pods.NewDeaths(), patience: gatewayPatience, measuring: make(chan struct{}, measuresAtOnce)}
 	r.life, r.end = context.WithCancel(context.Background())
 	if err := r.open(ctx); err != nil {
 		return nil, errors.Join(r.explain(err), r.Close(context.WithoutCancel(ctx)))

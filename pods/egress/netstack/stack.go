@@ -82,6 +82,9 @@ type Options struct {
 	BytesPerSecond int64
 	// Idle is how long nothing may be open before Serve returns; 0 is for ever.
 	Idle time.Duration
+	// Alive, when there is one, is called every few seconds as long as packets can be
+	// taken.
+	Alive func()
 }
 
 // Serve answers the pod at the other end of link until ctx ends, and all its
@@ -107,6 +110,10 @@ func Serve(ctx context.Context, link stack.LinkEndpoint, gate Gate, o Options) e
 			return nil
 		case <-tick.C:
 			s.account()
+			s.stack.CheckNIC(nic) // waits for whoever holds the stack
+			if o.Alive != nil {
+				o.Alive()
+			}
 		}
 		idle += accounting
 		if s.streams.Load() > 0 || len(s.flows) > 0 || len(s.heard) > 0 {
