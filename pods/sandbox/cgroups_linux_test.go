@@ -81,7 +81,7 @@ func (f *fakeFS) mkdir(path string) error {
 	if slices.Contains(f.shut, filepath.Dir(path)) {
 		return os.ErrPermission
 	}
-	names := []string{"cgroup.procs", "memory.limit_in_bytes", "memory.oom_control", "pids.max", "cpu.cfs_period_us", "cpu.cfs_quota_us"}
+	names := []string{"cgroup.procs", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes", "memory.oom_control", "pids.max", "cpu.cfs_period_us", "cpu.cfs_quota_us"}
 	if f.top2 != "" && strings.HasPrefix(path, f.top2) {
 		names = []string{"cgroup.procs", "cgroup.subtree_control", "cgroup.kill"}
 		offered := f.files[filepath.Dir(path)+"/cgroup.subtree_control"]
@@ -280,10 +280,12 @@ func TestGroupsV1(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		"/cg/memory/srv/podgate-key/pod/memory.limit_in_bytes": "268435456",
-		"/cg/pids/podgate-key/pod/pids.max":                    "132",
-		"/cg/cpu,cpuacct/podgate-key/pod/cpu.cfs_period_us":    "100000",
-		"/cg/cpu,cpuacct/podgate-key/pod/cpu.cfs_quota_us":     "150000",
+		"/cg/memory/srv/podgate-key/pod/memory.limit_in_bytes":          "268435456",
+		"/cg/memory/srv/podgate-key/pod/memory.memsw.limit_in_bytes":    "268435456",
+		"/cg/memory/srv/podgate-key/pod/memory.kmem.tcp.limit_in_bytes": "268435456",
+		"/cg/pids/podgate-key/pod/pids.max":                             "132",
+		"/cg/cpu,cpuacct/podgate-key/pod/cpu.cfs_period_us":             "100000",
+		"/cg/cpu,cpuacct/podgate-key/pod/cpu.cfs_quota_us":              "150000",
 	} {
 		if got := f.files[path]; got != want {
 			t.Errorf("%s holds %q, want %q", path, got, want)

@@ -5,6 +5,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,6 +81,9 @@ var memoryFills = map[string]func() error{
 	"sockets": func() error {
 		return fillMemory(func() error { return fillSocket(fillStep) })
 	},
+	"streams": func() error {
+		return fillMemory(func() error { return fillStream(fillStep) })
+	},
 	// Each step reads one byte of each 2 MiB, which costs a page of tables.
 	"tables": func() error {
 		return fillMemory(func() error {
@@ -115,7 +119,59 @@ func fillSocket(most int) error {
 	return nil
 }
 
+// fillStream leaves so much in connections over the pod's own loopback, of which
+// nobody reads.
+func fillStream(most int) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for most > 0 {
+		near, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			return err
+		}
+		far, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		keptConns = append(keptConns, near, far)
+		raw, err := near.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			return err
+		}
+		if err := raw.Control(func(fd uintptr) {
+			for n := 0; n >= 0; most -= max(n, 0) {
+				n, _ = unix.Write(int(fd), make([]byte, 64<<10)) // -1 when it has no room
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillScratch fills every file system in memory that a pod may write to. Each has
+// a bound of its own, and there are several.
+func fillScratch() error {
+	for _, dir := range []string{"/dev/shm", "/tmp", "/var/tmp", "/run"} {
+		for i := 0; ; i++ {
+			err := os.WriteFile(fmt.Sprintf("%s/fill%d", dir, i), make([]byte, fillStep), 0o600)
+			if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EACCES) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 const memoryMost = 1 << 30
+
+var keptConns []net.Conn // by fillStream
 
 var fillSum byte
 
@@ -132,7 +188,10 @@ const (
 
 func fillMain(args []string) {
 	fill, ofMemory := memoryFills[args[0]]
-	if !ofMemory {
+	switch {
+	case args[0] == scratch:
+		fill, ofMemory = fillScratch, true
+	case !ofMemory:
 		fill = fills[args[0]]
 	}
 	if err := fill(); err != nil {
@@ -201,6 +260,41 @@ func TestPodMemoryFills(t *testing.T) {
 	}
 	if s := statusOf(t, r, "a"); s.Started != began {
 		t.Errorf("the agent did not survive: %+v", s)
+	}
+}
+
+const scratch = "scratch"
+
+// The file systems in memory count: together they have more room than the pod has
+// memory. Killing who wrote does not empty them, so the pod may end with it.
+func TestPodScratchFills(t *testing.T) {
+	t.Parallel()
+	r, program := filler(t)
+	plan := pods.Limits{Memory: 256 << 20, CPUs: 2, Disk: 1 << 30, Processes: 100}
+	start(t, r, "a", plan)
+	got, err := tryCommand(t.Context(), r, "a", fmt.Sprintf("%s %s %s", program, fillRole, scratch))
+	if strings.Contains(got.stdout, "filled") || err == nil && got.code == 0 {
+		t.Errorf("nothing stopped it: %+v, %v", got, err)
+	}
+	if err := r.Stop(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	start(t, r, "a", plan)
+	if got := command(t, r, "a", "ls /dev/shm /tmp; echo well"); !strings.HasSuffix(got.stdout, "well\n") || strings.Contains(got.stdout, "fill") {
+		t.Errorf("after it: %+v", got)
+	}
+}
+
+// Where no cgroup counts them the buffers of connections are small.
+func TestPodBuffersAreBounded(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	if r.groups.has("memory") {
+		t.Skip("a cgroup counts them")
+	}
+	start(t, r, "a", limits)
+	if got := command(t, r, "a", "cat /proc/sys/net/ipv4/tcp_rmem /proc/sys/net/ipv4/tcp_wmem"); strings.Join(strings.Fields(got.stdout), " ") != "4096 65536 262144 4096 65536 262144" {
+		t.Errorf("%+v", got)
 	}
 }
 
