@@ -55,6 +55,14 @@ func TestConnectionCommands(t *testing.T) {
 		t.Errorf("afterwards: %s", got)
 	}
 
+	if page := ada.Open(srv.pages() + "/account"); page.HasButton("Sign in") {
+		t.Fatal("she is signed out already")
+	}
+	g.says("Sessions of ada@example.com that ended: 1, connections: 0.", "user sign-out ada@example.com")
+	if page := ada.Open(srv.pages() + "/account"); !page.HasButton("Sign in") {
+		t.Errorf("after she was signed out: %s", page.Text())
+	}
+
 	var entries []control.Entry
 	if err := json.Unmarshal([]byte(g.must("audit --json")), &entries); err != nil {
 		t.Fatal(err)
@@ -68,7 +76,7 @@ func TestConnectionCommands(t *testing.T) {
 			}
 		}
 	}
-	for _, action := range []string{"name_connection", "change_connection", "block_client", "revoke_connection", "unblock_client", "forget_client"} {
+	for _, action := range []string{"name_connection", "change_connection", "block_client", "revoke_connection", "unblock_client", "forget_client", "log_out_everywhere"} {
 		if noted[action] == 0 {
 			t.Errorf("%s is not noted", action)
 		}

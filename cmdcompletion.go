@@ -59,6 +59,14 @@ func (inv *invocation) ask(lists ...candidates) cobra.CompletionFunc {
 	}
 }
 
+// askForFlag is ask for the value of a flag, whatever the arguments are.
+func (inv *invocation) askForFlag(list candidates) cobra.CompletionFunc {
+	complete := inv.ask(list)
+	return func(cmd *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return complete(cmd, nil, typed)
+	}
+}
+
 func (inv *invocation) askNow(ctx context.Context, list candidates, args []string) []cobra.Completion {
 	s, err := inv.load()
 	if err != nil {

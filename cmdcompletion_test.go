@@ -69,6 +69,9 @@ func TestCompletionAsksTheServer(t *testing.T) {
 		"pod exec shop ":               "",
 		"pod create ":                  "",
 		"pod list --team ":             "home\nmakers\n",
+		"pod show shop --team m":       "makers\n",
+		"audit --pod ":                 "shop\n",
+		"user sessions bob":            "bob@example.com\n",
 		"connection revoke ":           id + "\t" + ada.email + " with 127.0.0.1\n",
 	} {
 		words := strings.Split(line, " ")

@@ -169,6 +169,8 @@ func (inv *invocation) audit() *cobra.Command {
 	}
 	asJSON := jsonFlag(cmd)
 	request := listFlags(cmd, 100)
+	cmd.Flags().StringVar(&request.Pod, "pod", "", "only what was done to the pod `NAME`")
+	_ = cmd.RegisterFlagCompletionFunc("pod", inv.askForFlag(podNames)) // it was declared here
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		return inv.withControl(ctx, false, func(c *control.Client) error {

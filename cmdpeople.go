@@ -66,7 +66,7 @@ func (inv *invocation) setupLink() *cobra.Command {
 }
 
 func (inv *invocation) user() *cobra.Command {
-	return group("user", "add, list and remove people", inv.userAdd(), inv.userList(), inv.userPasswd(), inv.userAdmin(), inv.userRemove())
+	return group("user", "add, list, sign out and remove people", inv.userAdd(), inv.userList(), inv.userPasswd(), inv.userSessions(), inv.userSignOut(), inv.userAdmin(), inv.userRemove())
 }
 
 func (inv *invocation) userAdd() *cobra.Command {

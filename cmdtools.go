@@ -36,7 +36,7 @@ func (inv *invocation) toolFlags(cmd *cobra.Command) *toolFlags {
 	cmd.Flags().StringVar(&f.server, "server", "", "ask the server at `URL`, which «podgate login» let in to (also PODGATE_SERVER)")
 	cmd.Flags().StringVar(&f.team, "team", "", "for the team `SLUG`, where the server of this machine has several")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON for programs")
-	_ = cmd.RegisterFlagCompletionFunc("team", inv.ask(slugs)) // it was declared here
+	_ = cmd.RegisterFlagCompletionFunc("team", inv.askForFlag(slugs)) // it was declared here
 	if cmd.Long != "" {
 		cmd.Long += "\n"
 	}

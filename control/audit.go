@@ -13,6 +13,7 @@ import (
 type about struct {
 	email string // of the person
 	team  string // slug
+	pod   store.PodID
 	more  string
 }
 
@@ -36,7 +37,7 @@ func (h *handler) audit(action store.AuditAction, subject about, person store.Us
 	if person == "" {
 		person = h.personNamed(subject.email) // whom the command has just added
 	}
-	e := store.AuditEntry{Action: action, ActorName: history.CommandLine, Concerns: person, TeamName: subject.team, Object: subject.more}
+	e := store.AuditEntry{Action: action, ActorName: history.CommandLine, Concerns: person, TeamName: subject.team, Pod: subject.pod, Object: subject.more}
 	if email, err := account.NormalizeEmail(subject.email); err == nil {
 		e.Object = join(email, subject.more)
 	}

@@ -71,6 +71,7 @@ func NewHandler(c Config) http.Handler {
 	}
 	maps.Copy(routes, h.teamRoutes())
 	maps.Copy(routes, h.clientRoutes())
+	maps.Copy(routes, h.sessionRoutes())
 	for path, serve := range routes {
 		router.Handler(http.MethodPost, path, stack.Handle(serve, writeError))
 	}

@@ -87,6 +87,7 @@ type Entry struct {
 // ListRequest says what of a list of history is wanted.
 type ListRequest struct {
 	Client string    `json:"client,omitempty"` // of the timeline: id, or part of name, host or person's address
+	Pod    string    `json:"pod,omitempty"`    // of the audit list: its name
 	Since  time.Time `json:"since,omitzero"`
 	Limit  int       `json:"limit"`
 }
@@ -235,6 +236,13 @@ func showAttempt(s history.Attempt, n names) Attempt {
 
 func (h *handler) auditList(_ context.Context, r ListRequest) ([]Entry, error) {
 	list, q := []Entry{}, store.AuditQuery{Since: r.Since, Limit: listStep}
+	if r.Pod != "" {
+		p, err := h.pod(r.Pod)
+		if err != nil {
+			return nil, err
+		}
+		q.Pod = p.ID // a pod that had the name before is another one
+	}
 	for {
 		page, err := h.History.AuditList(q)
 		if err != nil {

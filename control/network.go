@@ -216,6 +216,7 @@ func ofTeamNetwork(s NetworkSetting) about { return about{team: s.Name, more: se
 func (h *handler) ofPodNetwork(s NetworkSetting) about {
 	a := about{more: join(s.Name, settingWords(s))}
 	if p, err := h.pod(s.Name); err == nil {
+		a.pod = p.ID
 		if t, err := h.DB.Team(p.Team); err == nil {
 			a.team = t.Slug
 		}
