@@ -82,6 +82,7 @@ func (s *stalls) lines(path string) *follower {
 	s.T.Helper()
 	f := &follower{s.T.(*testing.T), make(chan string, 10_000)}
 	conn := s.ask(path)
+	_ = conn.(*net.TCPConn).SetReadBuffer(256 << 10) // or it would be slow, too
 	go func() {
 		defer close(f.lines)
 		for r := bufio.NewReader(conn); ; {
@@ -148,6 +149,53 @@ func TestStalledLogReader(t *testing.T) {
 	}
 	log.add("app", "stdout", "last.")
 	reader.until("last.")
+}
+
+// Who follows the states of pods and does not read them is dropped in time. Until then
+// others hear each change at once, and what waits is one state a pod.
+func TestStalledReaderOfStates(t *testing.T) {
+	t.Parallel()
+	s := pagetest.New(t)
+	teams := []string{"red", "green", "blue", "white", "black", "grey", "pink"} // of small ones each pod is made sooner
+	ada := s.AddUser("ada@example.com", false, teams...)
+	s.CreatePod(ada, "red", "blog", "static")
+	const many, size = 700, 160 // pods, and bytes of the state of one
+	long := strings.Repeat("x", 50)
+	for i := range many {
+		p := store.Pod{
+			ID: store.PodID(store.NewID()), Name: fmt.Sprintf("%s-%03d", long, i), Team: s.Actor(ada, teams[i%len(teams)]).Team.ID, Preset: "static", Plan: "small", Region: "here",
+			Want: store.WantStopped, Created: s.Clock.Now(),
+		}
+		if err := s.DB.CreatePod(p, s.Clock.Now(), func([]store.Pod) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := newStalls(t, s, 2*time.Second)
+	stalled := at.ask("/events")
+	at.untilStreams(1)
+	reader := at.lines("/events")
+	reader.until("event: list")
+	changes := 0
+	for ; at.pages.Streams() == 2; changes++ {
+		stop(t, s, ada, "red", "blog")
+		reader.until(`"name":"blog","status":"stopped"`)
+		if _, err := s.Pods.Start(t.Context(), s.Actor(ada, "red"), "blog", nil); err != nil {
+			t.Fatal(err)
+		}
+		reader.until(`"name":"blog","status":"running"`)
+		if changes == 100 {
+			t.Fatal("a reader that stalls is kept")
+		}
+	}
+	t.Logf("%d changes while one reader stalled", changes)
+	if changes == 0 {
+		t.Error("nothing was told while one reader stalled")
+	}
+	if got := drained(t, stalled); got > many*size {
+		t.Errorf("%d bytes waited for a reader", got)
+	}
+	stop(t, s, ada, "red", "blog")
+	reader.until(`"name":"blog","status":"stopped"`)
 }
 
 // Who leaves the team, or is put out of it or given another role, hears nothing more of
