@@ -95,3 +95,9 @@ func (db *DB) Version() (version int, err error) {
 	err = db.view(func(tx *bolt.Tx) error { version = tx.ID(); return nil })
 	return version, err
 }
+
+// Reads returns how many reading transactions have begun.
+func (db *DB) Reads() int {
+	stats := db.bolt.Stats()
+	return stats.TxN
+}

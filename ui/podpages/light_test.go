@@ -4,31 +4,73 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
 	"podgate/account"
 	"podgate/internal/authz"
+	"podgate/pods"
+	"podgate/pods/podstest"
 	"podgate/store"
 	"podgate/ui"
 	"podgate/ui/page"
 	"podgate/ui/pagetest"
 )
 
-// many is the front page of somebody with 300 pods and 300 connections.
-func many(tb *testing.T, s *pagetest.Site) (serve func() *httptest.ResponseRecorder) {
+// crowd is a site of somebody with many pods and as many connections.
+type crowd struct {
+	*pagetest.Site
+	pods *pods.Service
+	ada  store.User
+	team store.TeamID
+
+	mu  sync.Mutex
+	now time.Time // of the pods service; answers of agents grow old with it
+}
+
+func newCrowd(tb testing.TB, many int, want store.Want) *crowd {
 	tb.Helper()
-	ada := s.AddUser("ada@example.com", false, "red")
-	team := s.Actor(ada, "red").Team.ID
-	for i := range 300 {
-		s.Connect(ada, "red", fmt.Sprintf("Client %d", i), "claude.ai", authz.ScopeRead)
+	s := pagetest.New(tb)
+	c := &crowd{Site: s, ada: s.AddUser("ada@example.com", false, "red"), now: time.Now()}
+	c.team = s.Actor(c.ada, "red").Team.ID
+	for i := range many {
+		s.Connect(c.ada, "red", fmt.Sprintf("Client %d", i), "claude.ai", authz.ScopeRead)
 	}
-	records(tb, s, team, 300, store.WantStopped)
-	secret, _, err := s.Account.SignIn(tb.Context(), "ada@example.com", pagetest.Password, account.Browser{Addr: pagetest.Here})
+	records(tb, s, c.team, many, want)
+	fake := podstest.NewFake(tb)
+	fake.SetAgent(s.Agent)
+	c.pods = podstest.ServiceOver(tb, s.DB, fake, func(cfg *pods.Config) { cfg.Now = c.clock })
+	if want == store.WantRunning {
+		for i := range many {
+			if _, err := c.pods.Start(tb.Context(), s.Actor(c.ada, "red"), fmt.Sprintf("pod-%03d", i), nil); err != nil {
+				tb.Fatal(err)
+			}
+		}
+	}
+	return c
+}
+
+func (c *crowd) clock() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *crowd) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// front returns what serves the front page of whoever it signs in.
+func (c *crowd) front(tb testing.TB) func() *httptest.ResponseRecorder {
+	tb.Helper()
+	secret, _, err := c.Account.SignIn(tb.Context(), "ada@example.com", pagetest.Password, account.Browser{Addr: pagetest.Here})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	server, err := ui.New(ui.Config{Pods: s.Pods, Config: page.Config{Issuer: s.Issuer(), Account: s.Account, Now: s.Clock.Now}})
+	server, err := ui.New(ui.Config{Pods: c.pods, Config: page.Config{Issuer: c.Issuer(), Account: c.Account, Now: c.Clock.Now}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -36,7 +78,7 @@ func many(tb *testing.T, s *pagetest.Site) (serve func() *httptest.ResponseRecor
 		if route.Method == http.MethodGet && route.Path == "/" {
 			return func() *httptest.ResponseRecorder {
 				r := httptest.NewRequest(http.MethodGet, "/", nil)
-				r.AddCookie(&http.Cookie{Name: "podgate", Value: secret})
+				r.AddCookie(&http.Cookie{Name: page.SessionCookie, Value: secret})
 				w := httptest.NewRecorder()
 				if err := route.Handler(w, r); err != nil {
 					tb.Fatal(err)
@@ -49,16 +91,32 @@ func many(tb *testing.T, s *pagetest.Site) (serve func() *httptest.ResponseRecor
 	return nil
 }
 
-// The front page stays small, whatever there is.
+// The front page stays small, whatever there is, and all that it shows is from one
+// read of the store.
 func TestFrontIsLight(t *testing.T) {
 	t.Parallel()
-	s := pagetest.New(t)
-	serve := many(t, s)
+	c := newCrowd(t, 300, store.WantStopped)
+	reads := func(do func()) int {
+		before := c.DB.Reads()
+		do()
+		return c.DB.Reads() - before
+	}
+	if n := reads(func() {
+		front, err := c.pods.Front(t.Context(), c.ada.ID, c.Clock.Now())
+		if err != nil || len(front.Teams) != 1 || len(front.Teams[0].Pods) != 300 || front.Connections != 300 {
+			t.Fatalf("%v, %d connections", err, front.Connections)
+		}
+	}); n != 1 {
+		t.Errorf("pods and connections took %d reads of the store", n)
+	}
+	serve := c.front(t)
 	w := serve()
 	if n := w.Body.Len(); w.Code != http.StatusOK || n > 200<<10 {
 		t.Errorf("%d with %d KiB", w.Code, n>>10)
 	}
 	began := time.Now()
-	serve()
+	if n := reads(func() { serve() }); n > 3 {
+		t.Errorf("the page took %d reads of the store, want those of the session and one more", n)
+	}
 	t.Logf("%d KiB in %s", w.Body.Len()>>10, time.Since(began))
 }

@@ -43,11 +43,7 @@ func newStalls(t *testing.T, s *pagetest.Site, stall time.Duration) *stalls {
 		t.Fatal(err)
 	}
 	pages.SetStall(stall)
-	router, stack := httprouter.New(), &web.Stack{Log: slog.New(slog.DiscardHandler), Now: s.Clock.Now}
-	for _, r := range pages.Routes() {
-		router.Handler(r.Method, r.Path, stack.Handle(r.Handler, r.Errors))
-	}
-	srv := httptest.NewUnstartedServer(router)
+	srv := httptest.NewUnstartedServer(routed(pages, s.Clock))
 	srv.Config.ConnState = func(c net.Conn, state http.ConnState) {
 		if tcp, ok := c.(*net.TCPConn); ok && state == http.StateNew {
 			_ = tcp.SetWriteBuffer(8 << 10) // what the kernel holds is less then, or as much as ever
@@ -60,6 +56,15 @@ func newStalls(t *testing.T, s *pagetest.Site, stall time.Duration) *stalls {
 		t.Fatal(err)
 	}
 	return &stalls{s, pages, srv.Listener.Addr().String(), page.SessionCookie + "=" + secret}
+}
+
+// routed are the pods' pages alone.
+func routed(pages *podpages.Pages, clock *pagetest.Clock) http.Handler {
+	router, stack := httprouter.New(), &web.Stack{Log: slog.New(slog.DiscardHandler), Now: clock.Now}
+	for _, r := range pages.Routes() {
+		router.Handler(r.Method, r.Path, stack.Handle(r.Handler, r.Errors))
+	}
+	return router
 }
 
 // ask sends a request over a connection of its own, of which nothing is read yet.
