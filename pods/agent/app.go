@@ -54,8 +54,8 @@ type launcher interface {
 	// Beside returns what runs beside the app.
 	Beside(spec wire.AppSpec) (preset.Beside, error)
 	// LaunchBeside starts one process of that. Its lines go to the log under
-	// source, each after label.
-	LaunchBeside(spec wire.AppSpec, source, label, shell string) (child, error)
+	// source, each after label, in the part of it that has this slot.
+	LaunchBeside(spec wire.AppSpec, source string, slot int, label, shell string) (child, error)
 	// Answers reports whether something accepts on the port.
 	Answers(port int) bool
 	// Listening returns the ports that something in the pod listens on, as far

@@ -79,7 +79,7 @@ func (l *fakeLauncher) began(what string) int {
 }
 
 // LaunchBeside starts what lives as long as its command says.
-func (l *fakeLauncher) LaunchBeside(_ wire.AppSpec, source, label, shell string) (child, error) {
+func (l *fakeLauncher) LaunchBeside(_ wire.AppSpec, source string, _ int, label, shell string) (child, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.besides == nil {

@@ -62,7 +62,7 @@ func (s *supervisor) keepBeside(ctx context.Context, spec wire.AppSpec, b preset
 func (s *supervisor) keepWorker(ctx context.Context, spec wire.AppSpec, i int, w preset.Worker) {
 	set := func(f func(*wire.Worker)) { s.update(func(*wire.State) { f(&s.workers[i]) }) }
 	s.again(ctx, func() (string, bool) {
-		c, err := s.l.LaunchBeside(spec, sourceWorker, w.Name, w.Shell)
+		c, err := s.l.LaunchBeside(spec, sourceWorker, i, w.Name, w.Shell)
 		if err != nil {
 			return "cannot be started: " + err.Error(), false
 		}
@@ -118,7 +118,7 @@ func (s *supervisor) keepCron(ctx context.Context, spec wire.AppSpec, i int, c p
 
 // runCron is one run, and returns how it ended.
 func (s *supervisor) runCron(ctx context.Context, spec wire.AppSpec, i int, c preset.Cron) string {
-	child, err := s.l.LaunchBeside(spec, sourceCron, strconv.Itoa(i+1), c.Shell)
+	child, err := s.l.LaunchBeside(spec, sourceCron, i, strconv.Itoa(i+1), c.Shell)
 	if err != nil {
 		return "cannot be started: " + err.Error()
 	}
@@ -141,10 +141,10 @@ func (a *agent) Beside(spec wire.AppSpec) (preset.Beside, error) {
 }
 
 // LaunchBeside implements launcher.
-func (a *agent) LaunchBeside(spec wire.AppSpec, source, label, shell string) (child, error) {
+func (a *agent) LaunchBeside(spec wire.AppSpec, source string, slot int, label, shell string) (child, error) {
 	dir := a.appDir()
 	c := command{app: true, path: a.cfg.Shell, shell: true, argv: []string{"sh", "-c", shell}, dir: dir, env: a.appEnv(dir, spec)}
-	l, err := a.spawnLabelled(c, source, label+": ", nil)
+	l, err := a.spawnLabelled(c, slotPart(source, slot), source, label+": ", nil)
 	if err != nil {
 		return nil, err
 	}

@@ -168,6 +168,11 @@ func TestProcfileProcesses(t *testing.T) {
 	if got := a.log("source=cron"); !strings.Contains(got, "1: tick") || !strings.Contains(got, "1: tock") {
 		t.Errorf("%q", got)
 	}
+	for _, part := range []string{"worker-1.000000001", "cron-1.000000001"} {
+		if _, err := os.Stat(a.home(".podgate/logs/" + part)); err != nil {
+			t.Errorf("it has no log of its own: %v", err)
+		}
+	}
 	eventually(t, "the worker sleeps", func() bool { return alive(id) })
 	a.put("Procfile", "release: exit 3\nmailer: true\n")
 	if st, b := a.do("POST", wire.PathApp, mustJSON(wire.AppRequest{Action: actionReload, Spec: spec})); st.StatusCode < 400 || !alive(id) {

@@ -145,11 +145,11 @@ type logged struct {
 
 // spawn starts c with its output going to the log under source, and to tap.
 func (a *agent) spawn(c command, source string, tap func([]byte)) (*logged, error) {
-	return a.spawnLabelled(c, source, "", tap)
+	return a.spawnLabelled(c, source, source, "", tap)
 }
 
-// spawnLabelled is spawn with a label before each line in the log.
-func (a *agent) spawnLabelled(c command, source, label string, tap func([]byte)) (*logged, error) {
+// spawnLabelled is spawn with a part of the log and a label before each line there.
+func (a *agent) spawnLabelled(c command, part, source, label string, tap func([]byte)) (*logged, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
@@ -172,7 +172,7 @@ func (a *agent) spawnLabelled(c command, source, label string, tap func([]byte))
 	}
 	for i, stream := range []string{"stdout", "stderr"} {
 		l.readers.Go(func() {
-			readLines(l.outputs[i], func(lines []string) { a.logs.add(source, stream, labelled(label, lines)...) }, tap)
+			readLines(l.outputs[i], func(lines []string) { a.logs.addTo(part, source, stream, labelled(label, lines)...) }, tap)
 		})
 	}
 	return l, nil

@@ -62,11 +62,11 @@ func openLogs(dir string, now func() time.Time) (*logs, error) {
 	return l, nil
 }
 
-// of returns the segments of a source. Those of the app have the name that all
-// lines once shared.
-func (l *logs) of(source string) *series {
-	name := source
-	if source == sourceApp {
+// of returns the segments of a source, or of a part of one. Those of the app have the
+// name that all lines once shared.
+func (l *logs) of(part string) *series {
+	name := part
+	if part == sourceApp {
 		name = appSeries
 	}
 	s := l.series[name]
@@ -93,10 +93,13 @@ func (l *logs) remark(format string, args ...any) {
 
 // add writes lines of one stream with the present time. It never waits for
 // anything but the disk.
-func (l *logs) add(source, stream string, lines ...string) {
+func (l *logs) add(source, stream string, lines ...string) { l.addTo(source, source, stream, lines...) }
+
+// addTo is add for a source of which there are several: each has a part of its own.
+func (l *logs) addTo(part, source, stream string, lines ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	to := l.of(source)
+	to := l.of(part)
 	var b []byte
 	put := func(source, stream, text string) {
 		text = strings.ReplaceAll(text, "\n", "\r")

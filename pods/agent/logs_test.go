@@ -214,6 +214,37 @@ func TestLogsFlood(t *testing.T) {
 	}
 }
 
+// Of workers and cron lines each has a part and a budget of its own, whatever they are
+// called, and all of them together are bounded.
+func TestLogsOfWorkers(t *testing.T) {
+	t.Parallel()
+	l, now := testLogs(t)
+	quiet, loud := slotPart(sourceWorker, 0), slotPart(sourceWorker, 1)
+	l.addTo(quiet, sourceWorker, "stdout", "mail: once")
+	flood := strings.Repeat("x", 8000)
+	for range 10 {
+		*now = now.Add(time.Second)
+		for range 600 {
+			l.addTo(loud, sourceWorker, "stdout", flood)
+		}
+		l.addTo(quiet, sourceWorker, "stderr", "mail: in between")
+	}
+	if got := l.find(logQuery{Lines: 100, Source: sourceWorker, Grep: "mail: "}); len(got) != 11 || got[0].Text != "mail: once" {
+		t.Errorf("%d lines: %.200q", len(got), texts(got))
+	}
+	var size int64
+	for _, n := range listSegments(l.root)[loud] {
+		info, err := l.root.Stat(segmentName(loud, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += info.Size()
+	}
+	if size == 0 || size > maxSlotSegments*segmentBytes {
+		t.Errorf("the loud one has %d bytes", size)
+	}
+}
+
 // What is stored is read without an agent, also when it ended in mid-line, and
 // nothing outside the folder is.
 func TestStoredLogs(t *testing.T) {

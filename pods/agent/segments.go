@@ -19,6 +19,7 @@ const (
 	segmentBytes     = 1 << 20
 	maxSegments      = 10 // of the app: 10 MiB
 	maxOtherSegments = 4  // of each other source
+	maxSlotSegments  = 3  // of each worker and cron line, of which there are eight at most
 	appSeries        = "log"
 	maxSeriesName    = 64
 )
@@ -63,10 +64,18 @@ func listSegments(root *os.Root) map[string][]int {
 	return found
 }
 
+// slotPart names the segments of one of several of a source. It goes by the place, not
+// the name: names change from deploy to deploy, and nobody would take away the
+// segments of those that are gone.
+func slotPart(source string, slot int) string { return source + "-" + strconv.Itoa(slot+1) }
+
 // most is how many segments the series keeps.
 func (s *series) most() int {
-	if s.name == appSeries {
+	switch {
+	case s.name == appSeries:
 		return maxSegments
+	case strings.Contains(s.name, "-"):
+		return maxSlotSegments
 	}
 	return maxOtherSegments
 }
