@@ -138,7 +138,7 @@ var notVisited = map[string]string{
 	"GET /assets/:name":              "parts of pages",
 	"GET /events":                    "a stream",
 	"GET /manifest.webmanifest":      "a document for phones",
-	"GET /pod/:name/job":             "wants a command that runs; package podpages looks at it",
+	"GET /pod/:name/job":             "wants a command that runs; one of the states",
 	"GET /pod/:name/files/raw":       "a file",
 	"GET /pod/:name/files/download":  "a file",
 	"GET /pod/:name/terminal/socket": "a stream",

@@ -8,6 +8,7 @@ import (
 	"podgate/internal/authz"
 	"podgate/pods/podstest"
 	"podgate/store"
+	"podgate/ui"
 	"podgate/ui/pagetest"
 )
 
@@ -26,9 +27,9 @@ type world struct {
 func emailOf(role string) string { return role + "@example.com" }
 
 // newWorld returns a world in which everybody but nobody is signed in.
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, change ...func(*ui.Config)) *world {
 	t.Helper()
-	w := &world{Site: pagetest.New(t), people: map[string]store.User{}, grants: map[string]store.Grant{}, browsers: map[string]*pagetest.Browser{}}
+	w := &world{Site: pagetest.New(t, change...), people: map[string]store.User{}, grants: map[string]store.Grant{}, browsers: map[string]*pagetest.Browser{}}
 	w.Fake.SetAgent(podstest.RealAgent)
 	teams := map[string][]string{"foreign": {"green"}, "viewer": {"red"}, "member": {"red"}, "owner": {"red"}}
 	for _, role := range roles[1:] {

@@ -161,10 +161,18 @@ func (s *Site) Issuer() string {
 // pageOrigin is where browsers find the pages.
 func (s *Site) PageOrigin() string { return web.NewPageHost(s.Issuer()).Address() }
 
-// agent answers for the agents of pods: an app that has run for a day and uses
+// Agent answers for the agents of pods: an app that has run for a day and uses
 // 12 MB.
 func (s *Site) Agent(ctx context.Context, _ string, l net.Listener) error {
-	state := fmt.Sprintf(`{"app":"running","command":"serve","port":8080,"started":%q}`, s.Clock.Now().Add(-26*time.Hour).Format(time.RFC3339))
+	return agentSaying(ctx, l, fmt.Sprintf(`{"app":"running","command":"serve","port":8080,"started":%q}`, s.Clock.Now().Add(-26*time.Hour).Format(time.RFC3339)))
+}
+
+// AgentSaying is an agent whose app is in that state of package wire.
+func AgentSaying(state string) podstest.AgentFunc {
+	return func(ctx context.Context, _ string, l net.Listener) error { return agentSaying(ctx, l, state) }
+}
+
+func agentSaying(ctx context.Context, l net.Listener, state string) error {
 	mux := http.NewServeMux()
 	answer := func(body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
