@@ -9,7 +9,7 @@ import (
 
 func (inv *invocation) userSessions() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "sessions EMAIL", Short: "list the browsers in which somebody is signed in", Example: "podgate user sessions ada@example.com", ValidArgsFunction: inv.ask(emails),
+		Use: "sessions EMAIL", Short: "list the browsers in which somebody is signed in", Example: "podgate user sessions bob@example.com", ValidArgsFunction: inv.ask(emails),
 		Long: "The one that was used last comes first.",
 	}
 	asJSON := jsonFlag(cmd)
@@ -34,7 +34,7 @@ func (inv *invocation) userSessions() *cobra.Command {
 
 func (inv *invocation) userSignOut() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "sign-out EMAIL", Short: "end all sessions and connections of somebody, or one session", Example: "podgate user sign-out ada@example.com --session 4kq7xw2m", ValidArgsFunction: inv.ask(emails),
+		Use: "sign-out EMAIL", Short: "end all sessions and connections of somebody, or one session", Example: "podgate user sign-out bob@example.com", ValidArgsFunction: inv.ask(emails),
 		Long: "What they are doing ends with it. Every browser has to sign in again, and every assistant to be connected again.",
 	}
 	asJSON := jsonFlag(cmd)

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"podgate/control"
 	"podgate/doctor"
 	"podgate/internal/config"
 	"podgate/oauth"
@@ -22,6 +23,36 @@ func (srv *server) machine() serverpages.Machine {
 		m.Certificates = srv.shownCertificates
 	}
 	return m
+}
+
+// status is the same for a command, as soon as the server has come up.
+func (srv *server) status(ctx context.Context) (control.Status, error) {
+	select {
+	case <-srv.started:
+	case <-ctx.Done():
+		return control.Status{}, ctx.Err()
+	}
+	m := srv.facts
+	s := control.Status{
+		Address: srv.issuer.String(), Version: m.Version, Started: m.Started.UTC(), Problems: append([]string{}, m.Problems()...),
+		Regions: []control.Region{}, Certificates: []control.Certificate{},
+	}
+	for _, r := range srv.pods.RegionStates() {
+		shown := control.Region{Name: r.Name, Runtime: r.Kind, Works: r.Err == nil}
+		if r.Err != nil {
+			shown.Fault = r.Err.Error()
+		}
+		s.Regions = append(s.Regions, shown)
+	}
+	if m.Certificates == nil {
+		return s, nil
+	}
+	for _, c := range m.Certificates() {
+		s.Certificates = append(s.Certificates, control.Certificate{
+			Name: c.Name, State: serverpages.StateOf(c, time.Now()), Expires: c.Expires.UTC(), Problem: c.Problem, At: c.At.UTC(),
+		})
+	}
+	return s, nil
 }
 
 func (srv *server) problemWords() []string {

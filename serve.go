@@ -28,6 +28,7 @@ import (
 	"podgate/pods/egress"
 	"podgate/pods/sandbox"
 	"podgate/store"
+	"podgate/ui/serverpages"
 )
 
 const (
@@ -79,10 +80,11 @@ type server struct {
 	history   *history.Recorder
 	notify    *notify.Notifier
 	pods      *pods.Service
-	beyond    egress.Config // the world that pods reach
-	failed    chan error    // something that must not end has ended
-	tools     http.Handler  // the MCP endpoint, behind whatever says who calls
-	started   chan struct{} // closed when all of the above is there
+	beyond    egress.Config       // the world that pods reach
+	failed    chan error          // something that must not end has ended
+	tools     http.Handler        // the MCP endpoint, behind whatever says who calls
+	facts     serverpages.Machine // what administrators are told
+	started   chan struct{}       // closed when all of the above is there
 	undo      []func() error
 }
 
@@ -210,7 +212,7 @@ func ignoreClosed(err error) error {
 func (srv *server) serveControl(context.Context) error {
 	handler := control.NewHandler(control.Config{
 		DB: srv.db, Accounts: srv.accounts, History: srv.history, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now, Networks: srv.pods,
-		Tools: http.HandlerFunc(srv.serveTools), Mail: srv.mailInvitation,
+		Tools: http.HandlerFunc(srv.serveTools), Mail: srv.mailInvitation, Status: srv.status,
 	})
 	s, err := control.Serve(srv.settings.DataDir, handler, srv.log)
 	if err != nil {

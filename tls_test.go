@@ -258,6 +258,12 @@ func TestServerDoesNotWaitForTheAuthority(t *testing.T) {
 	if code, _, errs := s.command("user", "list"); code != exitDone {
 		t.Error(errs)
 	}
+	code, out, errs := s.command("status")
+	for _, want := range []string{"PROBLEM      A certificate is missing or has run out.", "none in force; ", "could not be reached"} {
+		if code != exitFailed || !strings.Contains(out, want) {
+			t.Errorf("status says nothing of %q: %d %s%s", want, code, out, errs)
+		}
+	}
 	if !strings.Contains(s.Stdout.String(), "waits for its certificate") {
 		t.Errorf("the person is not told:\n%s", s.Stdout)
 	}
@@ -291,6 +297,9 @@ func TestServeFromFiles(t *testing.T) {
 	}
 	if resp, body := s.get("localhost", "/readyz"); resp.StatusCode != 200 || !strings.Contains(body, `"name":"files.test"`) {
 		t.Errorf("readyz: %d %s", resp.StatusCode, body)
+	}
+	if _, out, errs := s.command("status"); !strings.Contains(out, "CERTIFICATE  files.test: in force until 20") {
+		t.Errorf("status: %s%s", out, errs)
 	}
 }
 

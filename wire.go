@@ -194,7 +194,8 @@ func (srv *server) inviter() teampages.Mailer {
 func (srv *server) openPages() (*ui.Server, *oauth.Server, error) {
 	issuer, conf := srv.issuer.String(), srv.settings
 	shared := page.Config{Issuer: issuer, Account: srv.accounts, History: srv.history, Log: srv.log, Now: time.Now, TrustedProxies: conf.TrustedProxies}
-	pages, err := ui.New(ui.Config{Config: shared, Pods: srv.pods, Mailer: srv.inviter(), Machine: srv.machine()})
+	srv.facts = srv.machine()
+	pages, err := ui.New(ui.Config{Config: shared, Pods: srv.pods, Mailer: srv.inviter(), Machine: srv.facts})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -21,7 +21,7 @@ import (
 	"podgate/store"
 )
 
-// Config is what a handler works on. All of it but History, Tools and Mail is needed.
+// Config is what a handler works on. All of it but History, Tools, Mail and Status is needed.
 type Config struct {
 	DB       *store.DB
 	Accounts *account.Service
@@ -30,8 +30,9 @@ type Config struct {
 	Log      *slog.Logger
 	Now      func() time.Time
 	Networks Networks
-	Tools    http.Handler // answers calls of tools for the actor of their context; nil: no server runs
-	Mail     Mailer       // nil: no mail is sent
+	Tools    http.Handler                          // answers calls of tools for the actor of their context; nil: no server runs
+	Mail     Mailer                                // nil: no mail is sent
+	Status   func(context.Context) (Status, error) // nil: no server runs
 }
 
 // NewHandler returns the server's side of the protocol.
@@ -58,6 +59,7 @@ func NewHandler(c Config) http.Handler {
 		pathCheck:        command(h.check),
 		pathRepair:       command(h.repair),
 		pathAddress:      command(h.address),
+		pathStatus:       command(h.status),
 		pathConnections:  command(h.connections),
 		pathRevoke:       command(h.revoke), // writes its own entry, as all do that end connections
 		pathTimeline:     command(h.timeline),

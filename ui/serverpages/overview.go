@@ -54,13 +54,15 @@ func (s *Pages) overview() overviewPage {
 	}
 	if m.Certificates != nil {
 		for _, c := range m.Certificates() {
-			view.Certificates = append(view.Certificates, certificateView{c, stateOf(c, s.Now())})
+			view.Certificates = append(view.Certificates, certificateView{c, StateOf(c, s.Now())})
 		}
 	}
 	return view
 }
 
-func stateOf(c Certificate, now time.Time) string {
+// StateOf says how a certificate is: running when it is in force, failing when it is soon
+// over or was refused, failed when none is in force.
+func StateOf(c Certificate, now time.Time) string {
 	switch {
 	case !now.Before(c.Expires):
 		return "failed"

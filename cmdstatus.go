@@ -1,0 +1,74 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"podgate/control"
+)
+
+func (inv *invocation) status() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "status", Short: "show how the running server is: problems, regions and certificates", Example: "podgate status",
+		Long: "What a client sees from outside is for «podgate doctor», and the settings in force for «podgate config show». The\nexit code is 1 when there is a problem, or no server runs.",
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := inv.load()
+		if err != nil {
+			return err
+		}
+		c, err := control.Running(cmd.Context(), s.DataDir)
+		if err == nil && c == nil {
+			err = fmt.Errorf("no server runs from %s", s.DataDir)
+		}
+		if err != nil {
+			return err
+		}
+		defer c.Close() // nothing was written
+		now, err := c.Status(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			err = printJSON(inv.Stdout, now)
+		} else {
+			err = inv.printStatus(now)
+		}
+		if err == nil && len(now.Problems) > 0 {
+			err = errSilent
+		}
+		return err
+	}
+	return cmd
+}
+
+func (inv *invocation) printStatus(s control.Status) error {
+	rows := [][]string{{"ADDRESS", s.Address}, {"VERSION", s.Version}, {"STARTED", moment(s.Started)}}
+	for _, p := range s.Problems {
+		rows = append(rows, []string{"PROBLEM", p})
+	}
+	for _, r := range s.Regions {
+		how := "works"
+		if !r.Works {
+			how = "pods cannot run: " + r.Fault
+		}
+		rows = append(rows, []string{"REGION", fmt.Sprintf("%s (%s): %s", r.Name, r.Runtime, how)})
+	}
+	for _, c := range s.Certificates {
+		rows = append(rows, []string{"CERTIFICATE", certificateLine(c)})
+	}
+	return printTable(inv.Stdout, rows)
+}
+
+func certificateLine(c control.Certificate) string {
+	line := c.Name + ": none in force"
+	if c.State != "failed" {
+		line = fmt.Sprintf("%s: in force until %s", c.Name, moment(c.Expires))
+	}
+	if c.Problem != "" {
+		line += fmt.Sprintf("; %s (%s)", c.Problem, moment(c.At))
+	}
+	return line
+}
