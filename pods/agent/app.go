@@ -65,6 +65,10 @@ type launcher interface {
 	EndAll()
 	Remark(format string, args ...any)
 	Tail(lines int) []wire.LogLine
+	// LastRuns returns how the cron lines ran last, as KeepRuns was told it, also by
+	// an agent before this one.
+	LastRuns() map[string]*wire.CronRun
+	KeepRuns(map[string]*wire.CronRun)
 }
 
 // supervisor keeps the app running. Actions come one at a time (act); one
@@ -78,6 +82,8 @@ type supervisor struct {
 	cancel context.CancelFunc // of keep; nil when none was started
 	ended  chan struct{}      // closed when keep is over
 
+	keeping sync.Mutex // of ran on the disk; taken before mu
+
 	mu      sync.Mutex
 	state   wire.State
 	spec    *wire.AppSpec
@@ -88,7 +94,7 @@ type supervisor struct {
 }
 
 func newSupervisor(l launcher, now func() time.Time) *supervisor {
-	return &supervisor{l: l, now: now, state: wire.State{App: wire.AppStopped}, changed: make(chan struct{})}
+	return &supervisor{l: l, now: now, state: wire.State{App: wire.AppStopped}, ran: l.LastRuns(), changed: make(chan struct{})}
 }
 
 // State returns the app as it is.

@@ -36,6 +36,7 @@ type fakeLauncher struct {
 	lives    []time.Duration // 0: for ever; used up: the last one again
 	err      error
 	answers  bool
+	runs     map[string]*wire.CronRun
 	ports    []int
 	beside   preset.Beside
 	besides  map[string]int // what was launched beside, by source, label and command
@@ -108,10 +109,12 @@ func (l *fakeLauncher) Answers(int) bool {
 	return l.answers
 }
 
-func (l *fakeLauncher) EndAll()                 { l.endings++ }
-func (l *fakeLauncher) Listening() []int        { return l.ports }
-func (l *fakeLauncher) Remark(string, ...any)   {}
-func (l *fakeLauncher) Tail(int) []wire.LogLine { return []wire.LogLine{{Text: "last words"}} }
+func (l *fakeLauncher) EndAll()                             { l.endings++ }
+func (l *fakeLauncher) Listening() []int                    { return l.ports }
+func (l *fakeLauncher) LastRuns() map[string]*wire.CronRun  { return l.runs }
+func (l *fakeLauncher) KeepRuns(r map[string]*wire.CronRun) { l.runs = r }
+func (l *fakeLauncher) Remark(string, ...any)               {}
+func (l *fakeLauncher) Tail(int) []wire.LogLine             { return []wire.LogLine{{Text: "last words"}} }
 
 func (c *fakeChild) die() {
 	c.once.Do(func() {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -39,7 +40,9 @@ func (s *supervisor) keepBeside(ctx context.Context, spec wire.AppSpec, b preset
 		}
 		for _, c := range b.Crons {
 			key := c.When + " " + c.Shell
-			ran[key] = s.ran[key]
+			if last := s.ran[key]; last != nil {
+				ran[key] = last
+			}
 			s.crons = append(s.crons, wire.Cron{When: c.When, Command: c.Shell, Last: s.ran[key]})
 		}
 		s.ran = ran
@@ -113,7 +116,19 @@ func (s *supervisor) keepCron(ctx context.Context, spec wire.AppSpec, i int, c p
 			cr.Running, cr.Last = false, run
 			s.ran[c.When+" "+c.Shell] = run
 		})
+		s.keepRuns()
 	}
+}
+
+// keepRuns keeps how the lines ran last for a later agent. Lines run side by side, and
+// what the last of them keeps has to have all.
+func (s *supervisor) keepRuns() {
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
+	s.mu.Lock()
+	ran := maps.Clone(s.ran)
+	s.mu.Unlock()
+	s.l.KeepRuns(ran)
 }
 
 // runCron is one run, and returns how it ended.

@@ -187,6 +187,45 @@ func TestProcfileProcesses(t *testing.T) {
 	}
 }
 
+// How a cron line ran last is known to the next agent, after a stop of the pod or a
+// restart of the server; lines that are gone are forgotten, and what else may lie
+// there is no harm.
+func TestLastRunsAreKept(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t)
+	spec := a.spec(t, "command")
+	a.put("Procfile", "cron: @every 1s exit 3\ncron: @yearly true\n")
+	a.app(wire.AppRequest{Action: actionReload, Spec: spec, WaitMillis: 20000})
+	eventually(t, "the command ran", func() bool { return ask[wire.State](a, "GET", wire.PathState, nil).Crons[0].Last != nil })
+	ended := time.Now()
+	if err := a.end(); err != nil {
+		t.Fatal(err)
+	}
+	again := func() wire.State {
+		t.Helper()
+		next := startAgent(t, func(c *Config) {
+			c.Home, c.Tmp = a.cfg.Home, a.cfg.Tmp
+			c.Now = func() time.Time { return ended.Add(time.Hour) } // it stands, so nothing runs
+		})
+		st := next.app(wire.AppRequest{Action: actionStart, Spec: spec, WaitMillis: 20000})
+		if err := next.end(); err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	if st := again(); len(st.Crons) != 2 || st.Crons[1].Last != nil || st.Crons[0].Last == nil || !strings.Contains(st.Crons[0].Last.Result, "3") || st.Crons[0].Last.Ended.After(ended.Add(time.Minute)) {
+		t.Errorf("%+v", st.Crons)
+	}
+	for _, content := range []string{"", "[", `{"@every 1s exit 3": null}`, `{"@every 1s exit 3": {"result": "` + strings.Repeat("x", wire.MaxLineBytes+1) + `"}}`} {
+		if err := os.WriteFile(a.home(".podgate/logs/"+runsFile), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if st := again(); len(st.Crons) != 2 || st.Crons[0].Last != nil {
+			t.Errorf("%.40q: %+v", content, st.Crons)
+		}
+	}
+}
+
 func TestLabelled(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("ü", wire.MaxLineBytes/2)
