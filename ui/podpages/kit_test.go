@@ -100,7 +100,9 @@ func (a *logAgent) serveLogs(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case l := <-more:
-			found = []wire.LogLine{l}
+			if found = nil; strings.Contains(l.Text, q.Get("grep")) {
+				found = []wire.LogLine{l}
+			}
 		}
 	}
 }

@@ -85,17 +85,63 @@ func TestTerminalBrowser(t *testing.T) {
 	shows(".xterm-rows", "grey")
 	pictures(c, "terminal-colours")
 
+	accessible(c, "an open terminal")
+
+	// The keyboard gets out of an open terminal, which takes Tab for the shell.
+	focused := func(want string) {
+		t.Helper()
+		const where = "(() => { const e = document.activeElement; return e.id || `<${e.tagName}> ${e.className}`; })()"
+		if at := pagetest.Ask(c, chromedp.Evaluate[string](where)); !strings.Contains(at, want) {
+			t.Errorf("the keyboard is at %q, want %q", at, want)
+		}
+	}
+	c.Do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".xterm-helper-textarea").focus()`))
+	c.Do(chromedp.KeyEvent(kb.Tab))
+	focused("xterm-helper-textarea")
+	c.Do(chromedp.KeyEvent(kb.Escape, chromedp.KeyModifiers(chromedp.ModifierShift)))
+	focused("terminal-reader")
+	c.Do(chromedp.KeyEvent(kb.Tab, chromedp.KeyModifiers(chromedp.ModifierShift)))
+	focused("<A>") // the last of the pod's pages, in the row above
+
 	c.Do(chromedp.Click(chromedp.CSS("#terminal-reader")))
 	shows(".xterm-accessibility-tree", "grey")
+	accessible(c, "an open terminal for screen readers")
 	c.Do(chromedp.Click(chromedp.CSS("#terminal-reader")))
 	c.Do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".xterm-helper-textarea").focus()`))
 	types("exit\r")
 	shows("#terminal-state", "Ended: its shell has ended.")
+	focused("terminal-again")
+	c.Do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".xterm-helper-textarea").focus()`))
+	c.Do(chromedp.KeyEvent(kb.Tab)) // which nobody takes now
+	if at := pagetest.Ask(c, chromedp.Evaluate[string](`document.activeElement.className`)); strings.Contains(at, "xterm-helper") {
+		t.Error("the keyboard does not get out of a terminal that has ended")
+	}
+	accessible(c, "a terminal that has ended")
 	pictures(c, "terminal-ended")
 	c.Do(chromedp.Click(chromedp.CSS("#terminal-again")))
 	shows("#terminal-state", "Connected")
 	if refused := pagetest.Ask(c, chromedp.Evaluate[[]string](`refused`)); len(refused) > 0 {
 		t.Errorf("the policy refused: %s", strings.Join(refused, "\n"))
+	}
+}
+
+// accessible has axe-core look at the page as it is, light and dark.
+func accessible(c *pagetest.Tab, what string) {
+	c.T.Helper()
+	script, err := os.ReadFile(filepath.Join(os.Getenv("PODGATE_AXE"), "node_modules", "axe-core", "axe.min.js"))
+	if err != nil {
+		if strings.Contains(os.Getenv("PODGATE_REQUIRE"), "axe") {
+			c.T.Fatal(err)
+		}
+		return
+	}
+	c.Do(chromedp.Evaluate[chromedp.Void](string(script)))
+	const ask = `axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations.map(v => v.id + ": " + v.nodes.slice(0, 3).map(n => n.target.join(" ") + " " + n.failureSummary.slice(0, 200)).join("; ")))`
+	for _, scheme := range []string{"dark", "light"} {
+		c.Look(1280, scheme)
+		for _, fault := range pagetest.Ask(c, chromedp.Evaluate[[]string](ask, chromedp.EvalAwaitPromise)) {
+			c.T.Errorf("%s, %s: %s", what, scheme, fault)
+		}
 	}
 }
 
