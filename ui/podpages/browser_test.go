@@ -26,7 +26,7 @@ func TestBrowser(t *testing.T) {
 	t.Parallel()
 	browser := webtest.StartChromium(t)
 	for name, test := range map[string]func(*testing.T, *pagetest.Site, *pagetest.Tab){
-		"looks": looks, "live": live, "unscripted": unscripted,
+		"looks": looks, "live": live, "unscripted": unscripted, "drops": drops,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := pagetest.New(t)

@@ -29,18 +29,22 @@
       }
     }
 
+    function fault(words) {
+      says.textContent = words;
+      says.classList.add("reason");
+      button.disabled = false;
+    }
+
     function send(data) {
       const req = new XMLHttpRequest();
       req.open("POST", form.action);
       req.upload.onprogress = (e) => { if (e.lengthComputable) says.textContent = "Sending, " + Math.round(100 * e.loaded / e.total) + " %"; };
       req.upload.onload = () => { says.textContent = "Sent. Its deploy begins."; };
-      req.onerror = () => { says.textContent = "It could not be sent. Try again."; button.disabled = false; };
+      req.onerror = () => fault("It could not be sent. Try again.");
       req.onload = () => {
         if (req.status < 400) { location.assign(req.responseURL || location.href); return; }
         const page = new DOMParser().parseFromString(req.responseText, "text/html");
-        says.textContent = (page.getElementById("fault") || page.querySelector(".lead"))?.textContent || "That did not work.";
-        says.classList.add("reason");
-        button.disabled = false;
+        fault((page.getElementById("fault") || page.querySelector(".lead"))?.textContent || "That did not work.");
       };
       says.classList.remove("reason");
       button.disabled = true;
@@ -63,7 +67,12 @@
         data.append("archive", alone, alone.name);
       } else {
         const found = [];
-        for (const entry of entries) await files(entry, "", found);
+        try {
+          for (const entry of entries) await files(entry, "", found);
+        } catch {
+          fault("It could not be read. Look whether this browser may open all of its files.");
+          return;
+        }
         for (const [file, path] of found) data.append("folder", file, path);
       }
       send(data);
