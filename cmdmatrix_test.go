@@ -60,6 +60,7 @@ var commandRights = []struct {
 	{"pod rm shop a", changes},
 	{"pod delete shop --yes", changes},
 	{"pod plan shop medium", local},
+	{"pod use shop", local},
 	{"pod network shop --mode none", local},
 }
 

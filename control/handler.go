@@ -67,6 +67,7 @@ func NewHandler(c Config) http.Handler {
 
 		pathTools:   h.tools, // each tool that changes something writes its own entry
 		pathPodPlan: command(h.setPlan),
+		pathPodUse:  command(h.podUse),
 
 		pathTeamNetworkSet: audited(h, history.AuditTeamNetwork, ofTeamNetwork, h.setTeamNetwork),
 		pathPodNetworkSet:  audited(h, history.AuditPodNetwork, h.ofPodNetwork, h.setPodNetwork),
