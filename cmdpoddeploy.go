@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -47,7 +46,6 @@ type deployment struct {
 	*toolFlags
 	name, preset, git, ref string
 	more                   map[string]any // arguments for a new pod
-	archive                string         // what was sent before, as the pod names it
 }
 
 func (d *deployment) run(cmd *cobra.Command, args []string) error {
@@ -76,10 +74,6 @@ func (d *deployment) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 		r, err := t.Call(ctx, "deploy", in, d.heard())
-		if d.archive != "" {
-			// Its room is the pod's; a connection that may not delete it leaves it there.
-			_, _ = t.Call(ctx, "delete_file", map[string]any{"name": d.name, "path": d.archive}, nil)
-		}
 		if err != nil {
 			return err
 		}
@@ -157,15 +151,12 @@ func (d *deployment) send(ctx context.Context, t *tools, folder *remote.Folder) 
 	if err != nil {
 		return "", err
 	}
-	// A name of its own: two people may send one at the same time.
-	archive := "/home/pod/.deploy-" + rand.Text() + ".tar.gz"
-	link, err := t.uploadLink(ctx, map[string]any{"name": d.name, "path": archive})
+	link, err := t.uploadLink(ctx, map[string]any{"name": d.name})
 	if err != nil {
 		return "", err
 	}
 	if err := d.inv.sendFolder(ctx, folder, link.URL); err != nil {
 		return "", err
 	}
-	d.archive = archive
 	return link.ID, nil
 }

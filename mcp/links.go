@@ -16,7 +16,7 @@ import (
 
 type createUploadInput struct {
 	Name   string `json:"name" jsonschema:"the pod's name"`
-	Path   string `json:"path" jsonschema:"where the file goes, its name included, or with unpack the folder for what is in the archive: under /home/pod, or relative to /home/pod/app"`
+	Path   string `json:"path,omitempty" jsonschema:"left out for an archive that is to be deployed; otherwise where the file goes, its name included, or with unpack the folder for what is in the archive: under /home/pod, or relative to /home/pod/app"`
 	Unpack bool   `json:"unpack,omitempty" jsonschema:"true to unpack a tar or tar.gz into path; files of the same names are replaced and others stay"`
 	Mode   string `json:"mode,omitempty" jsonschema:"permissions of the file in octal, such as 0755 for a script"`
 	Bytes  int64  `json:"bytes,omitempty" jsonschema:"how large the file is, to hear at once when there is no room for it"`
@@ -49,10 +49,9 @@ type createDownloadOutput struct {
 func (e *endpoint) addLinkTools(s *sdk.Server) {
 	add(e, s, tool{
 		name: "create_upload", title: "Make a link for an upload", action: authz.WriteFiles, hints: changes(true, false), later: true,
-		description: "Makes an address to which you send one file of any size from a shell with curl -T, within 15 minutes and without a token; the file goes to path in the pod, or is unpacked there. Use it for many files (pack them as tar.gz, with unpack) and for large ones. Sending that breaks off can go on: curl -I shows Upload-Offset, and curl -C OFFSET -T sends the rest.",
+		description: "Makes an address to which you send one file of any size from a shell with curl -T, within 15 minutes and without a token; the file goes to path in the pod, or is unpacked there. Use it for many files (pack them as tar.gz, with unpack) and for large ones. For a whole app leave path out and give the id to deploy: a pod that does not exist is made, and the archive is deleted after its deploy. Sending that breaks off can go on: curl -I shows Upload-Offset, and curl -C OFFSET -T sends the rest.",
 		refine: func(s *jsonschema.Schema) {
 			podName(s)
-			notEmpty(s, "path")
 			s.Properties["mode"].Pattern = `^0?[0-7]{3}$`
 			least := 0.0
 			s.Properties["bytes"].Minimum = &least

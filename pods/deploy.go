@@ -49,6 +49,8 @@ type DeployRequest struct {
 	// Background has the call return once the deploy has begun and its files are in the
 	// pod. It goes on when the caller leaves; Deploys shows how it ends.
 	Background bool
+
+	spent bool // Archive is of no more use afterwards
 }
 
 // Deployment is a deploy that went live, or one that goes on in the background.
@@ -66,6 +68,7 @@ type deployPlan struct {
 	record  store.Deploy
 	request wire.DeployRequest
 	files   []SourceFile
+	spent   string // a file in the pod that is deleted afterwards; empty: none
 	begun   func() // when no more is needed of the caller: its files are in the pod
 }
 
@@ -82,7 +85,7 @@ func (s *Service) Deploy(ctx context.Context, a authz.Actor, r DeployRequest, p 
 		return Deployment{}, err
 	}
 	if r.Upload != "" {
-		if r.Archive, err = s.UploadedFile(a, r.Name, r.Upload); err != nil {
+		if r.Archive, r.spent, err = s.UploadedFile(a, r.Name, r.Upload); err != nil {
 			return Deployment{}, err
 		}
 	}
@@ -227,7 +230,12 @@ func (s *Service) planDeploy(rec store.Pod, r DeployRequest, files []SourceFile)
 	}
 	spec := s.spec(rec)
 	spec.Preset, spec.Port, spec.Env = kind, portOf(kind), env
+	spent := ""
+	if r.spent {
+		spent = r.Archive
+	}
 	return deployPlan{
+		spent:   spent,
 		record:  store.Deploy{Action: "deploy", Source: r.source(), Release: -1},
 		request: wire.DeployRequest{Spec: *spec, Git: r.Git, Archive: r.Archive},
 		files:   files,

@@ -80,6 +80,7 @@ func (s *Service) deploy(op *operation, a authz.Actor, rec store.Pod, plan plann
 		}
 	}
 	done, err := s.carryOut(op, rec, d, todo, p)
+	s.discard(op, todo.spent)
 	var app *store.App
 	if err == nil {
 		d.Preset, d.Commit = done.Preset, cmp.Or(done.Commit, d.Commit)
@@ -94,6 +95,19 @@ func (s *Service) deploy(op *operation, a authz.Actor, rec store.Pod, plan plann
 		out.Lines = append(out.Lines, line.Text)
 	}
 	return out, nil
+}
+
+// discard deletes what was sent for a deploy, also of one that failed or was ended:
+// its room is the pod's.
+func (s *Service) discard(op *operation, file string) {
+	if file == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(op.ctx), agentTimeout)
+	defer cancel()
+	if _, err := op.client.delete(ctx, file, false); err != nil {
+		s.cfg.Log.Debug("the archive of a deploy stays in its pod", "pod", op.id, "error", err)
+	}
 }
 
 // carryOut has the agent do it.

@@ -58,6 +58,7 @@ type link struct {
 	path    string
 	mode    uint32
 	unpack  bool
+	spent   bool // the deploy of the file deletes it
 	folder  bool
 	expires time.Time
 	last    time.Time // expires is never after that
@@ -195,20 +196,21 @@ func (t *links) uploaded(id string, team store.TeamID, pod store.PodID) *link {
 	return nil
 }
 
-// UploadedFile returns where the file of an upload is, of which all has come.
-func (s *Service) UploadedFile(a authz.Actor, name, id string) (string, error) {
+// UploadedFile returns where the file of an upload is, of which all has come, and
+// whether a deploy deletes it.
+func (s *Service) UploadedFile(a authz.Actor, name, id string) (at string, spent bool, err error) {
 	rec, err := s.find(a, authz.WriteFiles, name)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	l := s.links.uploaded(id, a.Team.ID, rec.ID)
 	switch {
 	case l == nil:
-		return "", refuse(ErrBadInput, "the pod has no upload of that id that is through; send the file to the url of create_upload first, or make a new one")
+		return "", false, refuse(ErrBadInput, "the pod has no upload of that id that is through; send the file to the url of create_upload first, or make a new one")
 	case l.unpack:
-		return "", refuse(ErrBadInput, "that upload was unpacked into %s; make one without unpack for an archive that is to be deployed", l.path)
+		return "", false, refuse(ErrBadInput, "that upload was unpacked into %s; make one without unpack for an archive that is to be deployed", l.path)
 	}
-	return l.path, nil
+	return l.path, l.spent, nil
 }
 
 // actorNow is the actor of a link with what is left of its rights.

@@ -18,7 +18,7 @@ import (
 
 // UploadRequest asks for a link to which one file can be sent.
 type UploadRequest struct {
-	Path   string
+	Path   string // empty: it is for a deploy, which deletes it, and a pod that is not there is made
 	Unpack bool   // the file is a tar or tar.gz, and Path the folder for what is in it
 	Mode   uint32 // of a file; 0: as it was, else 0644
 	Bytes  int64  // of what is going to come; 0: not known
@@ -30,12 +30,18 @@ func (s *Service) CreateUpload(ctx context.Context, a authz.Actor, name string, 
 	if err := a.Allow(authz.WriteFiles, a.Team.ID); err != nil {
 		return Link{}, err
 	}
-	if err := errors.Join(checkPath(r.Path), checkMode(r.Mode)); err != nil {
+	l := &link{id: store.NewID(), actor: a, action: authz.WriteFiles, name: name, path: r.Path, mode: r.Mode, unpack: r.Unpack}
+	var err error
+	if r.Path == "" {
+		err = s.forDeploy(ctx, a, l)
+	} else {
+		err = errors.Join(checkPath(r.Path), checkMode(r.Mode))
+	}
+	if err != nil {
 		return Link{}, err
 	}
-	l := &link{id: store.NewID(), actor: a, action: authz.WriteFiles, name: name, path: r.Path, mode: r.Mode, unpack: r.Unpack}
 	var room int64
-	err := s.call(ctx, a, authz.WriteFiles, name, func(rec store.Pod, on *live) (err error) {
+	err = s.call(ctx, a, authz.WriteFiles, name, func(rec store.Pod, on *live) (err error) {
 		l.pod = rec.ID
 		if _, err := on.client.received(ctx, l); err != nil {
 			return err
@@ -51,6 +57,20 @@ func (s *Service) CreateUpload(ctx context.Context, a authz.Actor, name string, 
 	}
 	secret, err := s.links.add(l, s.cfg.Now())
 	return Link{ID: l.id, Secret: secret, Path: l.path, Expires: l.expires, Room: room}, err
+}
+
+// forDeploy makes of an upload one that a deploy takes and deletes, under a name that
+// no other has: two people may send one at the same time.
+func (s *Service) forDeploy(ctx context.Context, a authz.Actor, l *link) error {
+	if l.unpack || l.mode != 0 {
+		return refuse(ErrBadInput, "without a path the file is for deploy, which unpacks it; leave unpack and mode out, or give a path")
+	}
+	if err := a.Allow(authz.Deploy, a.Team.ID); err != nil {
+		return err
+	}
+	l.path, l.spent = "/home/pod/.deploy-"+l.id+".tar.gz", true
+	_, _, err := s.podFor(ctx, a, DeployRequest{Name: l.name}, nil)
+	return err
 }
 
 // Part is what is sent to a link of an upload.

@@ -239,6 +239,7 @@ func testDeploySources(t *testing.T, r pods.Runtime) {
 		t.Errorf("an upload: %+v, %v", d.Deploy, err)
 	}
 	b.shows("shop", "packed\n")
+	sendNewApp(t, b, packed)
 	// Variables come with the app that wants them.
 	_, err = b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "shop", Files: source("index.html", "three"), Env: map[string]string{"COLOUR": "green"}}, nil)
 	must(t, "deploy with a variable", err)
@@ -283,6 +284,31 @@ func testDeployBeside(t *testing.T, r pods.Runtime) {
 	d = b.deploy("shop", "Procfile", "web: exec perl -MSocket -e 'socket(S,PF_INET,SOCK_STREAM,0);setsockopt(S,SOL_SOCKET,SO_REUSEADDR,1);bind(S,sockaddr_in($ENV{PORT},INADDR_LOOPBACK))||die;listen(S,9);while(accept(C,S)){sysread(C,$x,9999);print C \"HTTP/1.0 500 no\\r\\n\\r\\nbroken\";close C}'")
 	if d.Answer == nil || d.Answer.Status != 500 || d.Answer.Start != "broken" || !d.Listens {
 		t.Errorf("%+v, answered %+v", d, d.Answer)
+	}
+}
+
+// sendNewApp sends the archive of an app for which there is no pod yet. Its deploy
+// deletes it, whatever becomes of it.
+func sendNewApp(t *testing.T, b *bench, packed string) {
+	t.Helper()
+	for _, content := range []string{packed, "no archive"} {
+		l, err := b.CreateUpload(t.Context(), b.actor, "sent", pods.UploadRequest{Bytes: int64(len(content))})
+		must(t, "make a link for a deploy", err)
+		_, err = b.Receive(t.Context(), l.Secret, pods.Part{Size: int64(len(content)), Total: int64(len(content)), Body: strings.NewReader(content)})
+		must(t, "upload", err)
+		if got := b.prints("sent", "ls -A ~ | grep -c ^.deploy- || true"); got != "1\n" {
+			t.Errorf("%s archives", got)
+		}
+		if _, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "sent", Upload: l.ID}, nil); (err == nil) != (content == packed) {
+			t.Errorf("deploy what was sent: %v", err)
+		}
+		b.shows("sent", "packed\n")
+		if got := b.prints("sent", "ls -A ~ | grep -c ^.deploy- || true"); got != "0\n" {
+			t.Errorf("%s archives afterwards", got)
+		}
+	}
+	if _, err := b.CreateUpload(t.Context(), b.actor, "sent", pods.UploadRequest{Unpack: true}); !errors.Is(err, pods.ErrBadInput) {
+		t.Errorf("unpacked nowhere: %v", err)
 	}
 }
 

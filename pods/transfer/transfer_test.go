@@ -409,10 +409,10 @@ func TestLinksAreBounded(t *testing.T) {
 	if got := b.do("PUT", b.url+web.UploadPath+l.Secret, strings.NewReader("x")); got.status != http.StatusCreated {
 		t.Errorf("%+v", got)
 	}
-	if _, err := b.UploadedFile(b.actor, "bobs", l.ID); !errors.Is(err, pods.ErrNotFound) {
+	if _, _, err := b.UploadedFile(b.actor, "bobs", l.ID); !errors.Is(err, pods.ErrNotFound) {
 		t.Errorf("another team's upload: %v", err)
 	}
-	if _, err := b.UploadedFile(b.actor, "shop", l.ID); !errors.Is(err, pods.ErrBadInput) {
+	if _, _, err := b.UploadedFile(b.actor, "shop", l.ID); !errors.Is(err, pods.ErrBadInput) {
 		t.Errorf("another pod's upload: %v", err)
 	}
 	b.later(pods.LinkLife + time.Second)
