@@ -57,6 +57,12 @@ func (d besideInfo) write(b *strings.Builder) {
 		if w.Reason != "" {
 			fmt.Fprintf(b, ": %s", w.Reason)
 		}
+		if !w.Started.IsZero() {
+			fmt.Fprintf(b, ", started %s", moment(w.Started))
+		}
+		if !w.NextTry.IsZero() {
+			fmt.Fprintf(b, ", next try %s", moment(w.NextTry))
+		}
 		b.WriteByte('\n')
 	}
 	for i, c := range d.Crons {
@@ -65,8 +71,8 @@ func (d besideInfo) write(b *strings.Builder) {
 			b.WriteString("running now, ")
 		}
 		if c.Last != "" {
-			fmt.Fprintf(b, "began last %s, %s, ", c.LastBegan.UTC().Format(time.RFC3339), c.Last)
+			fmt.Fprintf(b, "began last %s, %s, ended %s, ", moment(c.LastBegan), c.Last, moment(c.LastEnded))
 		}
-		fmt.Fprintf(b, "next %s\n", c.Next.UTC().Format(time.RFC3339))
+		fmt.Fprintf(b, "next %s\n", moment(c.Next))
 	}
 }

@@ -19,7 +19,7 @@ func TestBeside(t *testing.T) {
 		return strings.Contains(text(c.result("get_pod", args{"name": "shop"})), "exited with code 4")
 	})
 	res := c.result("get_pod", args{"name": "shop"})
-	for _, want := range []string{"\nworker mailer: running, restarted 0 times\n", "\nworker broken: ", "\ncron 1: 0 3 * * * echo night: next 20"} {
+	for _, want := range []string{"\nworker mailer: running, restarted 0 times, started ", "\nworker broken: ", "\ncron 1: 0 3 * * * echo night: next 20"} {
 		if !strings.Contains(text(res), want) {
 			t.Errorf("no %q in %s", want, text(res))
 		}

@@ -83,7 +83,7 @@ func (e *endpoint) listPresets(_ context.Context, r request, _ noInput) (answer[
 	var b strings.Builder
 	for _, p := range list {
 		o := presetOutput{Name: p.Name, Description: p.Description, Port: p.Port, Available: p.Available, Reason: p.Reason}
-		fmt.Fprintf(&b, "- %s: %s", p.Name, p.Description)
+		fmt.Fprintf(&b, "- %s (PORT %d): %s", p.Name, p.Port, p.Description)
 		if !p.Available {
 			fmt.Fprintf(&b, " Not available here: %s", p.Reason)
 		}
@@ -113,6 +113,9 @@ func (e *endpoint) listPlans(_ context.Context, r request, _ noInput) (answer[pl
 		if l.Network > 0 {
 			fmt.Fprintf(&b, ", %s a second of network", size(l.Network))
 		}
+		if i == 0 {
+			b.WriteString(" (the default)")
+		}
 		b.WriteByte('\n')
 	}
 	return answer[plansOutput]{text: b.String(), data: out}, nil
@@ -132,6 +135,9 @@ func (e *endpoint) listRegions(_ context.Context, r request, _ noInput) (answer[
 		}
 		out.Regions = append(out.Regions, o)
 		fmt.Fprintf(&b, "- %s (%s)", o.Name, o.Kind)
+		if o.Default {
+			b.WriteString(", the default")
+		}
 		if o.Reason != "" {
 			fmt.Fprintf(&b, ": %s", o.Reason)
 		}

@@ -94,11 +94,20 @@ func (d deployInfo) text() string {
 		fmt.Fprintf(&b, " of %s", d.Source)
 	}
 	if d.Commit != "" {
-		fmt.Fprintf(&b, " at %.12s", d.Commit)
+		fmt.Fprintf(&b, " at %s", d.Commit)
+	}
+	if d.By != "" {
+		fmt.Fprintf(&b, " by %s", d.By)
+	}
+	if d.Preset != "" {
+		fmt.Fprintf(&b, ", preset %s", d.Preset)
 	}
 	fmt.Fprintf(&b, ", %s", d.State)
 	if !d.Began.IsZero() {
-		fmt.Fprintf(&b, ", %s", d.Began.UTC().Format(time.RFC3339))
+		fmt.Fprintf(&b, ", began %s", moment(d.Began))
+	}
+	if !d.Ended.IsZero() {
+		fmt.Fprintf(&b, ", ended %s after %.1f s", moment(d.Ended), d.Seconds)
 	}
 	if d.Live {
 		b.WriteString(", live")
@@ -168,12 +177,29 @@ func (e *endpoint) deploy(ctx context.Context, r request, in deployInput) (answe
 		req.Files = append(req.Files, pods.SourceFile{Path: name, Content: content})
 	}
 	d, err := e.cfg.Pods.Deploy(ctx, r.actor, req, r.progress)
-	return deployAnswer(d), err
+	return e.deployed(ctx, "deploy", d, err)
 }
 
 func (e *endpoint) rollback(ctx context.Context, r request, in rollbackInput) (answer[deployOutput], error) {
 	d, err := e.cfg.Pods.Rollback(ctx, r.actor, in.Name, in.Deploy, r.progress)
-	return deployAnswer(d), err
+	return e.deployed(ctx, "rollback", d, err)
+}
+
+// deployed answers with how a deploy ended. One that failed has data too: what it was,
+// why it failed and what runs now.
+func (e *endpoint) deployed(ctx context.Context, tool string, d pods.Deployment, err error) (answer[deployOutput], error) {
+	switch {
+	case err == nil:
+		return deployAnswer(d), nil
+	case d.Deploy.Number == 0 || !pods.IsPublic(err):
+		return answer[deployOutput]{}, err
+	}
+	out := deployOutput{Deploy: deployOf(d.Deploy), Created: d.Created, Pod: detail(d.Pod)}
+	about := "deploy " + out.Deploy.text()
+	if out.Created {
+		about = "The pod was made for it.\n" + about
+	}
+	return answer[deployOutput]{text: e.public(ctx, tool, err), blocks: []string{about + out.Pod.text()}, data: out, failed: err}, nil
 }
 
 func deployAnswer(d pods.Deployment) answer[deployOutput] {
@@ -185,6 +211,9 @@ func deployAnswer(d pods.Deployment) answer[deployOutput] {
 		b.WriteString(goesOn(d.Deploy, d.Pod))
 	default:
 		fmt.Fprintf(&b, "The app is live at %s (deploy %d, preset %s, %.1f s).\n", d.Pod.URL, d.Deploy.Number, d.Deploy.Preset, out.Deploy.Seconds)
+	}
+	if out.Created {
+		b.WriteString("The pod was made for it.\n")
 	}
 	if a := d.Answer; a != nil {
 		out.Answered = &answerOutput{Status: a.Status, Type: text.Valid(a.Type), Start: text.Valid(a.Start)}

@@ -116,11 +116,7 @@ func (e *endpoint) readFile(ctx context.Context, r request, in readFileInput) (a
 		return answer[readFileOutput]{}, err
 	}
 	out := encodePart(part)
-	a := answer[readFileOutput]{text: out.Content, data: out}
-	if out.Cut || out.Offset > 0 || out.Encoding != "utf-8" {
-		a.blocks = append(a.blocks, out.note())
-	}
-	return a, nil
+	return answer[readFileOutput]{text: out.Content, blocks: []string{out.note()}, data: out}, nil
 }
 
 // encodePart turns a part of a file into text, or base64 when it is none. A
@@ -160,7 +156,7 @@ func trimPartialRune(p []byte) []byte {
 }
 
 func (o readFileOutput) note() string {
-	note := fmt.Sprintf("[%s, %s in all, from byte %d, encoded as %s", o.Path, size(o.Size), o.Offset, o.Encoding)
+	note := fmt.Sprintf("[%s, %s in all, mode %s, from byte %d, encoded as %s", o.Path, size(o.Size), o.Mode, o.Offset, o.Encoding)
 	if o.Cut {
 		note += fmt.Sprintf("; read on with offset %d", o.NextOffset)
 	}

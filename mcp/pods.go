@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"podgate/internal/authz"
 	"podgate/internal/text"
 	"podgate/pods"
+	"podgate/store"
 )
 
 // podSummary is a pod in a list.
@@ -97,13 +99,15 @@ func (d podDetail) text() string {
 		fmt.Fprintf(&b, "last exit: %s, %s\n", d.LastExit.Time.Format(time.RFC3339), d.LastExit.Reason)
 	}
 	if d.Command != "" {
-		fmt.Fprintf(&b, "command: %s (PORT=%d, restarted %d times)\n", d.Command, d.Port, d.Restarts)
+		fmt.Fprintf(&b, "command: %s\n", d.Command)
 	}
+	fmt.Fprintf(&b, "PORT: %d, created: %s", d.Port, moment(d.Created))
+	if !d.Started.IsZero() {
+		fmt.Fprintf(&b, ", app started: %s, restarted %d times", moment(d.Started), d.Restarts)
+	}
+	b.WriteByte('\n')
 	d.besideInfo.write(&b)
-	if d.Processes > 0 {
-		fmt.Fprintf(&b, "uses: %s of %s memory, %s of %s disk, %.1f s CPU, %d processes\n",
-			size(d.MemoryUsed), size(d.MemoryLimit), size(d.DiskUsed), size(d.DiskLimit), d.CPUUsed, d.Processes)
-	}
+	d.writeUse(&b)
 	if len(d.Env) > 0 {
 		fmt.Fprintf(&b, "environment variables: %s\n", strings.Join(d.Env, ", "))
 	}
@@ -119,6 +123,20 @@ func (d podDetail) text() string {
 	}
 	return b.String()
 }
+
+// writeUse says what the pod uses, when that is known, and may use.
+func (d podDetail) writeUse(b *strings.Builder) {
+	if d.Processes > 0 || d.DiskUsed > 0 {
+		fmt.Fprintf(b, "uses: %s memory, %s disk, %.1f s CPU, %d processes\n", size(d.MemoryUsed), size(d.DiskUsed), d.CPUUsed, d.Processes)
+	}
+	fmt.Fprintf(b, "limits: %s memory, %s disk, %g CPU\n", size(d.MemoryLimit), size(d.DiskLimit), d.CPULimit)
+	if len(d.Enforced) > 0 {
+		fmt.Fprintf(b, "enforced: %s\n", strings.Join(d.Enforced, "; "))
+	}
+}
+
+// moment is a time for reading.
+func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func podAnswer(p pods.Pod) answer[podDetail] {
 	d := detail(p)
@@ -221,7 +239,7 @@ func (e *endpoint) listPods(ctx context.Context, r request, _ listPodsInput) (an
 	}
 	for _, p := range list {
 		out.Pods = append(out.Pods, summarize(p))
-		fmt.Fprintf(&b, "- %s: %s, %s, %s\n", p.Name, p.Status, p.Preset, p.URL)
+		fmt.Fprintf(&b, "- %s: %s, %s, %s, plan %s in %s\n", p.Name, p.Status, p.Preset, p.URL, p.Plan, p.Region)
 	}
 	return answer[listPodsOutput]{text: b.String(), data: out}, nil
 }
@@ -252,6 +270,9 @@ func (e *endpoint) managePod(ctx context.Context, r request, in managePodInput) 
 		return answer[managePodOutput]{}, badInput("action must be start, stop, restart, reload or delete")
 	}
 	p, err := do(ctx, r.actor, in.Name, r.progress)
+	if in.Action == "reload" && errors.Is(err, pods.ErrAppFailed) {
+		return e.failedReload(ctx, r, in.Name, err)
+	}
 	if err != nil {
 		return answer[managePodOutput]{}, err
 	}
@@ -269,4 +290,14 @@ func (e *endpoint) reloadLater(ctx context.Context, r request, in managePodInput
 	}
 	out := detail(p)
 	return answer[managePodOutput]{text: goesOn(d, p) + out.text(), data: managePodOutput{Job: pods.DeployJob(d.Number), Pod: &out}}, nil
+}
+
+// failedReload answers with why a reload failed, and with the pod as it is now.
+func (e *endpoint) failedReload(ctx context.Context, r request, name string, failed error) (answer[managePodOutput], error) {
+	p, err := e.cfg.Pods.Get(ctx, r.actor, name)
+	if err != nil || p.LastDeploy == nil || p.LastDeploy.State != store.DeployFailed {
+		return answer[managePodOutput]{}, failed
+	}
+	d := detail(p)
+	return answer[managePodOutput]{text: e.public(ctx, "manage_pod", failed), blocks: []string{d.text()}, data: managePodOutput{Pod: &d}, failed: failed}, nil
 }

@@ -139,6 +139,7 @@ func (m message) result() (Result, error) {
 	}
 	r := Result{Text: strings.Join(texts, "\n"), Data: m.Result.Structured}
 	if m.Result.IsError {
+		r.Text = cmp.Or(append(texts, "")[0], r.Text) // what follows tells of what there is now, as the data does
 		return r, &ToolError{r}
 	}
 	return r, nil
