@@ -1,6 +1,7 @@
 package podpages
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"slices"
@@ -115,6 +116,7 @@ func (s *Pages) frontOf(r *http.Request, p page.Person) (frontPage, error) {
 	if err != nil {
 		return view, err
 	}
+	slices.SortStableFunc(front.Teams, func(a, b pods.FrontTeam) int { return cmp.Compare(a.Actor.Team.Slug, b.Actor.Team.Slug) })
 	q := r.URL.Query()
 	view.Filter = filter{Q: text.Short(text.Line(q.Get("q"), 100), 100), State: q.Get("state"), Team: q.Get("team")}
 	view.addTeams(front)
