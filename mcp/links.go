@@ -49,7 +49,7 @@ type createDownloadOutput struct {
 func (e *endpoint) addLinkTools(s *sdk.Server) {
 	add(e, s, tool{
 		name: "create_upload", title: "Make a link for an upload", action: authz.WriteFiles, hints: changes(true, false), later: true,
-		description: "Makes an address to which you send one file of any size from a shell with curl -T, within 15 minutes and without a token; the file goes to path in the pod, or is unpacked there. Use it for many files (pack them as tar.gz, with unpack) and for large ones. For a whole app leave path out and give the id to deploy: a pod that does not exist is made, and the archive is deleted after its deploy. Sending that breaks off can go on: curl -I shows Upload-Offset, and curl -C OFFSET -T sends the rest.",
+		description: "Makes an address to which you send one file of any size from a shell with curl -T, within 15 minutes and without a token; the file goes to path in the pod, or is unpacked there. Use it for many files (pack them as tar.gz, with unpack) and for large ones. For a whole app leave path out and give the id to deploy: a pod that does not exist is made with the first plan (to choose another use create_pod before), and the archive is deleted after its deploy. Sending that breaks off can go on: curl -I shows Upload-Offset, and curl -C OFFSET -T sends the rest.",
 		refine: func(s *jsonschema.Schema) {
 			podName(s)
 			s.Properties["mode"].Pattern = `^0?[0-7]{3}$`

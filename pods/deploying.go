@@ -80,7 +80,7 @@ func (s *Service) deploy(op *operation, a authz.Actor, rec store.Pod, plan plann
 		}
 	}
 	done, err := s.carryOut(op, rec, d, todo, p)
-	s.discard(op, todo.spent)
+	defer s.discard(op, todo.spent)
 	var app *store.App
 	if err == nil {
 		d.Preset, d.Commit = done.Preset, cmp.Or(done.Commit, d.Commit)

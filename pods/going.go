@@ -57,7 +57,9 @@ func (op *operation) goes(d store.Deploy, p Progress) (heard Progress, over func
 		p.say(stream, data)
 	}
 	return heard, func() {
+		g.mu.Lock()
 		g.trim(endedOutput)
+		g.mu.Unlock()
 		close(g.ended)
 	}
 }
@@ -66,15 +68,16 @@ func (g *going) add(data []byte) {
 	g.mu.Lock()
 	g.kept = append(g.kept, data...)
 	g.printed += int64(len(data))
+	if len(g.kept) > 2*goingOutput { // not each time: a byte may come at a time
+		g.trim(goingOutput)
+	}
 	g.mu.Unlock()
-	g.trim(goingOutput)
 }
 
+// trim keeps the newest of what is kept. g.mu is held.
 func (g *going) trim(most int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if len(g.kept) > most {
-		g.kept = append([]byte(nil), g.kept[len(g.kept)-most:]...)
+		g.kept = append(make([]byte, 0, most), g.kept[len(g.kept)-most:]...)
 	}
 }
 
@@ -131,7 +134,7 @@ func (s *Service) deployAsJob(ctx context.Context, rec store.Pod, number int, q 
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if job.Output = g.printed; g.stopped && job.State == wire.JobExited {
+	if job.Output = g.printed; g.stopped && job.State == wire.JobExited && job.Code != 0 {
 		job.State = wire.JobStopped
 	}
 	return part(job, g.kept, q), nil

@@ -99,7 +99,7 @@ func (t *links) add(l *link, now time.Time) (string, error) {
 }
 
 // sweep forgets the links that are too old and returns those of uploads that never
-// came to their end.
+// came to their end, or to their deploy.
 func (t *links) sweep(now time.Time) (left []*link) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -108,7 +108,7 @@ func (t *links) sweep(now time.Time) (left []*link) {
 			continue
 		}
 		delete(t.all, key)
-		if l.action == authz.WriteFiles && !l.done {
+		if l.action == authz.WriteFiles && (!l.done || l.spent) {
 			left = append(left, l)
 		}
 	}
@@ -121,7 +121,7 @@ func (s *Service) sweepLinks(ctx context.Context) {
 	for _, l := range s.links.sweep(s.cfg.Now()) {
 		rec, err := s.current(l.pod)
 		if err == nil && rec.Want == store.WantRunning {
-			err = s.of(rec).client.dropUpload(ctx, l)
+			err = s.of(rec).client.forget(ctx, l)
 		}
 		if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNotRunning) {
 			s.cfg.Log.Warn("the rest of an upload is still in its pod", "pod", l.pod, "error", err)

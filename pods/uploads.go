@@ -190,6 +190,18 @@ func (c *client) received(ctx context.Context, l *link) (int64, error) {
 	return max(0, r.Size), err
 }
 
+// forget deletes what an upload has left in its pod. A deploy may have done so before.
+func (c *client) forget(ctx context.Context, l *link) error {
+	if !l.done {
+		return c.dropUpload(ctx, l)
+	}
+	_, err := c.delete(ctx, l.path, false)
+	if f, ok := errors.AsType[*wire.Fault](err); ok && f.Code == wire.FaultNotFound {
+		return nil
+	}
+	return err
+}
+
 func (c *client) dropUpload(ctx context.Context, l *link) error {
 	ctx, cancel := context.WithTimeout(ctx, walkTimeout)
 	defer cancel()

@@ -13,7 +13,8 @@ const (
 	leadsFresh = 5 * time.Minute  // what names lead to is asked so often
 	leadsRetry = 15 * time.Second // after a question that had no answer
 	leadsWait  = 5 * time.Second  // for one answer
-	maxLeads   = 32               // addresses of one name
+	leadsTries = 4                // without an answer, until what is known has to do
+	maxLeads   = 32               // addresses of one name and family
 )
 
 // leads are the names that lead to this machine, with their addresses. Behind
@@ -21,10 +22,10 @@ const (
 type leads struct {
 	names    []string
 	resolver Resolver
-	asked    chan struct{} // closed when each name was asked once
+	asked    chan struct{} // closed when each name had an answer, or too many tries had none
 
 	mu    sync.Mutex
-	addrs map[string][]netip.Prefix
+	addrs map[string][]netip.Prefix // by network and name
 }
 
 func newLeads(names []string, r Resolver) *leads {
@@ -56,12 +57,14 @@ func (l *leads) follow(ctx context.Context) {
 		return
 	}
 	once := sync.OnceFunc(func() { close(l.asked) })
-	for ctx.Err() == nil {
-		wait := leadsFresh
-		if !l.ask(ctx) {
+	for tries := 1; ctx.Err() == nil; tries++ {
+		wait, all := leadsFresh, l.ask(ctx)
+		if !all {
 			wait = leadsRetry
 		}
-		once()
+		if all || tries >= leadsTries {
+			once()
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -70,25 +73,28 @@ func (l *leads) follow(ctx context.Context) {
 }
 
 // ask asks for all names once. What is not answered keeps the addresses that it
-// had; a name that does not exist has none.
+// had; a name that does not exist has none. Each family is asked for by itself: of one
+// question for both a resolver gives the half that was answered, as if it were all.
 func (l *leads) ask(ctx context.Context) (all bool) {
 	all = true
 	for _, name := range l.names {
-		ctx, cancel := context.WithTimeout(ctx, leadsWait)
-		addrs, err := l.resolver.LookupNetIP(ctx, "ip", name+".")
-		cancel()
-		if dns, ok := errors.AsType[*net.DNSError](err); err != nil && (!ok || !dns.IsNotFound) {
-			all = false
-			continue
+		for _, network := range []string{"ip4", "ip6"} {
+			ctx, cancel := context.WithTimeout(ctx, leadsWait)
+			addrs, err := l.resolver.LookupNetIP(ctx, network, name+".")
+			cancel()
+			if dns, ok := errors.AsType[*net.DNSError](err); err != nil && (!ok || !dns.IsNotFound) {
+				all = false
+				continue
+			}
+			l.mu.Lock()
+			l.addrs[network+" "+name] = single(addrs)
+			l.mu.Unlock()
 		}
-		l.mu.Lock()
-		l.addrs[name] = single(addrs)
-		l.mu.Unlock()
 	}
 	return all
 }
 
-// wait returns when the names were asked once, or ctx ends.
+// wait returns when what is known of the names counts, or ctx ends.
 func (l *leads) wait(ctx context.Context) {
 	select {
 	case <-l.asked:
@@ -113,6 +119,6 @@ func (l *leads) prefixes() ([]netip.Prefix, error) {
 }
 
 // Follow keeps up with what the names in Leads lead to, until ctx ends. With such
-// names nothing is let out before it has asked for each once. The Config must be
+// names nothing is let out before each had an answer, or about a minute has passed. The Config must be
 // a shared one.
 func (c Config) Follow(ctx context.Context) { c.machine.leads.follow(ctx) }

@@ -18,6 +18,7 @@ type changing struct {
 	outside
 	mu    sync.Mutex
 	fails bool
+	half  string // the network that fails; empty: none
 	addrs map[string]string
 }
 
@@ -27,12 +28,21 @@ func (c *changing) set(fails bool, addrs map[string]string) {
 	c.fails, c.addrs = fails, addrs
 }
 
-func (c *changing) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+func (c *changing) halve(network string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.half = network
+}
+
+func (c *changing) LookupNetIP(_ context.Context, network, host string) ([]netip.Addr, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	a, ok := c.addrs[host]
+	if addr, err := netip.ParseAddr(a); err == nil && addr.Unmap().Is4() != (network == "ip4") && network != "ip" {
+		ok = false
+	}
 	switch {
-	case c.fails:
+	case c.fails || c.half == network:
 		return nil, &net.DNSError{Err: "server misbehaving", Name: host, IsTemporary: true}
 	case !ok:
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
@@ -96,5 +106,36 @@ func TestOwnNames(t *testing.T) {
 		synctest.Wait()
 		judged("somebody answers again", true, "93.184.216.5")
 		judged("somebody answers again", false, "93.184.216.4")
+		r.halve("ip4")
+		r.set(false, map[string]string{"podgate.example.com.": "2a00:1::9"})
+		time.Sleep(leadsFresh)
+		synctest.Wait()
+		judged("half an answer", true, "93.184.216.5", "2a00:1::9")
+	})
+}
+
+// As long as nobody answers nothing is let out; but not for ever, as pods of a server
+// whose own name cannot be had here would have no network at all.
+func TestOwnNamesUnanswered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &changing{}
+		r.set(true, nil)
+		cfg := Config{Resolver: r, Dial: r.dial, Own: func() ([]netip.Prefix, error) { return nil, nil }, Leads: []string{"podgate.example.com"}}.Shared()
+		g := NewGate(cfg, internet)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go cfg.Follow(ctx)
+		target := netip.MustParseAddrPort("8.8.8.8:443")
+		time.Sleep((leadsTries-1)*leadsRetry - time.Second)
+		synctest.Wait()
+		if err := g.Check("tcp", target); err == nil || !strings.Contains(err.Error(), "could not find out") {
+			t.Errorf("before the last try: %v", err)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if err := g.Check("tcp", target); err != nil {
+			t.Errorf("after it: %v", err)
+		}
 	})
 }

@@ -52,20 +52,27 @@ func (s *Pages) handleDeploy(w http.ResponseWriter, r *http.Request, o opened) e
 	done, err := s.soon(r, o.Actor, func(ctx context.Context) error {
 		defer free()
 		_, err := s.pods.Deploy(ctx, o.Actor, asked, nil)
-		if asked.Archive != "" {
-			_, derr := s.pods.DeleteFile(context.WithoutCancel(ctx), o.Actor, o.Name, asked.Archive, false)
-			if derr != nil {
-				s.Log.Debug("the archive of a deploy stays in its pod", "pod", o.Name, "error", derr)
-			}
-		}
+		s.discard(ctx, o, asked.Archive)
 		return err
 	}, func(err error) { s.noteChange(r, o, "deploy", err) })
 	if err != nil {
-		free() // it may not have been begun
+		if free(); !done { // it was not begun
+			s.discard(r.Context(), o, asked.Archive)
+		}
 		return s.deploysFault(w, r, o, err)
 	}
 	s.SetNotice(w, "pod-deploy", first(done))
 	return s.Redirect(w, "/pod/"+o.Name+"/deploys")
+}
+
+// discard deletes an archive that came with a form, also when its person has left.
+func (s *Pages) discard(ctx context.Context, o opened, archive string) {
+	if archive == "" {
+		return
+	}
+	if _, err := s.pods.DeleteFile(context.WithoutCancel(ctx), o.Actor, o.Name, archive, false); err != nil {
+		s.Log.Debug("the archive of a deploy stays in its pod", "pod", o.Name, "error", err)
+	}
 }
 
 // uploadFault is a form whose files cannot be deployed.
