@@ -20,7 +20,7 @@ func findChromium(t *testing.T) string {
 	if required != "" && !strings.Contains(required, "browser") {
 		t.Skip("PODGATE_REQUIRE does not name the browser")
 	}
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
+	for _, name := range []string{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
 		}
