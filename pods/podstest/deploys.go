@@ -368,6 +368,7 @@ func testDeployJobs(t *testing.T, r pods.Runtime) {
 	if part, err := b.Job(t.Context(), b.actor, "shop", job, pods.JobQuery{Offset: whole, Limit: 1000}); err != nil || part.Offset != whole || !strings.Contains(string(part.Data), "on\n") {
 		t.Errorf("what came since: %q from %d, %v", part.Data, part.Offset, err)
 	}
+	b.prints("shop", "rm ~/go") // so that its release waits again
 	if p, d, err := b.ReloadLater(t.Context(), b.actor, "shop"); err != nil || p.Name != "shop" || d.Number != 4 || d.Action != "reload" {
 		t.Errorf("reload: %+v, %v", d, err)
 	}
