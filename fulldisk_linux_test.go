@@ -127,6 +127,13 @@ func exhaustReserve(t *testing.T, srv *testServer, filler string) {
 		t.Fatal(err)
 	}
 	storetest.FillDisk(t, filler)
+	// What was taken away has made room in the file, for more registrations than one
+	// address may have.
+	for n := range 2000 {
+		if code, _, _ := srv.command("team", "add", fmt.Sprint("more-", n)); code != exitDone {
+			break
+		}
+	}
 	eventually(t, func() bool {
 		resp, err := http.Post(srv.URL+"/api/oauth/register", "application/json", strings.NewReader(`{"redirect_uris":["http://127.0.0.1/callback"]}`))
 		if err != nil {
