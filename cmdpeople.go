@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"podgate/control"
 	"podgate/internal/text"
+	"podgate/store"
 )
 
 // withControl opens the way to the running server or to the database, calls
@@ -183,7 +185,7 @@ func (inv *invocation) userRemove() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return inv.done(*asJSON, was, "Removed %s.%s", args[0], ownerless("Nobody owns", was))
+			return inv.done(*asJSON, was, "Removed %s.%s", args[0], ownerless("Nobody owns", was.OnlyOwnerOf...))
 		})
 	}
 	return cmd
@@ -216,15 +218,15 @@ func removalQuestion(u control.UserDetail) string {
 	if u.Admin {
 		who += ", an administrator"
 	}
-	return fmt.Sprintf("Remove %s? Sessions that end: %d, connections: %d. Teams and pods stay.%s", text.Visible(who), u.Sessions, u.Connections, ownerless("Nobody will own", u))
+	return fmt.Sprintf("Remove %s? Sessions that end: %d, connections: %d. Teams and pods stay.%s", text.Visible(who), u.Sessions, u.Connections, ownerless("Nobody will own", u.OnlyOwnerOf...))
 }
 
-// ownerless names the teams that nobody owns without somebody, and what to do.
-func ownerless(begin string, u control.UserDetail) string {
-	if len(u.OnlyOwnerOf) == 0 {
+// ownerless names teams that nobody owns without somebody, and what to do.
+func ownerless(begin string, slugs ...string) string {
+	if len(slugs) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" %s: %s; «podgate team member add SLUG EMAIL --owner» gives a team one.", begin, strings.Join(u.OnlyOwnerOf, ", "))
+	return fmt.Sprintf(" %s: %s; «podgate team member add SLUG EMAIL --owner» gives a team one.", begin, strings.Join(slugs, ", "))
 }
 
 func (inv *invocation) team() *cobra.Command {
@@ -319,7 +321,11 @@ func (inv *invocation) memberRemove() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return inv.done(*asJSON, t, "%s is no longer in %s. Connections ended: %d.", args[1], args[0], t.Ended)
+			words := ""
+			if !slices.ContainsFunc(t.Members, func(m control.TeamMember) bool { return m.Role == store.RoleOwner }) {
+				words = ownerless("Nobody owns", t.Slug)
+			}
+			return inv.done(*asJSON, t, "%s is no longer in %s. Connections ended: %d.%s", args[1], args[0], t.Ended, words)
 		})
 	}
 	return cmd

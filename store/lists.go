@@ -43,8 +43,8 @@ type GrantDetail struct {
 }
 
 // GrantsPage returns the connections of a team that are live at now, or with an empty
-// team those of the whole server, the newest first. Without a
-// search it reads no more than the page. ErrCursor for an After that no page gave.
+// team those of the whole server, the newest first. Without a search it reads no more
+// than the page. ErrCursor for an After that no page gave.
 func (db *DB) GrantsPage(team TeamID, q PageQuery, now time.Time) (page Page[GrantDetail], err error) {
 	index, prefix := "grants_by_created", []byte(nil)
 	if team != "" {

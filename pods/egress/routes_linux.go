@@ -38,22 +38,17 @@ func routes() ([]netip.Prefix, error) {
 
 // Attributes of a route that package syscall does not name (linux/rtnetlink.h).
 const (
-	rtaVia         = 18 // a gateway of the other family
-	rtaNextHopID   = 30
-	typeLocal      = syscall.RTN_LOCAL
-	typeUnicast    = syscall.RTN_UNICAST
-	sizeOfRoute    = syscall.SizeofRtMsg
-	sizeOfNextHop  = syscall.SizeofRtNexthop
-	sizeOfAttrHead = syscall.SizeofRtAttr
+	rtaVia       = 18 // a gateway of the other family
+	rtaNextHopID = 30
 )
 
 // near returns where a route leads when no gateway is in between.
 func near(m syscall.NetlinkMessage) (netip.Prefix, bool) {
-	if len(m.Data) < sizeOfRoute {
+	if len(m.Data) < syscall.SizeofRtMsg {
 		return netip.Prefix{}, false
 	}
 	family, bits, kind := m.Data[0], int(m.Data[1]), m.Data[7]
-	if bits < widest || kind != typeLocal && kind != typeUnicast {
+	if bits < widest || kind != syscall.RTN_LOCAL && kind != syscall.RTN_UNICAST {
 		return netip.Prefix{}, false
 	}
 	attributes, err := syscall.ParseNetlinkRouteAttr(&m)
@@ -80,7 +75,7 @@ func near(m syscall.NetlinkMessage) (netip.Prefix, bool) {
 	known := family == syscall.AF_INET && to.Is4() || family == syscall.AF_INET6 && to.Is6()
 	// A kernel that shows the number of a hop alone has such routes from a routing
 	// daemon, which learns of ways that lead further.
-	if !known || gateway && kind != typeLocal || byID && !device {
+	if !known || gateway && kind != syscall.RTN_LOCAL || byID && !device {
 		return netip.Prefix{}, false
 	}
 	p, err := to.Unmap().Prefix(bits)
@@ -89,12 +84,12 @@ func near(m syscall.NetlinkMessage) (netip.Prefix, bool) {
 
 // anyDirect reports whether one of a route's several hops is the target itself.
 func anyDirect(hops []byte) bool {
-	for len(hops) >= sizeOfNextHop {
+	for len(hops) >= syscall.SizeofRtNexthop {
 		n := int(binary.NativeEndian.Uint16(hops))
-		if n < sizeOfNextHop || n > len(hops) {
+		if n < syscall.SizeofRtNexthop || n > len(hops) {
 			return false
 		}
-		if !leadsOn(hops[sizeOfNextHop:n]) {
+		if !leadsOn(hops[syscall.SizeofRtNexthop:n]) {
 			return true
 		}
 		hops = hops[min(len(hops), (n+3)&^3):]
@@ -104,9 +99,9 @@ func anyDirect(hops []byte) bool {
 
 // leadsOn looks for a gateway among the attributes of a hop.
 func leadsOn(attributes []byte) bool {
-	for len(attributes) >= sizeOfAttrHead {
+	for len(attributes) >= syscall.SizeofRtAttr {
 		n, kind := int(binary.NativeEndian.Uint16(attributes)), binary.NativeEndian.Uint16(attributes[2:])&0x3fff
-		if n < sizeOfAttrHead || n > len(attributes) {
+		if n < syscall.SizeofRtAttr || n > len(attributes) {
 			return false
 		}
 		if kind == syscall.RTA_GATEWAY || kind == rtaVia {

@@ -27,7 +27,7 @@ const (
 	gatewayRetryLeast = time.Second
 	gatewayRetryMost  = 30 * time.Second
 	gatewayHealthy    = time.Minute      // one that lived so long starts anew at once
-	gatewayFarewell   = time.Second      // for one whose connections are cut, until it is killed
+	gatewayFarewell   = 3 * time.Second  // for one whose connections are cut, on a machine that has much to do, until it is killed
 	gatewayPatience   = 40 * time.Second // with one that says nothing; longer than all its questions may take
 	maxAsks           = 256              // of one pod at once
 	maxMessage        = 64 << 10
