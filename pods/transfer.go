@@ -60,6 +60,9 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 	s.agent.Stop()
 	n, err := s.r.Read(p)
+	if ended := s.ctx.Err(); ended != nil { // meanwhile: neither what came nor its end goes on
+		n, err = 0, errors.Join(ended, context.Cause(s.ctx))
+	}
 	if n > 0 {
 		if terr := s.take(n); terr != nil {
 			n, err = 0, terr

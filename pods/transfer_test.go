@@ -142,6 +142,28 @@ func TestPutSaysWhatTheSourceSaid(t *testing.T) {
 	}
 }
 
+// A body whose end comes after its right to be sent is taken away does not end for the
+// agent, which would keep the file.
+func TestSourceEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	lost := errors.New("lost")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s := sourceOf(ctx, readerFunc(func(p []byte) (int, error) {
+		cancel(lost)
+		return copy(p, "the rest"), io.EOF
+	}))
+	if n, err := s.Read(make([]byte, 100)); n != 0 || !errors.Is(err, lost) || errors.Is(err, io.EOF) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if !errors.Is(s.failed(), lost) {
+		t.Errorf("it failed with %v", s.failed())
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
