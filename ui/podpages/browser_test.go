@@ -1,6 +1,7 @@
 package podpages_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"os"
@@ -26,7 +27,7 @@ func TestBrowser(t *testing.T) {
 	t.Parallel()
 	browser := webtest.StartChromium(t)
 	for name, test := range map[string]func(*testing.T, *pagetest.Site, *pagetest.Tab){
-		"looks": looks, "live": live, "unscripted": unscripted, "drops": drops,
+		"looks": looks, "live": live, "first pod": firstPod, "unscripted": unscripted, "drops": drops,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := pagetest.New(t)
@@ -129,6 +130,30 @@ func live(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 		t.Fatal(err)
 	}
 	failed(0, "blog")
+	next(c, func() error { return s.Pods.Delete(t.Context(), actor, "blog", "blog") })
+	wait(`document.querySelector("main").textContent.includes("None of your teams has a pod of that name.")`)
+}
+
+// next does what has the page load another of itself, and waits for that.
+func next(c *pagetest.Tab, do func() error) {
+	c.T.Helper()
+	_, err := chromedp.RunResponse(c.Ctx, func(context.Context, *chromedp.Target) (chromedp.Void, error) { return chromedp.Void{}, do() })
+	if err != nil {
+		c.T.Fatal(err)
+	}
+}
+
+// The guide of a place without pods gives way to the list when an assistant makes the first.
+func firstPod(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
+	ada := s.AddUser("ada@example.com", false, "red")
+	c.SignIn("ada@example.com")
+	if c.Text(".first-pod") == "" {
+		t.Fatalf("no guide: %s", c.Text("main"))
+	}
+	next(c, func() error { s.CreatePod(ada, "red", "blog", "static"); return nil })
+	if !pagetest.Ask(c, chromedp.Poll[bool](`!!document.querySelector("[data-live=list] [data-pod=blog]")`)) {
+		t.Errorf("the guide stays:\n%s", c.Text("main"))
+	}
 }
 
 // unscripted: a pod is made, stopped and deleted without script.

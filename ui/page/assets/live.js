@@ -3,14 +3,14 @@
 "use strict";
 (() => {
   const list = document.querySelector("[data-live=list]");
-  const part = list || document.querySelector("[data-live=pod]");
+  const part = list || document.querySelector("[data-live=pod], [data-live=fresh]");
   const reload = () => document.getElementById("reload");
   if (!part) return;
   const selector = `[data-live=${part.dataset.live}]`;
   const says = document.getElementById("live-says");
   const all = new Map(); // pod → what was heard last
   const soon = 400, pause = 2000; // until the part is had again, and at least between two times
-  let source = null, timer = 0, had = -pause, told = [], wrong = Number(document.documentElement.dataset.failed);
+  let listed = "", source = null, timer = 0, had = -pause, told = [], wrong = Number(document.documentElement.dataset.failed);
 
   // say tells a screen reader what changed, gathered so that it is not talked over.
   function say(text) {
@@ -59,6 +59,7 @@
     if (busy) { offer(); return; }
     try {
       const res = await fetch(location.href, { credentials: "same-origin" });
+      if (res.status === 404) { location.reload(); return; } // deleted: the page that says so
       if (!res.ok || res.redirected) { offer(); return; }
       const page = new DOMParser().parseFromString(await res.text(), "text/html");
       const next = page.querySelector(selector);
@@ -104,7 +105,11 @@
     source.addEventListener("pods", hear);
     source.addEventListener("failed", (e) => { wrong = JSON.parse(e.data); count(); });
     source.addEventListener("list", (e) => {
-      if (list && JSON.parse(e.data) !== document.querySelector(selector).dataset.listed) later();
+      const now = JSON.parse(e.data), before = listed;
+      listed = now;
+      if (list) { if (now !== document.querySelector(selector).dataset.listed) later(); return; }
+      if (part.dataset.live === "pod") { if (before && now !== before) later(); return; } // it may be this one that is gone
+      if (now !== part.dataset.listed) location.reload(); // the first pod: the guide gives way to the list
     });
     source.onopen = () => { const r = reload(); if (r) r.hidden = true; };
     source.onerror = () => { offer(); if (source && source.readyState === EventSource.CLOSED) close(); };
