@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -222,6 +223,17 @@ func (s *Service) TeamsPage(by authz.Actor, q store.PageQuery) (store.Page[store
 		return store.Page[store.TeamWithUse]{}, err
 	}
 	return s.db.TeamsPage(q)
+}
+
+// MakeAdmin makes a user an administrator, by one in a browser, who types the own
+// password for it: whoever finds that browser open cannot stay for good. Errors as of
+// SignIn, ErrForbidden and store.ErrNotFound.
+func (s *Service) MakeAdmin(ctx context.Context, by store.Session, own string, user store.UserID, addr netip.Addr) error {
+	admin, err := s.checkedAdmin(ctx, by, own, addr)
+	if err != nil {
+		return err
+	}
+	return s.SetAdmin(ctx, authz.OfServer(admin), user, true)
 }
 
 // SetAdmin makes a user an administrator or takes that away. ErrForbidden,

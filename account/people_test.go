@@ -82,9 +82,9 @@ func TestSetPasswordEndsEverything(t *testing.T) {
 	}
 }
 
-// In a browser that was left open nobody sets the password of another, nor guesses at
-// the administrator's without end.
-func TestSetPasswordOfWantsTheOwn(t *testing.T) {
+// In a browser that was left open nobody sets the password of another or makes
+// administrators, nor guesses at the administrator's password without end.
+func TestAdministratorsTypeTheirOwnPassword(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	u := w.addUser("ada@example.com", "red")
@@ -102,6 +102,18 @@ func TestSetPasswordOfWantsTheOwn(t *testing.T) {
 	if err := set(other, password); !errors.Is(err, account.ErrForbidden) {
 		t.Errorf("by somebody who is no administrator: %v", err)
 	}
+	promote := func(by store.Session, own string) error {
+		return w.MakeAdmin(ctx, by, own, u.ID, here)
+	}
+	if err := promote(other, password); !errors.Is(err, account.ErrForbidden) {
+		t.Errorf("an administrator made by somebody who is none: %v", err)
+	}
+	if err := promote(admin, "guessed wrongly"); !errors.Is(err, account.ErrCredentials) {
+		t.Errorf("an administrator made without the password: %v", err)
+	}
+	if u, err := w.UserByEmail(u.Email); err != nil || u.Admin {
+		t.Errorf("after refusals: %v, %v", u.Admin, err)
+	}
 	wrong := 0
 	for ; wrong < 100; wrong++ {
 		if err := set(admin, "guessed wrongly"); errors.Is(err, account.ErrTooMany) {
@@ -118,6 +130,9 @@ func TestSetPasswordOfWantsTheOwn(t *testing.T) {
 	}
 	w.advance(time.Hour)
 	if err := set(admin, password); err != nil {
+		t.Error(err)
+	}
+	if err := promote(admin, password); err != nil {
 		t.Error(err)
 	}
 }

@@ -144,13 +144,6 @@ func (s *Service) SetPassword(ctx context.Context, email, password string) error
 // password for it: whoever finds that browser open cannot take over every account.
 // Errors as of SignIn, ErrForbidden and ErrInvalid.
 func (s *Service) SetPasswordOf(ctx context.Context, by store.Session, own, email, password string, addr netip.Addr) error {
-	admin, err := s.db.User(by.User)
-	if err != nil {
-		return err
-	}
-	if err := may(authz.OfServer(admin), authz.Administer); err != nil {
-		return err
-	}
 	u, err := s.userByEmail(email)
 	if err != nil {
 		return err
@@ -158,10 +151,23 @@ func (s *Service) SetPasswordOf(ctx context.Context, by store.Session, own, emai
 	if err := checkPassword(password, u.Email, u.Name); err != nil {
 		return err
 	}
-	if err := s.checkOwnPassword(ctx, admin, own, by.Hash, addr); err != nil {
+	if _, err := s.checkedAdmin(ctx, by, own, addr); err != nil {
 		return err
 	}
 	return s.SetPassword(ctx, email, password)
+}
+
+// checkedAdmin returns the administrator of a session, who has typed their own password
+// for what comes. Errors as of SignIn, ErrForbidden.
+func (s *Service) checkedAdmin(ctx context.Context, by store.Session, own string, addr netip.Addr) (store.User, error) {
+	admin, err := s.db.User(by.User)
+	if err == nil {
+		err = may(authz.OfServer(admin), authz.Administer)
+	}
+	if err == nil {
+		err = s.checkOwnPassword(ctx, admin, own, by.Hash, addr)
+	}
+	return admin, err
 }
 
 // OnlyOwnerOf returns the teams that nobody else owns, by name: who manages them when

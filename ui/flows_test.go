@@ -255,7 +255,9 @@ func (f *flow) managePeople() {
 	const email = "newcomer@example.com"
 	f.send("/server/people", map[string]string{"email": email, "name": "New", "password": "a long and plain sentence"}, "#add button", "The account is there.")
 	f.press(map[string]string{"q": "newcomer"}, "[role=search] button", email)
-	f.press(nil, `button[aria-label="Make administrator: `+email+`"]`, "administers this server from now on")
+	f.press(nil, `a[aria-label="Make administrator: `+email+`"]`, "Your own password")
+	f.press(map[string]string{"own": "guessed wrongly"}, "form .primary", "That is not your present password.")
+	f.press(map[string]string{"own": pagetest.Password}, "form .primary", "administers this server from now on")
 	f.press(nil, `button[aria-label="No administrator: `+email+`"]`, "does not administer this server any more")
 	f.press(nil, `a[aria-label="Set the password of `+email+`"]`, "Your own password")
 	f.press(map[string]string{"own": "guessed wrongly", "password": "another long sentence"}, "form .primary", "That is not your present password.")

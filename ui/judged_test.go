@@ -119,6 +119,7 @@ var visits = []visit{
 	{route: "GET /invitation", name: "invitation-signed-in", role: "foreign", path: toInvitation},
 	{route: "GET /server", name: "server", role: "admin", path: at("/server")},
 	{route: "GET /server/people", name: "server-people", role: "admin", path: at("/server/people")},
+	{route: "GET /server/person/:user/admin", name: "server-admin", role: "admin", path: func(w *world) string { return "/server/person/" + string(w.people["member"].ID) + "/admin" }},
 	{route: "GET /server/person/:user/password", name: "server-password", role: "admin", path: func(w *world) string { return "/server/person/" + string(w.people["member"].ID) + "/password" }},
 	{route: "GET /server/person/:user/remove", name: "server-remove", role: "admin", path: func(w *world) string { return "/server/person/" + string(w.people["member"].ID) + "/remove" }},
 	{route: "GET /server/teams", name: "server-teams", role: "admin", path: at("/server/teams")},

@@ -89,8 +89,12 @@ func ofServer(answer string) [6]string {
 	return [6]string{signIn, absent, absent, absent, absent, answer}
 }
 
-func toMakeAdmin(w *world, _ string) (string, url.Values) {
-	return "/server/people/admin", url.Values{"user": {string(newcomer(w).ID)}, "admin": {"yes"}}
+func toTakeAdmin(w *world, _ string) (string, url.Values) {
+	u := newcomer(w)
+	if err := w.DB.SetAdmin(u.ID, true); err != nil {
+		w.T.Fatal(err)
+	}
+	return "/server/people/no-admin", url.Values{"user": {string(u.ID)}}
 }
 
 func ofNewcomer(below string) func(*world, string) (string, url.Values) {
@@ -182,7 +186,9 @@ var matrix = []row{
 	{"POST /server/doctor", to("/server/doctor"), ofServer(absent), false, ""}, // none here
 	{"GET /server/people", to("/server/people"), ofServer(shown), false, ""},
 	{"POST /server/people", to("/server/people", "email", "added@example.com", "password", "a long and plain sentence", "admin", "yes"), ofServer(done), false, "admin"},
-	{"POST /server/people/admin", toMakeAdmin, ofServer(done), false, "admin"},
+	{"POST /server/people/no-admin", toTakeAdmin, ofServer(done), false, "admin"},
+	{"GET /server/person/:user/admin", ofNewcomer("/admin"), ofServer(shown), false, ""},
+	{"POST /server/person/:user/admin", ofNewcomer("/admin"), ofServer(done), false, "admin"},
 	{"GET /server/person/:user/password", ofNewcomer("/password"), ofServer(shown), false, ""},
 	{"POST /server/person/:user/password", ofNewcomer("/password"), ofServer(done), false, "admin"},
 	{"GET /server/person/:user/remove", ofNewcomer("/remove"), ofServer(shown), false, ""},

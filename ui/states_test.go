@@ -79,6 +79,7 @@ func adminsStates(w *world) []state {
 		pressed("doctor", "/server", "#doctor button", "Pass the header Host on."),
 		pressed("add-fault", "/server/people", "#add button", "already", "email", "member@example.com", "password", "a long and plain sentence"),
 		pressed("last-admin", "/server/people?q=admin", ".row-actions button", "needs an administrator"),
+		pressed("admin-fault", member+"/admin", "form .primary", "present password", "own", "wrong"),
 		pressed("password-fault", member+"/password", "form .primary", "present password", "own", "wrong", "password", "a long and plain sentence"),
 		pressed("make-fault", "/server/teams", "#make button", "", "name", "Red", "slug", "red"),
 		pressed("quota-fault", "/server/quota/red", "form .primary", "whole number", "pods", "many"),

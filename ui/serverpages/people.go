@@ -50,10 +50,11 @@ func (s *Pages) showPeople(w http.ResponseWriter, r *http.Request, o opened, sta
 	return s.render(w, r, status, "server_people", "People", view)
 }
 
-// handleAdd is POST /server/people with email, name, password and admin.
+// handleAdd is POST /server/people with email, name and password. Administrators are
+// made of people who are there, by handleMakeAdmin.
 func (s *Pages) handleAdd(w http.ResponseWriter, r *http.Request, o opened) error {
 	f := r.PostForm
-	u, err := s.Account.AddUser(r.Context(), account.AddUser{Email: f.Get("email"), Name: f.Get("name"), Password: f.Get("password"), Admin: f.Get("admin") != ""})
+	u, err := s.Account.AddUser(r.Context(), account.AddUser{Email: f.Get("email"), Name: f.Get("name"), Password: f.Get("password")})
 	s.record(r, o, history.AuditUserAdd, u.Email, u.ID, err)
 	if err != nil {
 		fault, status, err := page.ForPerson(w, err)
@@ -66,25 +67,56 @@ func (s *Pages) handleAdd(w http.ResponseWriter, r *http.Request, o opened) erro
 	return s.Redirect(w, "/server/people")
 }
 
-// handleAdmin is POST /server/people/admin with user and admin.
-func (s *Pages) handleAdmin(w http.ResponseWriter, r *http.Request, o opened) error {
+// handleNoAdmin is POST /server/people/no-admin with user.
+func (s *Pages) handleNoAdmin(w http.ResponseWriter, r *http.Request, o opened) error {
 	u, err := s.person(store.UserID(r.PostForm.Get("user")))
 	if err != nil {
 		return err
 	}
-	admin, word := r.PostForm.Get("admin") != "", "person-no-admin"
-	if admin {
-		word = "person-admin"
-	}
-	err = s.Account.SetAdmin(r.Context(), o.Actor, u.ID, admin)
+	err = s.Account.SetAdmin(r.Context(), o.Actor, u.ID, false)
 	s.record(r, o, history.AuditAdmin, u.Email, u.ID, err)
 	if err != nil {
 		return s.peopleAgain(w, r, o, err)
 	}
-	s.SetNotice(w, word, 0)
-	if u.ID == o.User.ID && !admin {
+	s.SetNotice(w, "person-no-admin", 0)
+	if u.ID == o.User.ID {
 		return s.Redirect(w, "/")
 	}
+	return s.Redirect(w, "/server/people")
+}
+
+// adminPage is the content of server_admin.html.
+type adminPage struct {
+	User  store.User
+	Fault page.Fault
+}
+
+// serveMakeAdmin is GET /server/person/:user/admin.
+func (s *Pages) serveMakeAdmin(w http.ResponseWriter, r *http.Request, _ opened) error {
+	u, err := s.person(store.UserID(param(r, "user")))
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, "server_admin", "Make an administrator", adminPage{User: u})
+}
+
+// handleMakeAdmin is POST /server/person/:user/admin with own, which is the
+// administrator's password.
+func (s *Pages) handleMakeAdmin(w http.ResponseWriter, r *http.Request, o opened) error {
+	u, err := s.person(store.UserID(param(r, "user")))
+	if err != nil {
+		return err
+	}
+	err = s.Account.MakeAdmin(r.Context(), o.Session, r.PostForm.Get("own"), u.ID, s.Addr(r))
+	s.record(r, o, history.AuditAdmin, u.Email, u.ID, err)
+	if err != nil {
+		fault, status, err := page.ForPerson(w, err)
+		if err != nil {
+			return err
+		}
+		return s.render(w, r, status, "server_admin", "Make an administrator", adminPage{User: u, Fault: fault})
+	}
+	s.SetNotice(w, "person-admin", 0)
 	return s.Redirect(w, "/server/people")
 }
 

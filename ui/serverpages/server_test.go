@@ -93,18 +93,29 @@ func TestPeople(t *testing.T) {
 	t.Parallel()
 	s, ada, b := admin(t)
 	want(t, b.Post("/server/people", url.Values{"email": {"grace@example.com"}, "name": {hostileName}, "password": {"short"}}), http.StatusUnprocessableEntity, "Add somebody")
-	want(t, b.Post("/server/people", url.Values{"email": {"grace@example.com"}, "name": {hostileName}, "password": {pagetest.Password}}), http.StatusOK, "The account is there.", "grace@example.com")
+	want(t, b.Post("/server/people", url.Values{"email": {"grace@example.com"}, "name": {hostileName}, "password": {pagetest.Password}, "admin": {"yes"}}), http.StatusOK, "The account is there.", "grace@example.com")
 	want(t, b.Post("/server/people", url.Values{"email": {"grace@example.com"}, "password": {pagetest.Password}}), http.StatusConflict, "There is an account with the address grace@example.com already.")
 	grace, err := s.DB.UserByEmail("grace@example.com")
 	if err != nil {
 		t.Fatal(err)
 	}
-	change := func(u store.User, to string) pagetest.Answer {
-		return b.Post("/server/people/admin", url.Values{"user": {string(u.ID)}, "admin": {to}})
+	if grace.Admin {
+		t.Error("added as an administrator")
 	}
-	want(t, change(ada, ""), http.StatusUnprocessableEntity, "A server needs an administrator.")
-	want(t, change(grace, "yes"), http.StatusOK, "administers this server from now on")
-	want(t, change(grace, ""), http.StatusOK, "does not administer this server any more")
+	demote := func(u store.User) pagetest.Answer {
+		return b.Post("/server/people/no-admin", url.Values{"user": {string(u.ID)}})
+	}
+	want(t, demote(ada), http.StatusUnprocessableEntity, "A server needs an administrator.")
+	promote := "/server/person/" + string(grace.ID) + "/admin"
+	want(t, b.Get(promote), http.StatusOK, "grace@example.com", "make teams and administrators")
+	for _, own := range []string{"", "guessed wrongly"} {
+		want(t, b.Post(promote, url.Values{"own": {own}}), http.StatusForbidden, "That is not your present password. Nothing was changed.")
+	}
+	if u, err := s.DB.User(grace.ID); err != nil || u.Admin {
+		t.Errorf("without the password: %v, %v", u.Admin, err)
+	}
+	want(t, b.Post(promote, url.Values{"own": {pagetest.Password}}), http.StatusOK, "administers this server from now on")
+	want(t, demote(grace), http.StatusOK, "does not administer this server any more")
 
 	hers := s.Browser()
 	hers.SignIn("grace@example.com")
@@ -247,7 +258,7 @@ func TestNoAdministratorAnyMore(t *testing.T) {
 	hers := s.Browser()
 	hers.SignIn("grace@example.com")
 	want(t, hers.Get("/server"), http.StatusOK)
-	b.Post("/server/people/admin", url.Values{"user": {string(grace.ID)}})
+	b.Post("/server/people/no-admin", url.Values{"user": {string(grace.ID)}})
 	want(t, hers.Get("/server"), http.StatusNotFound)
 	want(t, hers.Post("/server/people", url.Values{"email": {"eve@example.com"}, "password": {pagetest.Password}, "admin": {"yes"}}), http.StatusNotFound)
 	if _, err := s.Account.UserByEmail("eve@example.com"); !errors.Is(err, store.ErrNotFound) {
