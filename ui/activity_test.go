@@ -79,8 +79,8 @@ func TestActivity(t *testing.T) {
 	ada, bob := s.AddUser("ada@example.com", true, "red"), s.AddUser("bob@example.com", false, "red")
 	seedAttempts(s, ada, "red")
 	a, b := s.Browser(), s.Browser()
-	a.SignIn("ada@example.com")
-	b.SignIn("bob@example.com")
+	a.Enter("ada@example.com")
+	b.Enter("bob@example.com")
 	own := a.Get("/activity").Text()
 	for _, want := range []string{
 		"claude.ai works", "It works.", "Read the resource document (path form)", "Registered itself: kept claude.ai", "2 times",
@@ -159,7 +159,7 @@ func TestConnectionLeadsToActivity(t *testing.T) {
 	u := s.AddUser("ada@example.com", false, "red")
 	g := s.Connect(u, "red", "Claude", "claude.ai", "pods:read")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	if list := b.Get("/connections"); !strings.Contains(list.HTML, `href="/activity?connection=`+string(g.ID)+`"`) {
 		t.Error("no link to the activity of the connection")
 	}
@@ -176,7 +176,7 @@ func TestListsArePaged(t *testing.T) {
 		s.Clock.Advance(time.Second)
 	}
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	for path, want := range map[string]int{"/activity": 3, "/activity?all=1": 3, "/audit": 3, "/audit?all=1": 3} {
 		seen, pages := "", 0
 		for next := path; next != "" && pages < 10; pages++ {
@@ -301,7 +301,7 @@ func TestLostEntriesAreTold(t *testing.T) {
 	s := pagetest.New(t)
 	s.AddUser("ada@example.com", true, "red")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	b.Get("/audit") // what was noted so far is written
 	for i := range 300 {
 		s.History.Audit(history.Visitor{}, store.AuditEntry{Action: history.AuditSignIn, Outcome: fmt.Sprint("wrong ", i)})

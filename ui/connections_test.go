@@ -27,7 +27,7 @@ func TestListSaysWhoDescribesAConnection(t *testing.T) {
 	s.ConnectClient("https://claude.ai/oauth/claude-code-client-metadata", u, team, "Claude Code", "localhost", authz.ScopeRead)
 	s.Connect(u, "red", "Cursor", "www.cursor.com", authz.ScopeRead)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	main := pagetest.Text(b.Get("/connections").All("main")[0])
 	for _, want := range []string{"Claude Code a program on your computer (localhost) · described by claude.ai", "Cursor www.cursor.com"} {
 		if !strings.Contains(main, want) {
@@ -47,7 +47,7 @@ func TestConnectionsAreFound(t *testing.T) {
 	}
 	s.Connect(u, "blue", hostileName, "127.0.0.1:9", authz.ScopeRead)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	count := func(a pagetest.Answer) (n int) {
 		for _, li := range a.All("li") {
 			if strings.Contains(pagetest.Attr(li, "class"), "row") {
@@ -84,7 +84,7 @@ func TestConnectionsInTroubleComeFirst(t *testing.T) {
 	s.Clock.Advance(time.Hour)
 	s.Connect(u, "red", "Busy", "busy.example", authz.ScopeRead)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	page := pagetest.Text(b.Get("/connections").All("ul")[0])
 	if first, _, _ := strings.Cut(page, "Busy"); !strings.Contains(first, "Silent stuck silent.example The client got a token but never called.") {
 		t.Errorf("in the list: %s", page)
@@ -98,7 +98,7 @@ func TestNicknames(t *testing.T) {
 	u := s.AddUser("ada@example.com", false, "red")
 	g := s.Connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	path := "/connection/" + string(g.ID) + "/name"
 	a := b.Post(path, url.Values{"nickname": {"  The one at <b>work</b>\u202e "}})
 	if main := pagetest.Text(a.All("main")[0]); !strings.Contains(main, "The one at <b>work</b> Claude · claude.ai") || strings.Contains(a.HTML, "<b>") || strings.Contains(a.HTML, "\u202e") {

@@ -35,7 +35,7 @@ func TestSlugsOnTheConsentPage(t *testing.T) {
 	}
 	ada := s.AddUser("ada@example.com", false, "red", "web-shop", "compilers", "compilers-2", "green")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	page := b.Get("/oauth/authorize")
 	teams, err := s.Account.TeamsOf(ada.ID)
 	if err != nil {
@@ -56,7 +56,7 @@ func TestNoDefaultButtonOnTheConsentPage(t *testing.T) {
 	s := pagetest.New(t)
 	s.AddUser("ada@example.com", false, "red")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	for _, form := range b.Get("/oauth/authorize").All("form") {
 		if pagetest.Attr(form, "action") != "/oauth/authorize" {
 			continue
@@ -84,8 +84,8 @@ func TestConsentPageWithAnEarlierConnection(t *testing.T) {
 	s.AddUser("bob@example.com", false, "red")
 	g := s.Connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead)
 	b, one := s.Browser(), s.Browser()
-	b.SignIn("ada@example.com")
-	one.SignIn("bob@example.com")
+	b.Enter("ada@example.com")
+	one.Enter("bob@example.com")
 	if page := b.Get("/oauth/authorize"); choice(page, "replace", "yes") != "" || strings.Contains(page.HTML, "has already") {
 		t.Errorf("there is nothing to replace:\n%s", page.HTML)
 	}

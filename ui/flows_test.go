@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -158,6 +159,7 @@ func (f *flow) deployed() int {
 		if live >= 0 {
 			return live
 		}
+		time.Sleep(5 * time.Millisecond)
 	}
 	return 0
 }

@@ -36,7 +36,7 @@ func TestChangeLimits(t *testing.T) {
 	ada := s.AddUser("ada@example.com", true, "red")
 	g := s.Connect(ada, "red", "Claude", "claude.ai", authz.Scopes()...)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	list := b.Get("/connections")
 	if page := pagetest.Text(list.All("main")[0]); !strings.Contains(page, "may see pods, change pods, run commands") || strings.Contains(page, "limited:") {
 		t.Errorf("without limits: %s", page)
@@ -78,7 +78,7 @@ func TestFaultyLimits(t *testing.T) {
 	ada := s.AddUser("ada@example.com", true, "red")
 	g := s.Connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead, authz.ScopeExec)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	for name, c := range map[string]struct {
 		form          url.Values
 		fault, marked string
@@ -118,7 +118,7 @@ func TestLimitsAreOnesOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	bodies := map[string]bool{}
 	for _, g := range []store.Grant{hers, ended, {ID: "never"}} {
 		for _, a := range []pagetest.Answer{b.Get(limitsPath(g)), b.Post(limitsPath(g), url.Values{"scope": {"pods:read"}, "read_only": {"yes"}}), b.Post(limitsPath(g), url.Values{"max_pods": {"x"}})} {
@@ -151,7 +151,7 @@ func TestConsentPageWithLimits(t *testing.T) {
 	ada := s.AddUser("ada@example.com", true, "red", "blue")
 	g := s.Connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	a := b.Get("/oauth/authorize")
 	if d := a.All("details"); len(d) != 1 || pagetest.HasAttr(d[0], "open") || !strings.Contains(pagetest.Text(d[0]), "Limit this connection") ||
 		!strings.Contains(pagetest.Text(d[0]), "writing and commands are off, whatever is ticked above") {

@@ -35,7 +35,7 @@ func tour(t *testing.T) (*pagetest.Site, map[string]pagetest.Answer) {
 	pages["sign_in"] = s.Browser().Get("/sign-in")
 	pages["sign_in fault"] = s.Browser().Post("/sign-in", url.Values{"email": {"ada@example.com"}, "password": {"wrong"}})
 	b := s.Browser()
-	pages["home"] = b.SignIn("ada@example.com")
+	pages["home"] = b.Enter("ada@example.com").Get("/")
 	pages["account"] = b.Get("/account")
 	pages["activity nothing"] = b.Get("/activity")
 	seedAttempts(s, u, "red")
@@ -62,7 +62,7 @@ func tour(t *testing.T) (*pagetest.Site, map[string]pagetest.Answer) {
 	pages["error 405"] = b.Post("/account", nil)
 	pages["everywhere"] = b.Post("/account/log-out-everywhere", nil)
 	n := s.Browser()
-	pages["home no team"] = n.SignIn("nobody@example.com")
+	pages["home no team"] = n.Enter("nobody@example.com").Get("/")
 	pages["connections none"] = n.Get("/connections")
 	pages["no_team"] = n.Get("/oauth/authorize")
 	return s, pages
@@ -242,7 +242,7 @@ func TestConsentShowsTheDocument(t *testing.T) {
 	s := pagetest.New(t)
 	s.AddUser("ada@example.com", true, "red")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	const warning, local = "These are two different sites.", "Any program can say so."
 	for _, c := range []struct {
 		redirect, document string
@@ -286,7 +286,7 @@ func TestConsentPage(t *testing.T) {
 	s.AddUser("ada@example.com", true, "red", "blue")
 	s.AddUser("one@example.com", true, "red")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	s.Consent.Loopback, s.Consent.Fault, s.Consent.RedirectHost = true, "Choose a team.", "127.0.0.1:3117"
 	s.Consent.Scopes[2].Checked = false
 	a := b.Get("/oauth/authorize")
@@ -345,7 +345,7 @@ func TestConsentPage(t *testing.T) {
 	}
 
 	one := s.Browser()
-	one.SignIn("one@example.com")
+	one.Enter("one@example.com")
 	for _, in := range one.Get("/oauth/authorize").All("input") {
 		if pagetest.Attr(in, "name") == "team" && !pagetest.HasAttr(in, "checked") {
 			t.Error("the only team is not chosen")
@@ -360,7 +360,7 @@ func TestRevoke(t *testing.T) {
 	g := s.Connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead, authz.ScopeExec)
 	other := s.Connect(eve, "red", "Codex", "127.0.0.1:1", authz.ScopeRead)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	home := b.Get("/connections")
 	if !strings.Contains(pagetest.Text(home.All("main")[0]), "until 31 March 2026") {
 		t.Error("the list does not say how long access lasts")
@@ -404,7 +404,7 @@ func TestNoticesStandBesideTheirSection(t *testing.T) {
 	s.CreatePod(u, "red", "blog", "static")
 	g := s.Connect(u, "red", "Claude", "claude.ai", authz.ScopeRead)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	place := func(a pagetest.Answer) string {
 		for _, n := range a.All("p") {
 			if pagetest.Attr(n, "class") == "notice" {
@@ -428,7 +428,7 @@ func TestNoticesStandBesideTheirSection(t *testing.T) {
 	}
 	empty := s.Browser()
 	u = s.AddUser("eve@example.com", false, "blue")
-	empty.SignIn("eve@example.com")
+	empty.Enter("eve@example.com")
 	// Whoever goes elsewhere meanwhile is told there.
 	g = s.Connect(u, "blue", "Claude", "claude.ai", authz.ScopeRead)
 	jar, _ := url.Parse(s.PageOrigin())
@@ -443,10 +443,10 @@ func TestAccountPage(t *testing.T) {
 	s := pagetest.New(t)
 	ada, eve := s.AddUser("ada@example.com", true, "red"), s.AddUser("eve@example.com", false)
 	b, second, foreign := s.Browser(), s.Browser(), s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	second.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
-	second.SignIn("ada@example.com")
-	foreign.SignIn("eve@example.com")
+	second.Enter("ada@example.com")
+	foreign.Enter("eve@example.com")
 	s.Connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead)
 	a := b.Get("/account")
 	if !strings.Contains(a.HTML, "Firefox on Linux") || !strings.Contains(a.HTML, "this browser") || !strings.Contains(a.HTML, "Ends 3 sessions") {

@@ -82,7 +82,7 @@ func (w *world) arrive(role string) *pagetest.Browser {
 	w.T.Helper()
 	b := w.Browser()
 	if role != "nobody" {
-		b.SignIn(emailOf(role))
+		b.Enter(emailOf(role))
 	}
 	b.Client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return b

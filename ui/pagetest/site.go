@@ -40,6 +40,10 @@ import (
 // Password is everybody's.
 const Password = "a long and plain sentence"
 
+// passwordHash is what the account service keeps of Password. To hash it anew for each
+// account would be most of the work that tests of pages do.
+const passwordHash = "$argon2id$v=19$m=32768,t=2,p=1$c2FsdCBvZiBldmVyeW9uZQ$acJcpLkZAcu0g4R88UrpPKIk8qEFSysHH8P8kp5uYb4"
+
 // Here is an address from which somebody comes.
 var Here = netip.MustParseAddr("198.51.100.7")
 
@@ -223,20 +227,43 @@ func (s *Site) Decide(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// AddUser adds a person, who becomes a member of those teams, and the teams that are
+// not there yet.
 func (s *Site) AddUser(email string, admin bool, teams ...string) store.User {
 	s.T.Helper()
+	name, _, _ := strings.Cut(email, "@")
+	u := store.User{ID: store.UserID(store.NewID()), Email: email, Name: name, Password: passwordHash, Admin: admin, Created: s.Clock.Now()}
+	var memberships []store.Member
 	for _, slug := range teams {
-		if _, err := s.DB.TeamBySlug(slug); err != nil {
-			if _, err := s.Account.AddTeam(context.Background(), slug, ""); err != nil {
+		team, err := s.DB.TeamBySlug(slug)
+		if err != nil {
+			if team, err = s.Account.AddTeam(context.Background(), slug, ""); err != nil {
 				s.T.Fatal(err)
 			}
 		}
+		memberships = append(memberships, store.Member{Team: team.ID, User: u.ID, Role: store.RoleMember, Created: u.Created})
 	}
-	u, err := s.Account.AddUser(context.Background(), account.AddUser{Email: email, Password: Password, Admin: admin, Teams: teams})
+	if err := s.DB.CreateUser(u, memberships...); err != nil {
+		s.T.Fatal(err)
+	}
+	u.Password = ""
+	return u
+}
+
+// Session begins a session of somebody, as if they had just proved who they are, and
+// returns its secret. To check the password again and again would take more time than
+// the pages that are looked at.
+func (s *Site) Session(email string) (secret string) {
+	s.T.Helper()
+	u, err := s.DB.UserByEmail(email)
 	if err != nil {
 		s.T.Fatal(err)
 	}
-	return u
+	secret, now := "pgs_"+store.NewID(), s.Clock.Now()
+	if err := s.DB.CreateSession(store.Session{Hash: store.HashSecret(secret), User: u.ID, Created: now, LastUsed: now, Expires: now.Add(store.SessionTTL)}); err != nil {
+		s.T.Fatal(err)
+	}
+	return secret
 }
 
 // connect gives the user a connection to the team.
@@ -338,17 +365,29 @@ func (b *Browser) Post(path string, form url.Values) Answer {
 	return b.Do(http.MethodPost, path, form, http.Header{"Origin": {"null"}, "Sec-Fetch-Site": {"same-origin"}})
 }
 
+// SignIn fills in the form of /sign-in and returns what comes after it.
 func (b *Browser) SignIn(email string) Answer {
 	return b.Post("/sign-in", url.Values{"email": {email}, "password": {Password}})
 }
 
-// secret is the session cookie's value, or "".
-func (b *Browser) Cookie(name string) string {
+// Enter gives the browser a session of somebody, without the form, and returns it.
+func (b *Browser) Enter(email string) *Browser {
+	b.site.T.Helper()
+	b.Client.Jar.SetCookies(b.origin(), []*http.Cookie{{Name: page.SessionCookie, Value: b.site.Session(email), Path: "/"}})
+	return b
+}
+
+func (b *Browser) origin() *url.URL {
 	u, err := url.Parse(b.site.PageOrigin())
 	if err != nil {
 		b.site.T.Fatal(err)
 	}
-	for _, c := range b.Client.Jar.Cookies(u) {
+	return u
+}
+
+// secret is the session cookie's value, or "".
+func (b *Browser) Cookie(name string) string {
+	for _, c := range b.Client.Jar.Cookies(b.origin()) {
 		if c.Name == name {
 			return c.Value
 		}

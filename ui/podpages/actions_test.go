@@ -26,7 +26,7 @@ func TestActions(t *testing.T) {
 	ada := s.AddUser("ada@example.com", false, "red")
 	s.CreatePod(ada, "red", "blog", "static")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	a := b.Post("/pod/blog/stop", nil)
 	if a.H1() != "blog" || !strings.Contains(a.Text(), "The pod is stopped.") || state(t, s, "blog") != store.WantStopped {
 		t.Errorf("stop: %s", a.Text())
@@ -53,7 +53,7 @@ func TestDeleteWantsTheName(t *testing.T) {
 	ada := s.AddUser("ada@example.com", false, "red")
 	s.CreatePod(ada, "red", "blog", "static")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	if a := b.Get("/pod/blog/delete"); !strings.Contains(a.Text(), "Lost for good") {
 		t.Errorf("what is lost is not said: %s", a.Text())
 	}
@@ -79,7 +79,7 @@ func TestViewersChangeNothing(t *testing.T) {
 	}
 	s.CreatePod(ada, "red", "blog", "static")
 	b := s.Browser()
-	if a := b.SignIn("vic@example.com"); strings.Contains(a.HTML, "/pods/new") || strings.Contains(a.HTML, `method="post" action="/pod`) {
+	if a := b.Enter("vic@example.com").Get("/"); strings.Contains(a.HTML, "/pods/new") || strings.Contains(a.HTML, `method="post" action="/pod`) {
 		t.Error("the front page offers a viewer what they may not do")
 	}
 	a := b.Get("/pod/blog")
@@ -114,7 +114,7 @@ func TestForeignFormsAreRefused(t *testing.T) {
 	ada := s.AddUser("ada@example.com", false, "red")
 	s.CreatePod(ada, "red", "blog", "static")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	for _, header := range []http.Header{
 		{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}},
 		{"Origin": {"http://blog.localhost:8080"}, "Sec-Fetch-Site": {"same-site"}},
@@ -143,7 +143,7 @@ func TestCreate(t *testing.T) {
 	s := pagetest.New(t)
 	s.AddUser("ada@example.com", false, "red", "blue")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	a := b.Get("/pods/new")
 	if a.H1() != "New pod" || !strings.Contains(a.Text(), "http://NAME.localhost:8080") {
 		t.Errorf("the form: %s", a.Text())

@@ -14,11 +14,9 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"podgate/account"
 	"podgate/internal/webtest"
 	"podgate/store"
 	"podgate/ui/page"
-	"podgate/ui/pagetest"
 	"podgate/ui/podpages"
 )
 
@@ -71,10 +69,7 @@ func BenchmarkViewers(b *testing.B) {
 	for i := range people {
 		email := fmt.Sprintf("person%d@example.com", i)
 		c.AddUser(email, false, "red")
-		secret, _, err := c.Account.SignIn(b.Context(), email, pagetest.Password, account.Browser{Addr: pagetest.Here})
-		if err != nil {
-			b.Fatal(err)
-		}
+		secret := c.Session(email)
 		for range tabs {
 			followQuietly(b, srv.URL, secret)
 		}

@@ -58,7 +58,7 @@ func TestCharts(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	if a := b.Get("/pod/blog"); len(chartsOf(a)) != 0 || !strings.Contains(a.Text(), "Nothing was measured.") {
 		t.Errorf("before anything was measured: %s", a.Text())
 	}

@@ -65,7 +65,7 @@ func TestDeployByForm(t *testing.T) {
 	s.Fake.SetAgent(podstest.RealAgent)
 	s.CreatePod(ada, "red", "blog", "static")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	// live is what runs once no deploy goes on any more.
 	live := func() int {
 		for began := time.Now(); time.Since(began) < 30*time.Second && strings.Contains(b.Get("/pod/blog/deploys").Text(), "building"); {

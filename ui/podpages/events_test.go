@@ -84,7 +84,7 @@ func TestEvents(t *testing.T) {
 	s.CreatePod(ada, "red", "blog", "static")
 	s.CreatePod(eve, "green", "secret", "static")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	f := followPods(t, s, b)
 	said := f.until(`"name":"blog","status":"running"`)
 	stop(t, s, ada, "red", "blog")

@@ -56,7 +56,7 @@ func withPod(t *testing.T, preset string) (s *pagetest.Site, app string) {
 
 func as(s *pagetest.Site, email string) *pagetest.Browser {
 	b := s.Browser()
-	b.SignIn(email)
+	b.Enter(email)
 	return b
 }
 

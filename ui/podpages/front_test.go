@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"podgate/account"
 	"podgate/internal/authz"
 	"podgate/pods"
 	"podgate/pods/podstest"
@@ -101,7 +100,7 @@ func TestFrontShowsThePodsOfOnesTeams(t *testing.T) {
 	fill(s)
 	s.CreatePod(s.AddUser("eve@example.com", false, "green"), "green", "secret-pod", "static")
 	b := s.Browser()
-	a := b.SignIn("ada@example.com")
+	a := b.Enter("ada@example.com").Get("/")
 	long := "a-name-of-sixty-three-characters-is-the-longest-a-pod-can-havex"
 	if got, want := rows(a), []string{long, "wiki", "shop", "archive", "blog"}; !slices.Equal(got[:2], want[:2]) || len(got) != 5 {
 		t.Errorf("in the order %q, want what failed first and then %q", got, want)
@@ -133,7 +132,7 @@ func TestFrontFilters(t *testing.T) {
 	s := pagetest.New(t)
 	fill(s)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	for query, want := range map[string]string{
 		"?q=WIKI": "wiki", "?state=stopped": "archive", "?team=blue&state=running": "shop", "?q=python": "wiki", "?q=flask": "wiki",
 		"?state=failed&team=red": "wiki", "?q=nothing-is-so": "", "?team=green": "", "?page=99&q=shop": "shop",
@@ -153,7 +152,7 @@ func TestFrontHasFiftyRowsAPage(t *testing.T) {
 	ada := s.AddUser("ada@example.com", false, "red")
 	records(t, s, s.Actor(ada, "red").Team.ID, 120, store.WantStopped)
 	b := s.Browser()
-	a := b.SignIn("ada@example.com")
+	a := b.Enter("ada@example.com").Get("/")
 	if n := len(rows(a)); n != 50 || !strings.Contains(a.Text(), "1 to 50 of 120") || !strings.Contains(a.Text(), "120 pods") {
 		t.Errorf("%d rows", n)
 	}
@@ -173,7 +172,7 @@ func TestFrontFoldsByTeam(t *testing.T) {
 	s.CreatePod(ada, "red", "wiki", "static")
 	records(t, s, s.Actor(ada, "red").Team.ID, 60, store.WantStopped)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	groups := func(a pagetest.Answer) string {
 		var list []string
 		for _, n := range a.All("details") {
@@ -205,13 +204,13 @@ func TestFrontWithoutTeam(t *testing.T) {
 		"ada@example.com": {`href="/server/teams#make"`, "Ask whoever"},
 		"bob@example.com": {"Ask whoever runs this server, or an owner of a team, to take bob@example.com in.", "/server"},
 	} {
-		a := s.Browser().SignIn(email)
+		a := s.Browser().Enter(email).Get("/")
 		if !strings.Contains(a.HTML, want.says) || strings.Contains(a.HTML, want.not) || strings.Contains(a.HTML, "podgate team") {
 			t.Errorf("%s reads %s", email, a.Text())
 		}
 	}
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	b.Post("/server/teams", url.Values{"name": {"Red"}})
 	if a := b.Get("/"); !strings.Contains(a.Text(), "Make a first pod") {
 		t.Errorf("with a team: %s", a.Text())
@@ -246,7 +245,7 @@ func TestFrontBeginsWithWhatToDo(t *testing.T) {
 		return strings.Join(list, ", ")
 	}
 	b := s.Browser()
-	a := b.SignIn("ada@example.com")
+	a := b.Enter("ada@example.com").Get("/")
 	if got := heads(a); got != "Connect an assistant" {
 		t.Errorf("at first: %s", got)
 	}
@@ -296,10 +295,7 @@ func TestFrontSaysWherePodsCannotRun(t *testing.T) {
 // frontAt is the front page of ada's on a server of its own.
 func frontAt(t *testing.T, s *pagetest.Site, service *pods.Service, issuer, cookie string) *httptest.ResponseRecorder {
 	t.Helper()
-	secret, _, err := s.Account.SignIn(t.Context(), "ada@example.com", pagetest.Password, account.Browser{Addr: pagetest.Here})
-	if err != nil {
-		t.Fatal(err)
-	}
+	secret := s.Session("ada@example.com")
 	server, err := ui.New(ui.Config{Pods: service, Config: page.Config{Issuer: issuer, Account: s.Account, Now: s.Clock.Now}})
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +320,7 @@ func TestHostedGuidesWarnAboutThisComputer(t *testing.T) {
 	s := pagetest.New(t)
 	s.AddUser("ada@example.com", true, "red")
 	const warning = "cannot reach"
-	if a := s.Browser().SignIn("ada@example.com"); strings.Count(a.HTML, warning) != 2 {
+	if a := s.Browser().Enter("ada@example.com").Get("/"); strings.Count(a.HTML, warning) != 2 {
 		t.Errorf("on localhost %d guides warn, want Claude's and ChatGPT's", strings.Count(a.HTML, warning))
 	}
 	w := frontAt(t, s, s.Pods, "https://pods.example.com", "__Host-podgate")
@@ -342,7 +338,7 @@ func TestFrontDoesNotWaitForSilentAgents(t *testing.T) {
 	s.CreatePod(ada, "red", "blog", "static")
 	b := s.Browser()
 	began := time.Now()
-	a := b.SignIn("ada@example.com")
+	a := b.Enter("ada@example.com").Get("/")
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("the page took %s", took)
 	}

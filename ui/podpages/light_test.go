@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"podgate/account"
 	"podgate/internal/authz"
 	"podgate/pods"
 	"podgate/pods/podstest"
@@ -66,10 +65,7 @@ func (c *crowd) advance(d time.Duration) {
 // front returns what serves the front page of whoever it signs in.
 func (c *crowd) front(tb testing.TB) func() *httptest.ResponseRecorder {
 	tb.Helper()
-	secret, _, err := c.Account.SignIn(tb.Context(), "ada@example.com", pagetest.Password, account.Browser{Addr: pagetest.Here})
-	if err != nil {
-		tb.Fatal(err)
-	}
+	secret := c.Session("ada@example.com")
 	server, err := ui.New(ui.Config{Pods: c.pods, Config: page.Config{Issuer: c.Issuer(), Account: c.Account, Now: c.Clock.Now}})
 	if err != nil {
 		tb.Fatal(err)

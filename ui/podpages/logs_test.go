@@ -34,7 +34,7 @@ func TestLogPage(t *testing.T) {
 		log.add("app", "stderr", line)
 	}
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	a := b.Get("/pod/blog/logs")
 	text := a.Text()
 	if a.StatusCode != http.StatusOK || !strings.Contains(text, "line 249.") || strings.Contains(text, "line 53.") {
@@ -117,7 +117,7 @@ func TestLogStream(t *testing.T) {
 	s.CreatePod(ada, "red", "blog", "static")
 	log.add("app", "stdout", "before")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	events := "/pod/blog/logs/events?after=" + url.QueryEscape(s.Clock.Now().Add(-time.Second).Format(time.RFC3339Nano))
 	res := follow(t, b, s.PageOrigin(), events, http.Header{"Sec-Fetch-Site": {"same-origin"}})
 	if res.StatusCode != http.StatusOK || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
@@ -153,8 +153,8 @@ func TestLogStreamRefused(t *testing.T) {
 	s.CreatePod(s.AddUser("ada@example.com", false, "red"), "red", "blog", "static")
 	s.AddUser("eve@example.com", false, "green")
 	b, eve := s.Browser(), s.Browser()
-	b.SignIn("ada@example.com")
-	eve.SignIn("eve@example.com")
+	b.Enter("ada@example.com")
+	eve.Enter("eve@example.com")
 	for _, site := range []string{"same-site", "cross-site", "none"} {
 		if res := follow(t, b, s.PageOrigin(), "/pod/blog/logs/events", http.Header{"Sec-Fetch-Site": {site}}); res.StatusCode != http.StatusForbidden {
 			t.Errorf("from %s: %d", site, res.StatusCode)
@@ -164,7 +164,7 @@ func TestLogStreamRefused(t *testing.T) {
 		t.Errorf("somebody else: %d", res.StatusCode)
 	}
 	again := s.Browser() // the bound is the person's, not the session's
-	again.SignIn("ada@example.com")
+	again.Enter("ada@example.com")
 	for i := range 24 {
 		b := []*pagetest.Browser{b, again}[i%2]
 		if res := follow(t, b, s.PageOrigin(), "/pod/blog/logs/events", nil); res.StatusCode != http.StatusOK {

@@ -16,7 +16,7 @@ func TestForeignPodsAreAbsent(t *testing.T) {
 	s.CreatePod(ada, "red", "blog", "static")
 	s.CreatePod(eve, "green", "secret", "static")
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	absent := b.Get("/pod/nobody")
 	for _, name := range []string{"secret", "-", "%00", strings.Repeat("a", 300)} {
 		a := b.Get("/pod/" + name)

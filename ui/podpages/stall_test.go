@@ -15,7 +15,6 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
-	"podgate/account"
 	"podgate/internal/web"
 	"podgate/store"
 	"podgate/ui/page"
@@ -51,10 +50,7 @@ func newStalls(t *testing.T, s *pagetest.Site, stall time.Duration) *stalls {
 	}
 	srv.Start()
 	t.Cleanup(srv.Close)
-	secret, _, err := s.Account.SignIn(t.Context(), "ada@example.com", pagetest.Password, account.Browser{Addr: pagetest.Here})
-	if err != nil {
-		t.Fatal(err)
-	}
+	secret := s.Session("ada@example.com")
 	return &stalls{s, pages, srv.Listener.Addr().String(), page.SessionCookie + "=" + secret}
 }
 

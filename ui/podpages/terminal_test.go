@@ -28,7 +28,7 @@ func terminalSite(t *testing.T) *pagetest.Site {
 
 func signedIn(s *pagetest.Site, email string) *pagetest.Browser {
 	b := s.Browser()
-	b.SignIn(email)
+	b.Enter(email)
 	return b
 }
 

@@ -42,7 +42,7 @@ func admin(t *testing.T) (*pagetest.Site, store.User, *pagetest.Browser) {
 	s := pagetest.New(t, machine)
 	u := s.AddUser("ada@example.com", true)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	return s, u, b
 }
 
@@ -76,7 +76,7 @@ func TestAbsentForOthers(t *testing.T) {
 	s := pagetest.New(t, machine)
 	s.AddUser("max@example.com", false, "red")
 	b := s.Browser()
-	b.SignIn("max@example.com")
+	b.Enter("max@example.com")
 	nothing := b.Get("/nowhere/at/all")
 	for _, path := range []string{"/server", "/server/people", "/server/teams", "/server/connections", "/server/clients", "/server/settings", "/server/clients/block"} {
 		if a := b.Get(path); a.StatusCode != http.StatusNotFound || a.HTML != nothing.HTML {
@@ -118,7 +118,7 @@ func TestPeople(t *testing.T) {
 	want(t, demote(grace), http.StatusOK, "does not administer this server any more")
 
 	hers := s.Browser()
-	hers.SignIn("grace@example.com")
+	hers.Enter("grace@example.com")
 	path := "/server/person/" + string(grace.ID)
 	want(t, b.Get(path+"/password"), http.StatusOK, "All of their sessions and connections end")
 	set := func(own, password string) pagetest.Answer {
@@ -239,7 +239,7 @@ func TestClients(t *testing.T) {
 		t.Errorf("the connection: %v", err)
 	}
 	his := s.Browser()
-	his.SignIn("max@example.com")
+	his.Enter("max@example.com")
 	if audit := his.Get("/audit").Text(); !strings.Contains(audit, "ada@example.com") || !strings.Contains(audit, "with its client") {
 		t.Errorf("he is not told: %s", audit)
 	}
@@ -256,7 +256,7 @@ func TestNoAdministratorAnyMore(t *testing.T) {
 	s, _, b := admin(t)
 	grace := s.AddUser("grace@example.com", true)
 	hers := s.Browser()
-	hers.SignIn("grace@example.com")
+	hers.Enter("grace@example.com")
 	want(t, hers.Get("/server"), http.StatusOK)
 	b.Post("/server/people/no-admin", url.Values{"user": {string(grace.ID)}})
 	want(t, hers.Get("/server"), http.StatusNotFound)
@@ -282,7 +282,7 @@ func TestLookIsOneAtATime(t *testing.T) {
 	})
 	s.AddUser("ada@example.com", true)
 	b := s.Browser()
-	b.SignIn("ada@example.com")
+	b.Enter("ada@example.com")
 	first := make(chan pagetest.Answer)
 	go func() { first <- b.Post("/server/doctor", nil) }()
 	<-began

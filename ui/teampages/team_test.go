@@ -48,7 +48,7 @@ func (c *crew) role(u store.User, role store.Role) {
 func (c *crew) as(u store.User) *pagetest.Browser {
 	c.T.Helper()
 	b := c.Browser()
-	b.SignIn(u.Email)
+	b.Enter(u.Email)
 	return b
 }
 
