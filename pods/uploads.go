@@ -68,7 +68,7 @@ func (s *Service) forDeploy(ctx context.Context, a authz.Actor, l *link) error {
 	if err := a.Allow(authz.Deploy, a.Team.ID); err != nil {
 		return err
 	}
-	l.path, l.spent = "/home/pod/.deploy-"+l.id+".tar.gz", true
+	l.path, l.spent = wire.ForDeploy(l.id), true
 	_, _, err := s.podFor(ctx, a, DeployRequest{Name: l.name}, nil)
 	return err
 }

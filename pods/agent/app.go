@@ -456,6 +456,7 @@ func (a *agent) act(ctx context.Context, req wire.AppRequest, tap func([]byte)) 
 	if err := a.follow(req.Spec.Release); err != nil {
 		return wire.State{}, err
 	}
+	a.finishing.Do(a.clearUnfinished)
 	if req.Welcome && req.Action == actionStart {
 		if err := a.writeWelcome(*req.Spec); err != nil {
 			return wire.State{}, err

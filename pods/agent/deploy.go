@@ -99,6 +99,7 @@ type deployment struct {
 // run carries a deploy out. When it fails, the app is what it was, and nothing of a
 // new folder is left.
 func (d *deployment) run(ctx context.Context) (*wire.Deployed, error) {
+	defer removeTree(d.agent.folders.home.root, making)
 	d.agent.prune(append(slices.Clone(d.Keep), d.Release)) // what an earlier one left that was cut off
 	err := d.build(ctx)
 	if err == nil {
@@ -185,6 +186,9 @@ func (d *deployment) unpack(ctx context.Context) error {
 		return err
 	}
 	f, _, err := openRegular(s)
+	if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(d.Archive, wire.ForDeployPrefix) {
+		return faultf(wire.FaultNotFound, "what was sent for this deploy is gone, as the pod has ended since; send it again")
+	}
 	if err != nil {
 		return fileFault(s.virtual, err)
 	}

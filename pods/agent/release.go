@@ -21,6 +21,7 @@ const (
 	dataName = "data" // for what an app keeps from deploy to deploy
 	nextApp  = wire.OwnPrefix + "-app"
 	outer    = wire.OwnPrefix + "-packed" // an archive's folder while what it holds is taken out
+	making   = wire.OwnPrefix + "-making" // a link to the release that is being made
 )
 
 const maxRelease = 1 << 30
@@ -173,7 +174,7 @@ func (a *agent) serveRelease(w http.ResponseWriter, r *http.Request) error {
 	u := newReleaseUnpacker(r.Context(), q.Max)
 	home := a.folders.home.root
 	if err := u.unpackInto(home, releaseName(q.Release), r.Body); err != nil {
-		return errors.Join(err, removeTree(home, releaseName(q.Release)))
+		return errors.Join(err, removeTree(home, releaseName(q.Release)), removeTree(home, making))
 	}
 	writeJSON(w, http.StatusOK, u.out)
 	return nil
@@ -214,7 +215,36 @@ func (a *agent) clearRelease(n int) error {
 			err = home.Rename(releaseName(n), a.freeName(n))
 		}
 	}
+	if err == nil {
+		err = errors.Join(removeTree(home, making), home.Symlink(releaseName(n), making))
+	}
 	return fileFault(path.Join(podHome, releases), err)
+}
+
+// inTheMaking is the release that is being made, 0 for none.
+func (a *agent) inTheMaking() int {
+	target, err := a.folders.home.root.Readlink(making)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(path.Base(target))
+	if err != nil || n < 1 || target != releaseName(n) {
+		return 0
+	}
+	return n
+}
+
+// clearUnfinished takes away the release in the making of which the pod ended. It
+// comes after the app folder leads to what runs, since a deploy may have moved that
+// and not been noted.
+func (a *agent) clearUnfinished() {
+	home := a.folders.home.root
+	if n := a.unfinished; n != 0 && !a.leadsTo(n) {
+		if err := removeTree(home, releaseName(n)); err != nil {
+			a.log.Printf("delete release %d: %v", n, err)
+		}
+	}
+	removeTree(home, making)
 }
 
 // freeName is the name of a release, or one like it, that nothing has.

@@ -38,7 +38,10 @@ type agent struct {
 	installs installs
 	imports  sync.Mutex // held while the home is replaced
 	uploads  uploads
-	requests requests
+	// unfinished is the release that was made when an earlier life of the pod ended; 0: none.
+	unfinished int
+	finishing  sync.Once
+	requests   requests
 }
 
 // Serve answers the protocol of wire.go on l until ctx ends or l is closed,
@@ -100,7 +103,8 @@ func newAgent(ctx context.Context, cfg Config, st *starter, score *os.File) (*ag
 		shells: make(chan struct{}, wire.MaxTerminals),
 	}
 	a.app = newSupervisor(a, cfg.Now)
-	a.clearUploads()
+	a.clearUnplaced()
+	a.unfinished = a.inTheMaking()
 	if err := a.ensureFolders(); err != nil {
 		a.log.Printf("the app folder: %v", err) // for the person in the pod to mend
 	}

@@ -48,16 +48,21 @@ func (u *uploads) end(id string) {
 	delete(u.busy, id)
 }
 
-// clearUploads takes away what is left of uploads of an earlier life of the pod.
-func (a *agent) clearUploads() {
+// clearUnplaced takes away what an earlier life of the pod has not brought to its
+// place: of uploads, of deploys, of files that were written. It is known by names that
+// are the agent's alone. The halves of a home that was being replaced hold what people
+// made, and stay.
+func (a *agent) clearUnplaced() {
 	home := a.folders.home.root
 	entries, err := fs.ReadDir(home.FS(), ".")
 	if err != nil {
 		return // the home says so to everybody who asks
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), uploadPrefix) || strings.HasPrefix(e.Name(), unpackedPrefix) {
-			removeTree(home, e.Name())
+		switch name := e.Name(); {
+		case !strings.HasPrefix(name, wire.OwnPrefix+"-"), name == newHome, name == oldHome, name == making:
+		default:
+			removeTree(home, name)
 		}
 	}
 }

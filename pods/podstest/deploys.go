@@ -296,16 +296,25 @@ func sendNewApp(t *testing.T, b *bench, packed string) {
 		must(t, "make a link for a deploy", err)
 		_, err = b.Receive(t.Context(), l.Secret, pods.Part{Size: int64(len(content)), Total: int64(len(content)), Body: strings.NewReader(content)})
 		must(t, "upload", err)
-		if got := b.prints("sent", "ls -A ~ | grep -c ^.deploy- || true"); got != "1\n" {
+		if got := b.prints("sent", "ls -A ~ | grep -c ^.podgate-deploy- || true"); got != "1\n" {
 			t.Errorf("%s archives", got)
 		}
 		if _, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "sent", Upload: l.ID}, nil); (err == nil) != (content == packed) {
 			t.Errorf("deploy what was sent: %v", err)
 		}
 		b.shows("sent", "packed\n")
-		if got := b.prints("sent", "ls -A ~ | grep -c ^.deploy- || true"); got != "0\n" {
+		if got := b.prints("sent", "ls -A ~ | grep -c ^.podgate-deploy- || true"); got != "0\n" {
 			t.Errorf("%s archives afterwards", got)
 		}
+	}
+	l, err := b.CreateUpload(t.Context(), b.actor, "sent", pods.UploadRequest{})
+	must(t, "make a link for a deploy", err)
+	_, err = b.Receive(t.Context(), l.Secret, pods.Part{Size: int64(len(packed)), Total: int64(len(packed)), Body: strings.NewReader(packed)})
+	must(t, "upload", err)
+	_, err = b.Stop(t.Context(), b.actor, "sent", nil)
+	must(t, "stop", err)
+	if _, err := b.Deploy(t.Context(), b.actor, pods.DeployRequest{Name: "sent", Upload: l.ID}, nil); err == nil || !strings.Contains(err.Error(), "send it again") {
+		t.Errorf("deploy what was sent before the pod ended: %v", err)
 	}
 	if _, err := b.CreateUpload(t.Context(), b.actor, "sent", pods.UploadRequest{Unpack: true}); !errors.Is(err, pods.ErrBadInput) {
 		t.Errorf("unpacked nowhere: %v", err)
@@ -380,4 +389,87 @@ func testDeployJobs(t *testing.T, r pods.Runtime) {
 			t.Errorf("%s: %v", id, err)
 		}
 	}
+}
+
+// cutting is a pod in the middle of a deploy of an app that was sent as an archive.
+type cutting struct {
+	b      *bench
+	before string
+}
+
+func newCutting(b *bench) *cutting {
+	b.t.Helper()
+	b.deploy("shop", "index.html", "one")
+	b.write("shop", "/home/pod/.deploy-mine.tar.gz", "a person's own")
+	return &cutting{b, b.prints("shop", leftOfDeploys)}
+}
+
+const leftOfDeploys = "cd; ls -A . releases; readlink app"
+
+// begin deploys the app of a Procfile, which makes a file when it is to be cut off.
+func (c *cutting) begin(procfile string) {
+	b := c.b
+	b.t.Helper()
+	packed := b.prints("shop", "cd ${TMPDIR:-/tmp}; mkdir -p app; echo '"+procfile+"' > app/Procfile; tar czf - app")
+	l, err := b.CreateUpload(b.t.Context(), b.actor, "shop", pods.UploadRequest{})
+	must(b.t, "make a link", err)
+	_, err = b.Receive(b.t.Context(), l.Secret, pods.Part{Size: int64(len(packed)), Total: int64(len(packed)), Body: strings.NewReader(packed)})
+	must(b.t, "upload", err)
+	_, err = b.Deploy(b.t.Context(), b.actor, pods.DeployRequest{Name: "shop", Preset: "command", Upload: l.ID, Background: true}, nil)
+	must(b.t, "deploy", err)
+	b.until("it has begun", func() bool { // not by a command, which would end with what ran before
+		_, err := b.ReadFile(b.t.Context(), b.actor, "shop", "/home/pod/begun", 0, 0)
+		return err == nil
+	})
+	if list, err := b.ListFiles(b.t.Context(), b.actor, "shop", pods.ListQuery{Path: "/home/pod/releases"}); err != nil || len(list.Entries) != 3 {
+		b.t.Errorf("while it goes on there are %+v, %v", list.Entries, err)
+	}
+}
+
+// check fails unless the pod is what it was.
+func (c *cutting) check() {
+	b := c.b
+	b.t.Helper()
+	_, err := b.Start(b.t.Context(), b.actor, "shop", nil)
+	must(b.t, "start", err)
+	b.until("it answers", func() bool { _, body, _ := b.visit("shop", "/"); return body == "one" })
+	b.prints("shop", "rm ~/begun")
+	if got := b.prints("shop", leftOfDeploys); got != c.before {
+		b.t.Errorf("it has %q and had %q", got, c.before)
+	}
+	if d, err := b.Deploys(b.actor, "shop"); err != nil || d[0].State != store.DeployFailed {
+		b.t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// A pod that is killed in the middle of a deploy has afterwards what it had before, and
+// nothing of the deploy: neither what was sent for it nor what had been made.
+func testDeployCut(t *testing.T, r pods.Runtime, kill Kill) {
+	b := newBench(t, r)
+	c := newCutting(b)
+	for _, procfile := range []string{"release: touch ~/begun; sleep 1000", "web: touch ~/begun; exec sleep 1000"} {
+		c.begin(procfile)
+		p, err := b.Get(t.Context(), b.actor, "shop")
+		must(t, "look", err)
+		kill(t, r, p.ID)
+		b.until("the pod has ended", func() bool { return !look(t, r, p.ID).Running })
+		b.until("the deploy has ended", func() bool {
+			d, err := b.Deploys(b.actor, "shop")
+			return err == nil && d[0].State == store.DeployFailed
+		})
+		c.check()
+	}
+}
+
+// So has one whose server ends.
+func testDeployServerCut(t *testing.T, open func() pods.Runtime) {
+	first := open()
+	b := newBench(t, first)
+	c := newCutting(b)
+	c.begin("release: touch ~/begun; sleep 1000")
+	must(t, "close the runtime", first.Close(t.Context()))
+	must(t, "close", b.Close())
+	b.Service = ServiceOver(t, b.db, open())
+	must(t, "reconcile", b.Reconcile(t.Context()))
+	c.check()
 }

@@ -64,6 +64,7 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 		"Terminals": testTerminals,
 		"Plan":      testPlan,
 		"Ended":     func(t *testing.T, r pods.Runtime) { testEnded(t, r, kill) },
+		"Cut":       func(t *testing.T, r pods.Runtime) { testDeployCut(t, r, kill) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -84,6 +85,7 @@ func RunReopened(t *testing.T, open func(t testing.TB, dir string) pods.Runtime)
 		"Detach":    testDetach,
 		"Reconcile": testReconcile,
 		"Remains":   testNothingRemains,
+		"Cut":       testDeployServerCut,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -433,7 +433,7 @@ func TestRestOfAnUploadGoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, e := range list.Entries {
-			if strings.Contains(e.Name, "upload") || strings.HasPrefix(e.Name, ".deploy-") {
+			if strings.Contains(e.Name, "upload") || strings.HasPrefix(e.Name, ".podgate-deploy-") {
 				n++
 			}
 		}

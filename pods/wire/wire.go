@@ -107,6 +107,13 @@ const TrailerFault = "X-Fault"
 // are there, and what it has not yet brought to its place.
 const OwnPrefix = ".podgate"
 
+// ForDeploy is the path of an archive that came for one deploy and is of no use after
+// it. The next life of the pod clears it away. id is one that no other has.
+func ForDeploy(id string) string { return ForDeployPrefix + id + ".tar.gz" }
+
+// ForDeployPrefix begins all of these paths.
+const ForDeployPrefix = "/home/pod/" + OwnPrefix + "-deploy-"
+
 // Fault is why the agent refused. Code is one of the Fault… constants.
 type Fault struct {
 	Code    string `json:"code"`

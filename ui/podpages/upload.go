@@ -19,6 +19,7 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/pods"
+	"podgate/pods/wire"
 	"podgate/ui/page"
 )
 
@@ -102,7 +103,7 @@ func (s *Pages) receive(r *http.Request, o opened) (pods.DeployRequest, error) {
 		}
 		if part.FormName() == "archive" && !strings.HasSuffix(strings.ToLower(name), ".zip") {
 			// A name of its own: two people may send one at the same time.
-			asked.Archive = "/home/pod/.deploy-" + rand.Text() + ".tar.gz"
+			asked.Archive = wire.ForDeploy(rand.Text())
 			_, err := s.pods.Upload(r.Context(), o.Actor, o.Name, asked.Archive, 0o600, -1, part)
 			if err != nil {
 				return asked, err
