@@ -326,7 +326,7 @@ func TestCaps(t *testing.T) {
 			conn.Close()
 			ids = append(ids, id)
 		}
-		if _, _, err := g.Dial(t.Context(), "tcp", to); err == nil || !strings.Contains(err.Error(), "connections open") {
+		if _, _, err := g.Dial(t.Context(), "tcp", to); err == nil || !strings.Contains(err.Error(), "connections open, which is all") {
 			t.Errorf("%v", err)
 		}
 		g.Closed(ids[0])

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,6 +32,7 @@ func TestAttacksByPacket(t *testing.T) {
 		"a source that is not the pod's":           attackSource,
 		"packets that are cut off or lie":          attackLies,
 		"a datagram for the resolver's other side": attackReflection,
+		"questions without end":                    attackQuestions,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -47,12 +49,17 @@ type wire struct {
 	gate *slowGate
 }
 
-// slowGate allows everything and connects to nothing until it is over.
+// slowGate allows everything and connects to nothing until it is over. Nor does it
+// answer questions for names below slow.
 type slowGate struct {
-	dials atomic.Int64
+	dials, asks atomic.Int64
 }
 
-func (*slowGate) Ask(context.Context, string, egress.Kind) egress.Answer {
+func (g *slowGate) Ask(ctx context.Context, name string, _ egress.Kind) egress.Answer {
+	if strings.HasSuffix(name, "slow.") {
+		g.asks.Add(1)
+		<-ctx.Done()
+	}
 	return egress.Answer{Code: egress.CodeNotFound}
 }
 func (*slowGate) Check(string, netip.AddrPort) error { return nil }
@@ -103,6 +110,14 @@ func packet(protocol byte, from, to netip.Addr, fragment uint16, payload []byte)
 
 const moreFragments = 0x2000
 
+// identified gives a packet the number that its fragments share.
+func identified(number uint16, b []byte) []byte {
+	binary.BigEndian.PutUint16(b[4:], number)
+	b[10], b[11] = 0, 0
+	binary.BigEndian.PutUint16(b[10:], ^checksum.Checksum(b[:20], 0))
+	return b
+}
+
 func ports(from, to uint16, rest ...byte) []byte {
 	return append(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, from), to), rest...)
 }
@@ -122,8 +137,19 @@ func syn(from, to uint16) []byte {
 func (w *wire) answers(t *testing.T) {
 	t.Helper()
 	w.link.Drain()
-	question := append([]byte{0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}, "\x01a\x00\x00\x01\x00\x01"...)
-	w.send(packet(17, podIP, egress.ResolverAddr, 0, datagram(9999, dnsPort, string(question))))
+	w.ask(9999, "a")
+	w.answered(t, 9999)
+}
+
+// ask sends a question for a name of one label from a port of the pod's.
+func (w *wire) ask(from uint16, name string) {
+	question := "\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + string(rune(len(name))) + name + "\x00\x00\x01\x00\x01"
+	w.send(packet(17, podIP, egress.ResolverAddr, 0, datagram(from, dnsPort, question)))
+}
+
+// answered waits for the answer to a port and returns its code.
+func (w *wire) answered(t *testing.T, port uint16) (code byte) {
+	t.Helper()
 	eventually(t, func() bool {
 		p := w.link.Read()
 		if p == nil {
@@ -131,8 +157,26 @@ func (w *wire) answers(t *testing.T) {
 		}
 		defer p.DecRef()
 		b := p.ToView().AsSlice()
-		return len(b) > 30 && b[9] == 17 && binary.BigEndian.Uint16(b[22:]) == 9999 && b[29] == 7
+		ok := len(b) > 31 && b[9] == 17 && binary.BigEndian.Uint16(b[22:]) == port && b[29] == 7
+		if ok {
+			code = b[31] & 0xf
+		}
+		return ok
 	})
+	return code
+}
+
+// Questions that nobody answers are so many at once; one more is refused at once, and
+// costs no goroutine that waits.
+func attackQuestions(t *testing.T, w *wire) {
+	for port := range uint16(maxQuestions) {
+		w.ask(1024+port, "slow")
+	}
+	eventually(t, func() bool { return w.gate.asks.Load() == maxQuestions })
+	w.ask(9998, "slow")
+	if code := w.answered(t, 9998); code != byte(egress.CodeRefused) || w.gate.asks.Load() != maxQuestions {
+		t.Errorf("code %d, %d are asked", code, w.gate.asks.Load())
+	}
 }
 
 func attackSYNFlood(t *testing.T, w *wire) {
@@ -164,15 +208,16 @@ func attackFragments(t *testing.T, w *wire) {
 	w.send(packet(17, podIP, public, moreFragments, whole[:24]))
 	w.send(packet(17, podIP, public, 2, whole[16:])) // from byte 16 on
 	for i := range 5000 {                            // and many that are never whole
-		p := packet(17, podIP, public, moreFragments, whole[:24])
-		binary.BigEndian.PutUint16(p[4:], uint16(100+i))
-		p[10], p[11] = 0, 0
-		binary.BigEndian.PutUint16(p[10:], ^checksum.Checksum(p[:20], 0))
-		w.send(p)
+		w.send(identified(uint16(100+i), packet(17, podIP, public, moreFragments, whole[:24])))
 	}
+	w.answers(t) // after all of them
 	if n := w.gate.dials.Load(); n != 0 {
 		t.Errorf("%d datagrams came of fragments that overlap", n)
 	}
+	for i, part := range [][]byte{whole[:16], whole[16:]} { // those that fit are one
+		w.send(identified(99, packet(17, podIP, public, []uint16{moreFragments, 2}[i], part)))
+	}
+	eventually(t, func() bool { return w.gate.dials.Load() == 1 })
 }
 
 // Answers go to whoever sent, which is the pod however it calls itself: nothing
