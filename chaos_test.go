@@ -93,7 +93,7 @@ func newChaos(t *testing.T) *chaos {
 	}
 	t.Logf("go test . -run TestChaos -seed %d", seed)
 	c := &chaos{TB: t, rng: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir()}
-	port := steadyPort(t)
+	port := freePort(t)
 	c.config = fmt.Sprintf("public_url = \"http://localhost:%s\"\nlisten = \"127.0.0.1:%[1]s\"\ntrusted_proxies = [\"127.0.0.0/8\"]", port)
 	c.srv = startProcess(t, c.dir, c.config)
 	setUp(t, c.srv)
@@ -106,23 +106,6 @@ func newChaos(t *testing.T) *chaos {
 		c.actors = append(c.actors, newChaosPods(actorOf(3)))
 	}
 	return c
-}
-
-// steadyPort is a free port that no connection and no listener on port 0 is given
-// by the system, so that it is free again after each kill.
-func steadyPort(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
-		if err != nil {
-			continue
-		}
-		defer ln.Close()
-		_, port, _ := net.SplitHostPort(ln.Addr().String()) // of a listener
-		return port
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 // round lets the actors verify what was, and then work until the server is
@@ -175,7 +158,7 @@ func (c *chaos) kill() {
 // has its socket: what it was about to start holds that until it runs. Their mounts
 // live in namespaces, and so end with their processes.
 func (c *chaos) nothingRuns() {
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(40 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		left := c.processes()
 		conn, err := net.Dial("unix", filepath.Join(c.dir, "podgate.sock"))
 		if err == nil {

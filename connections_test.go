@@ -39,7 +39,7 @@ func TestRefusalsHoldNoConnection(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil { // as slow as a machine may be
+		if err := conn.SetDeadline(time.Now().Add(40 * time.Second)); err != nil { // as slow as a machine may be
 			t.Fatal(err)
 		}
 		length := 50 // which net/http would wait for

@@ -37,7 +37,7 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: ready DIR")
 	}
 	local := func(*store.DB) (http.Handler, error) { return http.NotFoundHandler(), nil }
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		c, err := control.Open(context.Background(), ts.MkAbs(args[0]), false, local)
 		if err != nil {
 			continue

@@ -266,7 +266,7 @@ func (s *testServer) get(host, path string) (*http.Response, string) {
 // eventually waits until done holds, for as long as a slow machine may take.
 func eventually(t testing.TB, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); {
+	for deadline := time.Now().Add(60 * time.Second); !done(); {
 		if time.Now().After(deadline) {
 			t.Fatal("waited in vain")
 		}

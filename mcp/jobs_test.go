@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"podgate/internal/authz"
 	"podgate/store"
@@ -31,6 +32,7 @@ func TestJobTools(t *testing.T) {
 			if got = c.call("get_job", at); got["state"] != "running" || got["exit_code"] != nil {
 				t.Fatalf("while it runs: %v", got)
 			}
+			time.Sleep(5 * time.Millisecond)
 		}
 		c.call("exec_command", args{"name": "shop", "command": "echo > go"})
 		got = c.call("get_job", args{"name": "shop", "job": id, "offset": 3, "wait": 60})
@@ -76,6 +78,7 @@ func TestDeploysAreJobs(t *testing.T) {
 		if got = c.call("get_job", at); got["state"] != "running" || got["command"] != "deploy of 1 file" {
 			t.Fatalf("while it goes on: %v", got)
 		}
+		time.Sleep(5 * time.Millisecond)
 	}
 	if list := c.call("list_jobs", args{"name": "shop"})["jobs"].([]any); len(list) != 1 || list[0].(args)["job"] != "deploy-1" {
 		t.Errorf("list_jobs: %v", list)

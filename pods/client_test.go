@@ -369,12 +369,12 @@ func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix
 func TestDialPort(t *testing.T) {
 	t.Parallel()
 	const switched = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: podgate-tcp\r\nConnection: Upgrade\r\n\r\n"
-	dial := func(t *testing.T, script func(net.Conn)) (net.Conn, error) {
+	dial := func(t *testing.T, script func(net.Conn), patience time.Duration) (net.Conn, error) {
 		conn, err := rawAgent(t, script)(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		return dialPort(ctx, conn, 8080)
 	}
@@ -383,7 +383,7 @@ func TestDialPort(t *testing.T) {
 		conn, err := dial(t, func(c net.Conn) {
 			_, _ = io.WriteString(c, switched+"early ")
 			_, _ = io.WriteString(c, "late")
-		})
+		}, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -393,26 +393,27 @@ func TestDialPort(t *testing.T) {
 		}
 	})
 	for name, c := range map[string]struct {
-		script func(net.Conn)
-		want   error
+		script   func(net.Conn)
+		patience time.Duration
+		want     error
 	}{
-		"endless headers": {forever("HTTP/1.1 101 S\r\n", "X-A: b\r\n"), errHostile},
-		"other protocol":  {says("HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), errHostile},
-		"plain answer":    {says("%s", body("200 OK", "text/plain", "hi")), errHostile},
-		"no HTTP":         {says("hello\r\n\r\n"), errHostile},
-		"nothing":         {func(net.Conn) {}, io.EOF},
-		"silence":         {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, context.DeadlineExceeded},
+		"endless headers": {forever("HTTP/1.1 101 S\r\n", "X-A: b\r\n"), time.Minute, errHostile},
+		"other protocol":  {says("HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), time.Minute, errHostile},
+		"plain answer":    {says("%s", body("200 OK", "text/plain", "hi")), time.Minute, errHostile},
+		"no HTTP":         {says("hello\r\n\r\n"), time.Minute, errHostile},
+		"nothing":         {func(net.Conn) {}, time.Minute, io.EOF},
+		"silence":         {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, 200 * time.Millisecond, context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if conn, err := dial(t, c.script); !errors.Is(err, c.want) || conn != nil {
+			if conn, err := dial(t, c.script, c.patience); !errors.Is(err, c.want) || conn != nil {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
 		})
 	}
 	t.Run("refusal", func(t *testing.T) {
 		t.Parallel()
-		_, err := dial(t, says("%s", body("502 Bad Gateway", "application/json", `{"code":"not_listening","message":"nothing there"}`)))
+		_, err := dial(t, says("%s", body("502 Bad Gateway", "application/json", `{"code":"not_listening","message":"nothing there"}`)), time.Minute)
 		var f *wire.Fault
 		if !errors.As(err, &f) || f.Code != wire.FaultNotListening {
 			t.Errorf("got %v", err)

@@ -48,7 +48,7 @@ func whileWriting(t *testing.T, db *DB, n int, call func(i int)) {
 
 func waitFor(t *testing.T, ready func() bool, db *DB) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(40 * time.Second)
 	for {
 		db.batcher.mu.Lock()
 		ok := ready()

@@ -182,7 +182,7 @@ func (f *frames) forget() {
 // want waits until that became of a document: an error of the browser, or shown.
 func (f *frames) want(address, want string) {
 	f.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(40 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		f.mu.Lock()
 		became := f.became[address]
 		f.mu.Unlock()

@@ -445,7 +445,7 @@ func TestAccountPage(t *testing.T) {
 	b, second, foreign := s.Browser(), s.Browser(), s.Browser()
 	b.Enter("ada@example.com")
 	second.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
-	second.Enter("ada@example.com")
+	second.SignIn("ada@example.com")
 	foreign.Enter("eve@example.com")
 	s.Connect(ada, "red", "Claude", "claude.ai", authz.ScopeRead)
 	a := b.Get("/account")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -117,7 +118,7 @@ func startAgent(t testing.TB, change ...func(*Config)) *testAgent {
 		select {
 		case err := <-result:
 			return err
-		case <-time.After(20 * time.Second):
+		case <-time.After(40 * time.Second):
 			return errors.New("Serve did not return")
 		}
 	})
@@ -229,7 +230,7 @@ type ran struct {
 
 func (a *testAgent) run(command string) ran {
 	a.t.Helper()
-	return a.exec(wire.ExecRequest{Command: command, TimeoutMillis: 20000, MaxOutput: 1 << 20})
+	return a.exec(wire.ExecRequest{Command: command, TimeoutMillis: 60000, MaxOutput: 1 << 20})
 }
 
 func (a *testAgent) exec(req wire.ExecRequest) ran {
@@ -290,7 +291,7 @@ func readEvents(r io.Reader, f func(wire.Event)) error {
 // eventually polls until ok holds.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !ok(); {
+	for deadline := time.Now().Add(40 * time.Second); !ok(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("never happened: %s", what)
 		}
@@ -298,14 +299,19 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// freePort is a port that no connection and no listener on port 0 is given by the
+// system, so that it is still free when an app takes it.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // alive reports whether a process lives that has text in its command line.

@@ -147,7 +147,7 @@ func startInit(t *testing.T, processes int) *testAgent {
 				return fmt.Errorf("%w: %s", err, stderr.String())
 			}
 			return nil
-		case <-time.After(15 * time.Second):
+		case <-time.After(40 * time.Second):
 			cmd.Process.Kill()
 			return errors.New("the pod did not end with its lifeline")
 		}

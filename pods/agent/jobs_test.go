@@ -183,8 +183,11 @@ func TestJobTimesOut(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t)
 	id := fmt.Sprintf("9.%d", time.Now().UnixNano()%1e9)
-	j := ask[wire.Job](a, "POST", wire.PathJob, wire.JobRequest{Command: "echo so far; setsid sleep " + id, TimeoutMillis: 300})
-	got := a.jobEnd(j.ID)
+	got := limited(300, func(millis int) (wire.JobOutput, bool) {
+		j := ask[wire.Job](a, "POST", wire.PathJob, wire.JobRequest{Command: "echo so far; setsid sleep " + id, TimeoutMillis: millis})
+		got := a.jobEnd(j.ID)
+		return got, len(got.Data) > 0
+	})
 	if got.Job.State != wire.JobTimedOut || got.Job.Signal != "SIGKILL" || got.Job.Reason != jobTimedOut || string(got.Data) != "so far\n" || alive(id) {
 		t.Errorf("%+v %q", got.Job, got.Data)
 	}

@@ -93,7 +93,7 @@ func (s *shown) types(text string) { s.t.Helper(); s.send(wire.FrameData, text) 
 // until waits until the terminal has shown text, and forgets what came up to it.
 func (s *shown) until(text string) {
 	s.t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(40 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		s.mu.Lock()
 		at := bytes.Index(s.text, []byte(text))
 		if at >= 0 {

@@ -536,12 +536,12 @@ func TestDevices(t *testing.T) {
 
 // echoed sends and reads so many bytes.
 func echoed(network string, size int) error {
-	c, err := net.DialTimeout(network, "8.8.8.8:443", 10*time.Second)
+	c, err := net.DialTimeout(network, "8.8.8.8:443", 40*time.Second)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(40 * time.Second)); err != nil {
 		return err
 	}
 	sent := bytes.Repeat([]byte{'x'}, size)

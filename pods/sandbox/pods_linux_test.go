@@ -107,7 +107,7 @@ func TestPodDiesAlone(t *testing.T) {
 	if err := in.process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
 	death, err := r.Ended(ctx)
 	if err != nil || death.ID != "a" {
@@ -554,7 +554,7 @@ func TestPodStream(t *testing.T) {
 	if err := r.Stop(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(40 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -152,6 +151,7 @@ func (b *bench) until(url string) (offset int) {
 	b.t.Helper()
 	for offset == 0 && b.t.Context().Err() == nil {
 		_, _ = fmt.Sscan(b.do("HEAD", url, nil).header.Get("Upload-Offset"), &offset)
+		time.Sleep(2 * time.Millisecond)
 	}
 	return offset
 }
@@ -453,7 +453,7 @@ func TestRestOfAnUploadGoes(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); b.Run(ctx) }()
 	for rests() > 0 && t.Context().Err() == nil {
-		runtime.Gosched()
+		time.Sleep(5 * time.Millisecond)
 	}
 	cancel()
 	<-ended

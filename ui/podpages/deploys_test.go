@@ -57,6 +57,12 @@ func zipped(t *testing.T, files ...string) string {
 	return out.String()
 }
 
+// untilNothingIsBuilt waits until no deploy of the pod blog goes on.
+func untilNothingIsBuilt(b *pagetest.Browser) {
+	for end := time.Now().Add(40 * time.Second); time.Now().Before(end) && strings.Contains(b.Get("/pod/blog/deploys").Text(), "building"); time.Sleep(20 * time.Millisecond) {
+	}
+}
+
 // A folder, a zip and nothing at all, by a form.
 func TestDeployByForm(t *testing.T) {
 	t.Parallel()
@@ -68,8 +74,7 @@ func TestDeployByForm(t *testing.T) {
 	b.Enter("ada@example.com")
 	// live is what runs once no deploy goes on any more.
 	live := func() int {
-		for began := time.Now(); time.Since(began) < 30*time.Second && strings.Contains(b.Get("/pod/blog/deploys").Text(), "building"); {
-		}
+		untilNothingIsBuilt(b)
 		list, err := s.Pods.Deploys(s.Actor(ada, "red"), "blog")
 		if err != nil {
 			t.Fatal(err)
@@ -115,8 +120,7 @@ func rollsBack(t *testing.T, s *pagetest.Site, b *pagetest.Browser, ada store.Us
 		t.Errorf("the button leads to %s", a.Text())
 	}
 	b.Post("/pod/blog/rollback?to=1", nil)
-	for began := time.Now(); time.Since(began) < 30*time.Second && strings.Contains(b.Get("/pod/blog/deploys").Text(), "building"); {
-	}
+	untilNothingIsBuilt(b)
 	list, err := s.Pods.Deploys(s.Actor(ada, "red"), "blog")
 	if err != nil || len(list) != 3 || list[0].Action != "rollback" || !list[0].Live {
 		t.Fatalf("after going back: %+v %v", list, err)

@@ -38,13 +38,13 @@ func drops(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 	}
 	deployed := func(number int, want, source string) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(c.Ctx, 30*time.Second)
+		ctx, cancel := context.WithTimeout(c.Ctx, 40*time.Second)
 		defer cancel()
 		if err := chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS("#deploys"))); err != nil {
 			t.Fatalf("after dropping the page is still %s: %v", c.Text("main"), err)
 		}
 		var newest pods.Deploy
-		for began := time.Now(); time.Since(began) < 30*time.Second && (newest.Number < number || newest.State == store.DeployBuilding); {
+		for began := time.Now(); time.Since(began) < 40*time.Second && (newest.Number < number || newest.State == store.DeployBuilding); time.Sleep(10 * time.Millisecond) {
 			list, err := s.Pods.Deploys(actor, "blog")
 			if err != nil {
 				t.Fatal(err)

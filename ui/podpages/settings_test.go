@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"podgate/internal/webtest"
 	"podgate/ui/pagetest"
@@ -75,6 +76,7 @@ func TestPodJobs(t *testing.T) {
 	job = a.Request.URL.RequestURI()
 	var stop url.Values
 	for a = b.Get(job); !strings.Contains(a.Text(), "red"); a = b.Get(job) {
+		time.Sleep(10 * time.Millisecond)
 	}
 	if !strings.Contains(a.HTML, `<i class="a-red">red</i>`) || strings.Contains(a.HTML, "<b>") || strings.Contains(a.HTML, "\u202e") {
 		t.Errorf("%s", a.HTML)

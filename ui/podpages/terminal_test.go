@@ -92,7 +92,7 @@ func (s *screen) read(wait time.Duration) error {
 func (s *screen) until(text string) {
 	s.t.Helper()
 	for !strings.Contains(s.text, text) {
-		if err := s.read(15 * time.Second); err != nil {
+		if err := s.read(40 * time.Second); err != nil {
 			s.t.Fatalf("never shown: %q; but %q, then %v", text, s.text, err)
 		}
 	}
@@ -103,7 +103,7 @@ func (s *screen) until(text string) {
 func (s *screen) ended() (code websocket.StatusCode, words string) {
 	s.t.Helper()
 	for {
-		err := s.read(15 * time.Second)
+		err := s.read(40 * time.Second)
 		var end websocket.CloseError
 		if errors.As(err, &end) {
 			return end.Code, end.Reason
@@ -131,7 +131,7 @@ func TestTerminalSocket(t *testing.T) {
 	all := ""
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(15 * time.Second); !strings.Contains(all, "its shell exited with code 3"); <-tick.C {
+	for end := time.Now().Add(40 * time.Second); !strings.Contains(all, "its shell exited with code 3"); <-tick.C {
 		if all = audited(t, s); time.Now().After(end) {
 			t.Fatalf("the end is not in the audit list:\n%s", all)
 		}
@@ -274,7 +274,7 @@ func TestTerminalSocketBounds(t *testing.T) {
 	b.types("yes\r")
 	const bound = 256<<10 + 32<<10
 	for b.got < 256<<10 {
-		if err := b.read(15 * time.Second); err != nil {
+		if err := b.read(40 * time.Second); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -283,14 +283,14 @@ func TestTerminalSocketBounds(t *testing.T) {
 	}
 	before := b.got
 	b.says(fmt.Sprintf(`{"seen":%d}`, before))
-	if err := b.read(15 * time.Second); err != nil || b.got <= before {
+	if err := b.read(40 * time.Second); err != nil || b.got <= before {
 		t.Errorf("after what came was shown: %d bytes, %v", b.got-before, err)
 	}
 	b.types("\x03")
 
 	b = openScreen(t, s, browser)
 	b.types(strings.Repeat("x", 64<<10+1))
-	for err := error(nil); err == nil; err = b.read(15 * time.Second) {
+	for err := error(nil); err == nil; err = b.read(40 * time.Second) {
 		if b.got > bound {
 			t.Fatal("a message that is too large ends nothing")
 		}

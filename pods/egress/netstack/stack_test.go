@@ -154,7 +154,7 @@ func full(a netip.AddrPort) tcpip.FullAddress {
 
 func (p pod) dialTCP(t *testing.T, to netip.AddrPort) (*gonet.TCPConn, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
 	return gonet.DialContextTCP(ctx, p.Stack, full(to), ipv4.ProtocolNumber)
 }
@@ -167,7 +167,7 @@ func (p pod) dialUDP(t *testing.T, to netip.AddrPort) *gonet.UDPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(40 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -265,7 +265,7 @@ func TestTCP(t *testing.T) {
 
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(40 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it did not happen")
 		}
