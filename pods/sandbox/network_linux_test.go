@@ -112,6 +112,9 @@ func startWith(t testing.TB, r *Runtime, id store.PodID, g *egress.Gate) {
 
 const perlTCP = `perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(PeerAddr => $ARGV[0], Timeout => 5) or die "no: $!\n"; print $s "hello\n"; $s->flush; print scalar <$s>;' `
 
+// perlUDP says why there is no answer to a datagram.
+const perlUDP = `perl -MIO::Socket::INET -e '$SIG{ALRM} = sub { die "silence\n" }; alarm 20; $s = IO::Socket::INET->new(PeerAddr => $ARGV[0], Proto => "udp") or die "no: $!\n"; $s->send("x"); $s->recv($b, 9); print "$!"' `
+
 func TestPodNetwork(t *testing.T) {
 	t.Parallel()
 	r := open(t, Config{})
@@ -130,7 +133,12 @@ func TestPodNetwork(t *testing.T) {
 			t.Errorf("%s: %+v", to, got)
 		}
 	}
-	i := slices.IndexFunc(g.Ledger(), func(e egress.Entry) bool { return e.Target == "api.example.com" && e.Port == 443 })
+	for _, to := range []string{"inner.example.com:80", "10.0.0.7:80", "8.8.8.8:25"} {
+		if got := command(t, r, "a", perlUDP+to); got.stdout != "Connection refused" {
+			t.Errorf("datagrams to %s: %+v", to, got)
+		}
+	}
+	i := slices.IndexFunc(g.Ledger(), func(e egress.Entry) bool { return e.Target == "api.example.com" && e.Port == 443 && e.Network == "tcp" })
 	eventually(t, "the ledger knows", func() bool {
 		e := g.Ledger()[i]
 		return e.Connections == 1

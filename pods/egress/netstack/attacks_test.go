@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
@@ -33,6 +34,7 @@ func TestAttacksByPacket(t *testing.T) {
 		"packets that are cut off or lie":          attackLies,
 		"a datagram for the resolver's other side": attackReflection,
 		"questions without end":                    attackQuestions,
+		"datagrams that are refused":               attackRefusals,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -49,10 +51,11 @@ type wire struct {
 	gate *slowGate
 }
 
-// slowGate allows everything and connects to nothing until it is over. Nor does it
-// answer questions for names below slow.
+// slowGate allows everything and connects to nothing until it is over, but for port 9,
+// to which it says no. Nor does it answer questions for names below slow.
 type slowGate struct {
 	dials, asks atomic.Int64
+	refuses     atomic.Bool
 }
 
 func (g *slowGate) Ask(ctx context.Context, name string, _ egress.Kind) egress.Answer {
@@ -62,11 +65,21 @@ func (g *slowGate) Ask(ctx context.Context, name string, _ egress.Kind) egress.A
 	}
 	return egress.Answer{Code: egress.CodeNotFound}
 }
-func (*slowGate) Check(string, netip.AddrPort) error { return nil }
-func (*slowGate) Moved(egress.ConnID, int64, int64)  {}
-func (*slowGate) Closed(egress.ConnID)               {}
-func (g *slowGate) Dial(ctx context.Context, _ string, _ netip.AddrPort) (net.Conn, egress.ConnID, error) {
+
+func (g *slowGate) Check(string, netip.AddrPort) error {
+	if g.refuses.Load() {
+		return errors.New("no")
+	}
+	return nil
+}
+
+func (*slowGate) Moved(egress.ConnID, int64, int64) {}
+func (*slowGate) Closed(egress.ConnID)              {}
+func (g *slowGate) Dial(ctx context.Context, _ string, to netip.AddrPort) (net.Conn, egress.ConnID, error) {
 	g.dials.Add(1)
+	if to.Port() == 9 {
+		return nil, 0, errors.New("no")
+	}
 	<-ctx.Done()
 	return nil, 0, errors.New("over")
 }
@@ -248,5 +261,31 @@ func attackReflection(t *testing.T, w *wire) {
 		w.send(packet(17, egress.ResolverAddr, podIP, 0, datagram(dnsPort, dnsPort, "x")))
 		w.send(packet(17, egress.ResolverAddr, egress.ResolverAddr, 0, datagram(dnsPort, dnsPort, "x")))
 		w.send(packet(1, podIP, public, 0, header.ICMPv4{8, 0, 0, 0, 0, 0, 0, 0}))
+	}
+}
+
+// A refusal is an answer, and a flood of what is refused, at once or after a look
+// outside, is no flood of answers.
+func attackRefusals(t *testing.T, w *wire) {
+	const many = 3000
+	began := time.Now()
+	w.gate.refuses.Store(true)
+	for i := range many {
+		w.send(packet(17, podIP, public, 0, datagram(uint16(1024+i), 7, "x")))
+	}
+	w.gate.refuses.Store(false)
+	for i := range maxUDPFlows {
+		w.send(packet(17, podIP, public, 0, datagram(uint16(10_000+i), 9, "x")))
+	}
+	eventually(t, func() bool { return w.gate.dials.Load() == maxUDPFlows })
+	answers := 0
+	for p := w.link.Read(); p != nil; p = w.link.Read() {
+		if b := p.ToView().AsSlice(); b[9] == 1 && b[20] == 3 && b[21] == 3 {
+			answers++
+		}
+		p.DecRef()
+	}
+	if most := refusalsPerSec * (2 + int(time.Since(began)/time.Second)); answers == 0 || answers > most {
+		t.Errorf("%d refusals of %d, at most %d are said", answers, many+maxUDPFlows, most)
 	}
 }

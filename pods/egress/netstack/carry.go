@@ -149,21 +149,23 @@ func poolFor(n, size int) *sync.Pool {
 	return few
 }
 
-// datagrams copies until from fails. That one could not be sent is no end:
-// the network may lose datagrams, and an answer that nothing listens may come
-// before the next is taken.
-func (s *server) datagrams(to io.Writer, from io.Reader, count *atomic.Int64, alive func()) {
+// datagrams copies until from fails, or nothing listens where to leads. That one could
+// not be sent is no end: the network may lose datagrams.
+func (s *server) datagrams(to io.Writer, from io.Reader, count *atomic.Int64, alive func()) error {
 	b := one.Get().(*[]byte)
 	defer one.Put(b)
 	for {
 		n, err := from.Read(*b)
-		if err != nil || s.pay(n) != nil {
-			return
+		if err != nil {
+			return err
+		}
+		if err := s.pay(n); err != nil {
+			return err
 		}
 		if _, err := to.Write((*b)[:n]); err == nil {
 			count.Add(int64(n))
 		} else if !errors.Is(err, syscall.EMSGSIZE) && !errors.Is(err, syscall.ENOBUFS) && !errors.Is(err, syscall.EAGAIN) {
-			return
+			return err
 		}
 		alive()
 	}

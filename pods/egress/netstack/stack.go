@@ -13,14 +13,18 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/time/rate"
+	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/header/parse"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -51,6 +55,10 @@ const (
 	bufferLeast = 128 << 10
 	bufferMost  = 1 << 20
 	bufferShare = 32 << 20
+
+	// Datagrams that are refused are answered so many a second, so that a flood of
+	// them is no flood of answers.
+	refusalsPerSec = 100
 
 	udpIdle      = 60 * time.Second
 	maxUDPFlows  = 512
@@ -140,7 +148,9 @@ func (s *server) configure(link stack.LinkEndpoint) error {
 	}
 	s.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}})
 	s.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(s.stack, bufferLeast, maxHalfOpen, s.acceptTCP).HandlePacket)
-	s.stack.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(s.stack, s.acceptUDP).HandlePacket)
+	s.stack.SetTransportProtocolHandler(udp.ProtocolNumber, s.acceptUDP)
+	s.stack.SetICMPLimit(refusalsPerSec)
+	s.stack.SetICMPBurst(refusalsPerSec)
 	waiting.begin()
 	return nil
 }
@@ -214,10 +224,11 @@ func (s *server) buffer() int64 {
 	return int64(max(bufferLeast, min(bufferMost, bufferShare/(len(s.moved)+1))))
 }
 
-// acceptUDP returns false, upon which the pod's program is told that nothing
-// listens there, when the pod may not send to that address.
-func (s *server) acceptUDP(r *udp.ForwarderRequest) bool {
-	to := destination(r.ID())
+// acceptUDP takes the first datagram of a flow. It returns false, upon which the
+// pod's program is told that nothing listens there, when the pod may not send to
+// that address.
+func (s *server) acceptUDP(id stack.TransportEndpointID, first *stack.PacketBuffer) bool {
+	to := destination(id)
 	resolver := to.Addr() == egress.ResolverAddr && to.Port() == dnsPort
 	if !resolver && s.gate.Check("udp", to) != nil {
 		return false
@@ -232,30 +243,54 @@ func (s *server) acceptUDP(r *udp.ForwarderRequest) bool {
 		return false
 	}
 	var wq waiter.Queue
-	ep, err := r.CreateEndpoint(&wq)
+	ep, err := udp.NewForwarderRequest(s.stack, id, first.Clone()).CreateEndpoint(&wq)
 	if err != nil {
 		<-places
 		return false
 	}
+	refused := headOf(first)
 	go func() {
 		defer func() { <-places }()
+		defer refused.DecRef()
 		in := gonet.NewUDPConn(&wq, ep)
 		defer in.Close()
 		if resolver {
 			s.answerUDP(in)
 			return
 		}
-		s.relay(in, to)
+		if s.relay(in, to) != nil {
+			in.Close() // so that the program's next try is a flow of its own
+			s.refuse(refused)
+		}
 	}()
 	return true
 }
 
+// headOf is as much of a datagram as an answer that it is refused has of it.
+func headOf(datagram *stack.PacketBuffer) *stack.PacketBuffer {
+	head := slices.Concat(datagram.NetworkHeader().Slice(), datagram.TransportHeader().Slice())
+	p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(head)})
+	p.NICID = nic
+	parse.IPv4(p) // which they are, or the stack had not got so far
+	parse.UDP(p)
+	return p
+}
+
+// refuse tells the program that sent a datagram that nothing listens where it went to,
+// as the stack does for what is refused at once.
+func (s *server) refuse(datagram *stack.PacketBuffer) {
+	if ip, ok := s.stack.NetworkProtocolInstance(ipv4.ProtocolNumber).(stack.RejectIPv4WithHandler); ok {
+		_ = ip.SendRejectionError(datagram, stack.RejectIPv4WithICMPPortUnreachable, true) // lost, as any packet may be
+	}
+}
+
 // relay carries datagrams between the pod and one address until both are silent
-// for a while.
-func (s *server) relay(in *gonet.UDPConn, to netip.AddrPort) {
+// for a while. The error says that the datagrams were refused, by the gate or by the
+// other side.
+func (s *server) relay(in *gonet.UDPConn, to netip.AddrPort) error {
 	out, id, err := s.gate.Dial(s.ctx, "udp", to)
 	if err != nil {
-		return
+		return err
 	}
 	defer s.gate.Closed(id)
 	defer out.Close()
@@ -268,7 +303,12 @@ func (s *server) relay(in *gonet.UDPConn, to netip.AddrPort) {
 	}
 	alive()
 	var both sync.WaitGroup
-	both.Go(func() { s.datagrams(out, in, &c.sent, alive); out.Close(); in.Close() })
-	both.Go(func() { s.datagrams(in, out, &c.received, alive); out.Close(); in.Close() })
+	var there, back error
+	both.Go(func() { there = s.datagrams(out, in, &c.sent, alive); out.Close(); in.Close() })
+	both.Go(func() { back = s.datagrams(in, out, &c.received, alive); out.Close(); in.Close() })
 	both.Wait()
+	if errors.Is(there, syscall.ECONNREFUSED) || errors.Is(back, syscall.ECONNREFUSED) {
+		return syscall.ECONNREFUSED
+	}
+	return nil
 }

@@ -74,6 +74,9 @@ func newPodWith(t *testing.T, policy egress.Policy, o Options) pod {
 			if !strings.HasPrefix(address, "93.184.216.34:") && !strings.HasPrefix(address, "8.8.8.8:") {
 				return nil, errors.New("nobody is there")
 			}
+			if network == "udp" && strings.HasSuffix(address, ":9") {
+				return (&net.Dialer{}).DialContext(ctx, network, nobody(t))
+			}
 			if network == "udp" {
 				return (&net.Dialer{}).DialContext(ctx, network, udpEcho)
 			}
@@ -146,6 +149,17 @@ func echo(t *testing.T) (overTCP, overUDP string) {
 		}
 	})
 	return l.Addr().String(), p.LocalAddr().String()
+}
+
+// nobody is a port of this machine for datagrams on which nothing listens any more.
+func nobody(t *testing.T) string {
+	p, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Error(err)
+		return "127.0.0.1:9"
+	}
+	defer p.Close()
+	return p.LocalAddr().String()
 }
 
 func full(a netip.AddrPort) tcpip.FullAddress {
@@ -341,17 +355,44 @@ func TestRefused(t *testing.T) {
 		if _, err := p.dialTCP(t, to); err == nil || !strings.Contains(err.Error(), "refused") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if name == "nobody" || strings.HasPrefix(name, "a private address by name") {
-			continue // known only after the name was resolved: the datagram is lost
-		}
 		c := p.dialUDP(t, to)
-		if _, err := c.Write([]byte("x")); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if n, err := c.Read(make([]byte, 9)); err == nil || !strings.Contains(err.Error(), "refused") {
-			t.Errorf("%s over UDP: %d bytes, %v", name, n, err)
+		for range 2 { // also the next one of the same socket
+			refusedUDP(t, name, c)
 		}
 	}
+}
+
+// refusedUDP sends a datagram and waits for the word that it is refused. gonet does
+// not wake who reads for it.
+func refusedUDP(t *testing.T, name string, c *gonet.UDPConn) {
+	t.Helper()
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	end := time.Now().Add(20 * time.Second)
+	for {
+		if err := c.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := c.Read(make([]byte, 9))
+		switch {
+		case err == nil:
+			t.Errorf("%s: an answer of %d bytes", name, n)
+			return
+		case strings.Contains(err.Error(), "refused"):
+			return
+		case time.Now().After(end):
+			t.Fatalf("%s: nobody says that datagrams are refused: %v", name, err)
+		}
+	}
+}
+
+// What the other side says of a port that nothing listens on reaches the program, too.
+func TestRefusedOutside(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, open)
+	c := p.dialUDP(t, netip.MustParseAddrPort("8.8.8.8:9"))
+	refusedUDP(t, "a port of nobody", c)
 }
 
 func TestUDP(t *testing.T) {
