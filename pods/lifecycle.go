@@ -157,6 +157,7 @@ func (s *Service) insert(a authz.Actor, rec store.Pod, plan Plan) (store.Pod, er
 	case err != nil:
 		return store.Pod{}, err
 	}
+	s.cfg.Log.Info("a pod was made", "pod", rec.ID, "name", rec.Name, "team", a.Team.Slug, "preset", rec.Preset, "plan", rec.Plan)
 	return s.cfg.DB.Pod(rec.ID)
 }
 
@@ -211,13 +212,17 @@ func (s *Service) startEnvironment(op *operation, rec store.Pod, p Progress) err
 		return s.notStarted(op, rec, err)
 	}
 	plan := s.planOf(rec)
-	if !op.snapshot().up {
+	up := op.snapshot().up
+	if !up {
 		p.status("starting the environment")
 	}
 	kind, _ := preset.Find(rec.Preset) // one that podgate has no more needs nothing
 	spec := Spec{ID: rec.ID, Number: rec.Number, Name: rec.Name, Made: rec.Made, Needs: kind.Needs, Limits: plan.Limits, Gate: s.gate(rec, op.live)}
 	if err := startIn(op.ctx, runtime, spec, p); err != nil {
 		return s.notStarted(op, rec, err)
+	}
+	if !up {
+		s.cfg.Log.Info("a pod was started", "pod", rec.ID, "name", rec.Name)
 	}
 	if rec.Made {
 		return nil
@@ -432,6 +437,7 @@ func (s *Service) stopEnvironment(op *operation, rec store.Pod) error {
 		return &fault{word: ErrNotAnswering, text: "it has not stopped yet; podgate goes on trying, look again with get_pod", cause: err}
 	}
 	op.stopped()
+	s.cfg.Log.Info("a pod was stopped", "pod", rec.ID, "name", rec.Name)
 	return nil
 }
 
@@ -476,6 +482,7 @@ func (s *Service) remove(ctx context.Context, l *live, rec store.Pod) error {
 		return err
 	}
 	s.drop(l)
+	s.cfg.Log.Info("a pod was deleted", "pod", rec.ID, "name", rec.Name)
 	return nil
 }
 
