@@ -11,7 +11,7 @@ import (
 )
 
 // withoutJSON are the commands that have nothing for programs to read.
-var withoutJSON = []string{"serve", "completion", "help", "man"}
+var withoutJSON = []string{"serve", "completion", "help", "man", "debug profile"}
 
 // Every command that tells or changes something does it for programs too.
 func TestEveryCommandHasJSON(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -15,14 +16,7 @@ func (inv *invocation) status() *cobra.Command {
 	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := inv.load()
-		if err != nil {
-			return err
-		}
-		c, err := control.Running(cmd.Context(), s.DataDir)
-		if err == nil && c == nil {
-			err = fmt.Errorf("no server runs from %s", s.DataDir)
-		}
+		c, err := inv.running(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -42,6 +36,19 @@ func (inv *invocation) status() *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// running connects to the server that runs from the data folder.
+func (inv *invocation) running(ctx context.Context) (*control.Client, error) {
+	s, err := inv.load()
+	if err != nil {
+		return nil, err
+	}
+	c, err := control.Running(ctx, s.DataDir)
+	if err == nil && c == nil {
+		err = fmt.Errorf("no server runs from %s", s.DataDir)
+	}
+	return c, err
 }
 
 func (inv *invocation) printStatus(s control.Status) error {

@@ -60,6 +60,7 @@ func NewHandler(c Config) http.Handler {
 		pathRepair:       command(h.repair),
 		pathAddress:      command(h.address),
 		pathStatus:       command(h.status),
+		pathProfile:      command(h.profile),
 		pathConnections:  command(h.connections),
 		pathRevoke:       command(h.revoke), // writes its own entry, as all do that end connections
 		pathTimeline:     command(h.timeline),
