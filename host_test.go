@@ -16,6 +16,8 @@ func testStack() *web.Stack {
 	return &web.Stack{Log: slog.New(slog.DiscardHandler), Now: time.Now}
 }
 
+func testStacks(string) *web.Stack { return testStack() }
+
 func TestHostName(t *testing.T) {
 	t.Parallel()
 	for host, want := range map[string]string{

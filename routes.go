@@ -37,16 +37,17 @@ func mcpRoutes(guarded http.Handler) []web.Route {
 	return routes
 }
 
-// newSite puts the routes of all packages on one router. pageError writes the
-// errors of paths that people rather than programs ask for.
-func newSite(stack *web.Stack, pageHost web.PageHost, routes []web.Route, pageError web.ErrorWriter) http.Handler {
+// newSite puts the routes of all packages on one router, each on the stack of its
+// class. pageError writes the errors of paths that people rather than programs ask for.
+func newSite(stack func(class string) *web.Stack, pageHost web.PageHost, routes []web.Route, pageError web.ErrorWriter) http.Handler {
 	router := httprouter.New()
 	router.RedirectTrailingSlash, router.RedirectFixedPath = false, false
-	router.NotFound = readableBelow(stack.Handle(notFound, byPath(pageError)), "/.well-known/", "/api/mcp/")
-	router.MethodNotAllowed = stack.Handle(methodNotAllowed, byPath(pageError))
+	nowhere := stack("unknown")
+	router.NotFound = readableBelow(nowhere.Handle(notFound, byPath(pageError)), "/.well-known/", "/api/mcp/")
+	router.MethodNotAllowed = nowhere.Handle(methodNotAllowed, byPath(pageError))
 	methods := methodsByPath(routes)
 	for _, route := range routes {
-		handler := stack.Handle(route.Handler, route.Errors)
+		handler := stack(classOf(route.Path)).Handle(route.Handler, route.Errors)
 		if route.CORS {
 			handler = web.CORS(strings.Join(methods[route.Path], ", "), handler)
 		} else if route.Page && (route.Method == http.MethodGet || route.Method == http.MethodHead) {

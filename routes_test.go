@@ -38,7 +38,7 @@ func fakeSite(t *testing.T) http.Handler {
 		route("GET", "/assets/:name", writePage, false),
 		route("GET", "/.well-known/doc", web.WriteJSONError, true), route("POST", "/api/oauth/token", web.WriteJSONError, true),
 	)
-	return newSite(testStack(), web.NewPageHost("http://localhost:8080"), routes, writePage)
+	return newSite(testStacks, web.NewPageHost("http://localhost:8080"), routes, writePage)
 }
 
 func writePage(w http.ResponseWriter, _ *http.Request, e *web.Error) {
@@ -173,7 +173,7 @@ func TestSlowBodies(t *testing.T) {
 			return err
 		}
 		routes := []web.Route{{Method: http.MethodPost, Path: "/", Handler: slow, Errors: web.WriteJSONError}}
-		s := &http.Server{Handler: newSite(testStack(), web.NewPageHost("https://pods.example.com"), routes, writePage)}
+		s := &http.Server{Handler: newSite(testStacks, web.NewPageHost("https://pods.example.com"), routes, writePage)}
 		go s.Serve(ln)
 		defer s.Close()
 		if status := exchange(t, ln, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"); status != http.StatusOK {
@@ -203,7 +203,7 @@ func TestBrokenBodies(t *testing.T) {
 				return err
 			}
 			routes := []web.Route{{Method: http.MethodPost, Path: "/", Handler: read, Errors: web.WriteJSONError}}
-			s := &http.Server{Handler: newSite(stack, web.NewPageHost("https://pods.example.com"), routes, writePage)}
+			s := &http.Server{Handler: newSite(func(string) *web.Stack { return stack }, web.NewPageHost("https://pods.example.com"), routes, writePage)}
 			go s.Serve(ln)
 			defer s.Close()
 			conn := ln.dial()

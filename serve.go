@@ -84,13 +84,15 @@ type server struct {
 	failed    chan error          // something that must not end has ended
 	tools     http.Handler        // the MCP endpoint, behind whatever says who calls
 	facts     serverpages.Machine // what administrators are told
+	bounds    *connlimit.Bounds   // of the connections of all listeners
+	numbers   *numbers            // what is counted
 	started   chan struct{}       // closed when all of the above is there
 	undo      []func() error
 }
 
 // start brings everything up or leaves nothing behind.
 func start(ctx context.Context, s *config.Settings, beyond egress.Config, load func() (*config.Settings, error), log io.Writer) (srv *server, err error) {
-	srv = &server{settings: s, beyond: beyond, level: new(slog.LevelVar), failed: make(chan error, 8), started: make(chan struct{})}
+	srv = &server{settings: s, beyond: beyond, level: new(slog.LevelVar), failed: make(chan error, 8), numbers: newNumbers(), started: make(chan struct{})}
 	srv.level.Set(s.Log.SlogLevel())
 	srv.log = newLogger(s.Log.Format, srv.level, log)
 	defer func() {
@@ -102,7 +104,7 @@ func start(ctx context.Context, s *config.Settings, beyond egress.Config, load f
 	for _, w := range s.Warnings {
 		srv.log.Warn(w)
 	}
-	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.listenTLS, srv.openNotify, srv.openPods, srv.serveControl, srv.openCerts, srv.serveHTTP} {
+	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.listenTLS, srv.openNotify, srv.openPods, srv.serveControl, srv.openCerts, srv.serveHTTP, srv.openMetrics} {
 		if err := step(ctx); err != nil {
 			return srv, err
 		}
@@ -166,7 +168,7 @@ func (srv *server) openStore(context.Context) error {
 		srv.log.Warn(words)
 	}
 	srv.accounts = account.New(account.Config{DB: db, Log: srv.log, Now: time.Now, HashesAtOnce: hashesAtOnce(limit)})
-	srv.history = history.New(history.Config{DB: db, Log: srv.log, Now: time.Now, TrustedProxies: srv.settings.TrustedProxies})
+	srv.history = history.New(history.Config{DB: db, Log: srv.log, Now: time.Now, TrustedProxies: srv.settings.TrustedProxies, Counted: srv.numbers.event})
 	srv.background(srv.history.Run)
 	return nil
 }
@@ -270,6 +272,7 @@ func (srv *server) serveHTTP(context.Context) error {
 	}
 	bounds := connectionBounds(srv.settings.TrustedProxies)
 	bounds.Log = srv.log
+	srv.bounds = bounds
 	s := srv.httpServer(handler, bounds)
 	srv.serveOn(s, bounds, srv.listeners, s.Serve)
 	if srv.certs != nil {
@@ -328,6 +331,7 @@ func (srv *server) upkeep(ctx context.Context) {
 			srv.log.Error("expired records could not be removed", "error", err)
 		} else if n > 0 {
 			srv.log.Debug("removed expired records", "count", n)
+			srv.numbers.swept.Add(n)
 		}
 		select {
 		case <-ctx.Done():

@@ -151,7 +151,7 @@ func provesName(r *http.Request) bool {
 
 // withoutProofs keeps such questions from the apps of pods. An app that could
 // answer would get a certificate for its name that outlives the pod: whoever has
-// the name next could be listened to.
+// the name next could be listened to. All others pass, and are counted.
 func withoutProofs(stack *web.Stack, pods func(http.ResponseWriter, *http.Request, string)) func(http.ResponseWriter, *http.Request, string) {
 	absent := stack.Handle(notFound, writeUnrouted)
 	return func(w http.ResponseWriter, r *http.Request, name string) {
@@ -159,7 +159,7 @@ func withoutProofs(stack *web.Stack, pods func(http.ResponseWriter, *http.Reques
 			absent.ServeHTTP(w, r)
 			return
 		}
-		pods(w, r, name)
+		stack.Pass(w, func(w http.ResponseWriter) { pods(w, r, name) })
 	}
 }
 

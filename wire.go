@@ -129,13 +129,13 @@ func plans(list []config.Plan) []pods.Plan {
 
 // handler wires the packages together.
 func (srv *server) handler() (http.Handler, error) {
-	stack := &web.Stack{Log: srv.log, Now: time.Now}
+	stack := srv.numbers.stacks(&web.Stack{Log: srv.log, Now: time.Now})
 	pages, auth, err := srv.openPages()
 	if err != nil {
 		return nil, err
 	}
 	endpoint, err := mcp.New(mcp.Config{
-		Pods: srv.pods, Issuer: srv.issuer.String(), Version: version(), History: srv.history, Log: srv.log, InsufficientScope: auth.InsufficientScope, Watch: watch(auth),
+		Pods: srv.pods, Issuer: srv.issuer.String(), Version: version(), History: srv.history, Log: srv.log, InsufficientScope: auth.InsufficientScope, Watch: watch(auth), Called: srv.numbers.called,
 	})
 	if err != nil {
 		return nil, err
@@ -152,13 +152,17 @@ func (srv *server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	routes := slices.Concat(auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), transfer.Routes(srv.pods), examined, srv.healthRoutes())
+	numbers, err := srv.metricsRoutes()
+	if err != nil {
+		return nil, err
+	}
+	routes := slices.Concat(numbers, auth.Routes(), pages.Routes(), mcpRoutes(auth.Bearer(endpoint)), transfer.Routes(srv.pods), examined, srv.healthRoutes())
 	pageHost := web.NewPageHost(srv.issuer.String())
-	return boundHeaders(stack, srv.issuer.Hostname(), &hostRouter{
+	return boundHeaders(stack("refused"), srv.issuer.Hostname(), &hostRouter{
 		publicHost: srv.issuer.Hostname(), localPages: pageHost.Own(), podsDomain: srv.settings.Pods.Domain,
 		site:   srv.strictTransport(newSite(stack, pageHost, routes, pages.WriteError)),
-		pods:   withoutProofs(stack, front.Serve),
-		refuse: stack.Handle(refuseHost(srv.issuer.String()), writeUnrouted),
+		pods:   withoutProofs(stack("pods"), front.Serve),
+		refuse: stack("refused").Handle(refuseHost(srv.issuer.String()), writeUnrouted),
 	}), nil
 }
 

@@ -26,6 +26,8 @@ type Config struct {
 	Now func() time.Time
 	// TrustedProxies may say in X-Forwarded-For where a request came from.
 	TrustedProxies []netip.Prefix
+	// Counted hears what was done, and whether it was let through. nil: nobody counts.
+	Counted func(action store.AuditAction, ok bool)
 }
 
 // Recorder takes steps and audit entries. It is safe for concurrent use. A nil
@@ -37,12 +39,13 @@ type Recorder struct {
 	trusted    []netip.Prefix
 	correlator correlator
 	calls      calls
+	counted    func(store.AuditAction, bool)
 }
 
 // New returns a Recorder over c.DB. What it records is written by Run, by any
 // reader and when the store is closed.
 func New(c Config) *Recorder {
-	r := &Recorder{db: c.DB, log: c.Log, now: c.Now, trusted: c.TrustedProxies}
+	r := &Recorder{db: c.DB, log: c.Log, now: c.Now, trusted: c.TrustedProxies, counted: c.Counted}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -182,5 +185,8 @@ func (r *Recorder) Audit(from Visitor, e store.AuditEntry) {
 	e.Stranger = e.Actor == "" && e.ActorName != CommandLine
 	e.Object, e.Outcome, e.Client = text.Field(e.Object, maxAuditText), text.Field(e.Outcome, maxAuditText), text.Field(e.Client, maxAuditText)
 	e.ActorName, e.Claimed = text.Field(e.ActorName, maxAuditText), text.Field(e.Claimed, maxName)
+	if r.counted != nil {
+		r.counted(e.Action, e.Outcome == store.AuditOK)
+	}
 	r.db.NoteAudit(e)
 }

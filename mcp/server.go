@@ -40,6 +40,9 @@ type Config struct {
 	// ends, because of [authz.ErrRevoked], as soon as the access is taken away
 	// or mayGoOn refuses the actor that is left. stop ends the watch.
 	Watch func(r *http.Request, mayGoOn func(authz.Actor) error) (watched *http.Request, stop func())
+	// Called hears of every call of a tool: how it ended in a word, "ok" or one of a
+	// few others, and after how long. nil: nobody counts.
+	Called func(tool, outcome string, took time.Duration)
 }
 
 // endpoint is the handler of POST /api/mcp.

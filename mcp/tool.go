@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -74,6 +75,7 @@ func add[In, Out any](e *endpoint, s *sdk.Server, t tool, fn func(context.Contex
 		Annotations: &hints, InputSchema: input, OutputSchema: output,
 	}
 	s.AddTool(def, func(ctx context.Context, req *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
+		began := time.Now()
 		ctx, cancel := withCaller(ctx)
 		defer cancel()
 		result, err := run(ctx, arguments, req, fn)
@@ -81,6 +83,9 @@ func add[In, Out any](e *endpoint, s *sdk.Server, t tool, fn func(context.Contex
 			result, err = nil, authz.ErrRevoked // whatever it was that noticed first
 		}
 		e.audit(ctx, t, req.Params.Arguments, err)
+		if e.cfg.Called != nil {
+			e.cfg.Called(t.name, outcomeOf(err), time.Since(began))
+		}
 		if result == nil {
 			result = &sdk.CallToolResult{IsError: true, Content: blocks(e.public(ctx, t.name, err), nil)}
 		}

@@ -32,6 +32,8 @@ type live struct {
 	coming    int64                   // bytes of uploads that are still to come
 	gate      *egress.Gate            // nil before the first start
 	visits    traffic
+	carried   carried // in all, but for what visits and gate still hold
+	noted     carried // how much of it is in the samples of the last day
 	alarmed   alarmed
 	going     *going // the deploy that goes on, or the last; nil: none yet
 }

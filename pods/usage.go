@@ -44,16 +44,30 @@ func (v visit) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// takeTraffic returns what visitors and the pod's own connections carried since the
-// last call.
-func (l *live) takeTraffic() (in, out int64) {
-	in, out = l.visits.in.Swap(0), l.visits.out.Swap(0)
+// carried is bytes into a pod and out of it.
+type carried struct{ in, out int64 }
+
+// traffic returns what visitors and the pod's own connections have carried since the
+// server began to keep the pod.
+func (l *live) traffic() carried {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.carried.in += l.visits.in.Swap(0)
+	l.carried.out += l.visits.out.Swap(0)
 	if l.gate != nil {
 		sent, received := l.gate.TakeCarried()
-		in, out = in+received, out+sent
+		l.carried.in, l.carried.out = l.carried.in+received, l.carried.out+sent
 	}
+	return l.carried
+}
+
+// takeTraffic returns what was carried since the last call.
+func (l *live) takeTraffic() (in, out int64) {
+	now := l.traffic()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	in, out = now.in-l.noted.in, now.out-l.noted.out
+	l.noted = now
 	return in, out
 }
 

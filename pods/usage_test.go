@@ -82,6 +82,26 @@ func TestTrafficOfAPod(t *testing.T) {
 	if in, out := measured(); in != 0 || out != 0 {
 		t.Errorf("when nothing happened %d in, %d out", in, out)
 	}
+	gauge := func() pods.Gauge {
+		t.Helper()
+		list, err := h.Gauges(t.Context())
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%+v %v", list, err)
+		}
+		return list[0]
+	}
+	// Whoever watches the server sees it grow, and takes nothing from the samples.
+	if g := gauge(); g.Team != h.ann.Team.Slug || g.Name != "shop" || g.Status != "running" || g.In < 300*200_000 || g.In > 300*200_000+2000 || g.Out < 300*100_000 {
+		t.Errorf("%+v", g)
+	}
+	before := gauge()
+	carry(1)
+	if g := gauge(); g.In != before.In+200_000 || g.Out != before.Out+100_000 {
+		t.Errorf("%+v after %+v", g, before)
+	}
+	if in, out := measured(); in != 200_000 || out != 100_000 {
+		t.Errorf("seen by a watcher, a connection carried %d in, %d out", in, out)
+	}
 	carry(1)
 	if _, err := h.Stop(t.Context(), h.ann, "shop", nil); err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ type Config struct {
 	Pods           Pods           `toml:"pods"`
 	Mail           Mail           `toml:"mail"`
 	Notify         Notify         `toml:"notify"`
+	Metrics        Metrics        `toml:"metrics"`
 	Log            Log            `toml:"log"`
 	Regions        []Region       `toml:"region"`
 	Plans          []Plan         `toml:"plan"`

@@ -28,6 +28,13 @@ type Bounds struct {
 	told  time.Time
 }
 
+// Open returns how many connections there are.
+func (b *Bounds) Open() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.conns.all
+}
+
 // count is of something in all and by address.
 type count struct {
 	all  int

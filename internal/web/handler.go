@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -24,6 +25,15 @@ type ErrorWriter func(http.ResponseWriter, *http.Request, *Error)
 type Stack struct {
 	Log *slog.Logger
 	Now func() time.Time
+	// Ended hears of every request that was answered: with which status, after how
+	// long, and whether it was a stream, which lasts as long as somebody reads. nil:
+	// nobody counts.
+	Ended func(status int, took time.Duration, stream bool)
+}
+
+// Counted returns a Stack that tells ended of its requests.
+func (s *Stack) Counted(ended func(status int, took time.Duration, stream bool)) *Stack {
+	return &Stack{s.Log, s.Now, ended}
 }
 
 // Handle gives h a request id, recovers its panics, logs the outcome at debug
@@ -46,8 +56,23 @@ func (s *Stack) Handle(h Handler, write ErrorWriter) http.Handler {
 			}
 			write(rec, r, e)
 		}
-		s.log(r, rec, err, s.Now().Sub(start))
+		took := s.Now().Sub(start)
+		s.log(r, rec, err, took)
+		s.ended(rec, took)
 	})
+}
+
+// Pass tells Ended of a request that is served by others, to which it adds nothing.
+func (s *Stack) Pass(w http.ResponseWriter, serve func(http.ResponseWriter)) {
+	start, rec := s.Now(), &recorder{ResponseWriter: w}
+	serve(rec)
+	s.ended(rec, s.Now().Sub(start))
+}
+
+func (s *Stack) ended(rec *recorder, took time.Duration) {
+	if s.Ended != nil {
+		s.Ended(cmp.Or(rec.status, http.StatusOK), took, rec.status == http.StatusSwitchingProtocols || strings.HasPrefix(rec.Header().Get("Content-Type"), "text/event-stream"))
+	}
 }
 
 // serve runs h and makes an error of a panic, so that one bad request never

@@ -102,6 +102,47 @@ func TestErrorHeadersAndRequestID(t *testing.T) {
 	}
 }
 
+// Whoever counts hears of every answer once, and which of them are streams.
+func TestCounted(t *testing.T) {
+	for name, c := range map[string]struct {
+		serve web.Handler
+		want  string
+	}{
+		"page":    {func(w http.ResponseWriter, _ *http.Request) error { _, err := io.WriteString(w, "x"); return err }, "200 2s false"},
+		"nothing": {func(http.ResponseWriter, *http.Request) error { return nil }, "200 2s false"},
+		"fault":   {func(http.ResponseWriter, *http.Request) error { return web.TooMany(time.Second, "tries") }, "429 2s false"},
+		"panic":   {func(http.ResponseWriter, *http.Request) error { panic("x") }, "500 2s false"},
+		"stream": {func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+			w.WriteHeader(http.StatusOK)
+			return nil
+		}, "200 2s true"},
+		"upgrade": {func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(http.StatusSwitchingProtocols)
+			return nil
+		}, "101 2s true"},
+	} {
+		now, got := t0, []string{}
+		s := &web.Stack{Log: slog.New(slog.DiscardHandler), Now: func() time.Time { now = now.Add(2 * time.Second); return now }}
+		s = s.Counted(func(status int, took time.Duration, stream bool) { got = append(got, fmt.Sprint(status, took, stream)) })
+		s.Handle(c.serve, web.WriteJSONError).ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+		if len(got) != 1 || got[0] != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// What others serve is counted and left as it is.
+func TestPass(t *testing.T) {
+	var got []int
+	s := (&web.Stack{Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return t0 }}).Counted(func(status int, _ time.Duration, _ bool) { got = append(got, status) })
+	w := httptest.NewRecorder()
+	s.Pass(w, func(w http.ResponseWriter) { w.WriteHeader(http.StatusTeapot); _, _ = io.WriteString(w, "x") })
+	if len(got) != 1 || got[0] != http.StatusTeapot || w.Code != http.StatusTeapot || w.Body.String() != "x" || len(w.Header()) != 0 {
+		t.Errorf("counted %v, answered %d %q %v", got, w.Code, w.Body, w.Header())
+	}
+}
+
 func TestStreamsPassTheRecorder(t *testing.T) {
 	release := make(chan struct{})
 	s := &web.Stack{Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return t0 }}
