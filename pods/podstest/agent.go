@@ -8,11 +8,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"podgate/pods/agent"
@@ -21,7 +25,16 @@ import (
 
 // An agent starts its own binary again for some of its work, and in a test that
 // is the test's binary: without this it would run the tests again.
-func init() { agent.Dispatch() }
+func init() {
+	agent.Dispatch()
+	// What a shell starts in the background begins with these ignored, and would pass
+	// that on. A handler is not passed on; in a pod the agent has one for each signal.
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
+}
 
 // RealAgent serves the real agent. Without a network of its own every pod
 // would listen on the same few ports, so a port that the server names is
@@ -51,17 +64,18 @@ func RealAgent(ctx context.Context, dir string, l net.Listener) error {
 	return err
 }
 
+// freePort is a port that no connection and no listener on port 0 is given by the
+// system, so that it is still free when an app takes it.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	var err error
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	addr, ok := l.Addr().(*net.TCPAddr)
-	if !ok {
-		return 0, fmt.Errorf("podstest: listening on %v", l.Addr())
-	}
-	return addr.Port, nil
+	return 0, fmt.Errorf("podstest: no port is free: %w", err)
 }
 
 // translator passes the protocol on to the agent behind inner with its ports
