@@ -80,23 +80,22 @@ type soak struct {
 }
 
 // TestSoak keeps a mixed load up, in which requests are given up, streams cut and
-// visitors stall, and wants the server to be after it what it was before. In a
-// minute, what each request, visitor or pod would leave behind is many times the
-// slack.
+// visitors stall, and wants the server to be after it what it was before. What each
+// request, visitor or pod would leave behind is many times the slack.
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("what a process uses stands in /proc, which only Linux has")
 	}
-	long := 5 * time.Second
+	long, rounds := 5*time.Second, 0
 	if strings.Contains(os.Getenv("PODGATE_REQUIRE"), "sandbox") {
-		long = time.Minute
+		long, rounds = 12*time.Second, 5*few
 	}
 	s := newSoak(t)
-	s.load(max(long/6, 3*time.Second))
+	s.load(3*time.Second, 0)
 	s.done.Store(0)
 	before := s.steady()
-	s.load(long)
+	s.load(long, rounds)
 	s.commandsEnd()
 	s.flat(before)
 	if code := s.srv.Stop(); code != exitDone || strings.Contains(s.srv.Log.String(), "level=ERROR") {
@@ -130,21 +129,27 @@ func newSoak(t *testing.T) *soak {
 	return s
 }
 
-// load runs all kinds of users for a while. Each of them has one thing under way
-// at a time.
-func (s *soak) load(d time.Duration) {
-	ctx, cancel := context.WithTimeout(s.Context(), d)
+// load runs all kinds of users for a while, and on until each of them has done so many
+// things. Each has one under way at a time.
+func (s *soak) load(d time.Duration, rounds int) {
+	ctx, cancel := context.WithCancel(s.Context())
 	defer cancel()
+	end := time.Now().Add(d)
 	users := []func(context.Context, *http.Client){s.call, s.call, s.read, s.giveUp, s.stall, s.halfABody, s.renew}
 	if s.page != "" {
 		users = append(users, s.visit, s.cutDownload, s.cutProgress, s.stopAndStart)
 	}
 	var group sync.WaitGroup
+	var busy atomic.Int64
+	busy.Store(int64(len(users)))
 	for _, use := range users {
 		group.Go(func() {
 			transport := webtest.Transport()
 			defer transport.CloseIdleConnections()
-			for ctx.Err() == nil {
+			for n := 0; ctx.Err() == nil; n++ {
+				if n == rounds && busy.Add(-1) == 0 {
+					time.AfterFunc(time.Until(end), cancel)
+				}
 				use(ctx, &http.Client{Transport: transport})
 				s.done.Add(1)
 			}
@@ -334,12 +339,14 @@ func (s *soak) steady() usage {
 	return last
 }
 
-// flat waits until the server uses as much as before the load, but for a few
-// things that come and go by themselves.
+// few things come and go by themselves.
+const few = 8
+
+// flat waits until the server uses as much as before the load, but for the few.
 func (s *soak) flat(before usage) {
-	const few, memory = 8, 8 << 20
+	const memory = 8 << 20
 	var after usage
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		after = s.look()
 		if after.Goroutines <= before.Goroutines+few && after.files <= before.files+few && after.Heap <= before.Heap+memory && after.anonymous <= before.anonymous+3*memory {
 			break
