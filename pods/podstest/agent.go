@@ -3,12 +3,13 @@ package podstest
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -69,7 +70,9 @@ func RealAgent(ctx context.Context, dir string, l net.Listener) error {
 func freePort() (int, error) {
 	var err error
 	for range 100 {
-		port := 10_000 + rand.IntN(20_000)
+		var some [2]byte
+		_, _ = rand.Read(some[:]) // never fails
+		port := 10_000 + int(binary.NativeEndian.Uint16(some[:]))%20_000
 		var l net.Listener
 		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			return port, l.Close()
