@@ -68,7 +68,7 @@ var mayImport = map[string][]string{
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
 	"ui/pagetest":          {"account", "history", "internal/authz", "internal/web", "internal/webtest", "oauth", "pods", "pods/podstest", "store", "store/storetest", "ui", "ui/page"},
-	"pods/podstest":        {"pods", "pods/agent", "pods/preset", "pods/wire", "store", "store/storetest", "internal/authz", "internal/packagetest"},
+	"pods/podstest":        {"pods", "pods/agent", "pods/egress", "pods/preset", "pods/wire", "store", "store/storetest", "internal/authz", "internal/packagetest"},
 }
 
 // testOnly are packages that no program code imports.

@@ -40,6 +40,7 @@ type Fake struct {
 	rmErr   error
 	lacks   []string
 	left    int64
+	apart   string
 	hung    map[string]bool
 	calls   []string
 }
@@ -90,6 +91,10 @@ func (f *Fake) FailRemove(err error) { f.set(func() { f.rmErr = err }) }
 // SetDiskLeft is what there is room for on the disk that homes are on; 0: not
 // known.
 func (f *Fake) SetDiskLeft(bytes int64) { f.set(func() { f.left = bytes }) }
+
+// SetNoNetwork has pods say that they have no way out, for this reason. Without it the
+// fake lets others believe that they have one.
+func (f *Fake) SetNoNetwork(reason string) { f.set(func() { f.apart = reason }) }
 
 // Lack takes these programs away from pods, and gives back those taken before.
 func (f *Fake) Lack(tools ...string) { f.set(func() { f.lacks = tools }) }
@@ -260,6 +265,7 @@ func (f *Fake) Status(ctx context.Context, id store.PodID) (pods.Status, error) 
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
+		st.NoNetwork = f.apart
 		st.Usage = pods.Usage{Memory: u.Memory, CPU: u.CPU, Processes: u.Processes, Disk: u.Disk, DiskLeft: f.left}
 	}
 	return st, nil

@@ -12,7 +12,13 @@ import (
 
 func TestFake(t *testing.T) {
 	t.Parallel()
-	podstest.Run(t, func(t testing.TB) pods.Runtime { return podstest.NewFake(t) }, kill)
+	podstest.Run(t, podstest.Subject{Open: fake, Kill: kill, NoNetwork: true})
+}
+
+func fake(t testing.TB) pods.Runtime {
+	f := podstest.NewFake(t)
+	f.SetNoNetwork("its pods are processes of this machine")
+	return f
 }
 
 func kill(_ testing.TB, r pods.Runtime, id store.PodID) { r.(*podstest.Fake).Kill(id, "killed") }

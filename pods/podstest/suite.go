@@ -11,10 +11,28 @@ import (
 	"podgate/store/storetest"
 )
 
-// Run proves that the runtimes which open returns keep the contract. Each
-// subtest opens its own; whoever opens sees to it that it is closed with t,
-// also when the test closed it already. kill ends a pod from outside.
-func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
+// Subject is a runtime under test, with what it can do. The suite proves that it can,
+// and that pods say so of what it cannot.
+type Subject struct {
+	// Open returns a runtime for one test. It is closed with t, also when the test
+	// closed it already.
+	Open func(t testing.TB) pods.Runtime
+	Kill Kill
+	// Limits are those that its pods are held to, of LimitMemory and the others. nil: none.
+	Limits func(r pods.Runtime) []string
+	// NoNetwork: its pods have no way out.
+	NoNetwork bool
+}
+
+func (s Subject) limits(r pods.Runtime) []string {
+	if s.Limits == nil {
+		return nil
+	}
+	return s.Limits(r)
+}
+
+// Run proves that a runtime keeps the contract. Each subtest opens its own.
+func Run(t *testing.T, s Subject) {
 	for name, test := range map[string]func(*testing.T, pods.Runtime){
 		"Lifecycle": testLifecycle,
 		"Unknown":   testUnknown,
@@ -63,12 +81,19 @@ func Run(t *testing.T, open func(t testing.TB) pods.Runtime, kill Kill) {
 		"Terminal":  testTerminal,
 		"Terminals": testTerminals,
 		"Plan":      testPlan,
-		"Ended":     func(t *testing.T, r pods.Runtime) { testEnded(t, r, kill) },
-		"Cut":       func(t *testing.T, r pods.Runtime) { testDeployCut(t, r, kill) },
+		"Flood":     testFlood,
+		"Ended":     func(t *testing.T, r pods.Runtime) { testEnded(t, r, s.Kill) },
+		"Cut":       func(t *testing.T, r pods.Runtime) { testDeployCut(t, r, s.Kill) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, open(t))
+			test(t, s.Open(t))
+		})
+	}
+	for name, test := range map[string]func(*testing.T, Subject){"Limits": testLimits, "Network": testNetwork} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, s)
 		})
 	}
 }
@@ -101,9 +126,10 @@ const patience = 20 * time.Second
 // bench is a service over the runtime under test, with one actor.
 type bench struct {
 	*pods.Service
-	t     *testing.T
-	db    *store.DB
-	actor authz.Actor
+	t       *testing.T
+	db      *store.DB
+	actor   authz.Actor
+	runtime pods.Runtime
 }
 
 func newBench(t *testing.T, r pods.Runtime, change ...func(*pods.Config)) *bench {
@@ -111,7 +137,7 @@ func newBench(t *testing.T, r pods.Runtime, change ...func(*pods.Config)) *bench
 	db := storetest.New(t)
 	w := storetest.Populate(t, db, "ann", time.Now())
 	return &bench{
-		Service: ServiceOver(t, db, r, change...), t: t, db: db,
+		Service: ServiceOver(t, db, r, change...), t: t, db: db, runtime: r,
 		actor: authz.Person(w.User.ID, store.Membership{Team: w.Team, Role: store.RoleOwner}),
 	}
 }

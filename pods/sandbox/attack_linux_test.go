@@ -604,12 +604,12 @@ func TestPodTools(t *testing.T) {
 	r := open(t, Config{})
 	start(t, r, "a", limits)
 	for line, want := range map[string]string{
-		"nice -n 5 nice": "5\n",
-		"taskset -c 0 sh -c 'taskset -p 0; echo 0'": "0\n",
-		"ulimit -n 100; sh -c 'ulimit -n'":          "100\n",
-		"prlimit --nofile=90 sh -c 'ulimit -n'":     "90\n",
-		"chrt -b 0 echo batch":                      "batch\n",
-		"ionice -c 3 ionice":                        "idle\n",
+		"nice -n 5 sh -c 'test $(nice) -ge 5 && echo nicer'": "nicer\n",
+		"taskset -c 0 sh -c 'taskset -p 0; echo 0'":          "0\n",
+		"ulimit -n 100; sh -c 'ulimit -n'":                   "100\n",
+		"prlimit --nofile=90 sh -c 'ulimit -n'":              "90\n",
+		"chrt -b 0 echo batch":                               "batch\n",
+		"ionice -c 3 ionice":                                 "idle\n",
 	} {
 		if _, err := exec.LookPath(strings.Fields(line)[0]); err != nil && !strings.HasPrefix(line, "ulimit") {
 			t.Logf("not on this machine: %s", line)

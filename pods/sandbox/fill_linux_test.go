@@ -84,6 +84,9 @@ var memoryFills = map[string]func() error{
 	"streams": func() error {
 		return fillMemory(func() error { return fillStream(fillStep) })
 	},
+	"datagrams": func() error {
+		return fillMemory(func() error { return fillDatagrams(fillStep) })
+	},
 	// Each step reads one byte of each 2 MiB, which costs a page of tables.
 	"tables": func() error {
 		return fillMemory(func() error {
@@ -152,6 +155,33 @@ func fillStream(most int) error {
 	return nil
 }
 
+// fillDatagrams leaves so much in datagrams over the pod's own loopback, of which
+// nobody reads.
+func fillDatagrams(most int) error {
+	for most > 0 {
+		far, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		keptPackets = append(keptPackets, far)
+		near, err := net.Dial("udp", far.LocalAddr().String())
+		if err != nil {
+			return err
+		}
+		for range 8 { // more would be dropped
+			n, err := near.Write(make([]byte, 24<<10))
+			if err != nil {
+				return err
+			}
+			most -= n
+		}
+		if err := near.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // fillScratch fills every file system in memory that a pod may write to. Each has
 // a bound of its own, and there are several.
 func fillScratch() error {
@@ -171,7 +201,10 @@ func fillScratch() error {
 
 const memoryMost = 1 << 30
 
-var keptConns []net.Conn // by fillStream
+var (
+	keptConns   []net.Conn       // by fillStream
+	keptPackets []net.PacketConn // by fillDatagrams
+)
 
 var fillSum byte
 

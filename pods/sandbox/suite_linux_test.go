@@ -18,7 +18,16 @@ func TestPodSuite(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	podstest.Run(t, func(t testing.TB) pods.Runtime { return open(t, Config{}) }, kill)
+	podstest.Run(t, podstest.Subject{Open: func(t testing.TB) pods.Runtime { return open(t, Config{}) }, Kill: kill, Limits: held})
+}
+
+// held are the limits that hold on this machine.
+func held(r pods.Runtime) []string {
+	limits := []string{podstest.LimitMemory, podstest.LimitProcesses, podstest.LimitDisk}
+	if r.(*Runtime).groups.has("cpu") {
+		limits = append(limits, podstest.LimitCPUs)
+	}
+	return limits
 }
 
 func TestPodSuiteReopened(t *testing.T) {
