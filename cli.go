@@ -180,6 +180,9 @@ func leaves(cmd *cobra.Command) []*cobra.Command {
 		return []*cobra.Command{cmd}
 	}
 	var list []*cobra.Command
+	if argumentsOf(cmd) != "" { // it does something by itself too
+		list = append(list, cmd)
+	}
 	for _, c := range cmd.Commands() {
 		if !c.Hidden {
 			list = append(list, leaves(c)...)

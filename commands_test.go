@@ -86,7 +86,7 @@ func writeFlags(b *strings.Builder, c *cobra.Command, wanted func(name string) b
 // list, over one data folder in which there are two people.
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	data, pages := t.TempDir(), t.TempDir()
+	data, pages, backups := t.TempDir(), t.TempDir(), t.TempDir()
 	for _, email := range []string{"ada@example.com", "bob@example.com"} {
 		if code, out, errs := runCommand("user", "add", email, "--data", data); code != exitDone {
 			t.Fatal(code, out, errs)
@@ -107,7 +107,12 @@ func TestExamples(t *testing.T) {
 		for _, early := range []string{"invitation withdraw ", "member role ", "team remove "} { // makers lack what they need, or are needed later
 			line = strings.Replace(line, early+"makers", early+"spare", 1)
 		}
+		line = strings.NewReplacer(" podgate.tar.zst", " "+filepath.Join(backups, "it"), " backup.key", " "+filepath.Join(backups, "key")).Replace(line)
 		switch words := strings.Fields(line); words[1] {
+		case "restore":
+			if code, out, errs := runCommand(append(words[1:], "--data", filepath.Join(backups, "data"))...); code != exitDone {
+				t.Errorf("%s: %d %s%s", line, code, out, errs)
+			}
 		case "serve", "doctor", "config":
 			runDocumented(t, "the example", "./"+line, "")
 		case "mail": // there is no server for it

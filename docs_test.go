@@ -126,8 +126,8 @@ func TestDocumentedCommands(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "podgate")
 	ran := 0
 	for name, text := range documents(t) {
-		if name == "docs/commands.md" || name == networkPage || name == podsPage {
-			continue // these build on each other: TestExamples, TestNetworkPage and TestPodsPage run them
+		if name == "docs/commands.md" || name == networkPage || name == podsPage || name == operationsPage {
+			continue // these build on each other: TestExamples, TestNetworkPage, TestPodsPage and TestOperationsPage run them
 		}
 		for _, block := range fenced.FindAllStringSubmatch(text, -1) {
 			for line := range strings.Lines(block[1]) {

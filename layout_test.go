@@ -46,6 +46,7 @@ var mayImport = map[string][]string{
 	"pods/ingress":         {"pods", "internal/connlimit", "internal/errorpage", "internal/ratelimit"},
 	"pods/transfer":        {"pods", "internal/authz", "internal/web"},
 	"certs":                {"pods/wire"},
+	"backup":               {"store"},
 	"control":              {"account", "history", "pods", "pods/egress", "store", "internal/authz", "internal/web"},
 	"mcp":                  {"history", "pods", "pods/wire", "internal/authz", "internal/text", "internal/web", "store"},
 	"remote":               {"internal/errorpage"},
@@ -57,7 +58,7 @@ var mayImport = map[string][]string{
 	"ui/teampages":         {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"ui/podpages":          {"history", "pods", "pods/wire", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"": {
-		"account", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/metrics", "internal/notify", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/serverpages", "ui/teampages",
+		"account", "backup", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/metrics", "internal/notify", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/serverpages", "ui/teampages",
 	},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},
@@ -101,6 +102,8 @@ var onlyInside = map[string]string{
 	"github.com/alecthomas/chroma/v2":     "ui/podpages",
 	"github.com/wneessen/go-mail":         "internal/mail",
 	"github.com/wneessen/go-mail/smtp":    "internal/mail",
+	"filippo.io/age":                      "backup",
+	"github.com/klauspost/compress/zstd":  "backup",
 	"github.com/spf13/cobra":              "",
 	"github.com/spf13/pflag":              "",
 }

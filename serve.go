@@ -214,7 +214,7 @@ func ignoreClosed(err error) error {
 func (srv *server) serveControl(context.Context) error {
 	handler := control.NewHandler(control.Config{
 		DB: srv.db, Accounts: srv.accounts, History: srv.history, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now, Networks: srv.pods,
-		Tools: http.HandlerFunc(srv.serveTools), Mail: srv.mailInvitation, Status: srv.status,
+		Tools: http.HandlerFunc(srv.serveTools), Mail: srv.mailInvitation, Status: srv.status, Backup: srv.writeBackup,
 	})
 	s, err := control.Serve(srv.settings.DataDir, handler, srv.log)
 	if err != nil {

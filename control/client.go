@@ -137,15 +137,19 @@ func (c *Client) call(ctx context.Context, path string, in, out any) error {
 		return fmt.Errorf("ask the running server: %w", err)
 	}
 	defer resp.Body.Close()
-	answer := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
 	if resp.StatusCode == http.StatusOK {
-		return answer.Decode(out)
+		return json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out)
 	}
-	refusal := &Error{Status: resp.StatusCode}
-	if err := answer.Decode(refusal); err != nil || refusal.Message == "" {
+	return refusal(resp)
+}
+
+// refusal is what an answer says that is none.
+func refusal(resp *http.Response) error {
+	refused := &Error{Status: resp.StatusCode}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(refused); err != nil || refused.Message == "" {
 		return fmt.Errorf("the running server answered %s", resp.Status)
 	}
-	return refusal
+	return refused
 }
 
 // SetupLink makes a fresh link that makes the first administrator; earlier

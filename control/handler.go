@@ -21,7 +21,7 @@ import (
 	"podgate/store"
 )
 
-// Config is what a handler works on. All of it but History, Tools, Mail and Status is needed.
+// Config is what a handler works on. All of it but History, Tools, Mail, Status and Backup is needed.
 type Config struct {
 	DB       *store.DB
 	Accounts *account.Service
@@ -33,6 +33,7 @@ type Config struct {
 	Tools    http.Handler                          // answers calls of tools for the actor of their context; nil: no server runs
 	Mail     Mailer                                // nil: no mail is sent
 	Status   func(context.Context) (Status, error) // nil: no server runs
+	Backup   BackupMaker                           // nil: no server runs
 }
 
 // NewHandler returns the server's side of the protocol.
@@ -66,6 +67,7 @@ func NewHandler(c Config) http.Handler {
 		pathTimeline:     command(h.timeline),
 		pathAudit:        command(h.auditList),
 
+		pathBackup:  h.backup,
 		pathTools:   h.tools, // each tool that changes something writes its own entry
 		pathPodPlan: command(h.setPlan),
 		pathPodUse:  command(h.podUse),

@@ -48,6 +48,7 @@ func (e *Error) Error() string {
 // Settings is a configuration with where each of its values came from.
 type Settings struct {
 	Config
+	File    string            // the configuration file; "": none
 	sources map[string]string // key → default, file NAME, PODGATE_…, --flag
 	// Warnings are remarks that should not stop a server.
 	Warnings []string
@@ -104,6 +105,7 @@ func (l *loader) file(name string, env Environ) {
 	if name == "" {
 		return
 	}
+	l.File = name
 	raw, err := os.ReadFile(name)
 	if err != nil {
 		l.fault(name, "", "cannot be read: %v", errors.Unwrap(err))

@@ -58,6 +58,8 @@ func (f *fakeFS) write(path, value string) error {
 		f.files[path] = strings.ReplaceAll(value, "+", "")
 	case "cgroup.kill":
 		f.files[dir+"/cgroup.procs"] = ""
+	case "cgroup.freeze":
+		f.files[path], f.files[dir+"/cgroup.events"] = value, "populated 1\nfrozen "+value+"\n"
 	default:
 		f.files[path] = value
 	}
@@ -83,7 +85,7 @@ func (f *fakeFS) mkdir(path string) error {
 	}
 	names := []string{"cgroup.procs", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes", "memory.oom_control", "pids.max", "cpu.cfs_period_us", "cpu.cfs_quota_us"}
 	if f.top2 != "" && strings.HasPrefix(path, f.top2) {
-		names = []string{"cgroup.procs", "cgroup.subtree_control", "cgroup.kill"}
+		names = []string{"cgroup.procs", "cgroup.subtree_control", "cgroup.kill", "cgroup.freeze", "cgroup.events"}
 		offered := f.files[filepath.Dir(path)+"/cgroup.subtree_control"]
 		f.files[path+"/cgroup.controllers"] = offered
 		for controller, files := range map[string][]string{"memory": {"memory.max", "memory.swap.max", "memory.events"}, "pids": {"pids.max"}, "cpu": {"cpu.max"}} {

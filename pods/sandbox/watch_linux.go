@@ -167,7 +167,10 @@ func (t processTable) below(pid int) []process {
 }
 
 // kill ends the process unless its number belongs to another one by now.
-func (p process) kill() {
+func (p process) kill() { p.signal(unix.SIGKILL) }
+
+// signal sends a signal to the process, unless it is gone.
+func (p process) signal(sig unix.Signal) {
 	fd, err := unix.PidfdOpen(p.pid, 0)
 	if err != nil {
 		return // gone
@@ -176,7 +179,7 @@ func (p process) kill() {
 	if now, err := readProcess(p.pid); err != nil || now.start != p.start {
 		return
 	}
-	_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // gone
+	_ = unix.PidfdSendSignal(fd, sig, nil, 0) // gone
 }
 
 // residentMemory is what a process has in memory that is not backed by a file,

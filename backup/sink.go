@@ -1,0 +1,96 @@
+package backup
+
+import (
+	"archive/tar"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strconv"
+)
+
+// sink takes entries: for the backup itself, with a line each for the index, or for a
+// spool, without.
+type sink struct {
+	tar     *tar.Writer
+	index   io.Writer // nil in a spool
+	entries int
+	bytes   int64
+	sum     hash.Hash
+	buffer  []byte
+}
+
+func newSink(w io.Writer, index io.Writer) *sink {
+	return &sink{tar: tar.NewWriter(w), index: index, sum: sha256.New(), buffer: make([]byte, 128<<10)}
+}
+
+// put writes one entry. A content that ends early is filled up with zeros: the file
+// shrank while it was read.
+func (s *sink) put(h *tar.Header, content io.Reader) error {
+	h.Format = tar.FormatPAX
+	if err := s.tar.WriteHeader(h); err != nil {
+		return fmt.Errorf("%s: %w", h.Name, err)
+	}
+	s.sum.Reset()
+	if h.Size > 0 {
+		n, err := io.CopyBuffer(onlyWriter{io.MultiWriter(s.tar, s.sum)}, onlyReader{io.LimitReader(content, h.Size)}, s.buffer)
+		if err == nil && n < h.Size {
+			_, err = io.CopyBuffer(onlyWriter{io.MultiWriter(s.tar, s.sum)}, io.LimitReader(zeros{}, h.Size-n), s.buffer)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", h.Name, err)
+		}
+	}
+	s.entries++
+	s.bytes += h.Size
+	if s.index == nil {
+		return nil
+	}
+	_, err := io.WriteString(s.index, indexLine(h, s.sum.Sum(nil)))
+	return err
+}
+
+// replay writes what a spool of entries holds.
+func (s *sink) replay(from io.Reader) error {
+	r := tar.NewReader(from)
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.put(h, r); err != nil {
+			return err
+		}
+	}
+}
+
+// indexLine is what the index says of an entry: everything that restoring it heeds.
+func indexLine(h *tar.Header, sum []byte) string {
+	line := fmt.Sprintf("%s %c %04o %d.%09d %d %q", hex.EncodeToString(sum), h.Typeflag, h.Mode, h.ModTime.Unix(), h.ModTime.Nanosecond(), h.Size, h.Name)
+	if h.Linkname != "" {
+		line += " " + strconv.Quote(h.Linkname)
+	}
+	for _, key := range []string{recordSize, recordSparse, recordLinked} {
+		if v, ok := h.PAXRecords[key]; ok {
+			line += " " + key + "=" + v
+		}
+	}
+	return line + "\n"
+}
+
+// onlyWriter and onlyReader keep io.Copy from going around the buffer.
+type (
+	onlyWriter struct{ io.Writer }
+	onlyReader struct{ io.Reader }
+)
+
+// zeros is an endless reader.
+type zeros struct{}
+
+// Read implements io.Reader.
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -1,0 +1,356 @@
+package backup
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"podgate/store"
+)
+
+// Source is a server to back up.
+type Source struct {
+	Dir      string    // the data folder
+	DB       *store.DB // of that folder
+	Settings string    // the path of the configuration file; "": there is none
+	Version  string    // of podgate
+	Now      func() time.Time
+	// Hold holds a pod still until release is called, or for a bounded time. release
+	// returns whether it was still all the while. nil: no pod runs.
+	Hold func(ctx context.Context, id store.PodID) (release func() bool, err error)
+}
+
+const (
+	// holdTime is how long a pod is held still at most.
+	holdTime = 10 * time.Second
+	// catchUp is how long a pass over a pod may take for the next to be the one
+	// during which the pod is held.
+	catchUp = 2 * time.Second
+	// maxHeld bounds what is copied while a pod is held, in bytes.
+	maxHeld = 4 << 30
+)
+
+// Write writes a backup of src to w. What it returns is also the end of the backup. w
+// may be slow: neither the database nor a pod waits for it. After an error, what was
+// written is no backup.
+func Write(ctx context.Context, w io.Writer, src Source) (*Manifest, error) {
+	packed, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(2))
+	if err != nil {
+		return nil, err
+	}
+	b := &writer{Source: src, ctx: ctx, manifest: Manifest{StoreFormat: store.Format, Pods: []Pod{}}}
+	err = b.write(packed)
+	if err := errors.Join(err, packed.Close()); err != nil {
+		return nil, err
+	}
+	return &b.manifest, ctx.Err()
+}
+
+// window is how far back a backup refers to itself, in bytes, which is what reading
+// one takes in memory.
+const window = 4 << 20
+
+type writer struct {
+	Source
+	ctx      context.Context
+	out      *sink
+	manifest Manifest
+}
+
+func (b *writer) write(w io.Writer) error {
+	index, err := newSpool(b.Dir)
+	if err != nil {
+		return err
+	}
+	defer index.close()
+	database, err := newSpool(b.Dir)
+	if err != nil {
+		return err
+	}
+	defer database.close()
+	b.out = newSink(w, index)
+	b.manifest.Head = Head{application, Format, b.Version, b.Now().UTC()}
+	pods, err := b.DB.Snapshot(database)
+	if err != nil {
+		return fmt.Errorf("copy the database: %w", err)
+	}
+	if err := b.json(nameHead, b.manifest.Head); err != nil {
+		return err
+	}
+	if err := b.spooled(nameDatabase, database); err != nil {
+		return err
+	}
+	database.close() // its room on the disk is free again
+	if err := b.settings(); err != nil {
+		return err
+	}
+	if err := b.trees(pods); err != nil {
+		return err
+	}
+	b.manifest.Entries, b.manifest.Bytes = b.out.entries, b.out.bytes
+	b.out.index = nil
+	if err := b.spooled(nameIndex, index); err != nil {
+		return err
+	}
+	b.manifest.Index = hex.EncodeToString(b.out.sum.Sum(nil))
+	if err := b.json(nameManifest, b.manifest); err != nil {
+		return err
+	}
+	return b.out.tar.Close()
+}
+
+func (b *writer) json(name string, v any) error {
+	raw, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return b.plain(name, append(raw, '\n'))
+}
+
+func (b *writer) plain(name string, content []byte) error {
+	return b.out.put(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o600, ModTime: b.manifest.Created, Size: int64(len(content))}, bytes.NewReader(content))
+}
+
+func (b *writer) spooled(name string, s *spool) error {
+	content, size, err := s.rewind()
+	if err != nil {
+		return err
+	}
+	return b.out.put(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o600, ModTime: b.manifest.Created, Size: size}, content)
+}
+
+// settings copies the configuration file. Files that it names are not in a backup.
+func (b *writer) settings() error {
+	if b.Settings == "" {
+		return nil
+	}
+	raw, err := os.ReadFile(b.Settings)
+	if err != nil {
+		return fmt.Errorf("copy the configuration: %w", err)
+	}
+	b.manifest.Settings = true
+	return b.plain(nameSettings, raw)
+}
+
+// trees copies certificates and pods.
+func (b *writer) trees(pods []store.Pod) error {
+	root, err := os.OpenRoot(b.Dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := certificates(b.ctx, b.out, root); err != nil {
+		return err
+	}
+	slices.SortFunc(pods, func(x, y store.Pod) int { return strings.Compare(string(x.ID), string(y.ID)) })
+	for _, p := range pods {
+		if p.Want == store.WantGone {
+			continue
+		}
+		report := Pod{ID: p.ID, Name: p.Name, State: PodStill}
+		if err := b.pod(root, &report); err != nil {
+			return fmt.Errorf("copy the pod %s: %w", p.Name, err)
+		}
+		b.manifest.Pods = append(b.manifest.Pods, report)
+	}
+	return nil
+}
+
+// pod copies one pod: as it is, then what changed meanwhile, and that with the pod
+// held still in the end.
+func (b *writer) pod(root *os.Root, report *Pod) error {
+	if !plainID(report.ID) {
+		return fmt.Errorf("its id %q is not one", report.ID)
+	}
+	dir, err := root.OpenRoot(filepath.Join(treePods, string(report.ID)))
+	if errors.Is(err, fs.ErrNotExist) {
+		report.State = PodAbsent
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	c := &podCopy{writer: b, dir: dir, report: report}
+	defer c.close()
+	if b.Hold == nil {
+		return c.pass(b.ctx, b.out, false)
+	}
+	if err := c.settle(); err != nil {
+		return err
+	}
+	for layer := 1; layer < maxLayers-1; layer++ {
+		began := b.Now()
+		if err := c.pass(b.ctx, b.out, true); err != nil {
+			return err
+		}
+		if b.Now().Sub(began) < catchUp || layer > 3 {
+			break
+		}
+	}
+	return c.still()
+}
+
+// podCopy is the passes over one pod.
+type podCopy struct {
+	*writer
+	dir    *os.Root
+	report *Pod
+	layer  int
+	met    *list // by the last pass
+	began  int64 // when it did, ns since 1970
+}
+
+func (c *podCopy) close() {
+	if c.met != nil {
+		c.met.close()
+	}
+}
+
+// settle has what programs of the pod wrote through mapped pages so far reach the
+// disk: such writes show in the time of the file only once after that.
+func (c *podCopy) settle() error {
+	f, err := c.dir.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncAround(f), f.Close())
+}
+
+// pass writes one layer to out; again says that another will follow.
+func (c *podCopy) pass(ctx context.Context, out *sink, again bool) error {
+	c.layer++
+	prefix := podPrefix(c.report.ID, c.layer)
+	t := &tree{ctx: ctx, out: out, prefix: prefix, report: c.report, before: c.met, since: c.began - slack.Nanoseconds()}
+	began := c.Now().UnixNano()
+	if again {
+		s, err := newSpool(c.Dir)
+		if err != nil {
+			return err
+		}
+		t.met = &list{spool: s}
+	}
+	var err error
+	if t.before != nil {
+		if t.gone, err = newSpool(c.Dir); err == nil {
+			defer t.gone.close()
+			err = t.before.begin()
+		}
+	}
+	if err == nil {
+		err = t.walk(c.dir, podTrees)
+	}
+	c.close()
+	c.met, c.began = t.met, began
+	if err != nil || t.gone == nil {
+		return err
+	}
+	return c.removed(out, prefix, t.gone)
+}
+
+// removed writes what is no longer there.
+func (c *podCopy) removed(out *sink, prefix string, gone *spool) error {
+	content, size, err := gone.rewind()
+	if err != nil || size == 0 {
+		return err
+	}
+	c.report.Files++
+	c.report.Bytes += size
+	return out.put(&tar.Header{Typeflag: tar.TypeReg, Name: prefix + nameRemoved, Mode: 0o600, ModTime: c.manifest.Created, Size: size}, content)
+}
+
+// still writes the last layer, while the pod is held. It goes to a spool first: the
+// pod must not wait for who reads the backup.
+func (c *podCopy) still() error {
+	s, err := newSpool(c.Dir)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	before := *c.report
+	room, err := roomOn(c.Dir)
+	if err != nil {
+		return err
+	}
+	held := newSink(&bounded{s, min(maxHeld, room/4)}, nil)
+	why, err := c.hold(held)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		before.State, before.Why = PodRunning, why
+		*c.report = before
+		return nil
+	}
+	if err := held.tar.Close(); err != nil {
+		return err
+	}
+	content, _, err := s.rewind()
+	if err != nil {
+		return err
+	}
+	return c.out.replay(content)
+}
+
+// hold is the last pass. why says what kept it from being of one moment.
+func (c *podCopy) hold(out *sink) (why string, err error) {
+	ctx, cancel := context.WithTimeout(c.ctx, holdTime)
+	defer cancel()
+	release, err := c.Hold(ctx, c.report.ID)
+	if err != nil {
+		return "it could not be held still: " + err.Error(), c.ctx.Err()
+	}
+	err = c.pass(ctx, out, false)
+	still := release()
+	switch {
+	case c.ctx.Err() != nil:
+		return "", c.ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded), err == nil && !still:
+		return "too much changed to be copied while it was held still", nil
+	case errors.Is(err, errTooMuch):
+		return err.Error(), nil
+	}
+	return "", err
+}
+
+var errTooMuch = errors.New("it writes more than can be copied while it is held still")
+
+// bounded is a writer with an end.
+type bounded struct {
+	w    io.Writer
+	left int64
+}
+
+// Write implements io.Writer.
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, errTooMuch
+	}
+	return b.w.Write(p)
+}
+
+// podPrefix begins the names of a layer's entries.
+func podPrefix(id store.PodID, layer int) string {
+	return treePods + "/" + string(id) + "/" + strconv.Itoa(layer) + "/"
+}
+
+// plainID accepts what can be the name of a pod's folder.
+func plainID(id store.PodID) bool {
+	return id != "" && len(id) <= 64 && !strings.ContainsFunc(string(id), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
+}

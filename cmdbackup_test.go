@@ -1,0 +1,159 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"podgate/backup"
+)
+
+const operationsPage = "docs/operations.md"
+
+// What docs/operations.md says to type works, in the order of the page, beside a
+// server that runs.
+func TestOperationsPage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	srv := startServer(t)
+	ran := 0
+	for _, block := range fenced.FindAllStringSubmatch(documents(t)[operationsPage], -1) {
+		for line := range strings.Lines(block[1]) {
+			ran++
+			words := strings.Fields(strings.TrimSpace(line))[1:]
+			if !strings.Contains(line, "--data") {
+				words = append(words, "--data", srv.DataDir)
+			}
+			for i, w := range words {
+				if strings.HasPrefix(w, "podgate.tar") || strings.HasPrefix(w, "encrypted.") || strings.HasSuffix(w, ".key") || w == "recipients.txt" || i > 0 && words[i-1] == "--data" && w != srv.DataDir {
+					words[i] = filepath.Join(dir, w)
+				}
+			}
+			code, out, errs := runCommand(append(words, "--config", srv.config)...)
+			if code != exitDone {
+				t.Errorf("%s: %d %s%s", line, code, out, errs)
+			}
+			if strings.Contains(line, "backup key") {
+				write(t, dir, map[string]string{"recipients.txt": out})
+			}
+		}
+	}
+	if ran < 7 {
+		t.Errorf("only %d commands were found", ran)
+	}
+}
+
+// A server with a team, an assistant and a pod is backed up while it runs, and goes on
+// elsewhere: with its accounts, sessions, connections, pods and their files. What was
+// renewed after the backup is taken for stolen there.
+func TestMoveToAnotherMachine(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	public := "public_url = \"http://localhost:" + port + "\"\nlisten = \"127.0.0.1:" + port + "\""
+	srv := startServer(t, public)
+	ada := setUp(t, srv)
+	c := connect(t, srv, ada, connectOptions{})
+	runs := podsRun(t, srv)
+	if runs {
+		c.call(t, "create_pod", args{"name": "kept", "preset": "static"})
+		c.call(t, "write_file", args{"name": "kept", "path": "note", "content": "of the pod"})
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "backup")
+	here := giver{t: t, more: []string{"--data", srv.DataDir, "--config", srv.config}}
+	code, out, errs := here.give("", "backup "+file+" --json")
+	var m backup.Manifest
+	if err := json.Unmarshal([]byte(out), &m); code != exitDone || err != nil || !m.Settings {
+		t.Fatal(code, out, errs, err)
+	}
+	if runs && (len(m.Pods) != 1 || m.Pods[0].State != backup.PodStill || m.Pods[0].LeftOut > 0) {
+		t.Errorf("%+v", m.Pods)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Error(info.Mode(), err)
+	}
+	here.must("team add later")
+	srv.Stop()
+
+	data := filepath.Join(dir, "data")
+	if code, out, errs := runCommand("restore", file, "--data", data); code != exitDone || !strings.Contains(out, "Restored to ") {
+		t.Fatal(code, out, errs)
+	}
+	moved := startServerIn(t, data, public)
+	if moved.SetupURL != "" {
+		t.Error("it begins anew")
+	}
+	if text := c.call(t, "list_pods", nil); runs && !strings.Contains(toJSON(t, text), "kept") {
+		t.Error(text)
+	}
+	if runs {
+		needSandbox(t, moved)
+		if got := c.call(t, "read_file", args{"name": "kept", "path": "note"}); !strings.Contains(toJSON(t, got), "of the pod") {
+			t.Error(got)
+		}
+	}
+	if code, page := visit(t, moved.pages()+"/healthz"); code != 200 {
+		t.Error(code, page)
+	}
+	if page := ada.Open(moved.pages() + "/account"); page.Status != 200 || page.HasButton("Sign in") {
+		t.Errorf("the session does not work there: %d %s", page.Status, page.Text())
+	}
+	there := giver{t: t, more: []string{"--data", data}}
+	if list := there.must("team list"); strings.Contains(list, "later") {
+		t.Error("what came after the backup is in it:", list)
+	}
+	there.must("check")
+}
+
+func toJSON(t *testing.T, v any) string {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// The commands say what is wrong with their arguments and files.
+func TestBackupRefuses(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	data, file := filepath.Join(dir, "data"), filepath.Join(dir, "file")
+	here := giver{t: t, more: []string{"--data", data}}
+	here.must("team add makers")
+	here.must("backup " + file)
+	write(t, dir, map[string]string{"text": "no backup", "key": "no key"})
+	for line, want := range map[string]string{
+		"backup " + file:                                        "--force",
+		"backup x --recipient nobody":                           "age1",
+		"backup x --recipients-file " + dir + "/key":            "public keys",
+		"backup - --json":                                       "--json",
+		"backup " + dir + "/absent/x":                           "no such file",
+		"backup verify " + dir + "/text":                        "no backup of podgate",
+		"backup verify " + file + " --identity " + dir + "/key": "secret key",
+		"restore " + file:                                       "not empty",
+		"restore " + dir + "/text --data " + dir + "/new":       "no backup of podgate",
+		"backup key " + dir + "/key":                            "another name",
+	} {
+		code, out, errs := here.give("", line)
+		if code == exitDone || !strings.Contains(errs, want) {
+			t.Errorf("podgate %s: %d %s%s", line, code, out, errs)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "new")); err == nil {
+		t.Error("a refused restore makes a folder")
+	}
+	here.must("backup " + file + " --force")
+	code, out, errs := here.give("", "backup -")
+	if code != exitDone || !strings.Contains(errs, "Backed up: ") {
+		t.Fatal(code, errs)
+	}
+	if _, err := backup.Verify(t.Context(), strings.NewReader(out)); err != nil {
+		t.Error(err)
+	}
+	if code, _, errs := runCommand("backup", file, "--data", filepath.Join(dir, "none"), "--force"); code != exitFailed || !strings.Contains(errs, "no podgate database") {
+		t.Error(code, errs)
+	}
+}

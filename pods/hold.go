@@ -1,0 +1,41 @@
+package pods
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"podgate/store"
+)
+
+// Holder is a Runtime that can hold a pod still, for a copy of its files. One that
+// cannot has its pods copied while they run.
+type Holder interface {
+	// Hold keeps everything of a pod from running, and the pod from being started,
+	// stopped or removed, until release is called, and for HoldTime at most. A pod
+	// that does not run is held as well. release may be called once, and returns
+	// whether the pod was held until then.
+	Hold(ctx context.Context, id store.PodID) (release func() bool, err error)
+}
+
+// HoldTime is how long a pod is held, whatever becomes of who holds it: as long as
+// nobody notices who waits for its answers.
+const HoldTime = 15 * time.Second
+
+// Hold holds a pod still: see [Holder].
+func (s *Service) Hold(ctx context.Context, id store.PodID) (release func() bool, err error) {
+	p, err := s.cfg.DB.Pod(id)
+	if err != nil {
+		return nil, err
+	}
+	runtime, err := s.runtime(p.Region)
+	if err != nil {
+		return nil, err
+	}
+	holder, ok := runtime.(Holder)
+	if !ok {
+		return nil, fmt.Errorf("the region %s cannot hold pods still: %w", p.Region, errors.ErrUnsupported)
+	}
+	return holder.Hold(ctx, id)
+}
