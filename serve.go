@@ -153,6 +153,9 @@ func (srv *server) openStore(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := compactRoomy(db, srv.log); err != nil {
+		return errors.Join(err, db.Close())
+	}
 	srv.db = db
 	srv.onStop(db.Close)
 	if srv.database, err = os.Stat(control.DatabasePath(dir)); err != nil {
@@ -171,6 +174,24 @@ func (srv *server) openStore(context.Context) error {
 	srv.history = history.New(history.Config{DB: db, Log: srv.log, Now: time.Now, TrustedProxies: srv.settings.TrustedProxies, Counted: srv.numbers.event})
 	srv.background(srv.history.Run)
 	return nil
+}
+
+// compactRoomy gives back the room of a database that is mostly free. Where it cannot,
+// the server goes on with the file as it is.
+func compactRoomy(db *store.DB, log *slog.Logger) error {
+	roomy, err := db.Roomy()
+	if err != nil || !roomy {
+		return err
+	}
+	c, err := db.Compact()
+	switch {
+	case errors.Is(err, store.ErrNotCompacted):
+		log.Warn("the database is mostly free room", "error", err)
+		return nil
+	case err == nil:
+		log.Info("the database was mostly free room and was written anew", "bytes_before", c.Before, "bytes_after", c.After)
+	}
+	return err
 }
 
 // prepareDataDir makes the folder that keeps everything, for this user only. A

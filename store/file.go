@@ -26,8 +26,12 @@ func openFile(path string, format int) (*bolt.DB, error) {
 	if err := inspect(path, format); err != nil {
 		return nil, err
 	}
-	return openBolt(path, bolt.Options{InitialMmapSize: 64 << 20}) // growing the map waits for every reader; begin roomy
+	return openBolt(path, roomy())
 }
+
+// roomy are options for a file that is to be used: growing the map waits for every
+// reader, so it begins large.
+func roomy() bolt.Options { return bolt.Options{InitialMmapSize: 64 << 20} }
 
 // createFile makes an empty database, whole or not at all: a file without
 // anything in it is therefore damage. Nothing happens when there is a file.
@@ -156,7 +160,27 @@ func openBolt(path string, options bolt.Options) (b *bolt.DB, err error) {
 	case err != nil:
 		return nil, fmt.Errorf("store: open %s: %w", path, err)
 	}
+	if err := stillThere(file, path); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
 	return b, nil
+}
+
+// stillThere returns ErrLocked when another process has put another file in the place of
+// the one that was opened, while this process waited for its lock: see Compact.
+func stillThere(file *os.File, path string) error {
+	opened, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("store: open %s: %w", path, err)
+	}
+	if !os.SameFile(opened, now) {
+		return fmt.Errorf("%w: %s", ErrLocked, path)
+	}
+	return nil
 }
 
 // guarded returns as an error that do panics, or that it reads where the file

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"podgate/control"
+	"podgate/store"
+	"podgate/store/storetest"
+)
+
+// roomyData is a data folder with a database that is mostly free room.
+func roomyData(t *testing.T) string {
+	t.Helper()
+	dir, now := t.TempDir(), time.Now().Add(-24*time.Hour)
+	path := control.DatabasePath(dir)
+	storetest.NewBig(t, path, "http://localhost/api/mcp", now, storetest.Size{Users: 20, Clients: 20, Connections: 50, Tokens: 100, Dying: 12_000})
+	db, err := store.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Sweep(now.Add(2 * time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// A database of which most is free is written anew: by a command, whatever moment that
+// is killed in, and by the server when it starts.
+func TestCompactCommandAndStart(t *testing.T) {
+	t.Parallel()
+	dir := roomyData(t)
+	path := control.DatabasePath(dir)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 12 {
+		s := newTestServer(t, dir)
+		s.launch(testEnv(), s.Stdout, s.Log, []string{"compact", "--data", dir})
+		after := time.NewTimer(time.Duration(round) * 15 * time.Millisecond)
+		<-after.C
+		s.Kill()
+		if code, out, errs := runCommand("check", "--data", dir); code != exitDone || !strings.HasPrefix(out, "ok: users 20") {
+			t.Fatalf("after round %d: %d %s%s", round, code, out, errs)
+		}
+	}
+	if err := os.WriteFile(path+".compact", []byte("left by a crash"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := runCommand("compact", "--data", dir)
+	if code != exitDone || !strings.HasPrefix(out, "The database had ") {
+		t.Fatalf("%d %s%s", code, out, errs)
+	}
+	after, err := os.Stat(path)
+	if left, globErr := filepath.Glob(path + "*"); err != nil || globErr != nil || len(left) != 1 || after.Size() > int64(len(whole))/2 {
+		t.Errorf("%d bytes of %d, with %q", after.Size(), len(whole), left)
+	}
+
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	srv := startServerIn(t, dir)
+	if !strings.Contains(srv.Log.String(), "was mostly free room and was written anew") {
+		t.Errorf("the server does not compact:\n%s", srv.Log)
+	}
+	if now, err := os.Stat(path); err != nil || now.Size() > int64(len(whole))/2 {
+		t.Errorf("%d bytes of %d", now.Size(), len(whole))
+	}
+	if code, out, errs := srv.command("compact"); code == exitDone || !strings.Contains(errs, "Stop it first") {
+		t.Errorf("while a server runs: %d %s%s", code, out, errs)
+	}
+	if code, out, errs := srv.command("check"); code != exitDone {
+		t.Errorf("%s%s", out, errs)
+	}
+}
