@@ -95,26 +95,38 @@ func (inv *invocation) version() *cobra.Command {
 	cmd := &cobra.Command{Use: "version", Short: "print the version", Example: "podgate version"}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
-		v := versionInfo{Version: version(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Format: store.Format}
+		v := versionInfo{Version: version(), Commit: commit, Committed: committed, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Format: store.Format}
 		if *asJSON {
 			return printJSON(inv.Stdout, v)
 		}
-		_, err := fmt.Fprintf(inv.Stdout, "podgate %s (%s, %s, database format %d)\n", v.Version, v.Go, v.System, v.Format)
+		of := ""
+		if commit != "" {
+			of = fmt.Sprintf("commit %.12s of %.10s, ", commit, committed)
+		}
+		_, err := fmt.Fprintf(inv.Stdout, "podgate %s (%s%s, %s, database format %d)\n", v.Version, of, v.Go, v.System, v.Format)
 		return err
 	}
 	return cmd
 }
 
 type versionInfo struct {
-	Version string `json:"version"`
-	Go      string `json:"go"`
-	System  string `json:"system"`
-	Format  int    `json:"database_format"`
+	Version   string `json:"version"`
+	Commit    string `json:"commit,omitempty"`    // of a release
+	Committed string `json:"committed,omitempty"` // when, RFC 3339
+	Go        string `json:"go"`
+	System    string `json:"system"`
+	Format    int    `json:"database_format"`
 }
 
-// version is what the Go toolchain recorded: the module's version, or the
-// revision that was built.
+// What a release says of itself; the linker sets them (scripts/release).
+var release, commit, committed string
+
+// version is that of a release, or what the Go toolchain recorded: the module's
+// version, or the revision that was built.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"
