@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"podgate/pods"
 	"podgate/store/storetest"
@@ -56,4 +57,33 @@ func TestWritersStopBeforeTheDiskIsFull(t *testing.T) {
 			t.Errorf("a new pod with room again: %v", err)
 		}
 	})
+}
+
+// What one pod deletes does not hide what another writes: a home is measured when
+// enough has come and gone, whatever the disk has left.
+func TestDeletingHidesNoWriting(t *testing.T) {
+	t.Parallel()
+	r := &Runtime{measuring: make(chan struct{}, 3)}
+	defer r.work.Wait()
+	in := &instance{process: &os.Process{Pid: os.Getpid()}, home: newHomeMeter(t.TempDir())}
+	now, left := time.Now(), int64(1<<40)
+	begins := func(moves ...int64) bool {
+		w := &in.watched.disk
+		*w = diskWatch{next: now.Add(time.Hour), alarm: leastAlarm}
+		for _, move := range moves {
+			left += move
+			r.watchHome(in, now, r.churn.moved(left))
+		}
+		return w.running != nil
+	}
+	r.churn.moved(left)
+	const step = leastAlarm / 4
+	if begins(-step, -step, step) {
+		t.Error("it is measured for nothing")
+	}
+	for name, moves := range map[string][]int64{"lost": {-step, -step, -step, -step}, "given back": {step, step, step, step}, "both": {-step, step, -step, step}} {
+		if !begins(moves...) {
+			t.Errorf("%s: it is not measured", name)
+		}
+	}
 }

@@ -5,6 +5,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"podgate/pods"
+	"podgate/store"
 )
 
 // This file fills what a pod may use by ways that no single limit of the kernel
@@ -48,6 +50,100 @@ var fills = map[string]func() error{
 			return f.Close()
 		})
 	},
+}
+
+// trailed are fills of files with holes, at a pace. Each tells step by step what it
+// has taken, so that it can be seen how soon it is stopped.
+var trailed = map[string]func() error{
+	"holes":        func() error { return fillHoles(writeAt, diskPlan/2, 64, 5*time.Millisecond) },
+	"mapped holes": func() error { return fillHoles(mapAt(), diskPlan/2, 16, 5*time.Millisecond) },
+	// Less than what is taken for writing.
+	"slowly": func() error { return fillHoles(writeAt, diskPlan-1<<20, 16, 100*time.Millisecond) },
+}
+
+const (
+	holeFile = 32 << 20 // the size of each file, most of which is holes
+	holeEach = 64 << 10
+	holePage = 4 << 10
+)
+
+// fillHoles fills files with holes, a page in each hole and then one more, so many
+// pages at a time and then a pause. So much of the plan as quick is taken without one.
+func fillHoles(write func(f *os.File, at int64) error, quick int64, atOnce int, pause time.Duration) error {
+	var files []*os.File
+	for i := range 8 {
+		f, err := os.Create(fmt.Sprintf("f%d", i))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		files = append(files, f)
+		if err := f.Truncate(holeFile); err != nil {
+			return err
+		}
+	}
+	// What was given back is not taken, however much was written.
+	for range 3 {
+		if _, err := files[0].WriteAt(make([]byte, holeFile), 0); err != nil {
+			return err
+		}
+		if err := unix.Fallocate(int(files[0].Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, holeFile); err != nil {
+			return err
+		}
+	}
+	written := 0
+	for page := int64(0); page < holeEach; page += holePage {
+		for _, f := range files {
+			for hole := int64(0); hole < holeFile; hole += holeEach {
+				if err := write(f, hole+page); err != nil {
+					return err
+				}
+				if written++; written%atOnce != 0 {
+					continue
+				}
+				taken, err := allocated(files)
+				if err != nil {
+					return err
+				}
+				if taken < quick {
+					continue
+				}
+				fmt.Println("taken", taken, time.Now().UnixMilli())
+				time.Sleep(pause)
+			}
+		}
+	}
+	return nil
+}
+
+func allocated(files []*os.File) (sum int64, err error) {
+	for _, f := range files {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			return 0, err
+		}
+		sum += st.Blocks * 512
+	}
+	return sum, nil
+}
+
+func writeAt(f *os.File, at int64) error {
+	_, err := f.WriteAt([]byte{1}, at)
+	return err
+}
+
+// mapAt returns a writer that does so without a call that writes.
+func mapAt() func(f *os.File, at int64) error {
+	mapped := map[*os.File][]byte{}
+	return func(f *os.File, at int64) (err error) {
+		if mapped[f] == nil {
+			if mapped[f], err = unix.Mmap(int(f.Fd()), 0, holeFile, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+				return err
+			}
+		}
+		mapped[f][at] = 1
+		return nil
+	}
 }
 
 // memoryFills are ways to take memory that is in no process, or not among its
@@ -222,6 +318,8 @@ const (
 func fillMain(args []string) {
 	fill, ofMemory := memoryFills[args[0]]
 	switch {
+	case trailed[args[0]] != nil:
+		fill = trailed[args[0]]
 	case args[0] == scratch:
 		fill, ofMemory = fillScratch, true
 	case !ofMemory:
@@ -345,11 +443,52 @@ func filler(t *testing.T) (r *Runtime, program string) {
 	return open(t, Config{Binds: []string{bin}}), program
 }
 
+const diskPlan = 64 << 20 // bytes of those that are filled
+
+// What is taken of the disk counts, neither how large files are nor how much was
+// written: files with holes, larger together than the plan, and holes that are made
+// again, may be until the plan is used up. Then who fills them is stopped, in whatever
+// way, within about a second where the machine is not busy, and one who writes less than
+// 2 MiB a second after as much more.
+func TestPodHolesFill(t *testing.T) {
+	t.Parallel()
+	const soon, over = 20 * time.Second, 2 * diskPlan // much later and much more than it is, for machines that are busy
+	r, program := filler(t)
+	for i, name := range slices.Sorted(maps.Keys(trailed)) {
+		id := store.PodID(fmt.Sprint("p", i))
+		start(t, r, id, pods.Limits{Memory: limits.Memory, CPUs: 2, Disk: diskPlan, Processes: 100})
+		got := command(t, r, id, fmt.Sprintf("%s %s '%s'", program, fillRole, name))
+		if strings.Contains(got.stdout, "filled") || strings.Contains(got.stdout, "refused") || got.code == 0 {
+			t.Errorf("%s: nothing stopped it: %d, %.100q", name, got.code, got.stderr)
+		}
+		var first, taken, at int64 // when it had more than the plan, and the last that it told
+		for line := range strings.Lines(got.stdout) {
+			if _, err := fmt.Sscanf(line, "taken %d %d", &taken, &at); err != nil {
+				continue
+			}
+			if taken > diskPlan && first == 0 {
+				first = at
+			}
+		}
+		late := time.Duration(at-first) * time.Millisecond
+		if first == 0 || late > soon || taken > diskPlan+over {
+			t.Errorf("%s: stopped %v after the plan was used up, with %d MiB", name, late, taken>>20)
+		}
+		t.Logf("%s: stopped %v after the plan was used up, with %.1f MiB of %d", name, late, float64(taken)/(1<<20), diskPlan>>20)
+		if st, err := r.Status(t.Context(), id); err != nil || len(st.Kills) == 0 || !strings.HasPrefix(st.Kills[0].Reason, "disk full") {
+			t.Errorf("%s: the reasons: %+v, %v", name, st.Kills, err)
+		}
+		if err := r.Stop(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // Whichever way a pod's home is filled, it ends soon after the limit, and says why;
 // what makes room goes on.
 func TestPodDiskFills(t *testing.T) {
 	t.Parallel()
-	const most = 64 << 20
+	const most = diskPlan
 	for name := range fills {
 		t.Run(name, func(t *testing.T) {
 			r, program := filler(t)

@@ -40,6 +40,7 @@ type Runtime struct {
 	recent recentTable
 
 	measuring chan struct{} // one token each home that is being measured
+	churn     churn         // of the file system that homes are on; only the watcher touches it
 	patience  time.Duration // gatewayPatience, but in tests
 
 	mu     sync.Mutex

@@ -17,14 +17,14 @@ import (
 )
 
 // This file is the limit of the disk. Nothing tells when a home grows, so homes
-// are measured: now and then, and as soon as the file system that they are on has
-// lost so much room that one may have come near its limit.
+// are measured: now and then, and as soon as so much has come and gone on the file
+// system that they are on that one may have come near its limit.
 
 const (
 	diskPeriod    = watchPeriod / 10 // between two looks at how much of the disk is left
 	measurePeriod = 5 * time.Second  // between two measurements of a home, at least
 
-	// leastAlarm is how much room may go before a home near its limit is measured.
+	// leastAlarm is how much may come and go before a home near its limit is measured.
 	leastAlarm = 4 << 20
 
 	// writingMuch is what a process may write in a watchPeriod while its pod's home
@@ -42,8 +42,8 @@ const (
 // diskWatch is what the watcher remembers of a pod's home.
 type diskWatch struct {
 	next, soonest time.Time // to measure it: at the latest, and not before
-	room          int64     // there was on the file system when it was measured last
-	alarm         int64     // so much less room has it measured at once
+	moved         int64     // bytes that have come and gone on the file system since it was measured last
+	alarm         int64     // so many have it measured at once
 	over          bool      // it was over the limit at the last measurement
 	overAt        int64     // its size when it was found over, or when something had been killed for it
 	overSince     time.Time // when that was measured
@@ -76,13 +76,14 @@ func (r *Runtime) watchDisk(now time.Time, was bool) (low bool) {
 		return false
 	}
 	left, err := leftOn(r.cfg.Dir)
+	moved := r.churn.moved(left.room())
 	low = err == nil && left.low()
 	if low && !was {
 		r.log.Warn("the disk that pods are on is nearly full; what writes much in a pod is killed", "left", left.bytes, "floor", diskFloor, "files", left.files)
 	}
 	table := sync.OnceValue(readProcesses)
 	for _, in := range all {
-		r.watchHome(in, now, left.room())
+		r.watchHome(in, now, moved)
 		switch {
 		case low:
 			if !was {
@@ -103,9 +104,22 @@ func (in *instance) diskFull() string {
 	return fmt.Sprintf("disk full: the pod's files are over the limit of %d MiB; delete some", in.limits.Disk>>20)
 }
 
-// watchHome begins to measure a home when that is due, and judges what came out.
-func (r *Runtime) watchHome(in *instance, now time.Time, room int64) {
+// churn is how much comes and goes on a file system. Were it only the room that is
+// lost, what one pod deletes would hide what another writes.
+type churn struct{ room int64 }
+
+// moved is what has come or gone since the last look, when there was another room.
+func (c *churn) moved(room int64) int64 {
+	moved := max(room-c.room, c.room-room)
+	c.room = room
+	return moved
+}
+
+// watchHome begins to measure a home when that is due, and judges what came out. moved
+// is what has come and gone on its file system since the last call.
+func (r *Runtime) watchHome(in *instance, now time.Time, moved int64) {
 	w := &in.watched.disk
+	w.moved += moved
 	if w.running != nil {
 		select {
 		case m := <-w.running:
@@ -115,7 +129,7 @@ func (r *Runtime) watchHome(in *instance, now time.Time, room int64) {
 			return
 		}
 	}
-	due := !now.Before(w.next) || w.room-room >= w.alarm && !now.Before(w.soonest)
+	due := !now.Before(w.next) || w.moved >= w.alarm && !now.Before(w.soonest)
 	if !due {
 		return
 	}
@@ -124,7 +138,7 @@ func (r *Runtime) watchHome(in *instance, now time.Time, room int64) {
 	default:
 		return // the next look is soon
 	}
-	w.room, w.running = room, make(chan measured, 1)
+	w.moved, w.running = 0, make(chan measured, 1)
 	done := w.running
 	r.work.Go(func() {
 		defer func() { <-r.measuring }()
