@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 
 	"time"
@@ -31,11 +32,76 @@ func backupSource(s *config.Settings, db *store.DB) backup.Source {
 
 // writeBackup answers a command.
 func (srv *server) writeBackup(ctx context.Context, w io.Writer) ([]byte, error) {
-	source := backupSource(srv.settings, srv.db)
-	source.Hold = srv.pods.Hold
-	m, err := backup.Write(ctx, w, source)
+	m, err := srv.backUp(ctx, w)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(m)
+}
+
+// backUp writes a backup of the server, one at a time.
+func (srv *server) backUp(ctx context.Context, w io.Writer) (*backup.Manifest, error) {
+	select {
+	case srv.backingUp <- struct{}{}:
+		defer func() { <-srv.backingUp }()
+	default:
+		return nil, errors.New("another backup is being made; wait until it is done")
+	}
+	source := backupSource(srv.settings, srv.db)
+	source.Hold = srv.pods.Hold
+	return backup.Write(ctx, w, source)
+}
+
+// openBackup makes what makes a backup every day, where the settings want one.
+func (srv *server) openBackup(context.Context) error {
+	b := srv.settings.Backup
+	if !b.On() {
+		return nil
+	}
+	recipients, err := backup.Recipients(b.Recipients, nil)
+	if err != nil {
+		return fmt.Errorf("backup.recipients: %w", err)
+	}
+	srv.keeper = backup.NewKeeper(backup.KeeperConfig{
+		Folder: backup.Folder{Dir: b.To, Daily: b.KeepDaily, Weekly: b.KeepWeekly, Monthly: b.KeepMonthly},
+		Hour:   b.Schedule.Hour(), Minute: b.Schedule.Minute(), Recipients: recipients,
+		Write: srv.backUp, Failed: srv.notify.BackupFailed, Log: srv.log, Now: time.Now,
+	})
+	srv.background(srv.keeper.Run)
+	return nil
+}
+
+// lateBackup is the age from which a daily backup is late.
+const lateBackup = 26 * time.Hour
+
+// backupState is how the backups of the settings are; nil when there are to be none.
+func (srv *server) backupState() *control.Backup {
+	if srv.keeper == nil {
+		return nil
+	}
+	s := srv.keeper.State()
+	b := &control.Backup{State: "ok", Last: s.Last, Next: s.Next, Problem: s.Fault, At: s.FailedAt}
+	switch {
+	case s.Fault != "":
+		b.State = "failed"
+	case s.Last.IsZero():
+		b.State = "none"
+	case time.Since(s.Last) > lateBackup:
+		b.State = "late"
+	}
+	return b
+}
+
+// backupTooOld reports whether the newest backup is older than the settings allow.
+// Before the first there is as long as that from the start on.
+func (srv *server) backupTooOld() bool {
+	most := time.Duration(srv.settings.Backup.MaxAge)
+	if srv.keeper == nil || most == 0 {
+		return false
+	}
+	last := srv.keeper.State().Last
+	if last.IsZero() {
+		last = srv.began
+	}
+	return time.Since(last) > most
 }

@@ -2,12 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"podgate/backup"
+	"podgate/control"
 )
 
 const operationsPage = "docs/operations.md"
@@ -40,7 +42,7 @@ func TestOperationsPage(t *testing.T) {
 			}
 		}
 	}
-	if ran < 7 {
+	if ran < 9 {
 		t.Errorf("only %d commands were found", ran)
 	}
 }
@@ -156,4 +158,61 @@ func TestBackupRefuses(t *testing.T) {
 	if code, _, errs := runCommand("backup", file, "--data", filepath.Join(dir, "none"), "--force"); code != exitFailed || !strings.Contains(errs, "no podgate database") {
 		t.Error(code, errs)
 	}
+}
+
+// A server with the section [backup] makes a backup at its start and says so wherever
+// it says how it is; when it cannot, that is said, and the server is as well as its
+// settings have it.
+func TestDailyBackup(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	key := strings.TrimSpace(giver{t: t}.must("backup key " + dir + "/key"))
+	to := filepath.Join(dir, "to")
+	srv := startServer(t, "[backup]", fmt.Sprintf("to = %q", to), fmt.Sprintf("recipients = [%q]", key), `max_age = "1h"`)
+	here := giver{t: t, more: []string{"--data", srv.DataDir, "--config", srv.config}}
+	status := func() (s control.Status) {
+		_, out, _ := here.give("", "status --json")
+		if err := json.Unmarshal([]byte(out), &s); err != nil || s.Backup == nil {
+			t.Fatal(out, err)
+		}
+		return s
+	}
+	ready := func() (r readiness) {
+		_, body := srv.get("localhost", "/readyz")
+		if err := json.Unmarshal([]byte(body), &r); err != nil || r.Backup == nil {
+			t.Fatal(body, err)
+		}
+		return r
+	}
+	eventually(t, func() bool { return status().Backup.State == "failed" })
+	if b := status().Backup; !strings.Contains(b.Problem, "no such file") || ready().Backup.State != "failed" {
+		t.Errorf("%+v", b)
+	}
+	if out := here.mayFail("config check"); !strings.Contains(out, "backup.to") {
+		t.Error(out)
+	}
+	srv.Stop()
+
+	if err := os.Mkdir(to, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	srv = startServerIn(t, srv.DataDir, "[backup]", fmt.Sprintf("to = %q", to), fmt.Sprintf("recipients = [%q]", key), `max_age = "1h"`)
+	here.more[3] = srv.config
+	eventually(t, func() bool { return status().Backup.State == "ok" })
+	if r := ready(); r.Backup.State != "ok" || r.Backup.Last == nil {
+		t.Errorf("%+v", r)
+	}
+	if out := here.mayFail("status"); !strings.Contains(out, "BACKUP") || !strings.Contains(out, "; the next is ") {
+		t.Error(out)
+	}
+	made, err := filepath.Glob(to + "/podgate-*.tar.zst.age")
+	if err != nil || len(made) != 1 {
+		t.Fatal(made, err)
+	}
+	here.must("backup verify " + made[0] + " --identity " + dir + "/key")
+}
+
+func (g giver) mayFail(line string) string {
+	_, out, errs := g.give("", line)
+	return out + errs
 }

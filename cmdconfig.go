@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"podgate/backup"
 	"podgate/certs"
 	"podgate/internal/config"
 )
@@ -99,6 +101,12 @@ func openable(s *config.Settings, now time.Time) []config.Fault {
 	add("public_url", err)
 	if s.TLS.Mode == config.TLSFiles && err == nil {
 		add("tls.cert_files", certs.CheckFiles(pairs(s.TLS), u.Hostname(), now))
+	}
+	_, err = backup.Recipients(s.Backup.Recipients, nil)
+	add("backup.recipients", err)
+	if s.Backup.On() {
+		_, err = os.Stat(s.Backup.To)
+		add("backup.to", err)
 	}
 	secrets := map[string]string{"mail.password_file": s.Mail.PasswordFile, "notify.webhook_secret_file": s.Notify.WebhookSecretFile}
 	if s.TLS.Mode == config.TLSAuto {

@@ -11,7 +11,7 @@ import (
 
 func (inv *invocation) status() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "status", Short: "show how the running server is: problems, regions and certificates", Example: "podgate status",
+		Use: "status", Short: "show how the running server is: problems, regions, certificates and backups", Example: "podgate status",
 		Long: "What a client sees from outside is for «podgate doctor», and the settings in force for «podgate config show». The\nexit code is 1 when there is a problem, or no server runs.",
 	}
 	asJSON := jsonFlag(cmd)
@@ -66,7 +66,24 @@ func (inv *invocation) printStatus(s control.Status) error {
 	for _, c := range s.Certificates {
 		rows = append(rows, []string{"CERTIFICATE", certificateLine(c)})
 	}
+	if s.Backup != nil {
+		rows = append(rows, []string{"BACKUP", backupLine(*s.Backup)})
+	}
 	return printTable(inv.Stdout, rows)
+}
+
+func backupLine(b control.Backup) string {
+	line := "none yet"
+	if !b.Last.IsZero() {
+		line = "the last of " + moment(b.Last)
+	}
+	switch b.State {
+	case "failed":
+		return fmt.Sprintf("%s; failed: %s (%s); the next try is %s", line, b.Problem, moment(b.At), moment(b.Next))
+	case "late":
+		line += ", which is late"
+	}
+	return fmt.Sprintf("%s; the next is %s", line, moment(b.Next))
 }
 
 func certificateLine(c control.Certificate) string {

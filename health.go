@@ -31,6 +31,13 @@ type readiness struct {
 	Problems     []problem           `json:"problems"` // why it is not
 	Certificates []certificateStatus `json:"certificates"`
 	PodProblems  int                 `json:"pod_problems,omitempty"` // pods whose certificate was refused last
+	Backup       *backupStatus       `json:"backup,omitempty"`
+}
+
+// backupStatus is how the daily backups are. Why one failed is for administrators.
+type backupStatus struct {
+	State string     `json:"state"` // ok, none yet, late or failed; none of it makes the server unready
+	Last  *time.Time `json:"last,omitempty"`
 }
 
 type certificateStatus struct {
@@ -52,6 +59,9 @@ func (srv *server) serveReady(w http.ResponseWriter, _ *http.Request) error {
 		for _, n := range status.Names {
 			answer.Certificates = append(answer.Certificates, certificateStatus{n.Name, present(n.Expires), n.Problem, present(n.At)})
 		}
+	}
+	if b := srv.backupState(); b != nil {
+		answer.Backup = &backupStatus{b.State, present(b.Last)}
 	}
 	answer.Problems = srv.problems(certificates)
 	answer.Ready = len(answer.Problems) == 0

@@ -22,6 +22,12 @@ func (srv *server) machine() serverpages.Machine {
 	if srv.certs != nil {
 		m.Certificates = srv.shownCertificates
 	}
+	if srv.keeper != nil {
+		m.Backup = func() serverpages.Backup {
+			b := srv.backupState()
+			return serverpages.Backup{State: b.State, Last: b.Last, Next: b.Next, Problem: b.Problem, At: b.At}
+		}
+	}
 	return m
 }
 
@@ -35,7 +41,7 @@ func (srv *server) status(ctx context.Context) (control.Status, error) {
 	m := srv.facts
 	s := control.Status{
 		Address: srv.issuer.String(), Version: m.Version, Started: m.Started.UTC(), Problems: append([]string{}, m.Problems()...),
-		Regions: []control.Region{}, Certificates: []control.Certificate{},
+		Regions: []control.Region{}, Certificates: []control.Certificate{}, Backup: srv.backupState(),
 	}
 	for _, r := range srv.pods.RegionStates() {
 		shown := control.Region{Name: r.Name, Runtime: r.Kind, Works: r.Err == nil}

@@ -43,7 +43,7 @@ func (srv *server) keepRoom(ctx context.Context) {
 
 // problem is one thing that keeps the server from what it is there for.
 type problem struct {
-	Part  string `json:"part"` // disk, data_folder, pods or certificates
+	Part  string `json:"part"` // disk, data_folder, pods, certificates or backup
 	Words string `json:"words"`
 }
 
@@ -61,6 +61,9 @@ func (srv *server) problems(certificates bool) []problem {
 	}
 	if !certificates {
 		found = append(found, problem{"certificates", "A certificate is missing or has run out."})
+	}
+	if srv.backupTooOld() {
+		found = append(found, problem{"backup", "The newest backup is older than it may be. The log says why."})
 	}
 	return found
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"podgate/account"
+	"podgate/backup"
 	"podgate/certs"
 	"podgate/control"
 	"podgate/history"
@@ -84,15 +85,18 @@ type server struct {
 	failed    chan error          // something that must not end has ended
 	tools     http.Handler        // the MCP endpoint, behind whatever says who calls
 	facts     serverpages.Machine // what administrators are told
-	bounds    *connlimit.Bounds   // of the connections of all listeners
-	numbers   *numbers            // what is counted
-	started   chan struct{}       // closed when all of the above is there
+	keeper    *backup.Keeper      // makes backups every day; nil: none are wanted
+	backingUp chan struct{}       // holds a value while a backup is made
+	began     time.Time
+	bounds    *connlimit.Bounds // of the connections of all listeners
+	numbers   *numbers          // what is counted
+	started   chan struct{}     // closed when all of the above is there
 	undo      []func() error
 }
 
 // start brings everything up or leaves nothing behind.
 func start(ctx context.Context, s *config.Settings, beyond egress.Config, load func() (*config.Settings, error), log io.Writer) (srv *server, err error) {
-	srv = &server{settings: s, beyond: beyond, level: new(slog.LevelVar), failed: make(chan error, 8), numbers: newNumbers(), started: make(chan struct{})}
+	srv = &server{settings: s, beyond: beyond, level: new(slog.LevelVar), failed: make(chan error, 8), numbers: newNumbers(), started: make(chan struct{}), backingUp: make(chan struct{}, 1), began: time.Now()}
 	srv.level.Set(s.Log.SlogLevel())
 	srv.log = newLogger(s.Log.Format, srv.level, log)
 	defer func() {
@@ -104,7 +108,7 @@ func start(ctx context.Context, s *config.Settings, beyond egress.Config, load f
 	for _, w := range s.Warnings {
 		srv.log.Warn(w)
 	}
-	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.listenTLS, srv.openNotify, srv.openPods, srv.serveControl, srv.openCerts, srv.serveHTTP, srv.openMetrics} {
+	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.listenTLS, srv.openNotify, srv.openPods, srv.openBackup, srv.serveControl, srv.openCerts, srv.serveHTTP, srv.openMetrics} {
 		if err := step(ctx); err != nil {
 			return srv, err
 		}

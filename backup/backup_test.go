@@ -448,3 +448,8 @@ func (k *keeper) take(e *entry, content io.Reader) error {
 	_, err := io.Copy(k, content)
 	return err
 }
+
+func ownerOf(info fs.FileInfo) (uid, gid int) {
+	st := info.Sys().(*syscall.Stat_t)
+	return int(st.Uid), int(st.Gid)
+}

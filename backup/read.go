@@ -104,7 +104,7 @@ func scan(ctx context.Context, r io.Reader, identities []Identity, to taker) (*M
 	}
 	defer packed.Close()
 	counted := &offset{r: packed}
-	s := &scanner{ctx: ctx, tar: tar.NewReader(counted), take: to, index: sha256.New(), linked: map[string]bool{}, pods: map[store.PodID]bool{}, buffer: make([]byte, 128<<10)}
+	s := newScanner(ctx, counted, to)
 	if err := s.all(); err != nil {
 		return nil, s.where(err, counted.n)
 	}
@@ -115,6 +115,10 @@ func scan(ctx context.Context, r io.Reader, identities []Identity, to taker) (*M
 		return nil, s.where(errors.New("something follows its end"), counted.n)
 	}
 	return &s.manifest, ctx.Err()
+}
+
+func newScanner(ctx context.Context, r io.Reader, to taker) *scanner {
+	return &scanner{ctx: ctx, tar: tar.NewReader(r), take: to, index: sha256.New(), linked: map[string]bool{}, pods: map[store.PodID]bool{}, buffer: make([]byte, 128<<10)}
 }
 
 // offset counts what was read.
@@ -318,7 +322,7 @@ func (s *scanner) place(name string, bare int, kind byte) error {
 
 // kind holds what an entry is against what may be there.
 func (s *scanner) kind(e *entry, rank int) error {
-	top := rank != rankPods && rank != rankCerts || strings.HasSuffix(e.Name, "/"+nameRemoved) && strings.Count(e.Name, "/") == 3
+	top := rank != rankPods && rank != rankCerts || e.pod != "" && e.path == path.Join(treePods, string(e.pod), nameRemoved)
 	for key := range e.PAXRecords {
 		if strings.HasPrefix(key, "GNU.sparse.") {
 			return errors.New("it has holes in another form than a backup has them")

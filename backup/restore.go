@@ -140,14 +140,14 @@ func (p *place) finish(ctx context.Context) error {
 	if err := errors.Join(syncAround(p.lock), p.lock.Chmod(mode), p.lock.Sync(), ctx.Err()); err != nil {
 		return err
 	}
-	if err := os.Rename(p.path, p.dir); err != nil {
+	if err := syscall.Rename(p.path, p.dir); err != nil { // os.Rename takes the place of no folder
 		switch {
 		case errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.EXDEV):
 			return fmt.Errorf("%s is a disk of its own, whose folder cannot be exchanged; restore into a folder below it with --data, and set data_dir to that", p.dir)
 		case errors.Is(err, fs.ErrExist), errors.Is(err, syscall.ENOTEMPTY):
 			return fmt.Errorf("%w any more: %s; somebody has put something there", ErrNotEmpty, p.dir)
 		}
-		return err
+		return fmt.Errorf("put %s in its place: %w", p.dir, err)
 	}
 	parent, err := os.Open(filepath.Dir(p.dir))
 	if err != nil {

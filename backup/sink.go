@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"strconv"
+	"time"
 )
 
 // sink takes entries: for the backup itself, with a line each for the index, or for a
@@ -30,6 +31,9 @@ func newSink(w io.Writer, index io.Writer) *sink {
 // shrank while it was read.
 func (s *sink) put(h *tar.Header, content io.Reader) error {
 	h.Format = tar.FormatPAX
+	if h.ModTime.IsZero() {
+		h.ModTime = time.Unix(0, 0) // as tar writes it
+	}
 	if err := s.tar.WriteHeader(h); err != nil {
 		return fmt.Errorf("%s: %w", h.Name, err)
 	}

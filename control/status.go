@@ -15,6 +15,16 @@ type Status struct {
 	Problems     []string      `json:"problems"` // what keeps it from doing all that it is there for
 	Regions      []Region      `json:"regions"`  // the default first
 	Certificates []Certificate `json:"certificates"`
+	Backup       *Backup       `json:"backup,omitempty"` // nil: the settings want none
+}
+
+// Backup is how the backups are that the server makes by itself.
+type Backup struct {
+	State   string    `json:"state"` // ok, none (yet), late, failed
+	Last    time.Time `json:"last,omitzero"`
+	Next    time.Time `json:"next"`
+	Problem string    `json:"problem,omitempty"` // of the last try
+	At      time.Time `json:"failed_at,omitzero"`
 }
 
 // Region is a place for pods to run.

@@ -46,6 +46,7 @@ func (s *Settings) check() []Fault {
 	s.checkTLS(report)
 	s.checkMail(report)
 	s.checkNotify(report)
+	s.checkBackup(report)
 	s.checkMetrics(report)
 	s.checkPods(report)
 	s.checkPlans(report)

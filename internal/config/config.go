@@ -22,6 +22,7 @@ type Config struct {
 	Pods           Pods           `toml:"pods"`
 	Mail           Mail           `toml:"mail"`
 	Notify         Notify         `toml:"notify"`
+	Backup         Backup         `toml:"backup"`
 	Metrics        Metrics        `toml:"metrics"`
 	Log            Log            `toml:"log"`
 	Regions        []Region       `toml:"region"`
@@ -105,7 +106,8 @@ func Default() Config {
 		OAuth:     OAuth{AccessTokenTTL: 30 * day, RefreshTokenTTL: 90 * day, CodeTTL: 10 * minute, Registration: "open", ClientMetadataDocuments: true},
 		Pods:      Pods{DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: Size(quota.Memory)},
 		Mail:      Mail{TLS: MailStartTLS},
-		Notify:    Notify{Events: []string{EventFailed}},
+		Notify:    Notify{Events: []string{EventFailed, EventBackupFailed}},
+		Backup:    Backup{Schedule: TimeOfDay(3*60 + 30), KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6},
 		Log:       Log{Level: "info", Format: "text"},
 		Regions:   []Region{{Name: "local", Runtime: runtimeSandbox, Limits: "auto"}},
 		Plans:     defaultPlans(),

@@ -24,7 +24,7 @@ type Mail struct {
 // Notify is the section [notify]: what is told without anybody asking, and where
 // besides by mail.
 type Notify struct {
-	Events            []string `toml:"events"` // EventFailed, EventRecovered
+	Events            []string `toml:"events"` // Event…
 	WebhookURL        string   `toml:"webhook_url"`
 	WebhookSecretFile string   `toml:"webhook_secret_file"`
 }
@@ -40,11 +40,13 @@ const (
 const (
 	EventFailed    = "pod.failed"
 	EventRecovered = "pod.recovered"
+
+	EventBackupFailed = "backup.failed"
 )
 
 var (
 	mailModes = []string{MailStartTLS, MailTLS, MailClear}
-	events    = []string{EventFailed, EventRecovered}
+	events    = []string{EventFailed, EventRecovered, EventBackupFailed}
 )
 
 // On reports whether podgate can send mail.

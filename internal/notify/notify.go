@@ -1,5 +1,5 @@
 // Package notify tells people what nobody asked for: owners of a team that one of
-// its pods failed, and somebody that they are invited.
+// its pods failed, administrators that a backup did, and somebody that they are invited.
 //
 // Facts are told by mail, and posted to the webhook of the administrator's choice.
 // Whoever has one hands it over and goes on: it waits here, in bounded memory, and
@@ -31,6 +31,8 @@ import (
 const (
 	Failed    = "pod.failed"
 	Recovered = "pod.recovered"
+
+	BackupFailed = "backup.failed"
 )
 
 // Fact is one thing to be told, as the webhook gets it. Fields are added and never
@@ -38,10 +40,10 @@ const (
 type Fact struct {
 	ID     string    `json:"id"` // the same in each try
 	Event  string    `json:"event"`
-	Pod    string    `json:"pod"`
-	Team   string    `json:"team"` // its short name
+	Pod    string    `json:"pod,omitempty"`
+	Team   string    `json:"team,omitempty"` // its short name
 	Reason string    `json:"reason,omitempty"`
-	URL    string    `json:"url"` // of the pod's page
+	URL    string    `json:"url"` // of the page that says more
 	Time   time.Time `json:"time"`
 }
 
@@ -132,6 +134,33 @@ func (n *Notifier) tell(event string, p pods.Pod, done func(bool)) bool {
 	}
 	o.open = len(posts) + len(mails)
 	return n.posts.put(posts)+n.mails.put(mails) > 0
+}
+
+// BackupFailed has administrators told that no backup could be made.
+func (n *Notifier) BackupFailed(reason string) {
+	if !slices.Contains(n.cfg.Events, BackupFailed) {
+		return
+	}
+	users, err := n.cfg.DB.Users()
+	if err != nil {
+		n.cfg.Log.Error("nobody can be told of a backup that failed", "error", err)
+		return
+	}
+	now := n.cfg.Now()
+	fact := Fact{ID: rand.Text(), Event: BackupFailed, Reason: text.Line(reason, 500), URL: n.cfg.Issuer + "/server", Time: now.UTC().Truncate(time.Second)}
+	o := &outcome{done: func(bool) {}}
+	var posts, mails []*parcel
+	if n.cfg.Webhook != nil {
+		posts = append(posts, &parcel{fact: fact, due: now, outcome: o})
+	}
+	for _, u := range users {
+		if u.Admin && n.cfg.Mail != nil {
+			mails = append(mails, &parcel{fact: fact, to: u.Email, due: now.Add(n.cfg.Gather), outcome: o})
+		}
+	}
+	o.open = len(posts) + len(mails)
+	n.posts.put(posts)
+	n.mails.put(mails)
 }
 
 // owners returns a team and the addresses of its owners.

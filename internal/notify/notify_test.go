@@ -395,3 +395,48 @@ func TestInvitation(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Administrators hear by mail and webhook that a backup failed, nobody else does, and
+// pods of theirs that failed at the same time stand in the same mail.
+func TestBackupFailed(t *testing.T) {
+	t.Parallel()
+	db, team := house(t)
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(db.SetAdmin("bob", true))
+	u, err := db.UserByEmail("ada@example.com")
+	must(err)
+	must(db.SetAdmin(u.ID, false))
+	synctest.Test(t, func(t *testing.T) {
+		box, d := &post{}, &told{}
+		cfg := config(db)
+		cfg.Mail = box.send
+		begin(t, cfg).BackupFailed("not one of the events")
+		cfg.Events = append(cfg.Events, BackupFailed)
+		n := begin(t, cfg)
+		n.BackupFailed("no disk\r\nBcc: eve@example.com")
+		time.Sleep(time.Minute)
+		if got, _ := box.counts(); got != 1 {
+			t.Fatalf("%d mails", got)
+		}
+		m := box.got[0]
+		if m.To != "bob@example.com" || m.Subject != "no backup of pods.example.com could be made" || !strings.Contains(m.Text, "  no disk") || strings.Contains(m.Text, "\nBcc") ||
+			!strings.Contains(m.Text, "https://pods.example.com/server\n") || !strings.Contains(m.Text, "as an administrator") || strings.Contains(m.Text, "owner") {
+			t.Errorf("%+v", m)
+		}
+		n.BackupFailed("no disk")
+		n.PodFailed(pod(team, "shop", "x"), d.done)
+		time.Sleep(time.Minute)
+		if got, _ := box.counts(); got != 3 {
+			t.Fatalf("%d mails", got)
+		}
+		for _, m := range box.got[1:] {
+			if bob := m.To == "bob@example.com"; strings.Contains(m.Text, "no disk") != bob || !strings.Contains(m.Text, "shop") || !strings.Contains(m.Text, "as an owner") {
+				t.Errorf("%+v", m)
+			}
+		}
+	})
+}

@@ -18,6 +18,17 @@ const (
 func (n *Notifier) letter(all []*parcel) mail.Message {
 	var subject []string
 	var b strings.Builder
+	pods := false
+	for _, p := range all {
+		if p.fact.Event != BackupFailed {
+			pods = true
+			continue
+		}
+		if len(subject) == 0 {
+			subject = append(subject, "no backup of "+n.host+" could be made")
+		}
+		fmt.Fprintf(&b, "No backup could be made, %s.\n  %s\n  %s\n\nIt is tried again every hour, and you hear again only after one was made.\n\n", p.fact.Time.Format("2 January 15:04 UTC"), p.fact.Reason, p.fact.URL)
+	}
 	for _, part := range []struct{ event, one, many, hint string }{
 		{Failed, "failed", "failed", "What it printed last, and what can be done, is at its address.\n\n"},
 		{Recovered, "runs again", "run again", ""},
@@ -39,6 +50,10 @@ func (n *Notifier) letter(all []*parcel) mail.Message {
 			fmt.Fprintf(&b, "and %d more\n\n", over)
 		}
 		b.WriteString(part.hint)
+	}
+	if !pods {
+		fmt.Fprintf(&b, "You read this as an administrator of %s.\n", n.host)
+		return mail.Message{To: all[0].to, Subject: strings.Join(subject, ", "), Text: b.String()}
 	}
 	fmt.Fprintf(&b, "You read this as an owner of the team, on %s. Of the same pod you hear again\nonly after it has run well, or after somebody has started it.\n", n.host)
 	return mail.Message{To: all[0].to, Subject: strings.Join(subject, ", "), Text: b.String()}

@@ -18,6 +18,7 @@ type overviewPage struct {
 	Problems     []string
 	Regions      []regionView
 	Certificates []certificateView
+	Backup       *Backup // nil: none are made
 	Doctor       bool
 	Looked       *Report // nil: nobody asked
 }
@@ -56,6 +57,11 @@ func (s *Pages) overview() overviewPage {
 		for _, c := range m.Certificates() {
 			view.Certificates = append(view.Certificates, certificateView{c, StateOf(c, s.Now())})
 		}
+	}
+	if m.Backup != nil {
+		b := m.Backup()
+		b.Problem = text.Line(b.Problem, 600)
+		view.Backup = &b
 	}
 	return view
 }

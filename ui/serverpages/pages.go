@@ -25,7 +25,17 @@ type Machine struct {
 	Problems     func() []string                       // what keeps it from doing all that it is there for
 	Settings     func() []Setting                      // without secrets
 	Certificates func() []Certificate                  // of podgate's own names; nil: somebody else answers https
+	Backup       func() Backup                         // of the backups that it makes by itself; nil: it makes none
 	Doctor       func(context.Context) (Report, error) // looks from outside; nil: it cannot
+}
+
+// Backup is how the daily backups are.
+type Backup struct {
+	State   string    // ok, none (yet), late, failed
+	Last    time.Time // zero: there is none yet
+	Next    time.Time
+	Problem string // of the last try
+	At      time.Time
 }
 
 // Setting is one setting in force.

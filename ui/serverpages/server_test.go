@@ -31,6 +31,9 @@ func machine(cfg *ui.Config) {
 		Certificates: func() []serverpages.Certificate {
 			return []serverpages.Certificate{{Name: "pods.example.com", Expires: now.Add(60 * 24 * time.Hour)}, {Name: "*.pods.example.com", Problem: "The authority refused <b>it</b>.", At: now.Add(-time.Hour)}}
 		},
+		Backup: func() serverpages.Backup {
+			return serverpages.Backup{State: "failed", Last: now.Add(-27 * time.Hour), Next: now.Add(time.Hour), Problem: "no room for " + hostileName, At: now.Add(-2 * time.Hour)}
+		},
 		Doctor: func(context.Context) (serverpages.Report, error) {
 			return serverpages.Report{URL: "https://pods.example.com/api/mcp", Findings: []serverpages.Finding{{"certificate", "ok", "It is in force.", ""}, {"proxy", "fault", hostileName, "Pass the header Host on."}}}, nil
 		},
@@ -65,7 +68,7 @@ func want(t *testing.T, a pagetest.Answer, status int, words ...string) {
 func TestOverview(t *testing.T) {
 	t.Parallel()
 	_, _, b := admin(t)
-	want(t, b.Get("/server"), http.StatusOK, "v1.2.3", "3 hours ago", "is full. Make room", "here works", "pods.example.com in force", "*.pods.example.com none in force", "The authority refused <b>it</b>.")
+	want(t, b.Get("/server"), http.StatusOK, "v1.2.3", "3 hours ago", "is full. Make room", "here works", "pods.example.com in force", "*.pods.example.com none in force", "The authority refused <b>it</b>.", "failed", "no room for", "2 hours ago")
 	want(t, b.Post("/server/doctor", nil), http.StatusOK, "certificate ok It is in force.", "proxy fault", "Pass the header Host on.")
 	want(t, b.Get("/server/settings"), http.StatusOK, "public_url", "PODGATE_LONG")
 }
