@@ -3,10 +3,13 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"podgate/backup"
 	"podgate/control"
@@ -53,7 +56,7 @@ func TestOperationsPage(t *testing.T) {
 func TestMoveToAnotherMachine(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
-	public := "public_url = \"http://localhost:" + port + "\"\nlisten = \"127.0.0.1:" + port + "\""
+	public := fmt.Sprintf("public_url = %q\nlisten = \"127.0.0.1:%d\"", "http://localhost:"+port, portNumber(t, port))
 	srv := startServer(t, public)
 	ada := setUp(t, srv)
 	c := connect(t, srv, ada, connectOptions{})
@@ -105,6 +108,43 @@ func TestMoveToAnotherMachine(t *testing.T) {
 	there := giver{t: t, more: []string{"--data", data}}
 	if list := there.must("team list"); strings.Contains(list, "later") {
 		t.Error("what came after the backup is in it:", list)
+	}
+	there.must("check")
+}
+
+// An older database holds a refresh token that was replaced since. Its assistant comes
+// with the newer one, which nobody there gave out: the connection ends, and the older
+// token opens nothing any more.
+func TestOlderDatabase(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	public := fmt.Sprintf("public_url = %q\nlisten = \"127.0.0.1:%d\"", "http://localhost:"+port, portNumber(t, port))
+	srv := startServer(t, public)
+	ada := setUp(t, srv)
+	renewing := func(next http.RoundTripper) http.RoundTripper { return hasty{next} }
+	c, idle := connect(t, srv, ada, connectOptions{through: renewing}), connect(t, srv, ada, connectOptions{})
+	c.call(t, "list_pods", nil)
+	dir := t.TempDir()
+	file, data := filepath.Join(dir, "backup"), filepath.Join(dir, "data")
+	here := giver{t: t, more: []string{"--data", srv.DataDir, "--config", srv.config}}
+	here.must("backup " + file)
+	c.call(t, "list_pods", nil) // renews
+	srv.Stop()
+	if code, out, errs := runCommand("restore", file, "--data", data); code != exitDone {
+		t.Fatal(code, out, errs)
+	}
+	startServerIn(t, data, public)
+	if !c.dead(t) {
+		t.Error("an access token that the database does not know works")
+	}
+	_, _ = c.CallTool(t.Context(), &sdk.CallToolParams{Name: "list_pods"}) // the client asks its person again, or gives up
+	if len(c.authorize) < 2 {
+		t.Errorf("the person was asked %d times, want once more", len(c.authorize)-1)
+	}
+	idle.call(t, "list_pods", nil)
+	there := giver{t: t, more: []string{"--data", data}}
+	if told := there.must("timeline"); !strings.Contains(told, "An old refresh token was used again") {
+		t.Error(told)
 	}
 	there.must("check")
 }

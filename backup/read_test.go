@@ -231,6 +231,23 @@ func TestManifests(t *testing.T) {
 	}
 }
 
+// No program of a backup runs as its owner for somebody else.
+func TestModesOfABackup(t *testing.T) {
+	t.Parallel()
+	program := file("pods/a/1/home/x", "#!/bin/sh\n")
+	program.Mode = 0o6755
+	forged := restored(t, forge(t, []part{database(t), folderPart("pods/a/1/home"), program}, nil))
+	s := newServer(t)
+	dir := s.pod("a", map[string]string{"home/x": "1"})
+	must(t, os.Chmod(filepath.Join(dir, "home", "x"), 0o755|fs.ModeSetuid|fs.ModeSetgid))
+	raw, _ := s.backup()
+	for _, dir := range []string{forged, restored(t, raw)} {
+		if info, err := os.Stat(filepath.Join(dir, "pods/a/home/x")); err != nil || info.Mode() != 0o755 {
+			t.Errorf("setuid or worse: %v %v", info.Mode(), err)
+		}
+	}
+}
+
 // What is damaged anywhere, cut off anywhere or followed by something is refused. The
 // whole is not.
 func TestDamagedBackups(t *testing.T) {
