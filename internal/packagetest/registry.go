@@ -23,28 +23,77 @@ type Package struct {
 	Scripts       map[string]string // of PyPI: commands, as module:function
 }
 
-// NPM is a registry for npm at address, its own URL. Requests for what it does not
-// have are answered 404.
+// NPM is a registry for npm at address, its own URL. Of several versions of a package the
+// last is the latest. Requests for what it does not have are answered 404.
 func NPM(address string, packages ...Package) http.Handler {
 	mux := http.NewServeMux()
+	versions, latest := map[string]map[string]any{}, map[string]string{}
 	for _, p := range packages {
 		tarball := npmTarball(p)
-		sum := sha512.Sum512(tarball)
-		file := fmt.Sprintf("%s-%s.tgz", path.Base(p.Name), p.Version)
-		document, err := json.Marshal(map[string]any{
-			"name": p.Name, "dist-tags": map[string]string{"latest": p.Version},
-			"versions": map[string]any{p.Version: map[string]any{
-				"name": p.Name, "version": p.Version,
-				"dist": map[string]string{
-					"tarball": address + "/" + p.Name + "/-/" + file, "integrity": "sha512-" + base64.StdEncoding.EncodeToString(sum[:]),
-				},
-			}},
-		})
-		if err != nil {
-			panic(err) // strings are always JSON
+		if versions[p.Name] == nil {
+			versions[p.Name] = map[string]any{}
 		}
-		mux.HandleFunc("GET /"+p.Name, send("application/json", document))
-		mux.HandleFunc("GET /"+p.Name+"/-/"+file, send("application/octet-stream", tarball))
+		versions[p.Name][p.Version] = map[string]any{
+			"name": p.Name, "version": p.Version,
+			"dist": map[string]string{"tarball": address + npmPath(p), "integrity": integrity(tarball)},
+		}
+		latest[p.Name] = p.Version
+		mux.HandleFunc("GET "+npmPath(p), send("application/octet-stream", tarball))
+	}
+	for name, all := range versions {
+		document, err := json.Marshal(map[string]any{"name": name, "dist-tags": map[string]string{"latest": latest[name]}, "versions": all})
+		must(err)
+		mux.HandleFunc("GET /"+name, send("application/json", document))
+	}
+	return mux
+}
+
+func integrity(tarball []byte) string {
+	sum := sha512.Sum512(tarball)
+	return "sha512-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// NPMLock is the package-lock.json of an app of version 1.0.0 that has the packages from
+// a registry at address, each as what package.json asks for by wants.
+func NPMLock(app, address string, wants map[string]string, packages ...Package) string {
+	all := map[string]any{"": map[string]any{"name": app, "version": "1.0.0", "dependencies": wants}}
+	for _, p := range packages {
+		all["node_modules/"+p.Name] = map[string]string{
+			"version": p.Version, "resolved": address + npmPath(p), "integrity": integrity(npmTarball(p)),
+		}
+	}
+	raw, err := json.Marshal(map[string]any{"name": app, "version": "1.0.0", "lockfileVersion": 3, "packages": all})
+	must(err)
+	return string(raw)
+}
+
+// npmPath is where a registry has a package.
+func npmPath(p Package) string {
+	return fmt.Sprintf("/%s/-/%s-%s.tgz", p.Name, path.Base(p.Name), p.Version)
+}
+
+// GoProxy is a proxy of Go modules (go.dev/ref/mod#goproxy-protocol). Versions begin
+// with v, and a package without a go.mod gets one.
+func GoProxy(packages ...Package) http.Handler {
+	mux := http.NewServeMux()
+	for _, p := range packages {
+		mod := p.Files["go.mod"]
+		if mod == "" {
+			mod = "module " + p.Name + "\n"
+		}
+		var b bytes.Buffer
+		archive := zip.NewWriter(&b)
+		for name, text := range p.Files {
+			w, err := archive.Create(p.Name + "@" + p.Version + "/" + name)
+			must(err)
+			must(write(w, text))
+		}
+		must(archive.Close())
+		at := "GET /" + p.Name + "/@v/"
+		mux.HandleFunc(at+"list", send("text/plain", []byte(p.Version+"\n")))
+		mux.HandleFunc(at+p.Version+".info", send("application/json", fmt.Appendf(nil, `{"Version": %q}`, p.Version)))
+		mux.HandleFunc(at+p.Version+".mod", send("text/plain", []byte(mod)))
+		mux.HandleFunc(at+p.Version+".zip", send("application/zip", b.Bytes()))
 	}
 	return mux
 }
