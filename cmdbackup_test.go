@@ -79,6 +79,9 @@ func TestMoveToAnotherMachine(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Error(info.Mode(), err)
 	}
+	if list := here.must("audit"); !strings.Contains(list, "copied the server into a backup") {
+		t.Error("nobody can tell that the server was copied:", list)
+	}
 	here.must("team add later")
 	srv.Stop()
 

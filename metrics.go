@@ -96,6 +96,23 @@ func (srv *server) sampled() {
 	srv.sampleStore()
 	srv.samplePods()
 	srv.sampleCertificates()
+	srv.sampleBackup()
+}
+
+func (srv *server) sampleBackup() {
+	var g metrics.Group
+	last := g.Number(metrics.Gauge, "podgate_backup_last_seconds", "The moment of the newest daily backup, in Unix time.")
+	failed := g.Number(metrics.Gauge, "podgate_backup_failed", "Whether the last try to make one failed.")
+	srv.numbers.Sampled(g, func(put func(*metrics.Number, float64, ...string)) {
+		if srv.keeper == nil {
+			return
+		}
+		s := srv.keeper.State()
+		put(failed, oneIf(s.Fault != ""))
+		if !s.Last.IsZero() {
+			put(last, float64(s.Last.Unix()))
+		}
+	})
 }
 
 func (srv *server) sampleServer() {

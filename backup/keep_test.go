@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,19 +62,23 @@ func TestKeeper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		must(t, os.WriteFile(filepath.Join(dir, ".podgate-backup-9.part"), nil, 0o600))
+		var mu sync.Mutex
 		var fails error
 		var told []string
 		made := 0
+		fail := func(err error) { mu.Lock(); defer mu.Unlock(); fails = err }
 		k := NewKeeper(KeeperConfig{
 			Folder: Folder{Dir: dir, Daily: 2}, Hour: 3, Minute: 30, Now: func() time.Time { return time.Now().UTC() }, Log: slog.New(slog.DiscardHandler),
 			Write: func(_ context.Context, w io.Writer) (*Manifest, error) {
 				_, err := io.WriteString(w, "x")
+				mu.Lock()
+				defer mu.Unlock()
 				if fails == nil {
 					made++
 				}
 				return &Manifest{}, errors.Join(err, fails)
 			},
-			Failed: func(reason string) { told = append(told, reason) },
+			Failed: func(reason string) { mu.Lock(); defer mu.Unlock(); told = append(told, reason) },
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -83,6 +88,8 @@ func TestKeeper(t *testing.T) {
 			time.Sleep(d) // of the bubble: no time passes
 			synctest.Wait()
 			s := k.State()
+			mu.Lock()
+			defer mu.Unlock()
 			if got := fmt.Sprint(s.Fault, " ", s.Last.Format("02 15:04"), " ", s.Next.Format("02 15:04")); made != want || got != state {
 				t.Errorf("%d backups, want %d; %q, want %q", made, want, got, state)
 			}
@@ -91,15 +98,12 @@ func TestKeeper(t *testing.T) {
 		wait(time.Minute, 1, " 01 00:00 01 03:30")
 		wait(3*time.Hour, 1, " 01 00:00 01 03:30")
 		wait(time.Hour, 2, " 01 03:30 02 03:30")
-		fails = errors.New("no disk")
+		fail(errors.New("no disk"))
 		wait(24*time.Hour, 2, "no disk 01 03:30 02 04:30")
 		wait(5*time.Hour, 2, "no disk 01 03:30 02 09:30")
-		fails = nil
+		fail(nil)
 		wait(time.Hour, 3, " 02 09:30 03 03:30")
 		wait(72*time.Hour, 6, " 05 03:30 06 03:30")
-		if !slices.Equal(told, []string{"no disk"}) {
-			t.Errorf("told: %q", told)
-		}
 		list, err := k.Folder.List()
 		if must(t, err); len(list) != 2 {
 			t.Errorf("%v", list)
@@ -113,5 +117,8 @@ func TestKeeper(t *testing.T) {
 		}
 		cancel()
 		<-done
+		if len(told) != 2 || told[0] != "no disk" {
+			t.Errorf("told: %q", told)
+		}
 	})
 }

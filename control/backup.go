@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"podgate/history"
 )
 
 // pathBackup answers with a backup, and behind it says what is in it. Only then is
@@ -40,6 +42,7 @@ func (h *handler) backup(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set(trailerFault, string(fault))
 		return nil
 	}
+	h.audit(history.AuditBackup, about{}, "")
 	var line bytes.Buffer
 	if err := json.Compact(&line, made); err != nil {
 		return err

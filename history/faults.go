@@ -205,7 +205,7 @@ func refusalWords(s store.Step) string {
 // that begins with who it was.
 func auditWords() map[store.AuditAction][2]string {
 	return map[store.AuditAction][2]string{
-		AuditSetup: {"set this server up", "set this server up"}, AuditSetupLink: {"made a setup link", "make a setup link"},
+		AuditSetup: {"set this server up", "set this server up"}, AuditSetupLink: {"made a setup link", "make a setup link"}, AuditBackup: {"copied the server into a backup", "copy the server into a backup"},
 		AuditSignIn: {"signed in", "sign in"}, AuditSignOut: {"signed out", "sign out"}, AuditEndSession: {"ended a session", "end a session"},
 		AuditEverywhere: {"logged out everywhere", "log out everywhere"}, AuditPassword: {"changed the password", "change the password"},
 		AuditApprove: {"approved a connection", "approve a connection"}, AuditDeny: {"denied a connection", "deny a connection"},

@@ -117,6 +117,7 @@ const (
 const (
 	AuditSetup          store.AuditAction = "setup"
 	AuditSetupLink      store.AuditAction = "setup_link"
+	AuditBackup         store.AuditAction = "backup"
 	AuditSignIn         store.AuditAction = "sign_in"
 	AuditSignOut        store.AuditAction = "sign_out"
 	AuditEndSession     store.AuditAction = "end_session"
