@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -437,6 +438,20 @@ func TestHomeThatChanges(t *testing.T) {
 	raw, _ := s.backup()
 	restored(t, raw)
 }
+
+// Who gives a backup up does not wait for the end of a large file.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	s := newSink(ctx, writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil }), nil)
+	if err := s.put(&tar.Header{Typeflag: tar.TypeReg, Name: "x", Size: 1 << 60}, zeros{}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // keeper keeps the contents of pods' files.
 type keeper struct{ strings.Builder }

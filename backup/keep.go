@@ -213,14 +213,38 @@ func (k *Keeper) after(t time.Time) time.Time {
 	return next
 }
 
+// leastRoom is what a backup leaves of the disk that it is written to, in bytes: the
+// database may be on it.
+const leastRoom = 256 << 20
+
+// room says no when a backup somewhat larger than the last has no room.
+func (k *Keeper) room() error {
+	list, err := k.Folder.List()
+	if err != nil {
+		return err
+	}
+	needs := int64(leastRoom)
+	if len(list) > 0 {
+		needs += list[0].Size + list[0].Size/4
+	}
+	left, err := roomOn(k.Folder.Dir)
+	if err == nil && left < needs {
+		err = fmt.Errorf("there are %d MiB of room in %s, and a backup may take %d MiB; make room, or keep fewer", left>>20, k.Folder.Dir, needs>>20)
+	}
+	return err
+}
+
 // once makes one backup.
 func (k *Keeper) once(ctx context.Context) {
 	began := k.Now()
 	var m *Manifest
 	path := k.Folder.Name(began, len(k.Recipients) > 0)
-	err := Create(path, false, func(w io.Writer) error {
-		return Encrypt(w, k.Recipients, func(w io.Writer) (err error) { m, err = k.Write(ctx, w); return err })
-	})
+	err := k.room()
+	if err == nil {
+		err = Create(path, false, func(w io.Writer) error {
+			return Encrypt(w, k.Recipients, func(w io.Writer) (err error) { m, err = k.Write(ctx, w); return err })
+		})
+	}
 	if ctx.Err() != nil {
 		return // the server stops
 	}

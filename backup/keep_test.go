@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -109,6 +110,12 @@ func TestKeeper(t *testing.T) {
 			t.Errorf("%v", list)
 		}
 		only(t, dir, filepath.Base(list[1].Path), filepath.Base(list[0].Path))
+		must(t, os.Truncate(list[0].Path, 1<<42)) // the next may be as large
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if s := k.State(); !strings.Contains(s.Fault, "make room") {
+			t.Errorf("%+v", s)
+		}
 		must(t, os.RemoveAll(dir)) // as when its disk is not there
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -117,7 +124,7 @@ func TestKeeper(t *testing.T) {
 		}
 		cancel()
 		<-done
-		if len(told) != 2 || told[0] != "no disk" {
+		if len(told) != 2 || !strings.Contains(told[1], "make room") || told[0] != "no disk" {
 			t.Errorf("told: %q", told)
 		}
 	})

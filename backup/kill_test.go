@@ -147,7 +147,7 @@ func TestBackupKilled(t *testing.T) {
 func leftIn(t *testing.T, dir string) {
 	t.Helper()
 	left, err := filepath.Glob(filepath.Join(dir, ".backup-*"))
-	if err != nil || len(left) > 2 { // a kill may come between making such a file and taking its name away
+	if err != nil || len(left) > 2 { // where files have names at first, a kill may come before they are taken away
 		t.Errorf("%v %v", left, err)
 	}
 }

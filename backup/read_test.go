@@ -53,7 +53,7 @@ func (p part) with(records ...string) part {
 func forge(t testing.TB, parts []part, change func(*Manifest)) []byte {
 	t.Helper()
 	var raw, index bytes.Buffer
-	s := newSink(&raw, &index)
+	s := newSink(t.Context(), &raw, &index)
 	put := func(p part) { must(t, s.put(&p.Header, strings.NewReader(p.content))) }
 	m := Manifest{Head: Head{application, Format, "v1", time.Unix(1, 0).UTC()}, StoreFormat: store.Format}
 	head, err := json.Marshal(m.Head)
@@ -217,7 +217,7 @@ func TestManifests(t *testing.T) {
 		"cannot be read":       `{`,
 	} {
 		raw.Reset()
-		s := newSink(&raw, nil)
+		s := newSink(t.Context(), &raw, nil)
 		p := file(nameHead, head)
 		must(t, errors.Join(s.put(&p.Header, strings.NewReader(head)), s.tar.Close()))
 		var is error = ErrDamaged

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"archive/tar"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -15,6 +16,7 @@ import (
 // sink takes entries: for the backup itself, with a line each for the index, or for a
 // spool, without.
 type sink struct {
+	ctx     context.Context
 	tar     *tar.Writer
 	index   io.Writer // nil in a spool
 	entries int
@@ -23,8 +25,8 @@ type sink struct {
 	buffer  []byte
 }
 
-func newSink(w io.Writer, index io.Writer) *sink {
-	return &sink{tar: tar.NewWriter(w), index: index, sum: sha256.New(), buffer: make([]byte, 128<<10)}
+func newSink(ctx context.Context, w io.Writer, index io.Writer) *sink {
+	return &sink{ctx: ctx, tar: tar.NewWriter(w), index: index, sum: sha256.New(), buffer: make([]byte, 128<<10)}
 }
 
 // put writes one entry. A content that ends early is filled up with zeros: the file
@@ -39,9 +41,9 @@ func (s *sink) put(h *tar.Header, content io.Reader) error {
 	}
 	s.sum.Reset()
 	if h.Size > 0 {
-		n, err := io.CopyBuffer(onlyWriter{io.MultiWriter(s.tar, s.sum)}, onlyReader{io.LimitReader(content, h.Size)}, s.buffer)
+		n, err := io.CopyBuffer(onlyWriter{io.MultiWriter(s.tar, s.sum)}, untilDone{s.ctx, io.LimitReader(content, h.Size)}, s.buffer)
 		if err == nil && n < h.Size {
-			_, err = io.CopyBuffer(onlyWriter{io.MultiWriter(s.tar, s.sum)}, io.LimitReader(zeros{}, h.Size-n), s.buffer)
+			_, err = io.CopyBuffer(onlyWriter{io.MultiWriter(s.tar, s.sum)}, untilDone{s.ctx, io.LimitReader(zeros{}, h.Size-n)}, s.buffer)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
@@ -87,11 +89,22 @@ func indexLine(h *tar.Header, sum []byte) string {
 	return line + "\n"
 }
 
-// onlyWriter and onlyReader keep io.Copy from going around the buffer.
-type (
-	onlyWriter struct{ io.Writer }
-	onlyReader struct{ io.Reader }
-)
+// onlyWriter keeps io.Copy from going around the buffer.
+type onlyWriter struct{ io.Writer }
+
+// untilDone is a reader that ends with a context: a file can be large.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (u untilDone) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
+}
 
 // zeros is an endless reader.
 type zeros struct{}

@@ -3,6 +3,7 @@ package backup
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,15 +18,23 @@ type spool struct {
 }
 
 func newSpool(dir string) (*spool, error) {
-	f, err := os.CreateTemp(dir, ".backup-*")
+	f, err := nameless(dir)
 	if err != nil {
 		return nil, fmt.Errorf("make a file beside the database: %w", err)
 	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
+	return &spool{f, bufio.NewWriterSize(f, 64<<10)}, nil
+}
+
+// unnamed makes a file and takes its name away.
+func unnamed(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, ".backup-*")
+	if err != nil {
 		return nil, err
 	}
-	return &spool{f, bufio.NewWriterSize(f, 64<<10)}, nil
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // rewind ends the writing and returns what was written, and how much it is.

@@ -25,5 +25,13 @@ func factsOf(info fs.FileInfo) facts {
 // it, the first write to a mapped page changes the file's ctime again.
 func syncAround(dir *os.File) error { return unix.Syncfs(int(dir.Fd())) }
 
+// nameless makes a file that never has a name, where the file system can.
+func nameless(dir string) (*os.File, error) {
+	if f, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, 0o600); err == nil {
+		return f, nil
+	}
+	return unnamed(dir)
+}
+
 // The words of lseek for files with holes.
 const seekData, seekHole = unix.SEEK_DATA, unix.SEEK_HOLE

@@ -82,7 +82,7 @@ func (b *writer) write(w io.Writer) error {
 		return err
 	}
 	defer database.close()
-	b.out = newSink(w, index)
+	b.out = newSink(b.ctx, w, index)
 	b.manifest.Head = Head{application, Format, b.Version, b.Now().UTC()}
 	pods, err := b.DB.Snapshot(database)
 	if err != nil {
@@ -286,8 +286,10 @@ func (c *podCopy) still() error {
 	if err != nil {
 		return err
 	}
-	held := newSink(&bounded{s, min(maxHeld, room/4)}, nil)
-	why, err := c.hold(held)
+	ctx, cancel := context.WithTimeout(c.ctx, holdTime)
+	defer cancel()
+	held := newSink(ctx, &bounded{s, min(maxHeld, room/4)}, nil)
+	why, err := c.hold(ctx, held)
 	if err != nil {
 		return err
 	}
@@ -307,9 +309,7 @@ func (c *podCopy) still() error {
 }
 
 // hold is the last pass. why says what kept it from being of one moment.
-func (c *podCopy) hold(out *sink) (why string, err error) {
-	ctx, cancel := context.WithTimeout(c.ctx, holdTime)
-	defer cancel()
+func (c *podCopy) hold(ctx context.Context, out *sink) (why string, err error) {
 	release, err := c.Hold(ctx, c.report.ID)
 	if err != nil {
 		return "it could not be held still: " + err.Error(), c.ctx.Err()
