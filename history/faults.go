@@ -112,7 +112,7 @@ func (c diagnosed) refusedRefresh() Diagnosis {
 	switch c.last.Fault {
 	case FaultReusedRefresh:
 		return Diagnosis{Refused, "An old refresh token was used again, so the connection was revoked.", "Connect again.",
-			"Usually the client was restored from a copy, or runs twice with one memory. If neither is so, somebody may have stolen the token."}
+			"Usually the client or this server was restored from a copy, or the client runs twice with one memory. If neither is so, somebody may have stolen the token."}
 	case FaultExpiredRefresh:
 		return Diagnosis{Refused, "The client was silent for so long that its access ran out.", "Connect again.", ""}
 	case FaultScope:

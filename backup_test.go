@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"podgate/backup"
+	"podgate/internal/config"
+)
+
+// With max_age the server is not well when its newest backup is older than that, and
+// without any when it has run for so long.
+func TestBackupTooOld(t *testing.T) {
+	t.Parallel()
+	folder := backup.Folder{Dir: t.TempDir()}
+	k := backup.NewKeeper(backup.KeeperConfig{
+		Folder: folder, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Write: func(context.Context, io.Writer) (*backup.Manifest, error) { return nil, errors.New("no disk") },
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); k.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	eventually(t, func() bool { return k.State().Fault != "" })
+
+	s := &config.Settings{}
+	srv := &server{settings: s, keeper: k, began: time.Now()}
+	for _, c := range []struct {
+		maxAge, runs time.Duration
+		want         bool
+	}{{0, 1000 * time.Hour, false}, {48 * time.Hour, time.Hour, false}, {48 * time.Hour, 49 * time.Hour, true}} {
+		s.Backup.MaxAge, srv.began = config.Duration(c.maxAge), time.Now().Add(-c.runs)
+		if got := srv.backupTooOld(); got != c.want {
+			t.Errorf("without a backup, at most %v, running for %v: %v", c.maxAge, c.runs, got)
+		}
+	}
+	if b := srv.backupState(); b.State != "failed" || b.Problem == "" || !b.Last.IsZero() {
+		t.Errorf("%+v", b)
+	}
+	if (&server{settings: s}).backupTooOld() || (&server{settings: s}).backupState() != nil {
+		t.Error("where no backups are wanted one is missed")
+	}
+
+	old := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	if err := os.WriteFile(folder.Name(old, false), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-done
+	late := backup.NewKeeper(backup.KeeperConfig{Folder: folder, Log: slog.New(slog.DiscardHandler), Now: time.Now, Write: k.Write})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); late.Run(ctx) }()
+	defer func() { stop(); <-ended }()
+	eventually(t, func() bool { return late.State().Fault != "" })
+	srv.keeper, srv.began = late, time.Now()
+	if b := srv.backupState(); !srv.backupTooOld() || !b.Last.Equal(old) {
+		t.Errorf("one of 2020 is not too old: %+v", b)
+	}
+}
