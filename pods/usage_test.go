@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"podgate/pods"
 	"podgate/pods/egress"
@@ -84,11 +85,16 @@ func TestTrafficOfAPod(t *testing.T) {
 	}
 	gauge := func() pods.Gauge {
 		t.Helper()
-		list, err := h.Gauges(t.Context())
-		if err != nil || len(list) != 1 {
-			t.Fatalf("%+v %v", list, err)
+		for {
+			list, err := h.Gauges(t.Context())
+			if err != nil || len(list) != 1 {
+				t.Fatalf("%+v %v", list, err)
+			}
+			if list[0].Status != pods.StatusUnknown { // or its agent has not answered yet
+				return list[0]
+			}
+			time.Sleep(5 * time.Millisecond)
 		}
-		return list[0]
 	}
 	// Whoever watches the server sees it grow, and takes nothing from the samples.
 	if g := gauge(); g.Team != h.ann.Team.Slug || g.Name != "shop" || g.Status != "running" || g.In < 300*200_000 || g.In > 300*200_000+2000 || g.Out < 300*100_000 {

@@ -188,7 +188,7 @@ func TestTerminalKillsAll(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := startAgent(t)
+			a := startAgent(t, func(c *Config) { c.GraceStop = 20 * time.Second })
 			s := a.terminal(t, wire.TerminalRequest{Size: usual})
 			id := fmt.Sprintf("8%d.%d", len(name), time.Now().UnixNano()%1e9)
 			for i, script := range []string{"sleep %s &", "setsid sleep %s &", "(env -i setsid /bin/sh -c 'trap \"\" TERM HUP; sleep %s' &) ;"} {

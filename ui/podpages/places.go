@@ -1,7 +1,9 @@
 package podpages
 
 import (
+	"context"
 	"sync"
+	"time"
 
 	"podgate/store"
 )
@@ -37,4 +39,22 @@ func (p *places) enter(user store.UserID) (leave func(), ok bool) {
 			delete(p.of, user)
 		}
 	}, true
+}
+
+// await is enter that waits for a place as long as patience lasts and ctx goes on.
+func (p *places) await(ctx context.Context, user store.UserID, patience time.Duration) (leave func(), ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		if leave, ok = p.enter(user); ok {
+			return leave, true
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return nil, false
+		}
+	}
 }

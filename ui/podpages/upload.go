@@ -28,6 +28,10 @@ const (
 	appTime    = 15 * time.Minute // for all of it to arrive
 	maxFolder  = 32 << 20         // bytes of files, or of a zip and of what is in it, which are held in memory
 	maxUploads = 3                // such at a time
+
+	// A deploy is seen to be done a moment before its place is given back, and who sees
+	// it may send the next at once.
+	uploadPatience = 5 * time.Second
 )
 
 // handleDeploy is POST /pod/:name/deploys: an app as files of a folder, as a zip, or
@@ -38,7 +42,7 @@ func (s *Pages) handleDeploy(w http.ResponseWriter, r *http.Request, o opened) e
 		s.noteChange(r, o, "deploy", forbidden())
 		return forbidden()
 	}
-	leave, ok := s.uploads.enter(o.User.ID)
+	leave, ok := s.uploads.await(r.Context(), o.User.ID, uploadPatience)
 	if !ok {
 		return s.deploysPage(w, r, o, http.StatusServiceUnavailable, "Several uploads go on at the moment. Wait a little and send it again.")
 	}
