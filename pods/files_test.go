@@ -1,6 +1,7 @@
 package pods_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"podgate/internal/authz"
 	"podgate/pods"
 )
 
@@ -90,4 +92,14 @@ func TestPodIsMadeAfterACrash(t *testing.T) {
 	if rec, err := h.db.PodByName("shop"); err != nil || !rec.Made {
 		t.Errorf("%+v, %v", rec, err)
 	}
+	for _, change := range []func(context.Context, authz.Actor, string, pods.Progress) (pods.Pod, error){next.Stop, next.Start} {
+		if _, err := change(t.Context(), h.ann, "shop", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next.script.set(func(s *script) {
+		if len(s.asked) != 2 || !s.asked[0].Welcome || s.asked[1].Welcome {
+			t.Errorf("the first start has the first page made, and no other: %+v", s.asked)
+		}
+	})
 }

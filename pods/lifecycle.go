@@ -142,7 +142,7 @@ func (s *Service) create(op *operation, a authz.Actor, rec store.Pod, plan Plan,
 		}
 		return err
 	}
-	return s.direct(op, rec, wire.AppRequest{Action: "start", Welcome: true, WaitMillis: millis(startWait)}, p)
+	return s.direct(op, rec, wire.AppRequest{Action: "start", WaitMillis: millis(startWait)}, p)
 }
 
 // insert puts the record into the store and returns what is there then. Errors
@@ -182,7 +182,8 @@ func (s *Service) startPod(op *operation, rec store.Pod, r wire.AppRequest, p Pr
 	return s.direct(op, rec, r, p)
 }
 
-// direct has the agent do something with the app.
+// direct has the agent do something with the app. A pod that was not made yet gets its
+// first page, and is made: whoever was making it may have been cut off.
 func (s *Service) direct(op *operation, rec store.Pod, r wire.AppRequest, p Progress) error {
 	timeout := appTimeout
 	if r.Action == "reload" {
@@ -190,19 +191,35 @@ func (s *Service) direct(op *operation, rec store.Pod, r wire.AppRequest, p Prog
 	}
 	ctx, cancel := context.WithTimeout(op.ctx, timeout)
 	defer cancel()
-	r.Spec = s.spec(rec)
+	r.Spec, r.Welcome = s.spec(rec), r.Action == "start" && !rec.Made
 	p.status(r.Action + " the app")
 	began := s.cfg.Now()
 	err := s.tellLines(ctx, op.live, p, func(p Progress) error {
 		_, err := op.client.app(ctx, r, p)
 		return err
 	})
+	if _, answered := errors.AsType[*wire.Fault](err); err == nil || answered {
+		if err := s.made(op, rec); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		err = s.appFailed(op, rec, r.Action, began, err)
 	} else {
 		op.succeeded(s.cfg.Now())
 	}
 	return err
+}
+
+// made notes that a pod has what it begins with. From then on its files must be there.
+func (s *Service) made(op *operation, rec store.Pod) error {
+	if rec.Made {
+		return nil
+	}
+	if err := s.cfg.DB.SetMade(rec.ID); err != nil {
+		return s.notStarted(op, rec, err)
+	}
+	return nil
 }
 
 // startEnvironment makes the environment run, and notes and words why not.
@@ -223,13 +240,6 @@ func (s *Service) startEnvironment(op *operation, rec store.Pod, p Progress) err
 	}
 	if !up {
 		s.cfg.Log.Info("a pod was started", "pod", rec.ID, "name", rec.Name)
-	}
-	if rec.Made {
-		return nil
-	}
-	// Before anything is in the home, so that what is lost was worth nothing.
-	if err := s.cfg.DB.SetMade(rec.ID); err != nil {
-		return s.notStarted(op, rec, err)
 	}
 	return nil
 }

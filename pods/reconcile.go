@@ -247,7 +247,7 @@ func (s *Service) resume(op *operation, rec store.Pod) error {
 	state, err := op.client.state(op.ctx)
 	if err == nil && state.App != wire.AppStopped {
 		op.succeeded(s.cfg.Now())
-		return nil
+		return s.made(op, rec)
 	}
 	return s.direct(op, rec, wire.AppRequest{Action: "start"}, nil)
 }
