@@ -14,7 +14,7 @@ var nodejs = Preset{
 	Needs:       Needs{Tool: "node", Get: "install nodejs and npm (on Debian and Ubuntu: apt install nodejs npm)"},
 	InstallEnv: map[string]string{
 		"npm_config_fetch_retries": "2", "npm_config_fetch_retry_factor": "3",
-		"npm_config_fetch_retry_mintimeout": "200", "npm_config_fetch_retry_maxtimeout": "600",
+		"npm_config_fetch_retry_mintimeout": "50", "npm_config_fetch_retry_maxtimeout": "150",
 		"npm_config_audit": "false", "npm_config_fund": "false", "npm_config_update_notifier": "false",
 	},
 	Bin:    "node_modules/.bin",
