@@ -127,6 +127,10 @@ func TestVerifiers(t *testing.T) {
 			t.Errorf("isVerifier(%q) = %v", s, !want)
 		}
 	}
+	short := url.Values{"code": {"c"}, "redirect_uri": {"https://example.com/cb"}, "code_verifier": {strings.Repeat("a", 42)}}
+	if err := parseCode(short, &tokenRequest{}); err == nil {
+		t.Errorf("a short verifier: %v", err)
+	}
 	for s, want := range map[string]bool{
 		testChallenge: true, testChallenge + "=": false, testChallenge[1:]: false, testChallenge[:42] + "+": false, testChallenge[:42] + "\n": false,
 	} {

@@ -39,6 +39,10 @@ type attempt struct {
 }
 
 func attackMain(args []string) {
+	if args[0] == typeRole {
+		typeMain(args[1])
+		return
+	}
 	h := host{args[0], args[1], args[2]}
 	for _, a := range attempts {
 		err := a.try(h)
@@ -440,8 +444,22 @@ func hostRoot(host) error {
 	return unix.ENOENT
 }
 
-// typeInto types into both sides of a terminal.
-func typeInto(command uintptr) func(host) error {
+// typeRole is the first argument of a process that types into the terminal that it
+// has, as an ioctl of the number that follows. It ends with the error's number.
+const typeRole = "type"
+
+func typeMain(number string) {
+	command, _ := strconv.ParseUint(number, 10, 64) // we wrote it
+	c := byte('x')
+	var errno unix.Errno
+	if err := raw(unix.SYS_IOCTL, 0, uintptr(command), uintptr(unsafe.Pointer(&c)))(host{}); errors.As(err, &errno) {
+		os.Exit(int(errno))
+	}
+}
+
+// typeInto types into a terminal from a process whose own it is: of others the
+// kernel lets nobody.
+func typeInto(command uint64) func(host) error {
 	return func(host) error {
 		f, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 		if err != nil {
@@ -455,14 +473,16 @@ func typeInto(command uintptr) func(host) error {
 		if errno != 0 {
 			return fmt.Errorf("no other side to try with: %s", errno)
 		}
-		defer unix.Close(int(other))
-		c := byte('x')
-		for _, fd := range []uintptr{f.Fd(), other} {
-			if err = raw(unix.SYS_IOCTL, fd, command, uintptr(unsafe.Pointer(&c)))(host{}); !errors.Is(err, unix.EPERM) {
-				return err
-			}
+		terminal := os.NewFile(other, "terminal")
+		defer terminal.Close()
+		cmd := exec.Command("/proc/self/exe", attackRole, typeRole, strconv.FormatUint(command, 10))
+		cmd.Stdin = terminal
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		var exit *exec.ExitError
+		if err := cmd.Run(); !errors.As(err, &exit) || exit.ExitCode() < 0 {
+			return err
 		}
-		return err
+		return unix.Errno(exit.ExitCode())
 	}
 }
 
