@@ -17,7 +17,7 @@ func roomyData(t *testing.T) string {
 	t.Helper()
 	dir, now := t.TempDir(), time.Now().Add(-24*time.Hour)
 	path := control.DatabasePath(dir)
-	storetest.NewBig(t, path, "http://localhost/api/mcp", now, storetest.Size{Users: 20, Clients: 20, Connections: 50, Tokens: 100, Dying: 12_000})
+	storetest.NewBig(t, path, "http://localhost/api/mcp", now, storetest.Size{Users: 20, Clients: 20, Connections: 500, Tokens: 5_000, Dying: 12_000})
 	db, err := store.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -41,12 +41,25 @@ func TestCompactCommandAndStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for round := range 12 {
+	cut := 0
+	for round := 0; cut < 3; round++ { // until that many were killed while they wrote
+		if round == 60 {
+			t.Fatalf("only %d were killed while they wrote", cut)
+		}
+		if err := os.WriteFile(path, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		s := newTestServer(t, dir)
 		s.launch(testEnv(), s.Stdout, s.Log, []string{"compact", "--data", dir})
-		after := time.NewTimer(time.Duration(round) * 15 * time.Millisecond)
-		<-after.C
+		eventually(t, func() bool { // the copy is being written, or was
+			_, err := os.Stat(path + ".compact")
+			return err == nil || s.exited()
+		})
+		<-time.After(time.Duration(round%4) * 2 * time.Millisecond)
 		s.Kill()
+		if _, err := os.Stat(path + ".compact"); err == nil {
+			cut++
+		}
 		if code, out, errs := runCommand("check", "--data", dir); code != exitDone || !strings.HasPrefix(out, "ok: users 20") {
 			t.Fatalf("after round %d: %d %s%s", round, code, out, errs)
 		}

@@ -52,7 +52,11 @@ func (n *numbers) stacks(stack *web.Stack) func(class string) *web.Stack {
 // answered hears of the requests of a class.
 func (n *numbers) answered(class string) func(status int, took time.Duration, stream bool) {
 	return func(status int, took time.Duration, stream bool) {
-		n.requests.Add(1, class, strconv.Itoa(status))
+		code := "other" // an app in a pod answers what it likes
+		if http.StatusText(status) != "" {
+			code = strconv.Itoa(status)
+		}
+		n.requests.Add(1, class, code)
 		if !stream {
 			n.latency.Observe(took, class)
 		}

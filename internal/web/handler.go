@@ -65,8 +65,8 @@ func (s *Stack) Handle(h Handler, write ErrorWriter) http.Handler {
 // Pass tells Ended of a request that is served by others, to which it adds nothing.
 func (s *Stack) Pass(w http.ResponseWriter, serve func(http.ResponseWriter)) {
 	start, rec := s.Now(), &recorder{ResponseWriter: w}
+	defer func() { s.ended(rec, s.Now().Sub(start)) }() // also of one that hangs up by a panic
 	serve(rec)
-	s.ended(rec, s.Now().Sub(start))
 }
 
 func (s *Stack) ended(rec *recorder, took time.Duration) {

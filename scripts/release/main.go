@@ -15,7 +15,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -60,6 +59,9 @@ type release struct {
 	said    io.Writer
 }
 
+// urlForm has nothing in it that a shell or Ruby would understand.
+var urlForm = regexp.MustCompile(`^https?://[A-Za-z0-9.:_-]+(/[A-Za-z0-9._~+-]+)*$`)
+
 var versionForm = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?$`)
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -80,7 +82,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if !versionForm.MatchString(r.version) {
 		return fmt.Errorf("--version %q is not like v1.2.3", r.version)
 	}
-	if u, err := url.Parse(r.url); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.HasSuffix(r.url, "/") || strings.ContainsAny(r.url, "'\"\\ ") {
+	if !urlForm.MatchString(r.url) {
 		return fmt.Errorf("--url %q is not like https://example.com/podgate/v1.2.3", r.url)
 	}
 	for _, t := range targets {

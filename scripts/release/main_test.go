@@ -26,16 +26,16 @@ const (
 
 // checkout copies the tree, as it is, into a folder with a history of one commit, which
 // is the same wherever it is made.
-func checkout(t *testing.T, dir string) {
+func checkout(t *testing.T, from, dir string) {
 	t.Helper()
-	source := os.DirFS("../..")
+	source := os.DirFS(from)
 	err := fs.WalkDir(source, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
 		case d.Name() == ".git" && !d.IsDir(): // of a worktree: it leads to another history
 			return nil
-		case d.IsDir() && slices.Contains([]string{".git", "data", "node_modules"}, d.Name()):
+		case d.IsDir() && slices.Contains([]string{".git", "data", "dist", "node_modules"}, d.Name()):
 			return fs.SkipDir
 		case d.IsDir():
 			return os.MkdirAll(filepath.Join(dir, name), 0o755)
@@ -73,7 +73,7 @@ func TestRelease(t *testing.T) {
 	first, second := t.TempDir(), filepath.Join(t.TempDir(), "another folder")
 	var dist [2]string
 	for i, dir := range []string{first, second} {
-		checkout(t, dir)
+		checkout(t, []string{"../..", first}[i], dir) // the first again: somebody may be at work on the tree
 		dist[i] = filepath.Join(t.TempDir(), "dist")
 		var said bytes.Buffer
 		if err := run(t.Context(), []string{"--source", dir, "--version", testVersion, "--url", testURL, "--only", here.String(), dist[i]}, &said); err != nil {
@@ -308,7 +308,8 @@ func refused(t *testing.T, source, full string) {
 	}{
 		"version":   {[]string{"--version", "1.2", "--url", testURL, "x"}, "is not like v1.2.3"},
 		"address":   {[]string{"--version", "v1.2.3", "--url", "example.com", "x"}, "is not like https://"},
-		"quotes":    {[]string{"--version", "v1.2.3", "--url", "https://example.com/'$(x)'", "x"}, "is not like https://"},
+		"shell":     {[]string{"--version", "v1.2.3", "--url", "https://example.com/$(x)", "x"}, "is not like https://"},
+		"line":      {[]string{"--version", "v1.2.3", "--url", "https://example.com/x\nid", "x"}, "is not like https://"},
 		"no folder": {[]string{"--version", "v1.2.3", "--url", testURL}, "name the folder"},
 		"system":    {[]string{"--version", "v1.2.3", "--url", testURL, "--only", "plan9/mips", "x"}, "is none of"},
 		"not empty": {[]string{"--source", source, "--version", "v1.2.3", "--url", testURL, full}, "is not empty"},
