@@ -55,10 +55,16 @@ func TestKillWhileAPodIsMade(t *testing.T) {
 			t.Fatalf("killed at %q: %s%s", moment, out, errs)
 		}
 		srv = startProcess(t, dir)
-		whole := false
+		whole, said := false, ""
+		defer func() {
+			if t.Failed() {
+				t.Logf("after %q the last answer was %s\n%s", moment, said, srv.Log)
+			}
+		}()
 		eventually(t, func() bool {
-			code, out, _ := runCommand("pod", "exec", "--data", dir, name, "--", "cat", "/home/pod/app/index.html")
+			code, out, errs := runCommand("pod", "exec", "--data", dir, name, "--", "cat", "/home/pod/app/index.html")
 			whole = code == exitDone && strings.Contains(out, name)
+			said = fmt.Sprintf("%d %s%s", code, out, errs)
 			return whole || code != exitDone && !strings.Contains(namesOfPods(t, srv), name+"\n")
 		})
 		if !whole && made == exitDone {

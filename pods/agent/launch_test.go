@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -83,7 +85,14 @@ func TestWelcomeOfEveryPreset(t *testing.T) {
 			t.Parallel()
 			a := startAgent(t)
 			spec := a.spec(t, p.Name)
+			left := a.home("app/.podgate-LEFT") // by one that was cut off while it wrote the page
+			if err := os.WriteFile(left, []byte("<!doctype"), 0o600); err != nil {
+				t.Fatal(err)
+			}
 			st := a.app(wire.AppRequest{Action: actionStart, Spec: spec, Welcome: true, WaitMillis: 20000})
+			if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("what was left there: %v", err)
+			}
 			if st.App != wire.AppRunning {
 				t.Fatalf("%+v", st)
 			}

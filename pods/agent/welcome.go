@@ -6,6 +6,8 @@ import (
 	"errors"
 	"html/template"
 	"io/fs"
+	"path"
+	"strings"
 
 	"podgate/pods/preset"
 	"podgate/pods/wire"
@@ -34,15 +36,21 @@ func renderWelcome(spec wire.AppSpec) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// writeWelcome puts the first page into an app folder that is empty or absent.
+// writeWelcome puts the first page into an app folder that is empty or absent. What an
+// earlier life of the pod had not brought to its place there goes.
 func (a *agent) writeWelcome(spec wire.AppSpec) error {
 	root := a.folders.home.root
 	entries, err := fs.ReadDir(root.FS(), "app")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fileFault(podApp, err)
 	}
-	if len(entries) > 0 {
-		return nil
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), wire.OwnPrefix+"-") {
+			return nil
+		}
+		if err := removeTree(root, path.Join(appName, e.Name())); err != nil {
+			return fileFault(podApp, err)
+		}
 	}
 	page, err := renderWelcome(spec)
 	if err != nil {
