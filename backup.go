@@ -32,6 +32,12 @@ func backupSource(s *config.Settings, db *store.DB) backup.Source {
 
 // writeBackup answers a command.
 func (srv *server) writeBackup(ctx context.Context, w io.Writer) ([]byte, error) {
+	select {
+	case srv.backingUp <- struct{}{}:
+		defer func() { <-srv.backingUp }()
+	default:
+		return nil, errors.New("another backup is being made; wait until it is done")
+	}
 	m, err := srv.backUp(ctx, w)
 	if err != nil {
 		return nil, err
@@ -39,14 +45,19 @@ func (srv *server) writeBackup(ctx context.Context, w io.Writer) ([]byte, error)
 	return json.Marshal(m)
 }
 
-// backUp writes a backup of the server, one at a time.
-func (srv *server) backUp(ctx context.Context, w io.Writer) (*backup.Manifest, error) {
+// dailyBackup waits for a backup that somebody else has asked for.
+func (srv *server) dailyBackup(ctx context.Context, w io.Writer) (*backup.Manifest, error) {
 	select {
 	case srv.backingUp <- struct{}{}:
 		defer func() { <-srv.backingUp }()
-	default:
-		return nil, errors.New("another backup is being made; wait until it is done")
+		return srv.backUp(ctx, w)
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
+}
+
+// backUp writes a backup of the server. Who calls it holds srv.backingUp.
+func (srv *server) backUp(ctx context.Context, w io.Writer) (*backup.Manifest, error) {
 	source := backupSource(srv.settings, srv.db)
 	source.Hold = srv.pods.Hold
 	return backup.Write(ctx, w, source)
@@ -65,8 +76,11 @@ func (srv *server) openBackup(context.Context) error {
 	srv.keeper = backup.NewKeeper(backup.KeeperConfig{
 		Folder: backup.Folder{Dir: b.To, Daily: b.KeepDaily, Weekly: b.KeepWeekly, Monthly: b.KeepMonthly},
 		Hour:   b.Schedule.Hour(), Minute: b.Schedule.Minute(), Recipients: recipients,
-		Write: srv.backUp, Failed: srv.notify.BackupFailed, Log: srv.log, Now: time.Now,
+		Write: srv.dailyBackup, Failed: srv.notify.BackupFailed, Log: srv.log, Now: time.Now,
 	})
+	if err := backup.TryFolder(b.To); err != nil {
+		srv.log.Warn("backups cannot be written; with systemd the folder has to be in ReadWritePaths=, see docs/operations.md", "folder", b.To, "error", err)
+	}
 	srv.background(srv.keeper.Run)
 	return nil
 }

@@ -47,7 +47,7 @@ func TestBackupTooOld(t *testing.T) {
 	}
 
 	old := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
-	if err := os.WriteFile(folder.Name(old, false), nil, 0o600); err != nil {
+	if err := os.WriteFile(folder.Name(old, false), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cancel()

@@ -2,17 +2,20 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"podgate/backup"
 	"podgate/control"
+	"podgate/store"
 )
 
 const operationsPage = "docs/operations.md"
@@ -161,6 +164,42 @@ func toJSON(t *testing.T, v any) string {
 	return string(raw)
 }
 
+// What is said of a backup may be as much as there are pods.
+func TestBackupOfManyPods(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	craftShop(t, data)
+	db, err := store.Open(filepath.Join(data, "podgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shop, err := db.PodByName("shop")
+	for i := range 200 {
+		p := shop
+		p.ID, p.Name = store.PodID(fmt.Sprint("crafted", i)), fmt.Sprint("shop", i)
+		err = errors.Join(err, db.CreatePod(p, p.Created, func([]store.Pod) error { return nil }))
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		home := filepath.Join(data, "pods", fmt.Sprint("crafted", i), "home")
+		err = errors.Join(os.MkdirAll(home, 0o700), syscall.Mkfifo(filepath.Join(home, strings.Repeat("\x01", 255)), 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	startServerIn(t, data)
+	here := giver{t: t, more: []string{"--data", data}}
+	file := filepath.Join(t.TempDir(), "backup")
+	out := here.must("backup " + file + " --json")
+	var m backup.Manifest
+	if err := json.Unmarshal([]byte(out), &m); err != nil || len(m.Pods) != 201 {
+		t.Fatal(err, out)
+	}
+	here.must("backup verify " + file)
+}
+
 // The commands say what is wrong with their arguments and files.
 func TestBackupRefuses(t *testing.T) {
 	t.Parallel()
@@ -211,7 +250,7 @@ func TestDailyBackup(t *testing.T) {
 	dir := t.TempDir()
 	key := strings.TrimSpace(giver{t: t}.must("backup key " + dir + "/key"))
 	to := filepath.Join(dir, "to")
-	srv := startServer(t, "[backup]", fmt.Sprintf("to = %q", to), fmt.Sprintf("recipients = [%q]", key), `max_age = "1h"`)
+	srv := startServer(t, "[backup]", fmt.Sprintf("to = %q", to), fmt.Sprintf("recipients = [%q]", key), `max_age = "25h"`)
 	here := giver{t: t, more: []string{"--data", srv.DataDir, "--config", srv.config}}
 	status := func() (s control.Status) {
 		_, out, _ := here.give("", "status --json")
@@ -239,7 +278,7 @@ func TestDailyBackup(t *testing.T) {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	srv = startServerIn(t, srv.DataDir, "[backup]", fmt.Sprintf("to = %q", to), fmt.Sprintf("recipients = [%q]", key), `max_age = "1h"`)
+	srv = startServerIn(t, srv.DataDir, "[backup]", fmt.Sprintf("to = %q", to), fmt.Sprintf("recipients = [%q]", key), `max_age = "25h"`)
 	here.more[3] = srv.config
 	eventually(t, func() bool { return status().Backup.State == "ok" })
 	if r := ready(); r.Backup.State != "ok" || r.Backup.Last == nil {

@@ -439,6 +439,43 @@ func TestHomeThatChanges(t *testing.T) {
 	restored(t, raw)
 }
 
+// What a pod can have the server remember is bounded, and what is over the bound is left
+// out and said.
+func TestBoundsOfAPod(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	dir := s.pod("a", map[string]string{"home/1": "", "home/2": "", "home/3": "", "home/d/x": "", "home/d/y": ""})
+	root, err := os.OpenRoot(dir)
+	must(t, err)
+	defer root.Close()
+	for name, c := range map[string]struct {
+		start tree
+		left  string
+		files int
+	}{
+		"files":        {tree{files: maxFiles - 3}, "home/3: more files", 3},
+		"paths":        {tree{names: maxNames - len("homehome/1home/2")}, "home/3: more files", 3},
+		"open folders": {tree{open: maxOpen - 4*(1+nameCost)}, "home/d/: more files in folders", 6},
+	} {
+		walk, report := c.start, &Pod{}
+		walk.ctx, walk.out, walk.report = t.Context(), newSink(t.Context(), io.Discard, nil), report
+		must(t, walk.walk(root, podTrees))
+		if report.LeftOut != 1 || !strings.HasPrefix(report.Such[0], c.left) || report.Files != c.files {
+			t.Errorf("%s: %+v", name, report)
+		}
+	}
+	info, err := root.Lstat("logs")
+	must(t, err)
+	if sub, _, _, err := openFolder(root, "home", info, maxOpen); !errors.Is(err, errExchanged) || sub != nil {
+		t.Errorf("a folder that was exchanged: %v", err)
+	}
+	var p Pod
+	p.leave(strings.Repeat("\xff", 4000), strings.Repeat("because ", 100))
+	if len(p.Such[0]) > maxSuch+10 {
+		t.Errorf("%d bytes are said of a file", len(p.Such[0]))
+	}
+}
+
 // Who gives a backup up does not wait for the end of a large file.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // partPattern is what a backup is called until it is complete.
@@ -37,8 +38,8 @@ func Create(path string, replace bool, write func(io.Writer) error) (err error) 
 	}
 	if replace {
 		err = os.Rename(f.Name(), path)
-	} else if err = os.Link(f.Name(), path); errors.Is(err, fs.ErrExist) {
-		return taken(path) // unlike a rename, this leaves alone what has come meanwhile
+	} else {
+		err = putInPlace(f.Name(), path, os.Link)
 	}
 	if err != nil {
 		return err
@@ -48,6 +49,23 @@ func Create(path string, replace bool, write func(io.Writer) error) (err error) 
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// putInPlace gives a file its name, unless there is one of that name. A link leaves
+// alone what has come meanwhile; where the file system has none, as on a stick, a rename
+// has to do.
+func putInPlace(from, to string, link func(string, string) error) error {
+	err := link(from, to)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return taken(to)
+	case errors.Is(err, syscall.EPERM), errors.Is(err, errors.ErrUnsupported), errors.Is(err, syscall.EMLINK):
+		if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+			return cmpOr(err, taken(to))
+		}
+		return os.Rename(from, to)
+	}
+	return err
 }
 
 func taken(path string) error {

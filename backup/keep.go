@@ -43,8 +43,9 @@ func (f Folder) Name(at time.Time, encrypted bool) string {
 }
 
 // List returns the backups in the folder, the newest first. Other files are none of
-// ours.
-func (f Folder) List() ([]Made, error) {
+// ours; nor are empty ones, and those that say to be from later than a day after now, as
+// each of them would keep the next from being made.
+func (f Folder) List(now time.Time) ([]Made, error) {
 	entries, err := os.ReadDir(f.Dir)
 	if err != nil {
 		return nil, err
@@ -53,7 +54,7 @@ func (f Folder) List() ([]Made, error) {
 	for _, e := range entries {
 		at, err := time.Parse(nameForm, strings.TrimSuffix(e.Name(), ".age"))
 		info, statErr := e.Info()
-		if err != nil || statErr != nil || !info.Mode().IsRegular() {
+		if err != nil || statErr != nil || !info.Mode().IsRegular() || info.Size() == 0 || at.After(now.Add(24*time.Hour)) {
 			continue
 		}
 		list = append(list, Made{filepath.Join(f.Dir, e.Name()), at, info.Size()})
@@ -88,8 +89,8 @@ func (f Folder) spare(list []Made) []Made {
 }
 
 // Prune deletes the backups that need not be kept.
-func (f Folder) Prune() error {
-	list, err := f.List()
+func (f Folder) Prune(now time.Time) error {
+	list, err := f.List(now)
 	if err != nil {
 		return err
 	}
@@ -97,6 +98,15 @@ func (f Folder) Prune() error {
 		err = errors.Join(err, os.Remove(m.Path))
 	}
 	return err
+}
+
+// TryFolder returns why no backup could be written to a folder.
+func TryFolder(dir string) error {
+	f, err := os.CreateTemp(dir, partPattern)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // clean takes away what backups that broke off have left, as only a killed process
@@ -182,7 +192,7 @@ func (k *Keeper) State() KeeperState {
 // look reads the folder, so what it finds is true after a restart and after somebody
 // has deleted files.
 func (k *Keeper) look() KeeperState {
-	list, err := k.Folder.List()
+	list, err := k.Folder.List(k.Now())
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := KeeperState{Fault: k.fault, FailedAt: k.failed}
@@ -219,7 +229,7 @@ const leastRoom = 256 << 20
 
 // room says no when a backup somewhat larger than the last has no room.
 func (k *Keeper) room() error {
-	list, err := k.Folder.List()
+	list, err := k.Folder.List(k.Now())
 	if err != nil {
 		return err
 	}
@@ -240,6 +250,9 @@ func (k *Keeper) once(ctx context.Context) {
 	var m *Manifest
 	path := k.Folder.Name(began, len(k.Recipients) > 0)
 	err := k.room()
+	if err != nil && k.Folder.Prune(began) == nil {
+		err = k.room()
+	}
 	if err == nil {
 		err = Create(path, false, func(w io.Writer) error {
 			return Encrypt(w, k.Recipients, func(w io.Writer) (err error) { m, err = k.Write(ctx, w); return err })
@@ -268,7 +281,7 @@ func (k *Keeper) once(ctx context.Context) {
 			k.Log.Warn("not all of a pod is in the backup as it should be", "pod", p.ID, "why", p.Why, "left out", p.LeftOut)
 		}
 	}
-	if err := k.Folder.Prune(); err != nil {
+	if err := k.Folder.Prune(began); err != nil {
 		k.Log.Warn("old backups could not be removed", "error", err)
 	}
 }

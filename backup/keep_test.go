@@ -33,14 +33,16 @@ func TestPrune(t *testing.T) {
 	} {
 		c.folder.Dir = t.TempDir()
 		for n := range 60 {
-			must(t, os.WriteFile(c.folder.Name(day(n), n%2 == 0), nil, 0o600))
+			must(t, os.WriteFile(c.folder.Name(day(n), n%2 == 0), []byte("x"), 0o600))
 		}
 		for _, name := range []string{"notes", "podgate-20200101T000000Z.tar.zst.old", "podgate-x.tar.zst", ".podgate-backup-1.part"} {
 			must(t, os.WriteFile(filepath.Join(c.folder.Dir, name), nil, 0o600))
 		}
 		must(t, os.Mkdir(filepath.Join(c.folder.Dir, "podgate-20200101T000000Z.tar.zst"), 0o700))
-		must(t, c.folder.Prune())
-		list, err := c.folder.List()
+		must(t, os.WriteFile(c.folder.Name(day(-2), false), []byte("of a clock that was wrong"), 0o600))
+		must(t, os.WriteFile(c.folder.Name(day(0).Add(time.Hour), false), nil, 0o600)) // cut off by a file system
+		must(t, c.folder.Prune(day(0).Add(2*time.Hour)))
+		list, err := c.folder.List(day(0).Add(2 * time.Hour))
 		must(t, err)
 		var got []int
 		for _, m := range list {
@@ -50,7 +52,7 @@ func TestPrune(t *testing.T) {
 			t.Errorf("%+v keeps %v, want %v", c.folder, got, c.stay)
 		}
 		entries, err := os.ReadDir(c.folder.Dir)
-		if must(t, err); len(entries) != len(c.stay)+5 {
+		if must(t, err); len(entries) != len(c.stay)+7 {
 			t.Errorf("%+v: %d files stay", c.folder, len(entries))
 		}
 	}
@@ -105,7 +107,7 @@ func TestKeeper(t *testing.T) {
 		fail(nil)
 		wait(time.Hour, 3, " 02 09:30 03 03:30")
 		wait(72*time.Hour, 6, " 05 03:30 06 03:30")
-		list, err := k.Folder.List()
+		list, err := k.Folder.List(k.Now())
 		if must(t, err); len(list) != 2 {
 			t.Errorf("%v", list)
 		}

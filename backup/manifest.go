@@ -2,6 +2,7 @@ package backup
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"podgate/store"
@@ -35,10 +36,15 @@ var podTrees = []string{"home", "logs"}
 const (
 	maxDepth     = 256      // folders in each other
 	maxPath      = 4095     // bytes of a path below the pod's folder, as for the kernel
-	maxFolder    = 500_000  // files in one folder
-	maxLinked    = 100_000  // files with several names in a layer of a pod
+	maxFiles     = 500_000  // of a pod
+	maxNames     = 64 << 20 // bytes of the paths of these
+	maxOpen      = 32 << 20 // bytes of the names in the folders that a walk is in
+	maxLinked    = 16 << 20 // bytes of the names of files with several, in a layer of a pod
 	maxExtents   = 5000     // parts of a file with holes
-	maxSmall     = 64 << 20 // bytes of backup.json or manifest.json
+	maxHead      = 1 << 20  // bytes of backup.json
+	maxManifest  = 16 << 20 // bytes of manifest.json
+	maxPods      = 10_000
+	maxSuch      = 200 // bytes of what is said of a file that is left out
 	maxLayers    = 9
 	maxShownLeft = 5 // files left out that are named
 )
@@ -94,6 +100,10 @@ type Pod struct {
 func (p *Pod) leave(path, why string) {
 	p.LeftOut++
 	if len(p.Such) < maxShownLeft {
-		p.Such = append(p.Such, path+": "+why)
+		such := path + ": " + why
+		if len(such) > maxSuch {
+			such = path[:min(len(path), maxSuch/2)] + "…: " + why[:min(len(why), maxSuch/2-4)]
+		}
+		p.Such = append(p.Such, strings.ToValidUTF8(such, "?"))
 	}
 }

@@ -3,6 +3,7 @@ package backup
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -93,6 +94,7 @@ type scanner struct {
 	rank     int      // of it
 	folders  []string // in which it is
 	linked   map[string]bool
+	links    int // bytes of these
 	pods     map[store.PodID]bool
 	buffer   []byte
 }
@@ -285,6 +287,7 @@ func (s *scanner) podEntry(e *entry, name string) error {
 	e.pod, e.layer, e.path = store.PodID(parts[1]), int(parts[2][0]-'0'), path.Join(treePods, parts[1], parts[3])
 	if strings.Join(parts[:3], "/") != firstParts(s.last, 3) {
 		clear(s.linked) // another layer
+		s.links = 0
 	}
 	s.pods[e.pod] = true
 	return nil
@@ -354,7 +357,7 @@ func (s *scanner) kind(e *entry, rank int) error {
 // file judges a plain file, which may have holes.
 func (s *scanner) file(e *entry) (err error) {
 	if _, ok := e.PAXRecords[recordLinked]; ok {
-		if len(s.linked) >= maxLinked {
+		if s.links += len(e.Name) + nameCost; s.links > maxLinked {
 			return errors.New("too many files have several names")
 		}
 		s.linked[e.Name] = true
@@ -426,12 +429,12 @@ func (s *scanner) drain(content io.Reader) error {
 }
 
 // decode reads one of the small JSON documents.
-func decode(content io.Reader, v any) error {
-	raw, err := io.ReadAll(io.LimitReader(content, maxSmall+1))
+func decode(content io.Reader, most int64, v any) error {
+	raw, err := io.ReadAll(io.LimitReader(content, most+1))
 	if err != nil {
 		return err
 	}
-	if len(raw) > maxSmall {
+	if int64(len(raw)) > most || bytes.Count(raw, []byte("{")) > maxPods+1 || bytes.Count(raw, []byte(",")) > 20*maxPods {
 		return errors.New("the description is too large")
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
@@ -443,7 +446,7 @@ func decode(content io.Reader, v any) error {
 // head reads what the backup is, before anything else of it is judged.
 func (s *scanner) head(content io.Reader) error {
 	h := &s.manifest.Head
-	if err := decode(content, h); err != nil {
+	if err := decode(content, maxHead, h); err != nil {
 		return err
 	}
 	switch {
@@ -458,7 +461,7 @@ func (s *scanner) head(content io.Reader) error {
 // readManifest holds the manifest against what was there.
 func (s *scanner) readManifest(content io.Reader) error {
 	var m Manifest
-	if err := decode(content, &m); err != nil {
+	if err := decode(content, maxManifest, &m); err != nil {
 		return err
 	}
 	for _, p := range m.Pods {

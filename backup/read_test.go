@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -215,6 +216,7 @@ func TestManifests(t *testing.T) {
 		"install that version": `{"application":"podgate","format":2,"version":"v9","entirely":["new"]}`,
 		"no backup":            `{"application":"other","format":1}`,
 		"cannot be read":       `{`,
+		"too large":            `{"x":[` + strings.Repeat("{},", maxPods+2) + `{}]}`,
 	} {
 		raw.Reset()
 		s := newSink(t.Context(), &raw, nil)
@@ -435,6 +437,14 @@ func TestRestoreInto(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "pods/a/home/left")); err == nil {
 		t.Error("what a killed restore has left is in the folder")
 	}
+	if os.Geteuid() == 0 { // else nobody can make such a folder
+		theirs := filepath.Join(parent, ".restoring-third")
+		must(t, errors.Join(os.Mkdir(theirs, 0o777), os.Chown(theirs, 65534, 65533)))
+		if _, err := Restore(t.Context(), asFile(t, raw), filepath.Join(parent, "third")); err == nil || !strings.Contains(err.Error(), "belongs to another user") {
+			t.Error(err)
+		}
+		must(t, os.Remove(theirs))
+	}
 	p, err := placeOf(filepath.Join(parent, "other"))
 	must(t, err)
 	must(t, p.begin())
@@ -477,6 +487,24 @@ func TestCreate(t *testing.T) {
 			t.Errorf("%+v: %q %v", c, got, err)
 		}
 		only(t, dir, "it")
+	}
+}
+
+// Where a file system knows no links, a backup takes its name all the same, and no
+// other's.
+func TestCreateWithoutLinks(t *testing.T) {
+	t.Parallel()
+	none := func(string, string) error { return &os.LinkError{Op: "link", Err: syscall.EPERM} }
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	must(t, os.WriteFile(from, []byte("1"), 0o600))
+	must(t, putInPlace(from, to, none))
+	must(t, os.WriteFile(from, []byte("2"), 0o600))
+	if err := putInPlace(from, to, none); !errors.Is(err, fs.ErrExist) {
+		t.Error(err)
+	}
+	if got, err := os.ReadFile(to); string(got) != "1" {
+		t.Errorf("%q %v", got, err)
 	}
 }
 

@@ -110,6 +110,16 @@ func (p *place) begin() error {
 	if p.lock, err = os.OpenFile(p.path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0); err != nil {
 		return err
 	}
+	info, err := p.lock.Stat()
+	if err != nil {
+		return errors.Join(err, p.lock.Close())
+	}
+	if uid := info.Sys().(*syscall.Stat_t).Uid; int(uid) != os.Geteuid() {
+		return errors.Join(fmt.Errorf("%s is in the way and belongs to another user; remove it", p.path), p.lock.Close())
+	}
+	if err := p.lock.Chmod(0o700); err != nil {
+		return errors.Join(err, p.lock.Close())
+	}
 	if err := syscall.Flock(int(p.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return errors.Join(fmt.Errorf("another restore is at work in %s; wait for it", p.path), p.lock.Close())
 	}
@@ -132,12 +142,11 @@ func (p *place) finish(ctx context.Context) error {
 	if p.old != nil {
 		mode = p.old.Mode().Perm()
 	}
-	for _, name := range []string{".", nameDatabase} {
-		if err := p.owner.own(p.aside, name); err != nil {
-			return err
-		}
+	err := errors.Join(p.owner.own(p.aside, nameDatabase), syncAround(p.lock), ctx.Err())
+	if err == nil {
+		err = errors.Join(p.owner.own(p.aside, "."), p.lock.Chmod(mode), p.lock.Sync())
 	}
-	if err := errors.Join(syncAround(p.lock), p.lock.Chmod(mode), p.lock.Sync(), ctx.Err()); err != nil {
+	if err != nil {
 		return err
 	}
 	if err := syscall.Rename(p.path, p.dir); err != nil { // os.Rename takes the place of no folder

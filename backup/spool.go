@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// spool is a file without a name in the data folder, which is gone with the process
+// spool takes a quarter of the room on its disk at most. It is a file without a name in the data folder, which is gone with the process
 // whatever happens to it: written once, then read from its beginning.
 type spool struct {
 	file *os.File
@@ -18,11 +18,15 @@ type spool struct {
 }
 
 func newSpool(dir string) (*spool, error) {
+	room, err := roomOn(dir)
+	if err != nil {
+		return nil, err
+	}
 	f, err := nameless(dir)
 	if err != nil {
 		return nil, fmt.Errorf("make a file beside the database: %w", err)
 	}
-	return &spool{f, bufio.NewWriterSize(f, 64<<10)}, nil
+	return &spool{f, bufio.NewWriterSize(&bounded{f, room / 4}, 64<<10)}, nil
 }
 
 // unnamed makes a file and takes its name away.

@@ -29,6 +29,10 @@ type tree struct {
 	hidden string // a folder that is gone, with all below it
 
 	linked  map[uint64]string // files with several names that are in this layer
+	links   int               // bytes of their names
+	files   int               // that were met
+	names   int               // bytes of their paths
+	open    int               // bytes of the names in the folders that the walk is in
 	folders []folder          // in which the walk is
 	copied  int               // entries of this pass
 }
@@ -44,7 +48,9 @@ type folder struct {
 func (t *tree) walk(root *os.Root, names []string) error {
 	t.linked = map[uint64]string{}
 	for _, name := range names {
-		if err := t.meet(root, name, name, 1); err != nil {
+		if err := t.meet(root, name, name, 1); errors.Is(err, errFull) {
+			break
+		} else if err != nil {
 			return err
 		}
 	}
@@ -59,6 +65,11 @@ func (t *tree) meet(dir *os.Root, name, at string, depth int) error {
 	if err := t.ctx.Err(); err != nil {
 		return err
 	}
+	if t.files++; t.files > maxFiles || t.names+len(at) > maxNames {
+		t.report.leave(at, "more files than a backup has of a pod")
+		return errFull
+	}
+	t.names += len(at)
 	info, err := dir.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // gone since
@@ -134,12 +145,14 @@ func (t *tree) enter(dir *os.Root, name, at string, info fs.FileInfo, same bool,
 		t.report.leave(at+"/", fmt.Sprintf("more than %d folders in each other", maxDepth))
 		return nil
 	}
-	sub, names, err := openFolder(dir, name, info)
+	sub, names, size, err := openFolder(dir, name, info, maxOpen-t.open)
 	if err != nil {
 		t.leave(at+"/", err)
 		return nil
 	}
 	defer sub.Close()
+	t.open += size
+	defer func() { t.open -= size }()
 	for _, name := range names {
 		below := at + "/" + name
 		if len(below) > maxPath {
@@ -154,40 +167,51 @@ func (t *tree) enter(dir *os.Root, name, at string, info fs.FileInfo, same bool,
 }
 
 // openFolder opens the folder that info is of, and nothing that has taken its place,
-// and lists it in order.
-func openFolder(dir *os.Root, name string, info fs.FileInfo) (sub *os.Root, names []string, err error) {
-	if sub, err = dir.OpenRoot(name); err != nil {
-		return nil, nil, err
+// and lists it in order. size is what the names take in memory, at most the bytes of
+// room.
+func openFolder(dir *os.Root, name string, info fs.FileInfo, room int) (sub *os.Root, names []string, size int, err error) {
+	opened, err := dir.OpenRoot(name)
+	if err != nil {
+		return nil, nil, 0, err
 	}
 	defer func() {
 		if err != nil {
-			sub.Close()
+			opened.Close()
 		}
 	}()
-	f, err := sub.Open(".")
+	f, err := opened.Open(".")
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	defer f.Close()
 	if now, err := f.Stat(); err != nil || !os.SameFile(now, info) {
-		return nil, nil, cmpOr(err, errExchanged)
+		return nil, nil, 0, cmpOr(err, errExchanged)
 	}
 	for {
 		some, err := f.Readdirnames(1024)
 		names = append(names, some...)
-		if len(names) > maxFolder {
-			return nil, nil, fmt.Errorf("more than %d files in one folder", maxFolder)
+		for _, n := range some {
+			size += len(n) + nameCost
+		}
+		if size > room {
+			return nil, nil, 0, errors.New("more files in folders than a backup takes")
 		}
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, 0, err
 		}
 	}
 	slices.Sort(names)
-	return sub, names, nil
+	return opened, names, size, nil
 }
+
+// nameCost is what a name takes in memory besides its bytes.
+const nameCost = 32
+
+// errFull ends a walk at the bound of a pod's files.
+var errFull = errors.New("more files than a backup has of a pod")
 
 var errExchanged = errors.New("it was exchanged while it was read")
 
@@ -280,7 +304,8 @@ func (t *tree) copyFile(dir *os.Root, name, at string, info fs.FileInfo, h *tar.
 			h.Typeflag, h.Linkname = tar.TypeLink, first
 			return t.put(h, nil)
 		}
-		if len(t.linked) < maxLinked {
+		if size := len(h.Name) + nameCost; t.links+size <= maxLinked {
+			t.links += size
 			t.linked[known.inode] = h.Name
 			h.PAXRecords[recordLinked] = "1"
 		}

@@ -282,13 +282,9 @@ func (c *podCopy) still() error {
 	}
 	defer s.close()
 	before := *c.report
-	room, err := roomOn(c.Dir)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(c.ctx, holdTime)
 	defer cancel()
-	held := newSink(ctx, &bounded{s, min(maxHeld, room/4)}, nil)
+	held := newSink(ctx, &bounded{s, maxHeld}, nil)
 	why, err := c.hold(ctx, held)
 	if err != nil {
 		return err

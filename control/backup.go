@@ -1,26 +1,33 @@
 package control
 
 import (
-	"bytes"
+	"bufio"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"podgate/history"
 )
 
-// pathBackup answers with a backup, and behind it says what is in it. Only then is
-// it complete.
+// pathBackup answers with frames: a letter, the length as 4 bytes big-endian, and so
+// many bytes. The last says what is in the backup, or why there is none; only then is it
+// complete.
 const pathBackup = "/v1/backup"
 
-// The trailers of a backup: what its manifest says as JSON, or why there is none.
+// The letters of frames.
 const (
-	trailerMade  = "Podgate-Made"
-	trailerFault = "Podgate-Fault"
+	frameData  = 'd' // a part of the backup
+	frameMade  = 'm' // its manifest, as JSON
+	frameFault = 'e' // in words
 )
+
+// maxFrame bounds what stands behind the backup, in bytes.
+const maxFrame = 16 << 20
 
 // BackupMaker writes a backup of the server, and returns its manifest as JSON.
 type BackupMaker func(ctx context.Context, w io.Writer) (manifest []byte, err error)
@@ -29,36 +36,45 @@ func (h *handler) backup(w http.ResponseWriter, r *http.Request) error {
 	if h.Backup == nil {
 		return errNotRunning
 	}
-	w.Header().Set("Content-Type", "application/zstd")
-	w.Header().Set("Trailer", trailerMade+", "+trailerFault)
-	out := &began{w: w}
+	h.audit(history.AuditBackup, about{}, "") // what was sent is known, even if it breaks off
+	w.Header().Set("Content-Type", "application/octet-stream")
+	out := &frames{w: w}
 	made, err := h.Backup(r.Context(), out)
-	if err != nil && !out.any {
-		w.Header().Del("Trailer")
+	switch {
+	case err != nil && !out.any:
 		return inWords(err)
+	case err != nil:
+		h.Log.Warn("a backup for a command broke off", "error", err)
+		return out.put(frameFault, []byte(err.Error()))
 	}
-	if err != nil {
-		fault, _ := json.Marshal(err.Error()) // of a string it cannot fail
-		w.Header().Set(trailerFault, string(fault))
-		return nil
-	}
-	h.audit(history.AuditBackup, about{}, "")
-	var line bytes.Buffer
-	if err := json.Compact(&line, made); err != nil {
-		return err
-	}
-	w.Header().Set(trailerMade, line.String())
-	return nil
+	return out.put(frameMade, made)
 }
 
-// began notes whether anything was written.
-type began struct {
+// frames is a writer of frameData.
+type frames struct {
 	w   io.Writer
 	any bool
 }
 
 // Write implements io.Writer.
-func (b *began) Write(p []byte) (int, error) { b.any = true; return b.w.Write(p) }
+func (f *frames) Write(p []byte) (int, error) {
+	for part := range slices.Chunk(p, 1<<20) {
+		if err := f.put(frameData, part); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+func (f *frames) put(letter byte, p []byte) error {
+	f.any = true
+	head := binary.BigEndian.AppendUint32([]byte{letter}, uint32(len(p)))
+	if _, err := f.w.Write(head); err != nil {
+		return err
+	}
+	_, err := f.w.Write(p)
+	return err
+}
 
 // Backup has the running server write a backup of itself to w, and returns its
 // manifest as JSON. After an error, what was written is no backup.
@@ -75,14 +91,29 @@ func (c *Client) Backup(ctx context.Context, w io.Writer) (json.RawMessage, erro
 	if resp.StatusCode != http.StatusOK {
 		return nil, refusal(resp)
 	}
-	if _, err := io.Copy(w, resp.Body); err != nil {
-		return nil, fmt.Errorf("the backup broke off: %w", err)
+	body := bufio.NewReaderSize(resp.Body, 64<<10)
+	for {
+		var head [5]byte
+		if _, err := io.ReadFull(body, head[:]); err != nil {
+			return nil, fmt.Errorf("the backup broke off: %w", err)
+		}
+		n := int64(binary.BigEndian.Uint32(head[1:]))
+		if head[0] == frameData {
+			if _, err := io.CopyN(w, body, n); err != nil {
+				return nil, fmt.Errorf("the backup broke off: %w", err)
+			}
+			continue
+		}
+		if n > maxFrame {
+			return nil, fmt.Errorf("the running server says %d bytes about the backup", n)
+		}
+		said := make([]byte, n)
+		if _, err := io.ReadFull(body, said); err != nil {
+			return nil, fmt.Errorf("the backup broke off: %w", err)
+		}
+		if head[0] == frameMade {
+			return said, nil
+		}
+		return nil, errors.New(string(said))
 	}
-	var fault string
-	if made := resp.Trailer.Get(trailerMade); made != "" {
-		return json.RawMessage(made), nil
-	} else if json.Unmarshal([]byte(resp.Trailer.Get(trailerFault)), &fault) == nil {
-		return nil, errors.New(fault)
-	}
-	return nil, errors.New("the backup broke off: the server ended")
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"io"
 
 	bolt "go.etcd.io/bbolt"
@@ -11,10 +12,8 @@ import (
 // goes on meanwhile; w must be quick, since pages that are free cannot be used again
 // and the file's map cannot grow as long as it lasts.
 func (db *DB) Snapshot(w io.Writer) (list []Pod, err error) {
-	if err := db.Flush(); err != nil {
-		return nil, err
-	}
-	if err := db.FlushHistory(); err != nil {
+	// On a full disk what is only noted waits on; nobody was told that it is kept.
+	if err := errors.Join(db.Flush(), db.FlushHistory()); err != nil && !errors.Is(err, ErrDiskFull) {
 		return nil, err
 	}
 	err = db.bolt.View(func(tx *bolt.Tx) error {

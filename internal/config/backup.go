@@ -61,5 +61,5 @@ func (s *Settings) checkBackup(report func(string, error)) {
 			report(fmt.Sprintf("backup.recipients[%d]", i), fmt.Errorf("%q is no public key of age; write what «podgate backup key» prints", key))
 		}
 	}
-	report("backup.max_age", noneOrWithin(b.MaxAge, hour, 365*day))
+	report("backup.max_age", noneOrWithin(b.MaxAge, 25*hour, 365*day)) // a backup is made every day
 }
