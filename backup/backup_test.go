@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -246,7 +247,11 @@ func TestRoundTrip(t *testing.T) {
 	must(t, err)
 	checked, err := Verify(t.Context(), bytes.NewReader(b.Bytes()))
 	must(t, err)
-	if fmt.Sprint(checked) != fmt.Sprint(made) || len(made.Pods) != 3 || made.Pods[0].State != PodStill || made.Pods[1].State != PodAbsent || made.Pods[0].LeftOut != 0 {
+	saidThen, err := json.Marshal(made)
+	must(t, err)
+	saidNow, err := json.Marshal(checked)
+	must(t, err)
+	if !bytes.Equal(saidNow, saidThen) || len(made.Pods) != 3 || made.Pods[0].State != PodStill || made.Pods[1].State != PodAbsent || made.Pods[0].LeftOut != 0 {
 		t.Errorf("%+v\n%+v", made, checked)
 	}
 	dir := restored(t, b.Bytes())
@@ -463,6 +468,12 @@ func TestBoundsOfAPod(t *testing.T) {
 		if report.LeftOut != 1 || !strings.HasPrefix(report.Such[0], c.left) || report.Files != c.files {
 			t.Errorf("%s: %+v", name, report)
 		}
+	}
+	walk, report := tree{ctx: t.Context(), out: newSink(t.Context(), io.Discard, nil)}, &Pod{said: 2*maxNames - len("home/home/1home/2")}
+	walk.report = report
+	must(t, walk.walk(root, podTrees))
+	if report.Files != 3 || report.LeftOut < 4 || !strings.HasPrefix(report.Such[0], "home/3: the pod changes") {
+		t.Errorf("%+v", report)
 	}
 	info, err := root.Lstat("logs")
 	must(t, err)

@@ -37,7 +37,7 @@ const (
 	maxDepth     = 256      // folders in each other
 	maxPath      = 4095     // bytes of a path below the pod's folder, as for the kernel
 	maxFiles     = 500_000  // of a pod
-	maxNames     = 64 << 20 // bytes of the paths of these
+	maxNames     = 32 << 20 // bytes of the paths of these; of all layers together twice as many
 	maxOpen      = 32 << 20 // bytes of the names in the folders that a walk is in
 	maxLinked    = 16 << 20 // bytes of the names of files with several, in a layer of a pod
 	maxExtents   = 5000     // parts of a file with holes
@@ -94,6 +94,9 @@ type Pod struct {
 	Bytes   int64       `json:"bytes"`
 	LeftOut int         `json:"left_out,omitempty"` // files that are not in it
 	Such    []string    `json:"such,omitempty"`     // the first of them, with reasons
+
+	said int  // bytes of its entries' names
+	full bool // no further entry has a place
 }
 
 // leave notes a file that is not copied.

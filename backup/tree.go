@@ -34,7 +34,6 @@ type tree struct {
 	names   int               // bytes of their paths
 	open    int               // bytes of the names in the folders that the walk is in
 	folders []folder          // in which the walk is
-	copied  int               // entries of this pass
 }
 
 // folder is one in which the walk is, with its entry if that was not written yet.
@@ -257,7 +256,11 @@ func (t *tree) writeFolders() error {
 func permissions(info fs.FileInfo) int64 { return int64(info.Mode().Perm()) }
 
 func (t *tree) put(h *tar.Header, content io.Reader) error {
-	t.copied++
+	if t.report.said += len(h.Name); t.report.full || t.report.said > 2*maxNames {
+		t.report.full = true // also what is in this folder, which would have none
+		t.report.leave(strings.TrimPrefix(h.Name, t.prefix), "the pod changes more files than a backup has of it")
+		return nil
+	}
 	t.report.Files++
 	t.report.Bytes += h.Size
 	return t.out.put(h, content)
