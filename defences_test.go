@@ -211,7 +211,7 @@ func TestReadRemovals(t *testing.T) {
 var testLine = regexp.MustCompile(`(?m)^.*_test\.go:\d+: .*$`)
 
 // Without a defence its test fails, and with it the test passes. It builds and runs
-// the tests of each removal, which takes a quarter of an hour, and so is asked for:
+// the tests of each removal, which takes half an hour on a busy machine, and so is asked for:
 // PODGATE_DEFENCES=1 go test . -run TestDefences -timeout 90m
 func TestDefences(t *testing.T) {
 	if os.Getenv("PODGATE_DEFENCES") == "" {
