@@ -96,9 +96,11 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// stopProcesses stops a pod's first process and all below it, parents before their
-// children. It looks again until it finds each of them stopped: what was about to fork
-// has forked by then. What had been stopped before, as in a shell of the pod, stays so.
+// stopProcesses stops a pod's first process and all below it. A child's turn comes when
+// its parent rests: it cannot fork again by then, and one that waits for its child to
+// begin another program (vfork) would otherwise wait for ever, neither running nor
+// stopped. It looks again until it finds each of them stopped. What had been stopped
+// before, as in a shell of the pod, stays so.
 func stopProcesses(ctx context.Context, first int) (thaw func() error, err error) {
 	var stopped []process
 	known := map[process]bool{} // by process and start
@@ -113,10 +115,15 @@ func stopProcesses(ctx context.Context, first int) (thaw func() error, err error
 		if err != nil {
 			return thaw, nil // it has ended, and all below with it
 		}
-		still := true
+		still, resting := true, map[int]bool{top.parent: true}
 		for _, p := range append([]process{top}, readProcesses().below(first)...) {
+			if !resting[p.parent] {
+				still = false
+				continue
+			}
 			p = process{pid: p.pid, start: p.start}
 			rests := p.rests()
+			resting[p.pid] = rests
 			if !known[p] && !rests {
 				p.signal(unix.SIGSTOP)
 				stopped = append(stopped, p)

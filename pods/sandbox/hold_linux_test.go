@@ -36,8 +36,10 @@ func TestHold(t *testing.T) {
 	}
 	before := sizes()
 	eventually(t, "the programs write", func() bool { return sizes() > before })
-	for range 5 {
-		release, err := r.Hold(t.Context(), "a")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range 20 {
+		release, err := r.Hold(ctx, "a")
 		if err != nil {
 			t.Fatal(err)
 		}
