@@ -55,7 +55,7 @@ func RealAgent(ctx context.Context, dir string, l net.Listener) error {
 		Home:      filepath.Join(dir, "home"),
 		Tmp:       filepath.Join(dir, "tmp"),
 		LogDir:    filepath.Join(dir, "logs"),
-		GraceStop: 300 * time.Millisecond,
+		GraceStop: 3 * time.Second,
 	}, inner)
 	inner.shut()
 	if cerr := front.Close(); err == nil && !errors.Is(cerr, net.ErrClosed) {
