@@ -11,8 +11,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"maps"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -83,7 +85,8 @@ func GoProxy(packages ...Package) http.Handler {
 		}
 		var b bytes.Buffer
 		archive := zip.NewWriter(&b)
-		for name, text := range p.Files {
+		for _, name := range byName(p.Files) {
+			text := p.Files[name]
 			w, err := archive.Create(p.Name + "@" + p.Version + "/" + name)
 			must(err)
 			must(write(w, text))
@@ -148,10 +151,15 @@ func npmTarball(p Package) []byte {
 	return b.Bytes()
 }
 
+// byName returns the names in an order that is always the same: an archive that is made
+// twice has one sum.
+func byName(files map[string]string) []string { return slices.Sorted(maps.Keys(files)) }
+
 func tarOf(files map[string]string) []byte {
 	var b bytes.Buffer
 	archive := tar.NewWriter(&b)
-	for name, text := range files {
+	for _, name := range byName(files) {
+		text := files[name]
 		must(archive.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text))}))
 		must(write(archive, text))
 	}
@@ -174,17 +182,18 @@ func pythonWheel(p Package) []byte {
 	if len(p.Scripts) > 0 {
 		var lines strings.Builder
 		lines.WriteString("[console_scripts]\n")
-		for name, function := range p.Scripts {
-			fmt.Fprintf(&lines, "%s = %s\n", name, function)
+		for _, name := range byName(p.Scripts) {
+			fmt.Fprintf(&lines, "%s = %s\n", name, p.Scripts[name])
 		}
 		files[about+"entry_points.txt"] = lines.String()
 	}
 	var record strings.Builder
-	for name := range files {
+	for _, name := range byName(files) {
 		fmt.Fprintf(&record, "%s,,\n", name)
 	}
 	files[about+"RECORD"] = record.String() + about + "RECORD,,\n"
-	for name, text := range files {
+	for _, name := range byName(files) {
+		text := files[name]
 		w, err := archive.Create(name)
 		must(err)
 		must(write(w, text))
