@@ -118,33 +118,57 @@ func TestCompactThatFails(t *testing.T) {
 	}
 }
 
-// Whoever waited for the lock of the file that was there before does not get to use it.
+// Whoever waited for the lock of the file that was there before does not get to use it:
+// what either of two writes, one after the other, is there in the end.
 func TestOpenWhileTheFileIsReplaced(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "podgate.db")
 	db := opened(t, path)
 	storetest.Populate(t, db, "ann", time.Now())
+	var kept []store.TeamID
+	write := func(db *store.DB) (store.TeamID, error) {
+		id := store.TeamID(store.NewID())
+		return id, db.CreateTeam(store.Team{ID: id, Slug: "t" + strings.ToLower(store.NewID())})
+	}
 	for range 20 {
-		ended := make(chan error, 1)
+		type ended struct {
+			id  store.TeamID
+			err error
+		}
+		other := make(chan ended, 1)
 		go func() {
-			other, err := store.Open(path)
-			if err == nil {
-				err = errors.Join(other.Check(), other.Close())
+			db, err := store.Open(path)
+			if err != nil {
+				other <- ended{"", err}
+				return
 			}
-			ended <- err
+			id, err := write(db)
+			other <- ended{id, errors.Join(err, db.Close())}
 		}()
 		_, err := db.Compact()
+		id := store.TeamID("")
 		if err == nil {
-			err = db.CreateTeam(store.Team{ID: store.TeamID(store.NewID()), Slug: "t" + strings.ToLower(store.NewID())})
+			id, err = write(db)
 		}
-		other := <-ended
-		switch {
-		case errors.Is(err, store.ErrLocked): // the other one was quicker
-			db = opened(t, path)
-		case err != nil:
+		if errors.Is(err, store.ErrLocked) { // the other one was quicker
+			err = nil
+			db = nil
+		}
+		theirs := <-other
+		if errors.Is(theirs.err, store.ErrLocked) {
+			theirs.err = nil
+		}
+		if err := errors.Join(err, theirs.err); err != nil {
 			t.Fatal(err)
-		case !errors.Is(other, store.ErrLocked):
-			t.Fatalf("two have it: %v", other)
+		}
+		if db == nil {
+			db = opened(t, path)
+		}
+		kept = append(kept, id, theirs.id)
+	}
+	for _, id := range kept {
+		if _, err := db.Team(id); id != "" && err != nil {
+			t.Errorf("a team that was written is lost: %v", err)
 		}
 	}
 	if err := errors.Join(db.Check(), db.Close()); err != nil {

@@ -139,8 +139,12 @@ func readEnds(_ []byte, b *bolt.Bucket) error {
 func openBolt(path string, options bolt.Options) (b *bolt.DB, err error) {
 	var file *os.File
 	options.Timeout, options.FreelistType = lockWait, bolt.FreelistMapType
+	open := options.OpenFile
+	if open == nil {
+		open = os.OpenFile
+	}
 	options.OpenFile = func(name string, flag int, mode fs.FileMode) (*os.File, error) {
-		f, err := os.OpenFile(name, flag&^os.O_CREATE, mode)
+		f, err := open(name, flag&^os.O_CREATE, mode)
 		file = f
 		return f, err
 	}
