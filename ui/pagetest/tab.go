@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -73,6 +74,25 @@ func Ask[T any](c *Tab, a chromedp.Action[T]) T {
 		c.T.Fatalf("browser: %v", err)
 	}
 	return v
+}
+
+// Wait returns when a script's expression is true, in whatever page the tab then shows:
+// unlike chromedp.Poll it outlives a page that loads another. After half a minute the
+// test fails.
+func (c *Tab) Wait(what string) {
+	c.T.Helper()
+	var last error
+	for start := time.Now(); time.Since(start) < 30*time.Second; time.Sleep(10 * time.Millisecond) {
+		var met bool
+		// Between two pages there is nothing that could evaluate it.
+		if met, last = chromedp.Run(c.Ctx, chromedp.Evaluate[bool]("!!("+what+")")); met && last == nil {
+			return
+		}
+		if err := c.Ctx.Err(); err != nil {
+			c.T.Fatalf("browser: %v", err)
+		}
+	}
+	c.T.Fatalf("it does not come to %s (%v):\n%s", what, last, c.Text("body"))
 }
 
 func (c *Tab) Text(selector string) string {

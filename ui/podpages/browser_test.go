@@ -1,7 +1,6 @@
 package podpages_test
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"os"
@@ -92,55 +91,42 @@ func live(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 		t.Fatal(err)
 	}
 	c.SignIn("ada@example.com")
-	wait := func(what string) {
-		t.Helper()
-		if !pagetest.Ask(c, chromedp.Poll[bool](what)) {
-			t.Errorf("it does not come to %s:\n%s", what, c.Text("main"))
-		}
-	}
 	failed := func(n int, title string) {
 		t.Helper()
 		icon := "icon."
 		if n > 0 {
 			title, icon = fmt.Sprintf("(%d failed) ", n)+title, "icon-failed."
 		}
-		wait(fmt.Sprintf(`document.title === %q && window.badge === %d && document.querySelector("link[rel=icon]").href.includes("/%s")`, title+" · podgate", n, icon))
+		c.Wait(fmt.Sprintf(`document.title === %q && window.badge === %d && document.querySelector("link[rel=icon]").href.includes("/%s")`, title+" · podgate", n, icon))
 	}
-	wait(`document.querySelector("[data-pod=blog] [data-state]").textContent === "running"`)
+	c.Wait(`document.querySelector("[data-pod=blog] [data-state]").textContent === "running"`)
 	failed(2, "Pods")
 	must(s.Pods.Stop(t.Context(), actor, "blog", nil))
-	wait(`document.querySelector("[data-pod=blog] [data-state]").textContent === "stopped"`)
-	wait(`document.getElementById("live-says").textContent.includes("blog is stopped")`)
-	wait(`document.querySelector("[data-pod=blog] button")?.textContent === "Start"`)
+	c.Wait(`document.querySelector("[data-pod=blog] [data-state]").textContent === "stopped"`)
+	c.Wait(`document.getElementById("live-says").textContent.includes("blog is stopped")`)
+	c.Wait(`document.querySelector("[data-pod=blog] button")?.textContent === "Start"`)
 	s.CreatePod(ada, "red", "shop", "static")
-	wait(`document.querySelector("[data-pod=shop] [data-state]")?.textContent === "running"`)
+	c.Wait(`document.querySelector("[data-pod=shop] [data-state]")?.textContent === "running"`)
 	failed(2, "Pods")
 	// What is folded stays so when the list is had anew.
 	c.Do(chromedp.Evaluate[chromedp.Void](`document.getElementById("team-red").open = false`))
 	must(s.Pods.Stop(t.Context(), actor, "poll", nil))
 	failed(1, "Pods")
-	wait(`document.getElementById("wrong").textContent === "1 failed"`)
-	wait(`[...document.querySelectorAll("[data-pod]")].map(e => e.dataset.pod).join(" ") === "wiki blog poll shop"`)
-	wait(`document.querySelector("#team-attention .count").textContent === "1" && document.getElementById("team-attention").open && !document.getElementById("team-red").open`)
+	c.Wait(`document.getElementById("wrong").textContent === "1 failed"`)
+	c.Wait(`[...document.querySelectorAll("[data-pod]")].map(e => e.dataset.pod).join(" ") === "wiki blog poll shop"`)
+	c.Wait(`document.querySelector("#team-attention .count").textContent === "1" && document.getElementById("team-attention").open && !document.getElementById("team-red").open`)
 	c.Open("/pod/blog")
 	must(s.Pods.Start(t.Context(), actor, "blog", nil))
-	wait(`[...document.querySelectorAll("#pod-live button")].some(b => b.textContent === "Restart")`)
+	c.Wait(`[...document.querySelectorAll("#pod-live button")].some(b => b.textContent === "Restart")`)
 	failed(1, "blog")
 	if err := s.Pods.Delete(t.Context(), actor, "wiki", "wiki"); err != nil {
 		t.Fatal(err)
 	}
 	failed(0, "blog")
-	next(c, func() error { return s.Pods.Delete(t.Context(), actor, "blog", "blog") })
-	wait(`document.querySelector("main").textContent.includes("None of your teams has a pod of that name.")`)
-}
-
-// next does what has the page load another of itself, and waits for that.
-func next(c *pagetest.Tab, do func() error) {
-	c.T.Helper()
-	_, err := chromedp.RunResponse(c.Ctx, func(context.Context, *chromedp.Target) (chromedp.Void, error) { return chromedp.Void{}, do() })
-	if err != nil {
-		c.T.Fatal(err)
+	if err := s.Pods.Delete(t.Context(), actor, "blog", "blog"); err != nil {
+		t.Fatal(err)
 	}
+	c.Wait(`document.querySelector("main").textContent.includes("None of your teams has a pod of that name.")`)
 }
 
 // The guide of a place without pods gives way to the list when an assistant makes the first.
@@ -150,10 +136,8 @@ func firstPod(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 	if c.Text(".first-pod") == "" {
 		t.Fatalf("no guide: %s", c.Text("main"))
 	}
-	next(c, func() error { s.CreatePod(ada, "red", "blog", "static"); return nil })
-	if !pagetest.Ask(c, chromedp.Poll[bool](`!!document.querySelector("[data-live=list] [data-pod=blog]")`)) {
-		t.Errorf("the guide stays:\n%s", c.Text("main"))
-	}
+	s.CreatePod(ada, "red", "blog", "static")
+	c.Wait(`document.querySelector("[data-live=list] [data-pod=blog]")`)
 }
 
 // unscripted: a pod is made, stopped and deleted without script.

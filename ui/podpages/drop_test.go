@@ -77,9 +77,7 @@ func drops(t *testing.T, s *pagetest.Site, c *pagetest.Tab) {
 		said = [];
 		new MutationObserver(() => said.push(document.querySelector(".drop-says").textContent)).observe(document.querySelector(".drop-says"), { childList: true })`))
 	drop(c, put("broken.zip", "this is no archive"))
-	if !pagetest.Ask(c, chromedp.Poll[bool](`document.querySelector(".drop-says.reason") && !document.querySelector("form[data-drop] button").disabled`)) {
-		t.Error("nothing says why it is not deployed")
-	}
+	c.Wait(`document.querySelector(".drop-says.reason") && !document.querySelector("form[data-drop] button").disabled`)
 	said := pagetest.Ask(c, chromedp.Evaluate[[]string](`said`))
 	if all := strings.Join(said, "\n"); !strings.Contains(all, "Sent. Its deploy begins.") || !strings.Contains(said[len(said)-1], "zip") {
 		t.Errorf("it says %q", said)

@@ -203,11 +203,11 @@ func TestLogInBrowser(t *testing.T) {
 	}
 	tab.Do(chromedp.Click(chromedp.CSS("#pause")))
 	log.add("app", "stdout", "while paused")
-	pagetest.Ask(tab, chromedp.Poll[bool](`document.getElementById("live").textContent.includes("1 new")`))
+	tab.Wait(`document.getElementById("live").textContent.includes("1 new")`)
 	if text := tab.Text("#log"); strings.Contains(text, "while paused") {
 		t.Error("a paused log goes on")
 	}
 	tab.Do(chromedp.Click(chromedp.CSS("#pause")))
-	pagetest.Ask(tab, chromedp.Poll[bool](`document.getElementById("log").textContent.includes("while paused")`))
+	tab.Wait(`document.getElementById("log").textContent.includes("while paused")`)
 	tab.Inspect("pod-logs")
 }
