@@ -57,11 +57,7 @@ func (inv *invocation) printStatus(s control.Status) error {
 		rows = append(rows, []string{"PROBLEM", p})
 	}
 	for _, r := range s.Regions {
-		how := "works"
-		if !r.Works {
-			how = "pods cannot run: " + r.Fault
-		}
-		rows = append(rows, []string{"REGION", fmt.Sprintf("%s (%s): %s", r.Name, r.Runtime, how)})
+		rows = append(rows, []string{"REGION", regionLine(r)})
 	}
 	for _, c := range s.Certificates {
 		rows = append(rows, []string{"CERTIFICATE", certificateLine(c)})
@@ -70,6 +66,14 @@ func (inv *invocation) printStatus(s control.Status) error {
 		rows = append(rows, []string{"BACKUP", backupLine(*s.Backup)})
 	}
 	return printTable(inv.Stdout, rows)
+}
+
+func regionLine(r control.Region) string {
+	how := "works"
+	if !r.Works {
+		how = "pods cannot run: " + r.Fault
+	}
+	return fmt.Sprintf("%s (%s): %s", r.Name, r.Runtime, how)
 }
 
 func backupLine(b control.Backup) string {

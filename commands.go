@@ -56,7 +56,7 @@ func (inv *invocation) addCommands(root *cobra.Command) {
 	}
 	help := helpCommand()
 	root.SetHelpCommand(help)
-	add("Server", inv.serveCommand(), inv.setupLink(), inv.status())
+	add("Server", inv.serveCommand(), inv.serviceCommand(), inv.setupLink(), inv.status())
 	add("People and teams", inv.team(), inv.user())
 	add("Pods", inv.podCommand(), inv.login(), inv.logout(), inv.network())
 	add("Connections", inv.audit(), inv.client(), inv.connection(), inv.connections(), inv.timeline())

@@ -30,7 +30,9 @@ func (srv *server) outlive(load func() (*config.Settings, error)) {
 			case <-ctx.Done():
 				return
 			case <-hangups:
+				srv.tell("reloading", srv.manager.Reloading())
 				srv.reload(load)
+				srv.tell("ready", srv.ready())
 			}
 		}
 	})

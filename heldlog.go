@@ -17,6 +17,8 @@ type heldLog struct {
 	to       io.Writer
 	held     []byte
 	released bool
+
+	priorities bool // to leads into the journal, which wants one before each line
 }
 
 // holdLog returns a writer to w that waits for release, at most for the time

@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"internal/notify":      {"internal/mail", "internal/ratelimit", "internal/text", "pods", "store"},
 	"internal/ratelimit":   {},
 	"internal/registries":  {},
+	"internal/service":     {},
 	"internal/text":        {},
 	"internal/web":         {"store"},
 	"internal/webfetch":    {"internal/netfilter"},
@@ -58,9 +59,9 @@ var mayImport = map[string][]string{
 	"ui/teampages":         {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"ui/podpages":          {"history", "pods", "pods/wire", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"": {
-		"account", "backup", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/metrics", "internal/notify", "internal/registries", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/serverpages", "ui/teampages",
+		"account", "backup", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/metrics", "internal/notify", "internal/registries", "internal/service", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/serverpages", "ui/teampages",
 	},
-	"scripts/release": {}, // a program of its own
+	"scripts/release": {"internal/service"}, // a program of its own
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},
 	"internal/clocktest":   {},

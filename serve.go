@@ -25,6 +25,7 @@ import (
 	"podgate/internal/config"
 	"podgate/internal/connlimit"
 	"podgate/internal/notify"
+	"podgate/internal/service"
 	"podgate/pods"
 	"podgate/pods/egress"
 	"podgate/pods/sandbox"
@@ -46,8 +47,9 @@ const (
 // load reads the settings again.
 func serve(ctx context.Context, s *config.Settings, load func() (*config.Settings, error), p process) error {
 	log := holdLog(p.Stderr, longestHold)
+	log.priorities = toJournal(p.Env.Lookup, p.Stderr)
 	defer log.release()
-	srv, err := start(ctx, s, p.Beyond, load, log)
+	srv, err := start(ctx, s, p.Beyond, load, log, service.ManagerOf(p.Env.Lookup))
 	if err != nil {
 		return dataDirWords(err, s)
 	}
@@ -56,9 +58,12 @@ func serve(ctx context.Context, s *config.Settings, load func() (*config.Setting
 		return errors.Join(err, srv.stop())
 	}
 	log.release()
+	srv.keepAlive()
+	srv.tell("ready", srv.ready())
 	select {
 	case <-ctx.Done():
 		srv.log.Info("stopping")
+		srv.tell("stopping", srv.manager.Stopping())
 		return srv.stop()
 	case err := <-srv.failed:
 		return errors.Join(err, srv.stop())
@@ -83,10 +88,12 @@ type server struct {
 	pods      *pods.Service
 	beyond    egress.Config       // the world that pods reach
 	failed    chan error          // something that must not end has ended
+	answer    http.Handler        // what answers every request
 	tools     http.Handler        // the MCP endpoint, behind whatever says who calls
 	facts     serverpages.Machine // what administrators are told
 	keeper    *backup.Keeper      // makes backups every day; nil: none are wanted
 	backingUp chan struct{}       // holds a value while a backup is made
+	manager   service.Manager     // that started this process
 	began     time.Time
 	bounds    *connlimit.Bounds // of the connections of all listeners
 	numbers   *numbers          // what is counted
@@ -95,8 +102,8 @@ type server struct {
 }
 
 // start brings everything up or leaves nothing behind.
-func start(ctx context.Context, s *config.Settings, beyond egress.Config, load func() (*config.Settings, error), log io.Writer) (srv *server, err error) {
-	srv = &server{settings: s, beyond: beyond, level: new(slog.LevelVar), failed: make(chan error, 8), numbers: newNumbers(), started: make(chan struct{}), backingUp: make(chan struct{}, 1), began: time.Now()}
+func start(ctx context.Context, s *config.Settings, beyond egress.Config, load func() (*config.Settings, error), log io.Writer, m service.Manager) (srv *server, err error) {
+	srv = &server{settings: s, manager: m, beyond: beyond, level: new(slog.LevelVar), failed: make(chan error, 8), numbers: newNumbers(), started: make(chan struct{}), backingUp: make(chan struct{}, 1), began: time.Now()}
 	srv.level.Set(s.Log.SlogLevel())
 	srv.log = newLogger(s.Log.Format, srv.level, log)
 	defer func() {
@@ -142,10 +149,14 @@ func (srv *server) background(f func(context.Context)) {
 // newLogger writes to w in the configured form.
 func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
+	handler := func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, options) }
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		handler = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, options) }
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	if held, ok := w.(*heldLog); ok && held.priorities {
+		return slog.New(newPriorities(w, handler))
+	}
+	return slog.New(handler(w))
 }
 
 func (srv *server) openStore(context.Context) error {
@@ -295,6 +306,7 @@ func (srv *server) serveHTTP(context.Context) error {
 	if err != nil {
 		return err
 	}
+	srv.answer = handler
 	bounds := connectionBounds(srv.settings.TrustedProxies)
 	bounds.Log = srv.log
 	srv.bounds = bounds

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"podgate/internal/service"
 )
 
 // member is a file of an archive. One whose name ends in a slash is a folder.
@@ -69,11 +71,16 @@ func (r *release) archive(t target, program []byte, texts []text) error {
 // debianVersion is the version as Debian's packages have it: ~ sorts before the end.
 func (r *release) debianVersion() string { return strings.Replace(r.number(), "-", "~", 1) }
 
+const (
+	debianProgram = "/usr/bin/podgate"
+	debianProfile = "/usr/share/podgate/apparmor"
+)
+
 // debian writes a package (deb(5)). The service is installed and not started: it needs
 // an address first.
 func (r *release) debian(t target, program []byte, texts []text) error {
 	const docs = "./usr/share/doc/podgate/"
-	files := []member{{"./usr/bin/podgate", program, 0o755}}
+	files := []member{{"." + debianProgram, program, 0o755}, {"." + debianProfile, []byte(service.Profile(debianProgram)), 0o644}}
 	for _, f := range texts {
 		m := member{content: f.content, mode: 0o644}
 		switch {
@@ -81,7 +88,7 @@ func (r *release) debian(t target, program []byte, texts []text) error {
 			m.name = docs + "copyright"
 		case f.name == "podgate.service":
 			m.name = "./usr/lib/systemd/system/podgate.service"
-			m.content = bytes.ReplaceAll(f.content, []byte("/usr/local/bin/"), []byte("/usr/bin/"))
+			m.content = []byte(unitFor(debianProgram))
 		case f.name == "config.example.toml":
 			m.name, m.content = "./etc/podgate.toml", bytes.Replace(f.content, []byte("\ndata_dir = \"data\"\n"), []byte("\ndata_dir = \"/var/lib/podgate\"\n"), 1)
 		case strings.HasPrefix(f.name, "man/"):
@@ -171,6 +178,11 @@ if [ "$1" = configure ]; then
 	if ! getent passwd podgate >/dev/null; then
 		useradd --system --home-dir /var/lib/podgate --shell /usr/sbin/nologin podgate
 	fi
+	# AppArmor there keeps programs without a profile from user namespaces.
+	if [ -e /proc/sys/kernel/apparmor_restrict_unprivileged_userns ] && command -v apparmor_parser >/dev/null; then
+		cp /usr/share/podgate/apparmor /etc/apparmor.d/podgate
+		apparmor_parser --replace /etc/apparmor.d/podgate || echo "podgate: the AppArmor profile could not be loaded, so pods may not run"
+	fi
 	if [ -d /run/systemd/system ]; then
 		systemctl daemon-reload
 		if systemctl is-active --quiet podgate; then
@@ -196,6 +208,7 @@ if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
 fi
 if [ "$1" = purge ]; then
+	rm -f /etc/apparmor.d/podgate
 	echo "podgate: /var/lib/podgate, with every pod's files, is left; delete it when you are sure"
 fi
 `

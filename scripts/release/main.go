@@ -25,6 +25,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"podgate/internal/service"
 )
 
 func main() {
@@ -210,11 +212,7 @@ func (r *release) texts(ctx context.Context, work string, programs map[target]st
 		}
 		list = append(list, text{name, raw})
 	}
-	unit, err := r.unit()
-	if err != nil {
-		return nil, err
-	}
-	list = append(list, text{"podgate.service", unit})
+	list = append(list, text{"podgate.service", []byte(unitFor(service.ProgramPath))})
 	here := target{runtime.GOOS, runtime.GOARCH}
 	program, ok := programs[here]
 	if !ok {
@@ -248,19 +246,11 @@ func (r *release) texts(ctx context.Context, work string, programs map[target]st
 	return list, nil
 }
 
-var unitBlock = regexp.MustCompile("(?s)```ini\n(\\[Unit\\]\n.*?)```")
-
-// unit is the one that docs/server.md explains line by line.
-func (r *release) unit() ([]byte, error) {
-	raw, err := os.ReadFile(filepath.Join(r.source, "docs", "server.md"))
-	if err != nil {
-		return nil, err
-	}
-	found := unitBlock.FindSubmatch(raw)
-	if found == nil {
-		return nil, errors.New("docs/server.md has no unit")
-	}
-	return found[1], nil
+// unitFor is a unit for whatever systemd there is, with the program at a path.
+func unitFor(program string) string {
+	u := service.Default()
+	u.Program, u.Reloads = program, false
+	return u.Text()
 }
 
 // write puts a file into the release.
