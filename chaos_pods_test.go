@@ -112,7 +112,7 @@ func (a *chaosPods) write(name string) {
 	}
 	files[path] = append(files[path], content)
 	a.ask("write_file", args{"name": name, "path": path, "content": content})
-	files[path] = []string{content}
+	a.has(name, path, content)
 }
 
 // deploy replaces the app of a pod, which runs then.
@@ -129,9 +129,19 @@ func (a *chaosPods) deploy(name string) {
 	pod.status, pod.deploy = "", content
 	a.ask("deploy", args{"name": name, "files": args{"index.html": "chaos", "file-0": content, "file-1": content}})
 	for path, becomes := range after {
-		pod.files[path] = []string{becomes}
+		a.has(name, path, becomes)
 	}
 	pod.status, pod.deploy = "running", ""
+}
+
+// has notes what a file now is. Where the end of the server may undo it, it may also be
+// what it was before.
+func (a *chaosPods) has(name, path, content string) {
+	files := a.pods[name].files
+	if !a.loses {
+		files[path] = nil
+	}
+	files[path] = append(files[path], content)
 }
 
 // read holds the files of a running pod against what they may contain.
@@ -147,7 +157,7 @@ func (a *chaosPods) read(name string) {
 		if status != http.StatusOK || !slices.Contains(may, content) {
 			a.Errorf("%s in %s: %d, %d bytes that were never written there: %.100v", path, name, status, len(content), answer.Result.Content)
 		}
-		files[path] = []string{content}
+		a.has(name, path, content)
 		if content == a.pods[name].deploy {
 			deployed++
 		}

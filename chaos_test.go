@@ -19,6 +19,7 @@ import (
 
 var (
 	chaosTime = flag.Duration("chaos", 0, "how long TestChaos kills the server, such as 15m with -timeout 30m; 0: 10s, or 30s where PODGATE_REQUIRE names the sandbox")
+	powerCuts = flag.Int("power-cuts", 2, "how often TestPowerCut takes the power from under the server")
 	chaosSeed = flag.Uint64("seed", 0, "the choices of TestChaos, to repeat them; 0: others each time")
 )
 
@@ -43,6 +44,7 @@ type chaos struct {
 	srv    *testServer
 	killed atomic.Bool // the server is gone, or is about to be
 	actors []actor
+	loses  bool         // a kill takes what the disk does not have yet, and so what apps wrote
 	steps  atomic.Int64 // that were answered
 	cut    atomic.Int64 // that were not
 }
@@ -53,7 +55,7 @@ type chaos struct {
 // and no pod outlives its server.
 func TestChaos(t *testing.T) {
 	t.Parallel()
-	c := newChaos(t)
+	c := newChaos(t, t.TempDir())
 	rounds := 0
 	for end := time.Now().Add(chaosDuration()); !t.Failed() && (rounds < 3 || time.Now().Before(end)); rounds++ {
 		c.round()
@@ -62,17 +64,22 @@ func TestChaos(t *testing.T) {
 		return
 	}
 	c.start()
+	c.finish()
+	t.Logf("%d rounds, %d steps answered, %d cut off", rounds, c.steps.Load(), c.cut.Load())
+}
+
+// finish has the server that runs verified and emptied, and ends it.
+func (c *chaos) finish() {
 	c.all(actor.verify)
 	c.all(actor.finish)
 	if code := c.srv.Stop(); code != exitDone {
-		t.Errorf("the server ended with code %d\n%s", code, c.srv.Log)
+		c.Errorf("the server ended with code %d\n%s", code, c.srv.Log)
 	}
 	c.check()
 	c.nothingRuns()
 	if homes, err := filepath.Glob(filepath.Join(c.dir, "pods", "[^.]*")); err != nil || len(homes) > 0 {
-		t.Errorf("files of pods are left: %v, %v", homes, err)
+		c.Errorf("files of pods are left: %v, %v", homes, err)
 	}
-	t.Logf("%d rounds, %d steps answered, %d cut off", rounds, c.steps.Load(), c.cut.Load())
 }
 
 func chaosDuration() time.Duration {
@@ -85,14 +92,14 @@ func chaosDuration() time.Duration {
 	return 10 * time.Second
 }
 
-// newChaos starts a server for the first time, with people who are signed up.
-func newChaos(t *testing.T) *chaos {
+// newChaos starts a server in a folder for the first time, with people who are signed up.
+func newChaos(t *testing.T, dir string) *chaos {
 	seed := *chaosSeed
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
 	t.Logf("go test . -run TestChaos -seed %d", seed)
-	c := &chaos{TB: t, rng: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir()}
+	c := &chaos{TB: t, rng: rand.New(rand.NewPCG(seed, 0)), dir: dir}
 	port := freePort(t)
 	c.config = fmt.Sprintf("public_url = \"http://localhost:%s\"\nlisten = \"127.0.0.1:%[1]s\"\ntrusted_proxies = [\"127.0.0.0/8\"]", port)
 	c.srv = startProcess(t, c.dir, c.config)
@@ -114,18 +121,25 @@ func (c *chaos) round() {
 	if c.rng.IntN(4) == 0 && c.srv.killed.Load() {
 		c.launch()
 		time.Sleep(c.instant(150 * time.Millisecond))
+		c.killed.Store(true)
 		c.kill()
 	}
 	if c.srv.killed.Load() {
 		c.start()
 	}
 	c.all(actor.verify)
+	c.loadUntil(c.kill)
+	c.check()
+}
+
+// loadUntil has all actors work until the server meets its end.
+func (c *chaos) loadUntil(end func()) {
 	var load sync.WaitGroup
 	load.Go(func() { c.all(c.work) })
 	time.Sleep(c.instant(1500 * time.Millisecond))
-	c.kill()
+	c.killed.Store(true)
+	end()
 	load.Wait()
-	c.check()
 }
 
 // instant is one of a span, the early ones as likely as the late.
@@ -146,7 +160,6 @@ func (c *chaos) start() {
 }
 
 func (c *chaos) kill() {
-	c.killed.Store(true)
 	c.srv.Kill()
 	c.nothingRuns()
 	if log := c.srv.Log.String(); strings.Contains(log, "level=ERROR") || strings.Contains(log, "panic") {

@@ -24,14 +24,17 @@ func (srv *server) keepRoom(ctx context.Context) {
 	defer tick.Stop()
 	said := ""
 	for {
-		err := srv.db.KeepReserve()
+		err, words := srv.db.DiskFailed(), "nothing is written any more"
+		if err == nil {
+			err, words = srv.db.KeepReserve(), "the reserve for revoking and deleting on a full disk could not be made"
+		}
 		switch {
 		case err == nil && said != "":
 			said = ""
 			srv.log.Info("there is room on the disk again")
 		case err != nil && err.Error() != said:
 			said = err.Error()
-			srv.log.Error("the reserve for revoking and deleting on a full disk could not be made", "error", err)
+			srv.log.Error(words, "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -53,6 +56,8 @@ func (srv *server) problems(certificates bool) []problem {
 	found := []problem{}
 	if now, err := os.Stat(control.DatabasePath(srv.settings.DataDir)); err != nil || !os.SameFile(now, srv.database) {
 		found = append(found, problem{"data_folder", "The database is not where it was when podgate started. What is written now may be lost: stop podgate and put the data folder back."})
+	} else if srv.db.DiskFailed() != nil {
+		found = append(found, problem{"disk", "The disk that holds podgate's database does not work. Mend it and start podgate again."})
 	} else if left, err := sandbox.DiskLeft(srv.settings.DataDir); srv.db.OutOfRoom() || err != nil || left < leastRoom {
 		found = append(found, problem{"disk", "The disk that holds podgate's database is full. Make room on it."})
 	}

@@ -140,6 +140,7 @@ func inWords(err error) error {
 	}{
 		{account.ErrInvalid, http.StatusBadRequest, "invalid"},
 		{store.ErrDiskFull, http.StatusInsufficientStorage, "disk_full"},
+		{store.ErrDiskFailed, http.StatusServiceUnavailable, "disk_failed"},
 		{pods.ErrBadInput, http.StatusBadRequest, "invalid"},
 		{store.ErrTaken, http.StatusConflict, "taken"},
 		{store.ErrSetUp, http.StatusConflict, "set_up"},

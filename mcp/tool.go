@@ -148,6 +148,9 @@ func (e *endpoint) public(ctx context.Context, tool string, err error) string {
 	case errors.Is(err, store.ErrDiskFull):
 		e.cfg.Log.ErrorContext(ctx, "tool failed", "tool", tool, "error", err)
 		return web.DiskFull
+	case errors.Is(err, store.ErrDiskFailed):
+		e.cfg.Log.ErrorContext(ctx, "tool failed", "tool", tool, "error", err)
+		return web.DiskFailed
 	case errors.As(err, &denied) && denied.Limit == authz.LimitReadOnly:
 		return fmt.Sprintf("this connection is read-only: it may not %s. Asking for more permissions does not help; the person who connected you can change it on podgate's page of connections", denied.Action)
 	case errors.As(err, &denied) && denied.Limit == authz.LimitPolicy:

@@ -85,7 +85,7 @@ func invalidClient(message string) *web.Error {
 // that is too large, take the nearest code that clients know.
 func writeError(w http.ResponseWriter, r *http.Request, e *web.Error) {
 	answer := *e
-	if e.Code == web.CodeDiskFull {
+	if e.Code == web.CodeDiskFull || e.Code == web.CodeDiskFailed {
 		answer.Status, answer.Code = http.StatusServiceUnavailable, codeTemporarilyUnavailable
 	} else if !slices.Contains(answerCodes(), e.Code) {
 		answer.Code = codeInvalidRequest

@@ -282,6 +282,8 @@ func (s *Service) notStarted(op *operation, rec store.Pod, err error) error {
 		err = unavailable(u)
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
 		err = &fault{word: ErrNotStarted, text: "the disk of the server is full; whoever runs it has to make room, then use manage_pod with action start", cause: err}
+	case errors.Is(err, store.ErrDiskFailed), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EIO):
+		err = &fault{word: ErrNotStarted, text: "the disk of the server does not work; whoever runs it has to mend it, then use manage_pod with action start", cause: err}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errSilent):
 		err = &fault{word: ErrNotStarted, text: "its environment took too long; use manage_pod with action start to try again", cause: err}
 	default:

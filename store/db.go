@@ -31,6 +31,8 @@ type DB struct {
 
 	queue historyQueue
 
+	failed atomic.Pointer[DiskFailedError] // the disk did not take a commit
+
 	maxUnusedClients int // the constant, but in tests
 
 	checkMu sync.Mutex // one snapshot at a time
@@ -84,9 +86,10 @@ func (db *DB) update(fn func(*bolt.Tx) error) error {
 // release is update for what takes away: rights, sessions, records. It works on a
 // full disk, where fn runs a second time once the reserve is given up.
 func (db *DB) release(fn func(*bolt.Tx) error) error {
-	err := db.words(db.bolt.Update(fn))
+	commit := func() error { return db.bolt.Update(fn) }
+	err := db.writing(commit)
 	if errors.Is(err, ErrDiskFull) && db.giveUpReserve() {
-		err = db.words(db.bolt.Update(fn))
+		err = db.writing(commit)
 	}
 	return db.committed(err)
 }

@@ -19,6 +19,7 @@ var (
 	ErrNotMember  = errors.New("store: user is not a member of the team")
 	ErrFull       = errors.New("store: there are as many of these as may be")
 	ErrDiskFull   = errors.New("store: the disk is full")
+	ErrDiskFailed = errors.New("store: the disk failed")
 	ErrLastOwner  = errors.New("store: user is the last owner of the team")
 	ErrLastAdmin  = errors.New("store: user is the last administrator")
 	ErrSetUp      = errors.New("store: an administrator exists already")

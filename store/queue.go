@@ -155,7 +155,7 @@ func (db *DB) FlushHistory() error {
 				return errors.Join(writeSteps(tx, steps[:s]), writeAudit(tx, entries[:e], db.queue.bounds))
 			})
 		})
-		if errors.Is(err, ErrDiskFull) {
+		if unwritten(err) {
 			db.queue.putBack(steps, entries)
 			return err
 		}
@@ -168,10 +168,10 @@ func (db *DB) FlushHistory() error {
 	return nil
 }
 
-// flushForReader is FlushHistory before a look: on a full disk what was written is
-// shown, and what waits for room is not.
+// flushForReader is FlushHistory before a look: where the disk takes nothing, what was
+// written is shown, and what waits is not.
 func (db *DB) flushForReader() error {
-	if err := db.FlushHistory(); !errors.Is(err, ErrDiskFull) {
+	if err := db.FlushHistory(); !unwritten(err) {
 		return err
 	}
 	return nil

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 )
@@ -38,20 +37,5 @@ func TestQueueWaitsForRoom(t *testing.T) {
 	}
 	if want := 10 + 10 + 50 + 50; q.lost != want {
 		t.Errorf("%d lost, want %d", q.lost, want)
-	}
-}
-
-// The errors of a full disk are told from others, also in bbolt's own words.
-func TestIsDiskFull(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]bool{
-		"file resize error: truncate x: no space left on device": true,
-		"file sync error: sync x: disk quota exceeded":           true,
-		"file resize error: truncate x: file too large":          false,
-		"client says: no space left on device":                   false,
-	} {
-		if got := isDiskFull(errors.New(text)); got != want {
-			t.Errorf("%q: %v", text, got)
-		}
 	}
 }

@@ -3,11 +3,9 @@ package store
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -74,51 +72,18 @@ func (db *DB) giveUpReserve() bool {
 	return true
 }
 
+// writing runs a commit, unless the disk failed before.
+func (db *DB) writing(commit func() error) error {
+	if err := db.DiskFailed(); err != nil {
+		return err
+	}
+	return db.words(commit())
+}
+
 // adding runs a commit that may add to the database.
 func (db *DB) adding(commit func() error) error {
 	if db.OutOfRoom() {
 		return db.words(syscall.ENOSPC)
 	}
-	return db.words(commit())
+	return db.writing(commit)
 }
-
-// words gives the error of a commit that found the disk full its kind. bbolt
-// has then undone the commit, and the file is what it was: what was written went
-// to pages that the last commit does not use.
-func (db *DB) words(err error) error {
-	if !isDiskFull(err) {
-		return err
-	}
-	return &DiskFullError{Path: db.bolt.Path(), Err: err}
-}
-
-// isDiskFull tells ENOSPC and EDQUOT. When bbolt cannot grow the file it passes
-// on the text of the error alone.
-func isDiskFull(err error) bool {
-	if err == nil {
-		return false
-	}
-	for _, no := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
-		if errors.Is(err, no) || strings.HasPrefix(err.Error(), "file ") && strings.HasSuffix(err.Error(), no.Error()) {
-			return true
-		}
-	}
-	return false
-}
-
-// DiskFullError says that nothing was written for want of room. It is an
-// ErrDiskFull.
-type DiskFullError struct {
-	Path string // of the database
-	Err  error
-}
-
-func (e *DiskFullError) Error() string {
-	return fmt.Sprintf("store: the disk that holds %s is full, make room on it: %v", e.Path, e.Err)
-}
-
-// Unwrap gives the cause.
-func (e *DiskFullError) Unwrap() error { return e.Err }
-
-// Is makes errors.Is(err, ErrDiskFull) hold.
-func (e *DiskFullError) Is(target error) bool { return target == ErrDiskFull }

@@ -13,7 +13,7 @@ import (
 // and the file's map cannot grow as long as it lasts.
 func (db *DB) Snapshot(w io.Writer) (list []Pod, err error) {
 	// On a full disk what is only noted waits on; nobody was told that it is kept.
-	if err := errors.Join(db.Flush(), db.FlushHistory()); err != nil && !errors.Is(err, ErrDiskFull) {
+	if err := errors.Join(db.Flush(), db.FlushHistory()); err != nil && !unwritten(err) {
 		return nil, err
 	}
 	err = db.bolt.View(func(tx *bolt.Tx) error {

@@ -35,6 +35,9 @@ func Fault(status int, code, message string, cause error) *Error {
 
 // Title is a few words for a person, to stand over Message.
 func (e *Error) Title() string {
+	if e.Code == CodeDiskFailed {
+		return "The disk does not work"
+	}
 	switch e.Status {
 	case http.StatusNotFound:
 		return "Nothing here"
@@ -85,6 +88,8 @@ func AsError(err error) *Error {
 		return Fault(http.StatusNotFound, "not_found", "There is nothing here under that name.", err)
 	case errors.Is(err, store.ErrDiskFull):
 		return Fault(http.StatusInsufficientStorage, CodeDiskFull, DiskFull, err)
+	case errors.Is(err, store.ErrDiskFailed):
+		return Fault(http.StatusServiceUnavailable, CodeDiskFailed, DiskFailed, err)
 	case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrReserved):
 		return Fault(http.StatusConflict, "taken", "That name is taken. Choose another.", err)
 	case errors.Is(err, context.Canceled):
@@ -95,12 +100,15 @@ func AsError(err error) *Error {
 	return Fault(http.StatusInternalServerError, "server_error", "Something went wrong on this server. Its log says what.", err)
 }
 
-// CodeDiskFull is the code of an error for want of room, and DiskFull its words.
-// They name the disk by what is on it: strangers read them as well, and the path is
+// CodeDiskFull is the code of an error for want of room, and DiskFull its words;
+// CodeDiskFailed and DiskFailed are those of a disk that does not work. They name the disk by what is on it: strangers read them as well, and the path is
 // in the log.
 const (
 	CodeDiskFull = "disk_full"
 	DiskFull     = "The disk that holds podgate's database is full, so nothing new can be kept. Whoever runs this server has to make room on it. Revoking, signing out and deleting work meanwhile."
+
+	CodeDiskFailed = "disk_failed"
+	DiskFailed     = "The disk that holds podgate's database does not work, so nothing can be changed, and nothing is lost of what was kept. Whoever runs this server has to mend it and start podgate again; its log says more."
 )
 
 // Cancelled is the error of a request whose client has left, which only the log

@@ -140,6 +140,9 @@ func (d *deployment) build(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// What goes live is there after a power cut too: the server notes the release,
+		// and files that are only on their way to the disk would then be empty.
+		syncDisk(a.folders.home.root)
 	}
 	env := newEnviron(a.appEnv(dir, d.Spec))
 	if _, err := p.Start(preset.App{Dir: dir, Path: env.get("PATH")}); err != nil {

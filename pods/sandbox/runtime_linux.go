@@ -302,7 +302,9 @@ func (r *Runtime) remove(ctx context.Context, id store.PodID, p *pod) error {
 	if err := r.stop(ctx, id); err != nil {
 		return err
 	}
-	if err := removeTree(r.folder(id)); err != nil {
+	// On the disk, too: once the store has forgotten the pod, nobody deletes what a power
+	// cut brings back.
+	if err := errors.Join(removeTree(r.folder(id)), syncDir(r.cfg.Dir)); err != nil {
 		return fmt.Errorf("files of pod %s: %w", id, err)
 	}
 	r.mu.Lock()

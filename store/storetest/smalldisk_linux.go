@@ -3,23 +3,25 @@ package storetest
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
-// smallDiskEnv tells the test binary that it is the process that OnSmallDisk
+// diskEnv tells the test binary that it is the process that OnSmallDisk
 // started.
-const smallDiskEnv = "PODGATE_TEST_SMALL_DISK"
+const diskEnv = "PODGATE_TEST_DISK"
 
 // OnSmallDisk runs the rest of a test with a folder on a disk of its own, of so
 // many bytes. That is a tmpfs, which the test binary mounts in a mount namespace
 // of its own, so nobody else sees it and nothing is left. It needs root.
 func OnSmallDisk(t *testing.T, bytes string, rest func(dir string)) {
 	t.Helper()
-	if os.Getenv(smallDiskEnv) == "" {
+	if os.Getenv(diskEnv) == "" {
 		runInNamespace(t)
 		return
 	}
@@ -39,8 +41,17 @@ func OnSmallDisk(t *testing.T, bytes string, rest func(dir string)) {
 
 func runInNamespace(t *testing.T) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=3m")
-	cmd.Env = append(os.Environ(), smallDiskEnv+"=yes")
+	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=3m"}
+	if end, ok := t.Deadline(); ok {
+		args[2] = "-test.timeout=" + time.Until(end).String()
+	}
+	flag.Visit(func(f *flag.Flag) {
+		if !strings.HasPrefix(f.Name, "test.") {
+			args = append(args, "-"+f.Name+"="+f.Value.String())
+		}
+	})
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), diskEnv+"=yes")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, syscall.EPERM) {
