@@ -7,6 +7,10 @@ import (
 	"syscall"
 )
 
+// unclean is EUCLEAN, by which Linux says that the file system itself is damaged. Others
+// have no error of that number.
+const unclean = syscall.Errno(117)
+
 // words gives the error of a commit that the disk refused its kind.
 //
 // When it was full, bbolt has undone the commit, and the file is what it was: what was
@@ -20,7 +24,7 @@ func (db *DB) words(err error) error {
 		return nil
 	case isErrno(err, syscall.ENOSPC, syscall.EDQUOT):
 		return &DiskFullError{Path: db.bolt.Path(), Err: err}
-	case isErrno(err, syscall.EIO, syscall.EROFS, syscall.ENXIO, syscall.ENODEV, syscall.EUCLEAN):
+	case isErrno(err, syscall.EIO, syscall.EROFS, syscall.ENXIO, syscall.ENODEV, unclean):
 		db.failed.CompareAndSwap(nil, &DiskFailedError{Path: db.bolt.Path(), Err: err})
 	}
 	if failed := db.DiskFailed(); failed != nil {
