@@ -309,7 +309,7 @@ func TestDocumentedUnit(t *testing.T) {
 		if line != nil && (m[1] != "SystemCallFilter" || !strings.HasPrefix(line[1], "~") || strings.Contains(line[1], "@mount")) {
 			t.Errorf("%s stands in the way of pods", line[0])
 		}
-		if !regexp.MustCompile("(?m)^#   .*"+m[1]).MatchString(unit) {
+		if !regexp.MustCompile("(?m)^#   .*" + m[1]).MatchString(unit) {
 			t.Errorf("%s is not named", m[1])
 		}
 	}

@@ -2,12 +2,18 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"podgate/store/storetest"
 )
@@ -148,4 +154,111 @@ func TestReadOnlyDisk(t *testing.T) {
 			t.Errorf("the server ended with code %d\n%s", code, srv.Log)
 		}
 	})
+}
+
+// A server that may open no more files goes on with those who are connected, says in the
+// log which limit it met, and lets others in as soon as it can.
+func TestFewDescriptors(t *testing.T) {
+	t.Parallel()
+	srv := startProcess(t, t.TempDir())
+	ada := setUp(t, srv)
+	c := connect(t, srv, ada, connectOptions{})
+	c.dead(t) // and keeps its connection to the server
+	folder := fmt.Sprintf("/proc/%d/fd", srv.proc.Pid)
+	open, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var usual unix.Rlimit
+	if err := unix.Prlimit(srv.proc.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(len(open) + 4), Max: 1024}, &usual); err != nil {
+		t.Fatal(err)
+	}
+	var held []net.Conn
+	for range 32 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		held = append(held, conn)
+	}
+	eventually(t, func() bool { return strings.Contains(srv.Log.String(), "raise the limit (LimitNOFILE") })
+	if c.dead(t) {
+		t.Error("who was connected is not answered")
+	}
+	for _, conn := range held {
+		conn.Close()
+	}
+	again := newPerson(t, srv, ada.email)
+	if page := again.signIn(again.Open(srv.Issuer)); page.Status != http.StatusOK || !page.HasButton("Sign out") {
+		t.Errorf("sign-in with descriptors again: %d %s", page.Status, page.Text())
+	}
+	if code := srv.Stop(); code != exitDone {
+		t.Errorf("the server ended with code %d\n%s", code, srv.Log)
+	}
+}
+
+// In as little memory as the documents name, many sign-ins at once bring no server to the
+// end that the kernel has for those who take more.
+func TestLittleMemory(t *testing.T) {
+	t.Parallel()
+	group, limit, events := memoryGroup(t)
+	if err := os.WriteFile(filepath.Join(group, limit), fmt.Append(nil, leastMemory), 0); err != nil {
+		t.Fatal(err)
+	}
+	srv := newTestServer(t, t.TempDir())
+	srv.program = filepath.Join(t.TempDir(), "podgate-in-a-group")
+	program, err := exec.LookPath("podgate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\necho $$ >%s/cgroup.procs && exec %s \"$@\"\n", group, program)
+	if err := os.WriteFile(srv.program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	srv.launch(testEnv(), srv.Stdout, srv.Log, srv.args([]string{`trusted_proxies = ["127.0.0.0/8"]`}))
+	srv.waitReady()
+	ada := setUp(t, srv)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			p := newPerson(t, srv, ada.email)
+			if page := p.signIn(p.Open(srv.Issuer)); page.Status != http.StatusOK || !page.HasButton("Sign out") {
+				t.Errorf("sign-in: %d %s", page.Status, page.Text())
+			}
+		})
+	}
+	all.Wait()
+	if c := connect(t, srv, ada, connectOptions{}); c.dead(t) {
+		t.Error("a connection does not work")
+	}
+	if code := srv.Stop(); code != exitDone {
+		t.Errorf("the server ended with code %d\n%s", code, srv.Log)
+	}
+	if raw, err := os.ReadFile(filepath.Join(group, events)); err != nil || !regexp.MustCompile(`(?m)^oom_kill 0$`).Match(raw) {
+		t.Errorf("%s, %v", raw, err)
+	}
+}
+
+// memoryGroup makes a cgroup whose memory can be limited, by that file, and in which
+// another tells how often the kernel ended a process for want of it.
+func memoryGroup(t *testing.T) (folder, limit, events string) {
+	t.Helper()
+	folder, limit, events = "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.oom_control"
+	if _, err := os.Stat(folder); err != nil {
+		folder, limit, events = "/sys/fs/cgroup", "memory.max", "memory.events"
+	}
+	folder = filepath.Join(folder, fmt.Sprint("podgate-test-memory-", os.Getpid()))
+	err := os.Mkdir(folder, 0o755)
+	if err == nil {
+		_, err = os.Stat(filepath.Join(folder, limit))
+	}
+	if err != nil {
+		_ = os.Remove(folder) // made or not
+		t.Skipf("skipped: no cgroup can be made in which memory is limited: %v", err)
+	}
+	t.Cleanup(func() {
+		eventually(t, func() bool { return os.Remove(folder) == nil })
+	})
+	return folder, limit, events
 }

@@ -32,11 +32,17 @@ func memoryWarning(limit int64) string {
 	return fmt.Sprintf("this process may have %d MiB of memory, and podgate itself needs %d MiB, pods not counted; the system may end it at a sign-in: raise the limit (MemoryMax in systemd, --memory of a container)", limit>>20, leastMemory>>20)
 }
 
+// programMemory is what the program's own file takes of a limit while it runs.
+const programMemory = 64 << 20
+
+// collectAt is how much of a memory limit Go's heap may take.
+func collectAt(limit int64) int64 { return max(min(limit/4*3, limit-programMemory), limit/4) }
+
 // heedMemory has the collector keep away from a memory limit in bytes, unless
 // the environment already says to which it should. What pods take of the same
 // limit nobody knows, so this is no promise.
 func heedMemory(limit int64) {
 	if limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(limit / 4 * 3)
+		debug.SetMemoryLimit(collectAt(limit))
 	}
 }
