@@ -1,12 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-
 	"time"
 
 	"podgate/backup"
@@ -38,7 +38,7 @@ func (srv *server) writeBackup(ctx context.Context, w io.Writer) ([]byte, error)
 	default:
 		return nil, errors.New("another backup is being made; wait until it is done")
 	}
-	m, err := srv.backUp(ctx, w)
+	m, err := srv.backUp(ctx, w, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -46,21 +46,21 @@ func (srv *server) writeBackup(ctx context.Context, w io.Writer) ([]byte, error)
 }
 
 // dailyBackup waits for a backup that somebody else has asked for.
-func (srv *server) dailyBackup(ctx context.Context, w io.Writer) (*backup.Manifest, error) {
+func (srv *server) dailyBackup(ctx context.Context, w io.Writer, packs *backup.Packs) (*backup.Manifest, error) {
 	select {
 	case srv.backingUp <- struct{}{}:
 		defer func() { <-srv.backingUp }()
-		return srv.backUp(ctx, w)
+		return srv.backUp(ctx, w, packs)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
 // backUp writes a backup of the server. Who calls it holds srv.backingUp.
-func (srv *server) backUp(ctx context.Context, w io.Writer) (*backup.Manifest, error) {
+func (srv *server) backUp(ctx context.Context, w io.Writer, packs *backup.Packs) (*backup.Manifest, error) {
 	source := backupSource(srv.settings, srv.db)
 	source.Hold = srv.pods.Hold
-	return backup.Write(ctx, w, source)
+	return backup.WriteTo(ctx, w, source, packs)
 }
 
 // openBackup makes what makes a backup every day, where the settings want one.
@@ -69,20 +69,52 @@ func (srv *server) openBackup(context.Context) error {
 	if !b.On() {
 		return nil
 	}
-	recipients, err := backup.Recipients(b.Recipients, nil)
+	repository, err := backupRepository(srv.settings)
 	if err != nil {
-		return fmt.Errorf("backup.recipients: %w", err)
+		return err
 	}
 	srv.keeper = backup.NewKeeper(backup.KeeperConfig{
-		Folder: backup.Folder{Dir: b.To, Daily: b.KeepDaily, Weekly: b.KeepWeekly, Monthly: b.KeepMonthly},
-		Hour:   b.Schedule.Hour(), Minute: b.Schedule.Minute(), Recipients: recipients,
+		Repository: repository, Hour: b.Schedule.Hour(), Minute: b.Schedule.Minute(),
 		Write: srv.dailyBackup, Failed: srv.notify.BackupFailed, Log: srv.log, Now: time.Now,
 	})
-	if err := backup.TryFolder(b.To); err != nil {
-		srv.log.Warn("backups cannot be written; with systemd the folder has to be in ReadWritePaths=, see docs/operations.md", "folder", b.To, "error", err)
+	if folder, ok := repository.Storage.(backup.Folder); ok {
+		if err := folder.Try(); err != nil {
+			srv.log.Warn("backups cannot be written; with systemd the folder has to be in ReadWritePaths=, see docs/operations.md", "folder", b.To, "error", err)
+		}
 	}
 	srv.background(srv.keeper.Run)
 	return nil
+}
+
+// backupRepository is where the settings want backups to be.
+func backupRepository(s *config.Settings) (*backup.Repository, error) {
+	b := s.Backup
+	recipients, err := backup.Recipients(b.Recipients, nil)
+	if err != nil {
+		return nil, fmt.Errorf("backup.recipients: %w", err)
+	}
+	storage, err := backupStorage(s, b.To)
+	return &backup.Repository{
+		Storage: storage, Recipients: recipients, Keys: b.Recipients,
+		Daily: b.KeepDaily, Weekly: b.KeepWeekly, Monthly: b.KeepMonthly, Dir: s.DataDir,
+	}, err
+}
+
+// backupStorage is the folder or the bucket of that name.
+func backupStorage(s *config.Settings, place string) (backup.Storage, error) {
+	if !config.IsBucket(place) {
+		return backup.Folder{Dir: place}, nil
+	}
+	b := s.Backup
+	name, prefix, err := config.Bucket(place)
+	if err = cmp.Or(err, b.BucketReady()); err != nil {
+		return nil, err
+	}
+	secret, err := config.SecretFile(b.S3SecretKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("backup.s3_secret_key_file: %w", err)
+	}
+	return backup.NewBucket(backup.BucketConfig{Endpoint: b.S3Endpoint, Region: b.S3Region, Name: name, Prefix: prefix, AccessKey: b.S3AccessKey, SecretKey: secret, Now: time.Now})
 }
 
 // lateBackup is the age from which a daily backup is late.

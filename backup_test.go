@@ -5,7 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,10 +17,13 @@ import (
 // without any when it has run for so long.
 func TestBackupTooOld(t *testing.T) {
 	t.Parallel()
-	folder := backup.Folder{Dir: t.TempDir()}
+	folder, data := backup.Folder{Dir: t.TempDir()}, t.TempDir()
+	repository := &backup.Repository{Storage: folder, Dir: data}
 	k := backup.NewKeeper(backup.KeeperConfig{
-		Folder: folder, Log: slog.New(slog.DiscardHandler), Now: time.Now,
-		Write: func(context.Context, io.Writer) (*backup.Manifest, error) { return nil, errors.New("no disk") },
+		Repository: repository, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Write: func(context.Context, io.Writer, *backup.Packs) (*backup.Manifest, error) {
+			return nil, errors.New("no disk")
+		},
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -47,12 +50,12 @@ func TestBackupTooOld(t *testing.T) {
 	}
 
 	old := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
-	if err := os.WriteFile(folder.Name(old, false), []byte("x"), 0o600); err != nil {
+	if err := folder.Put(t.Context(), "podgate-20200101T000000Z/20200101T000000Z.backup", strings.NewReader("x")); err != nil {
 		t.Fatal(err)
 	}
 	cancel()
 	<-done
-	late := backup.NewKeeper(backup.KeeperConfig{Folder: folder, Log: slog.New(slog.DiscardHandler), Now: time.Now, Write: k.Write})
+	late := backup.NewKeeper(backup.KeeperConfig{Repository: repository, Log: slog.New(slog.DiscardHandler), Now: time.Now, Write: k.Write})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); late.Run(ctx) }()

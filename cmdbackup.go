@@ -3,13 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"github.com/spf13/cobra"
 	"io"
 	"os"
+	"time"
+
+	"github.com/spf13/cobra"
 
 	"podgate/backup"
 	"podgate/control"
+	"podgate/internal/config"
 	"podgate/internal/text"
 )
 
@@ -20,7 +24,7 @@ func (inv *invocation) backup() *cobra.Command {
 			"runs is held still for a moment; where that cannot be, the command says so. The file is for you alone: it holds\n" +
 			"everything that the server knows.",
 	}
-	cmd.AddCommand(inv.backupVerify(), inv.backupKey())
+	cmd.AddCommand(inv.backupVerify(), inv.backupKey(), inv.backupAdopt())
 	asJSON, force := jsonFlag(cmd), cmd.Flags().Bool("force", false, "replace FILE if it is there")
 	keys := cmd.Flags().StringArray("recipient", nil, "encrypt with age for the public key `KEY`; may be repeated")
 	files := cmd.Flags().StringArray("recipients-file", nil, "encrypt for the public keys in `FILE`, one a line; may be repeated")
@@ -105,24 +109,28 @@ func identityFlag(cmd *cobra.Command) *[]string {
 func (inv *invocation) backupVerify() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify FILE", Short: "prove that a backup is whole", Example: "podgate backup verify podgate.tar.zst",
-		Long: "Reads all of it and writes nothing. With - it reads standard input. The exit code is 1 when it is not whole.",
+		Long: "Reads all of it and writes nothing. With - it reads standard input. FILE may also be the folder or the bucket in\n" +
+			"which the server keeps its backups, of which the newest is read. The exit code is 1 when it is not whole.",
 	}
-	asJSON, keys := jsonFlag(cmd), identityFlag(cmd)
+	asJSON, keys, at := jsonFlag(cmd), identityFlag(cmd), atFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		identities, err := backup.Identities(*keys)
-		if err != nil {
+		var m *backup.Manifest
+		kept, err := inv.kept(cmd, args[0], *at, *keys)
+		switch {
+		case err != nil:
 			return err
-		}
-		from := inv.Stdin
-		if args[0] != "-" {
-			f, err := os.Open(args[0])
-			if err != nil {
+		case kept != nil:
+			m, err = kept.Verify(cmd.Context())
+		case args[0] == "-":
+			m, err = verifyBackup(cmd.Context(), inv.Stdin, *keys)
+		default:
+			var f *os.File
+			if f, err = os.Open(args[0]); err != nil {
 				return err
 			}
 			defer f.Close() // it was only read
-			from = f
+			m, err = verifyBackup(cmd.Context(), f, *keys)
 		}
-		m, err := backup.Verify(cmd.Context(), from, identities...)
 		switch {
 		case err != nil:
 			return err
@@ -130,6 +138,78 @@ func (inv *invocation) backupVerify() *cobra.Command {
 			return printJSON(inv.Stdout, m)
 		}
 		return sayBackup(inv.Stdout, m, "The backup is whole")
+	}
+	return cmd
+}
+
+func verifyBackup(ctx context.Context, from io.Reader, keys []string) (*backup.Manifest, error) {
+	identities, err := backup.Identities(keys)
+	if err != nil {
+		return nil, err
+	}
+	return backup.Verify(ctx, from, identities...)
+}
+
+func atFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("at", "", "of the backups in a folder or a bucket take the newest of `TIME`, such as 2026-11-26 or 20261126T033000Z")
+}
+
+// kept is the backup of the time at in a folder or a bucket; nil when place is neither.
+func (inv *invocation) kept(cmd *cobra.Command, place, at string, keys []string) (*backup.Restorable, error) {
+	var storage backup.Storage
+	if config.IsBucket(place) {
+		s, err := inv.load()
+		if err == nil {
+			storage, err = backupStorage(s, place)
+		}
+		if err != nil {
+			return nil, err
+		}
+	} else if info, err := os.Stat(place); err == nil && info.IsDir() {
+		storage = backup.Folder{Dir: place}
+	} else if at != "" {
+		return nil, misuse(cmd, "--at is for a folder or a bucket with several backups")
+	} else {
+		return nil, nil
+	}
+	identities, err := backup.Identities(keys)
+	if err != nil {
+		return nil, err
+	}
+	list, err := backup.Backups(cmd.Context(), storage, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	made, err := list.At(at)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", text.Visible(place), err)
+	}
+	return &backup.Restorable{Storage: storage, Made: made, Identities: identities}, nil
+}
+
+func (inv *invocation) backupAdopt() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "adopt", Short: "let this server go on where another one kept its backups", Example: "podgate backup adopt",
+		Long: "The folder or the bucket of backup.to belongs to one server, so that two do not delete each other's backups. A server\n" +
+			"that was restored is another one. Say this when the one whose backups are there does not run any more.",
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := inv.load()
+		switch {
+		case err != nil:
+			return err
+		case !s.Backup.On():
+			return errors.New("backup.to is not set, so this server keeps no backups")
+		}
+		storage, err := backupStorage(s, s.Backup.To)
+		if err == nil {
+			err = backup.Release(cmd.Context(), storage)
+		}
+		if err != nil {
+			return err
+		}
+		return inv.done(*asJSON, map[string]string{"to": s.Backup.To}, "The backups in %s are nobody's, and this server's with its next backup.", text.Visible(s.Backup.To))
 	}
 	return cmd
 }
@@ -154,25 +234,26 @@ func (inv *invocation) backupKey() *cobra.Command {
 func (inv *invocation) restore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "restore FILE", Short: "make the data folder of a backup", Example: "podgate restore podgate.tar.zst",
-		Long: "The folder must be empty or absent. Nothing is written before the backup was proved whole, and nothing is in place\n" +
+		Long: "FILE may also be the folder or the bucket in which the server keeps its backups, of which the newest is taken.\n" +
+			"The data folder must be empty or absent. Nothing is written before the backup was proved whole, and nothing is in place\n" +
 			"before it is complete. As root, the files are given to whom the empty folder belongs. The configuration file that\nwas in force is podgate.toml in the folder.",
 	}
-	asJSON, keys := jsonFlag(cmd), identityFlag(cmd)
+	asJSON, keys, at := jsonFlag(cmd), identityFlag(cmd), atFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := inv.load()
 		if err != nil {
 			return err
 		}
-		identities, err := backup.Identities(*keys)
+		kept, err := inv.kept(cmd, args[0], *at, *keys)
 		if err != nil {
 			return err
 		}
-		f, err := os.Open(args[0])
-		if err != nil {
-			return err
+		var m *backup.Manifest
+		if kept != nil {
+			m, err = kept.Restore(cmd.Context(), s.DataDir)
+		} else {
+			m, err = restoreFile(cmd.Context(), args[0], s.DataDir, *keys)
 		}
-		defer f.Close() // it was only read
-		m, err := backup.Restore(cmd.Context(), f, s.DataDir, identities...)
 		switch {
 		case err != nil:
 			return err
@@ -182,4 +263,17 @@ func (inv *invocation) restore() *cobra.Command {
 		return sayBackup(inv.Stdout, m, "Restored to "+text.Visible(s.DataDir))
 	}
 	return cmd
+}
+
+func restoreFile(ctx context.Context, file, dir string, keys []string) (*backup.Manifest, error) {
+	identities, err := backup.Identities(keys)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // it was only read
+	return backup.Restore(ctx, f, dir, identities...)
 }

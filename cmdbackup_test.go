@@ -10,11 +10,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"podgate/backup"
 	"podgate/control"
+	"podgate/internal/s3test"
 	"podgate/store"
 )
 
@@ -267,11 +269,14 @@ func TestDailyBackup(t *testing.T) {
 		return r
 	}
 	eventually(t, func() bool { return status().Backup.State == "failed" })
-	if b := status().Backup; !strings.Contains(b.Problem, "no such file") || ready().Backup.State != "failed" {
+	if b := status().Backup; !strings.Contains(b.Problem, "no such file") || ready().Backup.OK {
 		t.Errorf("%+v", b)
 	}
 	if out := here.mayFail("config check"); !strings.Contains(out, "backup.to") {
 		t.Error(out)
+	}
+	if out := srv.Log.String(); !strings.Contains(out, "backups cannot be written") || !strings.Contains(out, to) {
+		t.Error("no warning at the start:", out)
 	}
 	srv.Stop()
 
@@ -281,17 +286,74 @@ func TestDailyBackup(t *testing.T) {
 	srv = startServerIn(t, srv.DataDir, "[backup]", fmt.Sprintf("to = %q", to), fmt.Sprintf("recipients = [%q]", key), `max_age = "25h"`)
 	here.more[3] = srv.config
 	eventually(t, func() bool { return status().Backup.State == "ok" })
-	if r := ready(); r.Backup.State != "ok" || r.Backup.Last == nil {
-		t.Errorf("%+v", r)
+	if _, body := srv.get("localhost", "/readyz"); !ready().Backup.OK || strings.Contains(body, time.Now().UTC().Format("2006-")) {
+		t.Error("strangers see more than that it is well:", body)
 	}
 	if out := here.mayFail("status"); !strings.Contains(out, "BACKUP") || !strings.Contains(out, "; the next is ") {
 		t.Error(out)
 	}
-	made, err := filepath.Glob(to + "/podgate-*.tar.zst.age")
+	key = " --identity " + dir + "/key"
+	here.must("backup verify " + to + key)
+	made, err := filepath.Glob(to + "/podgate-*/*.backup.age")
 	if err != nil || len(made) != 1 {
 		t.Fatal(made, err)
 	}
-	here.must("backup verify " + made[0] + " --identity " + dir + "/key")
+	for line, want := range map[string]string{
+		"backup verify " + made[0] + key:             "name the folder",
+		"backup verify " + to:                        "--identity",
+		"backup verify " + dir + key:                 "there is no backup",
+		"backup verify " + to + " --at 1999" + key:   "the newest are of " + strings.TrimSuffix(filepath.Base(made[0]), ".backup.age"),
+		"backup verify " + dir + "/key --at 1999":    "folder or a bucket",
+		"restore s3://bucket/x --data " + dir + "/x": "backup.s3_access_key",
+	} {
+		if out := here.mayFail(line); !strings.Contains(out, want) {
+			t.Errorf("%s: %s", line, out)
+		}
+	}
+	if code, out, errs := runCommand(strings.Fields("restore " + to + key + " --at " + strings.TrimSuffix(filepath.Base(made[0]), ".backup.age") + " --data " + dir + "/data")...); code != exitDone {
+		t.Fatal(out, errs)
+	}
+	if code, out, errs := runCommand("check", "--data", dir+"/data"); code != exitDone {
+		t.Error(out, errs)
+	}
+}
+
+// A bucket does as a folder does: a server keeps its backups there, another one does not
+// take it for its own unasked, and both are restored from it.
+func TestBackupInABucket(t *testing.T) {
+	t.Parallel()
+	dir, storage := t.TempDir(), s3test.New(t)
+	write(t, dir, map[string]string{"secret": s3test.SecretKey + "\n"})
+	to := "s3://" + s3test.Bucket + "/here"
+	settings := []string{
+		"[backup]", fmt.Sprintf("to = %q", to), fmt.Sprintf("s3_endpoint = %q", storage.URL), fmt.Sprintf("s3_region = %q", s3test.Region),
+		fmt.Sprintf("s3_access_key = %q", s3test.AccessKey), fmt.Sprintf("s3_secret_key_file = %q", dir+"/secret"),
+	}
+	srv := startServer(t, settings...)
+	here := giver{t: t, more: []string{"--data", srv.DataDir, "--config", srv.config}}
+	here.must("config check")
+	here.must("team add makers")
+	eventually(t, func() bool { return strings.Contains(here.mayFail("status --json"), `"state": "ok"`) })
+	here.must("backup verify " + to)
+	there := giver{t: t, more: []string{"--data", dir + "/data", "--config", srv.config}}
+	there.must("restore " + to)
+	there.must("check")
+	srv.Stop()
+	for _, name := range storage.Names() {
+		if !strings.HasPrefix(name, "here/podgate") {
+			t.Error(name)
+		}
+	}
+
+	moved := startServerIn(t, dir+"/data", settings...)
+	there.more[3] = moved.config
+	eventually(t, func() bool { return strings.Contains(there.mayFail("status"), "another server's") })
+	there.must("backup adopt")
+	moved.Stop()
+	moved = startServerIn(t, dir+"/data", settings...)
+	there.more[3] = moved.config
+	eventually(t, func() bool { return strings.Contains(there.mayFail("status --json"), `"state": "ok"`) })
+	there.must("backup verify " + to)
 }
 
 func (g giver) mayFail(line string) string {

@@ -104,11 +104,11 @@ func openable(s *config.Settings, now time.Time) []config.Fault {
 	}
 	_, err = backup.Recipients(s.Backup.Recipients, nil)
 	add("backup.recipients", err)
-	if s.Backup.On() {
+	if s.Backup.On() && !config.IsBucket(s.Backup.To) {
 		_, err = os.Stat(s.Backup.To)
 		add("backup.to", err)
 	}
-	secrets := map[string]string{"mail.password_file": s.Mail.PasswordFile, "notify.webhook_secret_file": s.Notify.WebhookSecretFile}
+	secrets := map[string]string{"mail.password_file": s.Mail.PasswordFile, "notify.webhook_secret_file": s.Notify.WebhookSecretFile, "backup.s3_secret_key_file": s.Backup.S3SecretKeyFile}
 	if s.TLS.Mode == config.TLSAuto {
 		secrets["tls.eab_key_file"], secrets["tls.cloudflare_token_file"] = s.TLS.EABKeyFile, s.TLS.CloudflareTokenFile
 	}

@@ -115,6 +115,11 @@ func TestExamples(t *testing.T) {
 			}
 		case "serve", "doctor", "config":
 			runDocumented(t, "the example", "./"+line, "")
+		case "backup":
+			code, out, errs := runCommand(append(words[1:], "--data", data)...)
+			if strings.HasSuffix(line, " adopt") && (code != exitFailed || !strings.Contains(errs, "backup.to")) || !strings.HasSuffix(line, " adopt") && code != exitDone {
+				t.Errorf("%s: %d %s%s", line, code, out, errs)
+			}
 		case "mail": // there is no server for it
 			if code, _, errs := runCommand(append(words[1:], "--data", data)...); code != exitFailed || !strings.Contains(errs, "mail.host") {
 				t.Errorf("%s: %d %s", line, code, errs)

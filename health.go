@@ -34,10 +34,10 @@ type readiness struct {
 	Backup       *backupStatus       `json:"backup,omitempty"`
 }
 
-// backupStatus is how the daily backups are. Why one failed is for administrators.
+// backupStatus is how the daily backups are. When they were and why one failed is for
+// administrators.
 type backupStatus struct {
-	State string     `json:"state"` // ok, none yet, late or failed; none of it makes the server unready
-	Last  *time.Time `json:"last,omitempty"`
+	OK bool `json:"ok"` // the newest is neither late nor missing, and the last try did not fail
 }
 
 type certificateStatus struct {
@@ -61,7 +61,7 @@ func (srv *server) serveReady(w http.ResponseWriter, _ *http.Request) error {
 		}
 	}
 	if b := srv.backupState(); b != nil {
-		answer.Backup = &backupStatus{b.State, present(b.Last)}
+		answer.Backup = &backupStatus{b.State == "ok"}
 	}
 	answer.Problems = srv.problems(certificates)
 	answer.Ready = len(answer.Problems) == 0

@@ -68,6 +68,7 @@ var mayImport = map[string][]string{
 	"internal/conformance": {},
 	"internal/mailtest":    {},
 	"internal/packagetest": {"pods/egress"},
+	"internal/s3test":      {},
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
 	"ui/pagetest":          {"account", "history", "internal/authz", "internal/web", "internal/webtest", "oauth", "pods", "pods/podstest", "store", "store/storetest", "ui", "ui/page"},
@@ -75,7 +76,7 @@ var mayImport = map[string][]string{
 }
 
 // testOnly are packages that no program code imports.
-var testOnly = []string{"internal/acmetest", "internal/clocktest", "internal/conformance", "internal/mailtest", "internal/packagetest", "internal/webtest", "store/storetest", "pods/podstest", "ui/pagetest"}
+var testOnly = []string{"internal/acmetest", "internal/clocktest", "internal/conformance", "internal/mailtest", "internal/packagetest", "internal/s3test", "internal/webtest", "store/storetest", "pods/podstest", "ui/pagetest"}
 
 // notInside are packages of others that some of ours must do without.
 var notInside = map[string][]string{
@@ -105,6 +106,7 @@ var onlyInside = map[string]string{
 	"github.com/wneessen/go-mail":         "internal/mail",
 	"github.com/wneessen/go-mail/smtp":    "internal/mail",
 	"filippo.io/age":                      "backup",
+	"github.com/restic/chunker":           "backup",
 	"github.com/klauspost/compress/zstd":  "backup",
 	"github.com/spf13/cobra":              "",
 	"github.com/spf13/pflag":              "",
@@ -127,7 +129,7 @@ var bannedCalls = map[string]map[string]string{
 		"": "wiring", "ui/page": "default of Config.Now", "ui/podpages": "deadlines of streams", "account": "default of Config.Now", "pods": "default of Config.Now", "pods/egress": "default of Config.Now", "pods/egress/netstack": "deadlines of datagrams",
 		"control": "how long a command waits", "mcp": "pace of progress; a span before now in get_logs; how long calls take", "pods/transfer": "deadlines of connections",
 		"pods/agent": "deadlines of processes and streams", "pods/sandbox": "when a pod was started",
-		"internal/connlimit": "deadlines of connections", "internal/mail": "deadlines of connections", "internal/acmetest": "test", "internal/packagetest": "test", "internal/webtest": "test", "pods/podstest": "test", "store/storetest": "test", "ui/pagetest": "test",
+		"internal/connlimit": "deadlines of connections", "internal/mail": "deadlines of connections", "internal/acmetest": "test", "internal/packagetest": "test", "internal/s3test": "test", "internal/webtest": "test", "pods/podstest": "test", "store/storetest": "test", "ui/pagetest": "test",
 	},
 }
 

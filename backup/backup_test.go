@@ -432,7 +432,7 @@ func TestHomeThatChanges(t *testing.T) {
 	for range 20 {
 		raw, _ := s.backup()
 		var kept keeper
-		_, err := scan(t.Context(), bytes.NewReader(raw), nil, &kept)
+		_, err := scan(t.Context(), bytes.NewReader(raw), nil, nil, &kept)
 		must(t, err)
 		if strings.Contains(kept.String(), secret) {
 			t.Fatal("a file from outside the home is in the backup")

@@ -16,11 +16,16 @@ const partPattern = ".podgate-backup-*.part"
 // Create makes the file at path, for this user only, of what write writes. The file
 // is there when the disk has all of it, or not at all. One that is there already
 // stays, and is fs.ErrExist, unless replace says otherwise.
-func Create(path string, replace bool, write func(io.Writer) error) (err error) {
+func Create(path string, replace bool, write func(io.Writer) error) error {
+	return create(filepath.Dir(path), path, replace, write)
+}
+
+// create is Create with the folder, on the same file system, in which the file is made.
+func create(aside, path string, replace bool, write func(io.Writer) error) (err error) {
 	if _, err := os.Lstat(path); err == nil && !replace {
 		return taken(path)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), partPattern) // mode 0600
+	f, err := os.CreateTemp(aside, partPattern) // mode 0600
 	if err != nil {
 		return err
 	}
@@ -44,11 +49,7 @@ func Create(path string, replace bool, write func(io.Writer) error) (err error) 
 	if err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return syncFolder(filepath.Dir(path))
 }
 
 // putInPlace gives a file its name, unless there is one of that name. A link leaves

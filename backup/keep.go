@@ -2,131 +2,16 @@ package backup
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 )
 
-// Folder is where backups are made on time, and how many stay there.
-type Folder struct {
-	Dir string
-	// Of the last days, weeks and months in which a backup was made, so many keep
-	// their newest one. The newest of all is always kept.
-	Daily, Weekly, Monthly int
-}
-
-// nameForm is the name of a backup in a folder: its moment, to the second.
-const nameForm = "podgate-20060102T150405Z.tar.zst"
-
-// Made is one backup in a folder.
-type Made struct {
-	Path string
-	At   time.Time
-	Size int64
-}
-
-// Name is what a backup of that moment is called in a folder.
-func (f Folder) Name(at time.Time, encrypted bool) string {
-	name := at.UTC().Format(nameForm)
-	if encrypted {
-		name += ".age"
-	}
-	return filepath.Join(f.Dir, name)
-}
-
-// List returns the backups in the folder, the newest first. Other files are none of
-// ours; nor are empty ones, and those that say to be from later than a day after now, as
-// each of them would keep the next from being made.
-func (f Folder) List(now time.Time) ([]Made, error) {
-	entries, err := os.ReadDir(f.Dir)
-	if err != nil {
-		return nil, err
-	}
-	var list []Made
-	for _, e := range entries {
-		at, err := time.Parse(nameForm, strings.TrimSuffix(e.Name(), ".age"))
-		info, statErr := e.Info()
-		if err != nil || statErr != nil || !info.Mode().IsRegular() || info.Size() == 0 || at.After(now.Add(24*time.Hour)) {
-			continue
-		}
-		list = append(list, Made{filepath.Join(f.Dir, e.Name()), at, info.Size()})
-	}
-	slices.SortFunc(list, func(a, b Made) int { return b.At.Compare(a.At) })
-	return list, nil
-}
-
-// spare returns those of a list that need not be kept.
-func (f Folder) spare(list []Made) []Made {
-	keep := map[string]bool{}
-	if len(list) > 0 {
-		keep[list[0].Path] = true
-	}
-	for _, rule := range []struct {
-		n    int
-		span func(time.Time) string
-	}{
-		{f.Daily, func(t time.Time) string { return t.Format("2006-01-02") }},
-		{f.Weekly, func(t time.Time) string { year, week := t.ISOWeek(); return fmt.Sprint(year, " ", week) }},
-		{f.Monthly, func(t time.Time) string { return t.Format("2006-01") }},
-	} {
-		seen := map[string]bool{}
-		for _, m := range list {
-			if span := rule.span(m.At); !seen[span] && len(seen) < rule.n {
-				seen[span] = true
-				keep[m.Path] = true
-			}
-		}
-	}
-	return slices.DeleteFunc(slices.Clone(list), func(m Made) bool { return keep[m.Path] })
-}
-
-// Prune deletes the backups that need not be kept.
-func (f Folder) Prune(now time.Time) error {
-	list, err := f.List(now)
-	if err != nil {
-		return err
-	}
-	for _, m := range f.spare(list) {
-		err = errors.Join(err, os.Remove(m.Path))
-	}
-	return err
-}
-
-// TryFolder returns why no backup could be written to a folder.
-func TryFolder(dir string) error {
-	f, err := os.CreateTemp(dir, partPattern)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
-}
-
-// clean takes away what backups that broke off have left, as only a killed process
-// leaves any.
-func (f Folder) clean() error {
-	left, err := filepath.Glob(filepath.Join(f.Dir, partPattern)) // the pattern is well formed
-	for _, path := range left {
-		if gone := os.Remove(path); !errors.Is(gone, fs.ErrNotExist) {
-			err = errors.Join(err, gone)
-		}
-	}
-	return err
-}
-
 // KeeperConfig is what a Keeper needs.
 type KeeperConfig struct {
-	Folder       Folder
+	Repository   *Repository
 	Hour, Minute int // when a day's backup is made, in the machine's time
-	Recipients   []Recipient
-	Write        func(context.Context, io.Writer) (*Manifest, error)
+	Write        WriteFunc
 	Failed       func(reason string) // hears of the first failure after a backup; nil: nobody does
 	Log          *slog.Logger
 	Now          func() time.Time
@@ -135,11 +20,12 @@ type KeeperConfig struct {
 // Keeper makes a backup every day.
 type Keeper struct {
 	KeeperConfig
-	mu     sync.Mutex
-	fault  string
-	failed time.Time
-	retry  time.Time
-	seen   KeeperState
+	retry time.Time
+	list  *Listing // as it was at listed
+	at    time.Time
+
+	mu   sync.Mutex
+	seen KeeperState
 }
 
 // KeeperState is how backups are.
@@ -166,13 +52,16 @@ const (
 func (k *Keeper) Run(ctx context.Context) {
 	tick := time.NewTicker(keepLook)
 	defer tick.Stop()
-	if err := k.Folder.clean(); err != nil {
-		k.Log.Warn("what a backup has left could not be removed", "error", err)
+	for _, clean := range []func() error{k.Repository.Storage.Clean, Folder{k.Repository.Dir}.Clean} {
+		if err := clean(); err != nil {
+			k.Log.Warn("what a backup has left could not be removed", "error", err)
+		}
 	}
 	for {
-		if next := k.look().Next; !k.Now().Before(next) {
+		if next := k.look(ctx).Next; !k.Now().Before(next) {
 			k.once(ctx)
-			k.look()
+			k.list = nil
+			k.look(ctx)
 		}
 		select {
 		case <-ctx.Done():
@@ -189,23 +78,36 @@ func (k *Keeper) State() KeeperState {
 	return k.seen
 }
 
-// look reads the folder, so what it finds is true after a restart and after somebody
+// look lists the backups, so what it finds is true after a restart and after somebody
 // has deleted files.
-func (k *Keeper) look() KeeperState {
-	list, err := k.Folder.List(k.Now())
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	s := KeeperState{Fault: k.fault, FailedAt: k.failed}
+func (k *Keeper) look(ctx context.Context) KeeperState {
+	known, err := readStatus(k.Repository.Dir)
+	s := KeeperState{Fault: known.Fault, FailedAt: known.FailedAt}
+	if k.list == nil || k.Now().Sub(k.at) >= k.Repository.Storage.Listed() {
+		list, missing := Backups(ctx, k.Repository.Storage, k.Now())
+		if _, foreign := k.Repository.owned(ctx); foreign != nil {
+			list, missing = nil, cmpOr(missing, foreign)
+		}
+		if k.list == nil && missing == nil && len(list.Future) > 0 {
+			k.Log.Warn("there are backups that say to be from the future, and count for nothing; set the clock, or delete them", "where", k.Repository.Storage, "files", len(list.Future), "first", list.Future[0])
+		}
+		k.list, k.at, err = list, k.Now(), cmpOr(err, missing)
+	}
 	if err != nil && s.Fault == "" {
 		s.Fault, s.FailedAt = err.Error(), k.Now()
 	}
-	if len(list) > 0 {
-		s.Last = list[0].At
+	if k.list != nil && len(k.list.Made) > 0 {
+		s.Last = k.list.Made[0].At
 	}
 	s.Next = k.after(s.Last)
-	if k.retry.After(s.Next) {
+	switch {
+	case k.retry.After(s.Next):
 		s.Next = k.retry
+	case known.Fault != "" && k.retry.IsZero(): // it failed before the start
+		s.Next = k.Now()
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.seen = s
 	return s
 }
@@ -223,65 +125,54 @@ func (k *Keeper) after(t time.Time) time.Time {
 	return next
 }
 
-// leastRoom is what a backup leaves of the disk that it is written to, in bytes: the
-// database may be on it.
-const leastRoom = 256 << 20
-
-// room says no when a backup somewhat larger than the last has no room.
-func (k *Keeper) room() error {
-	list, err := k.Folder.List(k.Now())
-	if err != nil {
-		return err
-	}
-	needs := int64(leastRoom)
-	if len(list) > 0 {
-		needs += list[0].Size + list[0].Size/4
-	}
-	left, err := roomOn(k.Folder.Dir)
-	if err == nil && left < needs {
-		err = fmt.Errorf("there are %d MiB of room in %s, and a backup may take %d MiB; make room, or keep fewer", left>>20, k.Folder.Dir, needs>>20)
-	}
-	return err
-}
-
 // once makes one backup.
 func (k *Keeper) once(ctx context.Context) {
 	began := k.Now()
-	var m *Manifest
-	path := k.Folder.Name(began, len(k.Recipients) > 0)
-	err := k.room()
-	if err != nil && k.Folder.Prune(began) == nil {
-		err = k.room()
-	}
-	if err == nil {
-		err = Create(path, false, func(w io.Writer) error {
-			return Encrypt(w, k.Recipients, func(w io.Writer) (err error) { m, err = k.Write(ctx, w); return err })
-		})
-	}
+	made, m, err := k.Repository.Make(ctx, began, k.Write)
 	if ctx.Err() != nil {
 		return // the server stops
 	}
-	k.mu.Lock()
-	first := err != nil && k.fault == ""
-	k.fault, k.failed, k.retry = "", time.Time{}, time.Time{}
+	k.retry = time.Time{}
+	first := k.remember(err)
 	if err != nil {
-		k.fault, k.failed, k.retry = err.Error(), k.Now(), k.Now().Add(keepRetry)
-	}
-	k.mu.Unlock()
-	if err != nil {
+		k.retry = k.Now().Add(keepRetry)
 		k.Log.Error("no backup was made", "error", err, "again", keepRetry)
 		if first && k.Failed != nil {
 			k.Failed(err.Error())
 		}
 		return
 	}
-	k.Log.Info("a backup was made", "file", path, "pods", len(m.Pods), "files", m.Entries, "bytes", m.Bytes, "took", k.Now().Sub(began).Round(time.Millisecond))
+	k.Log.Info("a backup was made", "name", made.Name, "where", k.Repository.Storage, "pods", len(m.Pods), "files", m.Entries, "bytes", m.Bytes, "took", k.Now().Sub(began).Round(time.Millisecond))
 	for _, p := range m.Pods {
 		if p.Why != "" || p.LeftOut > 0 {
 			k.Log.Warn("not all of a pod is in the backup as it should be", "pod", p.ID, "why", p.Why, "left out", p.LeftOut)
 		}
 	}
-	if err := k.Folder.Prune(began); err != nil {
+	list, err := Backups(ctx, k.Repository.Storage, k.Now())
+	if err == nil {
+		err = k.Repository.prune(ctx, list)
+	}
+	if err != nil {
 		k.Log.Warn("old backups could not be removed", "error", err)
 	}
+}
+
+// remember notes how a try ended, and reports whether it is the first to fail. It is
+// noted in the data folder, so that a restart does not tell it again.
+func (k *Keeper) remember(failed error) (first bool) {
+	s, err := readStatus(k.Repository.Dir)
+	first = failed != nil && s.Fault == ""
+	changes := first || failed == nil && s.Fault != ""
+	s.Fault, s.FailedAt = "", time.Time{}
+	if failed != nil {
+		s.Fault, s.FailedAt = failed.Error(), k.Now().UTC()
+		changes = true
+	}
+	if err == nil && changes {
+		err = s.write(k.Repository.Dir)
+	}
+	if err != nil {
+		k.Log.Error("how the backup went could not be noted", "error", err)
+	}
+	return first
 }

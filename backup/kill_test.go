@@ -113,7 +113,7 @@ func TestBackupKilled(t *testing.T) {
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)
 		}
-		must(t, Folder{Dir: dir}.clean())
+		must(t, Folder{Dir: dir}.Clean())
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 1 || len(left) == 1 && left[0].Name() != "backup" {
 			t.Errorf("a backup that was killed after %v leaves %v, %v", after, left, err)
 		}

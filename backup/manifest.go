@@ -27,6 +27,7 @@ const (
 	recordSize   = "PODGATE.size"
 	recordSparse = "PODGATE.sparse"
 	recordLinked = "PODGATE.linked" // other entries of the layer are links to this one
+	recordChunks = "PODGATE.chunks" // in a Repository: the size of the content, whose chunks are named in place of it
 )
 
 // podTrees are the folders of a pod that are kept, in order.

@@ -27,7 +27,7 @@ import (
 // Verify reads a backup to its end and proves that it is whole: every sum, every
 // name, nothing missing and nothing too much. identities open an encrypted one.
 func Verify(ctx context.Context, r io.Reader, identities ...Identity) (*Manifest, error) {
-	return scan(ctx, r, identities, nil)
+	return scan(ctx, r, identities, nil, nil)
 }
 
 // taker gets what a scan has found to be in order, each entry after its folders.
@@ -39,6 +39,7 @@ type taker interface {
 // entry is one entry of a backup.
 type entry struct {
 	*tar.Header
+	body  io.Reader
 	parts []extent // of a file with holes, else nil
 	size  int64    // of the file
 	pod   store.PodID
@@ -46,31 +47,38 @@ type entry struct {
 	path  string // below the data folder, for pods without the layer
 }
 
-// unpacked begins to read a backup.
-func unpacked(r io.Reader, identities []Identity) (*zstd.Decoder, *bufio.Reader, error) {
+// decrypted begins to read what may be encrypted.
+func decrypted(r io.Reader, identities []Identity) (*bufio.Reader, error) {
 	const magic = "age-encryption.org/"
 	source := bufio.NewReaderSize(r, 1<<20)
 	begin, err := source.Peek(len(magic))
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, fmt.Errorf("read the backup: %w", err)
+		return nil, fmt.Errorf("read the backup: %w", err)
 	}
-	plain := source
-	if string(begin) == magic {
-		if len(identities) == 0 {
-			return nil, nil, fmt.Errorf("%w: it is encrypted; give the file with the key with --identity", ErrKey)
-		}
-		opened, err := age.Decrypt(source, identities...)
-		var none *age.NoIdentityMatchError
-		switch {
-		case errors.As(err, &none):
-			return nil, nil, fmt.Errorf("%w: it was made for other keys than those of --identity; give the one that belongs to it", ErrKey)
-		case err != nil:
-			return nil, nil, fmt.Errorf("%w at its beginning: %w", ErrDamaged, err)
-		}
-		plain = bufio.NewReaderSize(opened, 1<<20)
-		begin = nil
+	if string(begin) != magic {
+		return source, nil
 	}
-	if begin, err = plain.Peek(4); string(begin) != "\x28\xb5\x2f\xfd" {
+	if len(identities) == 0 {
+		return nil, fmt.Errorf("%w: it is encrypted; give the file with the key with --identity", ErrKey)
+	}
+	opened, err := age.Decrypt(source, identities...)
+	var none *age.NoIdentityMatchError
+	switch {
+	case errors.As(err, &none):
+		return nil, fmt.Errorf("%w: it was made for other keys than those of --identity; give the one that belongs to it", ErrKey)
+	case err != nil:
+		return nil, fmt.Errorf("%w at its beginning: %w", ErrDamaged, err)
+	}
+	return bufio.NewReaderSize(opened, 1<<20), nil
+}
+
+// unpacked begins to read a backup.
+func unpacked(r io.Reader, identities []Identity) (*zstd.Decoder, *bufio.Reader, error) {
+	plain, err := decrypted(r, identities)
+	if err != nil {
+		return nil, nil, err
+	}
+	if begin, err := plain.Peek(4); string(begin) != "\x28\xb5\x2f\xfd" {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
@@ -85,6 +93,7 @@ type scanner struct {
 	ctx      context.Context
 	tar      *tar.Reader
 	take     taker
+	packs    *packReader // has the contents; nil: they are in the tar
 	manifest Manifest
 	index    hash.Hash // of the lines that the index must have
 	listed   []byte    // the sum of the index that is there
@@ -99,7 +108,7 @@ type scanner struct {
 	buffer   []byte
 }
 
-func scan(ctx context.Context, r io.Reader, identities []Identity, to taker) (*Manifest, error) {
+func scan(ctx context.Context, r io.Reader, identities []Identity, packs *packReader, to taker) (*Manifest, error) {
 	packed, plain, err := unpacked(r, identities)
 	if err != nil {
 		return nil, err
@@ -107,6 +116,7 @@ func scan(ctx context.Context, r io.Reader, identities []Identity, to taker) (*M
 	defer packed.Close()
 	counted := &offset{r: packed}
 	s := newScanner(ctx, counted, to)
+	s.packs = packs
 	if err := s.all(); err != nil {
 		return nil, s.where(err, counted.n)
 	}
@@ -144,12 +154,15 @@ func (e takeError) Unwrap() error { return e.error }
 // where gives what is wrong with a backup its place.
 func (s *scanner) where(err error, at int64) error {
 	var taken takeError
+	var fetched fetchError
 	switch {
 	case s.ctx.Err() != nil:
 		return s.ctx.Err()
 	case errors.As(err, &taken):
 		return taken.error
-	case errors.Is(err, ErrNewer), errors.Is(err, ErrNotBackup):
+	case errors.As(err, &fetched):
+		return fmt.Errorf("read the backup: %w", fetched.error)
+	case errors.Is(err, ErrNewer), errors.Is(err, ErrKey), errors.Is(err, ErrNotBackup):
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		err = errors.New("its end is missing")
@@ -180,14 +193,38 @@ func (s *scanner) all() error {
 		if s.last == "" && h.Name != nameHead {
 			return fmt.Errorf("%w; name a file that «podgate backup» has made", ErrNotBackup)
 		}
+		body, err := s.body(h)
+		if err != nil {
+			return fmt.Errorf("the entry %q: %w", h.Name, err)
+		}
 		e, err := s.entry(h)
 		if err != nil {
 			return fmt.Errorf("the entry %q: %w", h.Name, err)
 		}
+		e.body = body
 		if err := s.content(e); err != nil {
 			return err
 		}
 	}
+}
+
+// body is the content of an entry. Where it is in packs, the header becomes what it is
+// in a backup that is one file.
+func (s *scanner) body(h *tar.Header) (io.Reader, error) {
+	size, ok := h.PAXRecords[recordChunks]
+	if !ok {
+		return s.tar, nil
+	}
+	if s.packs == nil {
+		return nil, errors.New("its content is beside this file; name the folder, or the storage, that all of it is in")
+	}
+	n, err := strconv.ParseInt(size, 10, 64)
+	if err != nil || n <= 0 || h.Size%refSize != 0 {
+		return nil, errors.New("its size cannot be")
+	}
+	h.Size = n
+	delete(h.PAXRecords, recordChunks)
+	return s.packs.content(s.tar, n), nil
 }
 
 // The order of what is at the top.
@@ -379,7 +416,7 @@ func (s *scanner) file(e *entry) (err error) {
 // content reads what an entry holds, proves it and hands it on.
 func (s *scanner) content(e *entry) error {
 	sum := sha256.New()
-	content := io.TeeReader(s.tar, sum)
+	content := io.TeeReader(e.body, sum)
 	switch s.rank {
 	case rankHead:
 		if err := s.head(content); err != nil {

@@ -24,11 +24,23 @@ import (
 // verified, and the result takes the place of dir at once, with the owner and the mode
 // that dir had. Whatever happens on the way, dir is as before or complete.
 func Restore(ctx context.Context, file *os.File, dir string, identities ...Identity) (*Manifest, error) {
+	return restore(ctx, dir, func(to taker) (*Manifest, error) {
+		if to != nil {
+			if _, err := file.Seek(0, io.SeekStart); err != nil {
+				return nil, fmt.Errorf("read the backup once more: %w", err)
+			}
+		}
+		return scan(ctx, file, identities, nil, to)
+	})
+}
+
+// restore is Restore of what read reads: once to nobody and once for good.
+func restore(ctx context.Context, dir string, read func(taker) (*Manifest, error)) (*Manifest, error) {
 	p, err := placeOf(dir)
 	if err != nil {
 		return nil, err
 	}
-	m, err := Verify(ctx, file, identities...)
+	m, err := read(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -40,14 +52,11 @@ func Restore(ctx context.Context, file *os.File, dir string, identities ...Ident
 	} else if room < m.Bytes+m.Bytes/20 {
 		return nil, fmt.Errorf("there are %d MiB of room on the disk of %s, and the backup needs %d MiB; make room first", room>>20, p.dir, (m.Bytes+m.Bytes/20)>>20+1)
 	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("read the backup once more: %w", err)
-	}
 	if err := p.begin(); err != nil {
 		return nil, err
 	}
 	u := &unpacker{root: p.aside, owner: p.owner}
-	m, err = scan(ctx, file, identities, u)
+	m, err = read(u)
 	err = errors.Join(err, u.leave(0))
 	if err == nil {
 		err = p.finish(ctx)
@@ -65,11 +74,11 @@ type place struct {
 	path  string      // of the folder beside it
 	aside *os.Root
 	lock  *os.File
-	owner *owner
+	owner *ownerID
 }
 
-// owner is whom everything is given to; nil: who restores keeps it.
-type owner struct{ uid, gid int }
+// ownerID is whom everything is given to; nil: who restores keeps it.
+type ownerID struct{ uid, gid int }
 
 // placeOf looks whether there may be a data folder.
 func placeOf(dir string) (*place, error) {
@@ -96,7 +105,7 @@ func placeOf(dir string) (*place, error) {
 		return nil, fmt.Errorf("%w: %s; move what is there away, or restore into another folder with --data", ErrNotEmpty, dir)
 	}
 	if st := p.old.Sys().(*syscall.Stat_t); os.Geteuid() == 0 && st.Uid != 0 {
-		p.owner = &owner{int(st.Uid), int(st.Gid)}
+		p.owner = &ownerID{int(st.Uid), int(st.Gid)}
 	}
 	return p, nil
 }
@@ -183,7 +192,7 @@ func (p *place) giveUp() error {
 }
 
 // own gives a file to the owner.
-func (o *owner) own(dir *os.Root, name string) error {
+func (o *ownerID) own(dir *os.Root, name string) error {
 	if o == nil {
 		return nil
 	}
@@ -194,7 +203,7 @@ func (o *owner) own(dir *os.Root, name string) error {
 // entry stands for. No link on the way is followed.
 type unpacker struct {
 	root  *os.Root
-	owner *owner
+	owner *ownerID
 	open  []*unfolded
 	pod   string // with the layer, of the last entry
 }

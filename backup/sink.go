@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"strconv"
 	"time"
 )
@@ -23,6 +24,8 @@ type sink struct {
 	bytes   int64
 	sum     hash.Hash
 	buffer  []byte
+	packs   *Packs // get the contents; nil: the tar does
+	refs    []ref  // of the last content
 }
 
 func newSink(ctx context.Context, w io.Writer, index io.Writer) *sink {
@@ -36,10 +39,18 @@ func (s *sink) put(h *tar.Header, content io.Reader) error {
 	if h.ModTime.IsZero() {
 		h.ModTime = time.Unix(0, 0) // as tar writes it
 	}
+	s.sum.Reset()
+	if s.packs != nil && h.Size > 0 && h.Name != nameHead && h.Name != nameManifest {
+		whole := io.MultiReader(untilDone{s.ctx, io.LimitReader(content, h.Size)}, zeros{})
+		refs, err := s.packs.add(io.LimitReader(whole, h.Size), h.Size, s.sum)
+		if err != nil {
+			return fmt.Errorf("%s: %w", h.Name, err)
+		}
+		return s.putRefs(h, refs, s.sum.Sum(nil))
+	}
 	if err := s.tar.WriteHeader(h); err != nil {
 		return fmt.Errorf("%s: %w", h.Name, err)
 	}
-	s.sum.Reset()
 	if h.Size > 0 {
 		n, err := io.CopyBuffer(onlyWriter{io.MultiWriter(s.tar, s.sum)}, untilDone{s.ctx, io.LimitReader(content, h.Size)}, s.buffer)
 		if err == nil && n < h.Size {
@@ -49,13 +60,39 @@ func (s *sink) put(h *tar.Header, content io.Reader) error {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
+	return s.counted(h, s.sum.Sum(nil))
+}
+
+// counted notes an entry that was written.
+func (s *sink) counted(h *tar.Header, sum []byte) error {
 	s.entries++
 	s.bytes += h.Size
 	if s.index == nil {
 		return nil
 	}
-	_, err := io.WriteString(s.index, indexLine(h, s.sum.Sum(nil)))
+	_, err := io.WriteString(s.index, indexLine(h, sum))
 	return err
+}
+
+// putRefs writes one entry whose content, with that sum, is in packs.
+func (s *sink) putRefs(h *tar.Header, refs []ref, sum []byte) error {
+	h.Format = tar.FormatPAX
+	s.refs = refs
+	raw := make([]byte, 0, len(refs)*refSize)
+	for _, r := range refs {
+		raw = r.append(raw)
+	}
+	there := *h
+	there.Size, there.PAXRecords = int64(len(raw)), map[string]string{recordChunks: strconv.FormatInt(h.Size, 10)}
+	maps.Copy(there.PAXRecords, h.PAXRecords)
+	err := s.tar.WriteHeader(&there)
+	if err == nil {
+		_, err = s.tar.Write(raw)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", h.Name, err)
+	}
+	return s.counted(h, sum)
 }
 
 // replay writes what a spool of entries holds.

@@ -23,6 +23,9 @@ type tree struct {
 	report *Pod
 	met    *list // gets everything that the pass meets; nil: nobody will ask
 
+	kept    *knownFiles // what is in packs already; nil: nobody knows
+	settled int64       // what changed before it, ns since 1970, is as it was read
+
 	before *list  // of the pass before; nil: everything is new
 	since  int64  // what changed at or after it, ns since 1970, is taken again
 	gone   *spool // gets what is no longer there
@@ -256,14 +259,41 @@ func (t *tree) writeFolders() error {
 func permissions(info fs.FileInfo) int64 { return int64(info.Mode().Perm()) }
 
 func (t *tree) put(h *tar.Header, content io.Reader) error {
+	if !t.place(h) {
+		return nil
+	}
+	return t.out.put(h, content)
+}
+
+// place counts an entry, if there is a place for it.
+func (t *tree) place(h *tar.Header) bool {
 	if t.report.said += len(h.Name); t.report.full || t.report.said > 2*maxNames {
 		t.report.full = true // also what is in this folder, which would have none
 		t.report.leave(strings.TrimPrefix(h.Name, t.prefix), "the pod changes more files than a backup has of it")
-		return nil
+		return false
 	}
 	t.report.Files++
 	t.report.Bytes += h.Size
-	return t.out.put(h, content)
+	return true
+}
+
+// putKept is put for a file that packs may have from an earlier backup.
+func (t *tree) putKept(h *tar.Header, at string, is facts, content io.Reader) error {
+	if h.Size == 0 {
+		return t.put(h, content)
+	}
+	if !t.place(h) {
+		return nil
+	}
+	now := &known{path: string(t.report.ID) + "/" + at, inode: is.inode, changed: is.changed, size: h.Size}
+	if k := t.kept.find(now.path, is, h.Size); k != nil {
+		return cmpOr(t.out.putRefs(h, k.refs, k.sum[:]), t.kept.note(k))
+	}
+	if err := t.out.put(h, content); err != nil || is.changed >= t.settled {
+		return err
+	}
+	now.refs, now.sum = t.out.refs, chunkID(t.out.sum.Sum(nil))
+	return t.kept.note(now)
 }
 
 // copy writes what is no folder.
@@ -326,6 +356,9 @@ func (t *tree) copyFile(dir *os.Root, name, at string, info fs.FileInfo, h *tar.
 			h.PAXRecords[recordSize], h.PAXRecords[recordSparse] = strconv.FormatInt(now.Size(), 10), formatExtents(parts)
 			h.Size, content = lengthOf(parts), partsOf(f, parts)
 		}
+	}
+	if t.kept != nil {
+		return t.putKept(h, at, factsOf(now), content)
 	}
 	return t.put(h, content)
 }

@@ -48,11 +48,16 @@ const (
 // may be slow: neither the database nor a pod waits for it. After an error, what was
 // written is no backup.
 func Write(ctx context.Context, w io.Writer, src Source) (*Manifest, error) {
+	return WriteTo(ctx, w, src, nil)
+}
+
+// WriteTo is Write with the contents in packs; nil: in the backup itself.
+func WriteTo(ctx context.Context, w io.Writer, src Source, packs *Packs) (*Manifest, error) {
 	packed, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(2))
 	if err != nil {
 		return nil, err
 	}
-	b := &writer{Source: src, ctx: ctx, manifest: Manifest{StoreFormat: store.Format, Pods: []Pod{}}}
+	b := &writer{Source: src, ctx: ctx, packs: packs, manifest: Manifest{StoreFormat: store.Format, Pods: []Pod{}}}
 	err = b.write(packed)
 	if err := errors.Join(err, packed.Close()); err != nil {
 		return nil, err
@@ -67,6 +72,7 @@ const window = 4 << 20
 type writer struct {
 	Source
 	ctx      context.Context
+	packs    *Packs // nil: contents are in the backup
 	out      *sink
 	manifest Manifest
 }
@@ -83,6 +89,7 @@ func (b *writer) write(w io.Writer) error {
 	}
 	defer database.close()
 	b.out = newSink(b.ctx, w, index)
+	b.out.packs = b.packs
 	b.manifest.Head = Head{application, Format, b.Version, b.Now().UTC()}
 	pods, err := b.DB.Snapshot(database)
 	if err != nil {
@@ -237,6 +244,9 @@ func (c *podCopy) pass(ctx context.Context, out *sink, again bool) error {
 	prefix := podPrefix(c.report.ID, c.layer)
 	t := &tree{ctx: ctx, out: out, prefix: prefix, report: c.report, before: c.met, since: c.began - slack.Nanoseconds()}
 	began := c.Now().UnixNano()
+	if c.layer == 1 && c.packs != nil {
+		t.kept, t.settled = c.packs.files, began-slack.Nanoseconds()
+	}
 	if again {
 		s, err := newSpool(c.Dir)
 		if err != nil {

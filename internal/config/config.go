@@ -107,7 +107,7 @@ func Default() Config {
 		Pods:      Pods{DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: Size(quota.Memory)},
 		Mail:      Mail{TLS: MailStartTLS},
 		Notify:    Notify{Events: []string{EventFailed, EventBackupFailed}},
-		Backup:    Backup{Schedule: TimeOfDay(3*60 + 30), KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6},
+		Backup:    Backup{Schedule: TimeOfDay(3*60 + 30), KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, S3Region: "us-east-1"},
 		Log:       Log{Level: "info", Format: "text"},
 		Regions:   []Region{{Name: "local", Runtime: runtimeSandbox, Limits: "auto"}},
 		Plans:     defaultPlans(),

@@ -1,0 +1,132 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"podgate/internal/s3test"
+)
+
+// bucket is the place of one server in the bucket.
+func bucket(t testing.TB, s *s3test.Server, prefix string) *Bucket {
+	t.Helper()
+	b, err := NewBucket(BucketConfig{Endpoint: s.URL, Region: s3test.Region, Name: s3test.Bucket, Prefix: prefix, AccessKey: s3test.AccessKey, SecretKey: s3test.SecretKey, Now: time.Now})
+	must(t, err)
+	b.pause = time.Millisecond
+	t.Cleanup(b.client.CloseIdleConnections)
+	return b
+}
+
+// The examples that the description of the signature gives
+// (docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html).
+func TestSignature(t *testing.T) {
+	t.Parallel()
+	key := s3Key{"AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "us-east-1"}
+	at := time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		method, path string
+		headers      map[string]string
+		sum, want    string
+	}{
+		{"GET", "/test.txt", map[string]string{"Range": "bytes=0-9"}, s3Empty, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"},
+		{"PUT", "/test$file.text", map[string]string{"Date": "Fri, 24 May 2013 00:00:00 GMT", "X-Amz-Storage-Class": "REDUCED_REDUNDANCY"}, "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072", "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"},
+		{"GET", "/?lifecycle", nil, s3Empty, "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"},
+		{"GET", "/?max-keys=2&prefix=J", nil, s3Empty, "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), c.method, "https://examplebucket.s3.amazonaws.com"+c.path, nil)
+		must(t, err)
+		for name, value := range c.headers {
+			r.Header.Set(name, value)
+		}
+		key.sign(r, c.sum, at)
+		if got := r.Header.Get("Authorization"); !strings.HasSuffix(got, ",Signature="+c.want) {
+			t.Errorf("%s %s: %s", c.method, c.path, got)
+		}
+	}
+}
+
+// Objects come and go as they were, under any name, and of the whole bucket nobody sees
+// another's.
+func TestBucket(t *testing.T) {
+	t.Parallel()
+	f := s3test.New(t)
+	b, other := bucket(t, f, "a server/ü+$"), bucket(t, f, "another")
+	must(t, other.Put(t.Context(), "x", strings.NewReader("theirs")))
+	for i := range 5 {
+		must(t, b.Put(t.Context(), fmt.Sprint("x", i), strings.NewReader(strings.Repeat("c", i))))
+	}
+	failures := 0
+	f.Refuse(func(*http.Request) (int, string) { // a server that is busy is asked again
+		if failures++; failures%3 != 0 {
+			return 503, "SlowDown"
+		}
+		return 0, ""
+	})
+	list, err := b.List(t.Context(), "x")
+	if must(t, err); len(list) != 5 || list[3] != (Object{"x3", 3}) {
+		t.Errorf("%v", list)
+	}
+	raw, err := readObject(t.Context(), b, "x3", 3)
+	if must(t, err); string(raw) != "ccc" {
+		t.Errorf("%q", raw)
+	}
+	if _, err := readObject(t.Context(), b, "x4", 3); err == nil || !strings.Contains(err.Error(), "larger") {
+		t.Error(err)
+	}
+	must(t, b.Delete(t.Context(), "x3"))
+	must(t, b.Delete(t.Context(), "x3"))
+	if _, err := readObject(t.Context(), b, "x3", 3); !isAbsent(err) {
+		t.Error(err)
+	}
+	if raw, err := readObject(t.Context(), other, "x", 10); err != nil || string(raw) != "theirs" {
+		t.Error(string(raw), err)
+	}
+}
+
+// What a storage refuses is said in words that name the setting, and without the key.
+func TestBucketRefusals(t *testing.T) {
+	t.Parallel()
+	f := s3test.New(t)
+	answer := func(status int, code string) func(*s3test.Server, *Bucket) {
+		return func(f *s3test.Server, _ *Bucket) {
+			f.Refuse(func(*http.Request) (int, string) { return status, code })
+		}
+	}
+	for name, c := range map[string]struct {
+		set  func(*s3test.Server, *Bucket)
+		want string
+	}{
+		"another key":    {func(_ *s3test.Server, b *Bucket) { b.key.secret = "wrong-secret" }, "s3_secret_key_file"},
+		"another person": {func(_ *s3test.Server, b *Bucket) { b.key.access = "nobody" }, "s3_access_key"},
+		"a clock":        {func(_ *s3test.Server, b *Bucket) { b.Now = func() time.Time { return time.Now().Add(time.Hour) } }, "clock, which is 1h0m"},
+		"no bucket":      {func(_ *s3test.Server, b *Bucket) { b.Name = "absent" }, "make it first"},
+		"not allowed":    {answer(403, "AccessDenied"), "the key needs to"},
+		"elsewhere":      {answer(301, "PermanentRedirect"), "s3_region"},
+		"full":           {answer(507, "XMinioStorageFull"), "keep fewer"},
+		"over its quota": {answer(403, "QuotaExceeded"), "keep fewer"},
+		"broken":         {answer(500, "InternalError"), "answers 500"},
+		"not there":      {func(_ *s3test.Server, b *Bucket) { b.base.Host = "127.0.0.1:1" }, "cannot be reached"},
+	} {
+		b := bucket(t, f, "p")
+		f.Refuse(nil)
+		c.set(f, b)
+		_, err := b.List(t.Context(), "x")
+		put := b.Put(t.Context(), "x", strings.NewReader("c"))
+		for _, err := range []error{err, put} {
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret ") || isAbsent(err) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := bucket(t, f, "p").Put(ctx, "x", bytes.NewReader(nil)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
