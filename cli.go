@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"podgate/internal/config"
+	"podgate/internal/handover"
 	"podgate/pods/egress"
 )
 
@@ -26,6 +28,9 @@ type process struct {
 	Machine *config.Machine
 	// Beyond is the world that pods reach; the zero Config is the real one.
 	Beyond egress.Config
+	// Baton is what the program before has left, in whose place this one was executed;
+	// nil: it was started.
+	Baton *handover.Baton
 }
 
 // The exit codes.
@@ -39,6 +44,9 @@ const (
 // It ends early, in good order, when ctx does.
 func run(ctx context.Context, p process) int {
 	err := commands(p).ExecuteContext(ctx)
+	if err != nil && p.Baton != nil && p.Baton.CanGoBack() == nil { // it did not come as far as the server
+		err = errors.Join(err, p.Baton.Back(inWords(err), os.Args, os.Environ()))
+	}
 	var usage *usageError
 	switch {
 	case err == nil:

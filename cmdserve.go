@@ -1,6 +1,10 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"podgate/internal/config"
+)
 
 func (inv *invocation) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -18,8 +22,15 @@ func (inv *invocation) listenFlag(cmd *cobra.Command) {
 
 func (inv *invocation) serve(cmd *cobra.Command, _ []string) error {
 	s, err := inv.load()
+	if inv.Baton != nil && inv.Baton.Failure() != "" {
+		// What the file says by now may be what the next program could not do.
+		var was handed
+		if err = inv.Baton.Get("server", &was); err == nil {
+			s, err = config.LoadText(was.Settings, inv.config, inv.Env, inv.changed)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	return serve(cmd.Context(), s, inv.load, inv.process)
+	return serve(cmd.Context(), s, inv.load, inv.process, inv.rehearsalArgs())
 }

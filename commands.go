@@ -60,7 +60,8 @@ func (inv *invocation) addCommands(root *cobra.Command) {
 	add("People and teams", inv.team(), inv.user())
 	add("Pods", inv.podCommand(), inv.login(), inv.logout(), inv.network())
 	add("Connections", inv.audit(), inv.client(), inv.connection(), inv.connections(), inv.timeline())
-	add("Upkeep", inv.backup(), inv.check(), inv.compact(), inv.configCommand(), inv.debug(), inv.doctor(), inv.mailCommand(), inv.restore())
+	add("Upkeep", inv.backup(), inv.check(), inv.compact(), inv.configCommand(), inv.debug(), inv.doctor(), inv.mailCommand(), inv.restore(), inv.upgrade())
+	root.AddCommand(inv.rehearse()) // for podgate itself
 	add("This program", completion(), help, inv.man(), inv.version())
 }
 

@@ -132,7 +132,7 @@ func TestExamples(t *testing.T) {
 			if code, _, errs := runCommand(words[1:]...); code != exitFailed || !strings.Contains(errs, "no package manager") {
 				t.Errorf("%s: %d %s", line, code, errs)
 			}
-		case "debug", "pod", "status": // there is none without a server
+		case "debug", "pod", "status", "upgrade": // there is none without a server
 			args := slices.Concat(words[1:min(3, len(words))], []string{"--data", data}, words[min(3, len(words)):])
 			if code, _, errs := runCommand(args...); code != exitFailed || !strings.Contains(errs, "There is no pod") && !strings.Contains(strings.ToLower(errs), "no server runs ") {
 				t.Errorf("%s: %d %s", line, code, errs)

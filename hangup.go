@@ -12,13 +12,19 @@ import (
 
 // outlive keeps the server from ending with its terminal. A hangup, which
 // service managers send for «read your configuration again», has it do so with
-// load. Nobody reads of a closed output: the signal is taken so that a write to
+// load, and hand over to another program that has taken the place of this one's file. Nobody reads of a closed output: the signal is taken so that a write to
 // it fails and ends nothing. It is not ignored, which pods would inherit.
 func (srv *server) outlive(load func() (*config.Settings, error)) {
 	hangups, closed := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	signal.Notify(closed, syscall.SIGPIPE)
-	srv.onStop(func() error { signal.Stop(hangups); signal.Stop(closed); return nil })
+	srv.onStop(func() error {
+		if srv.upgrades.baton == nil { // else they would end this process while another program takes over
+			signal.Stop(hangups)
+			signal.Stop(closed)
+		}
+		return nil
+	})
 	srv.background(func(ctx context.Context) {
 		select {
 		case <-ctx.Done():
@@ -32,7 +38,9 @@ func (srv *server) outlive(load func() (*config.Settings, error)) {
 			case <-hangups:
 				srv.tell("reloading", srv.manager.Reloading())
 				srv.reload(load)
-				srv.tell("ready", srv.ready())
+				if !srv.upgradeIfReplaced(ctx) {
+					srv.tell("ready", srv.ready())
+				}
 			}
 		}
 	})

@@ -23,7 +23,9 @@ var mayImport = map[string][]string{
 	"internal/config":      {"internal/web", "oauth", "pods", "pods/egress", "pods/sandbox", "pods/wire"},
 	"internal/connlimit":   {"internal/ratelimit"},
 	"internal/errorpage":   {},
+	"internal/handover":    {"internal/mainthread"},
 	"internal/mail":        {"internal/text"},
+	"internal/mainthread":  {},
 	"internal/metrics":     {},
 	"internal/netfilter":   {},
 	"internal/notify":      {"internal/mail", "internal/ratelimit", "internal/text", "pods", "store"},
@@ -42,7 +44,7 @@ var mayImport = map[string][]string{
 	"pods/preset":          {},
 	"pods/wire":            {},
 	"pods/agent":           {"pods/preset", "pods/wire"},
-	"pods/sandbox":         {"pods", "pods/agent", "pods/egress", "pods/egress/netstack", "pods/preset", "pods/sandbox/seccomp", "pods/wire", "store"},
+	"pods/sandbox":         {"internal/handover", "internal/mainthread", "pods", "pods/agent", "pods/egress", "pods/egress/netstack", "pods/preset", "pods/sandbox/seccomp", "pods/wire", "store"},
 	"pods/sandbox/seccomp": {},
 	"pods/ingress":         {"pods", "internal/connlimit", "internal/errorpage", "internal/ratelimit"},
 	"pods/transfer":        {"pods", "internal/authz", "internal/web"},
@@ -59,7 +61,7 @@ var mayImport = map[string][]string{
 	"ui/teampages":         {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"ui/podpages":          {"history", "pods", "pods/wire", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"": {
-		"account", "backup", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/mail", "internal/metrics", "internal/notify", "internal/registries", "internal/service", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/serverpages", "ui/teampages",
+		"account", "backup", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/handover", "internal/mail", "internal/mainthread", "internal/metrics", "internal/notify", "internal/registries", "internal/service", "internal/text", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/serverpages", "ui/teampages",
 	},
 	"scripts/release": {"internal/service"}, // a program of its own
 	// For tests only: see testOnly.

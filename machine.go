@@ -41,7 +41,7 @@ func (srv *server) status(ctx context.Context) (control.Status, error) {
 	m := srv.facts
 	s := control.Status{
 		Address: srv.issuer.String(), Version: m.Version, Started: m.Started.UTC(), Problems: append([]string{}, m.Problems()...),
-		Regions: []control.Region{}, Certificates: []control.Certificate{}, Backup: srv.backupState(),
+		Regions: []control.Region{}, Certificates: []control.Certificate{}, Backup: srv.backupState(), Upgrade: srv.upgrades.last(),
 	}
 	for _, r := range srv.pods.RegionStates() {
 		shown := control.Region{Name: r.Name, Runtime: r.Kind, Works: r.Err == nil}

@@ -10,18 +10,33 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"podgate/internal/handover"
+	"podgate/internal/mainthread"
 )
 
 func main() {
 	dispatchChild()
+	os.Exit(mainthread.Run(program))
+}
+
+// program is what main does, and returns the exit code.
+func program() int {
+	// Before anything else opens a file or starts a process.
+	baton, err := handover.Received(os.Environ())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "podgate:", err)
+		return exitFailed
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks to finish; with the default back in place a second
 	// one ends the process at once.
 	context.AfterFunc(ctx, stop)
-	code := run(ctx, process{Args: os.Args[1:], Env: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+	code := run(ctx, process{Args: os.Args[1:], Env: handover.Without(os.Environ()), Baton: baton, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
 	stop()
-	os.Exit(code)
+	return code
 }

@@ -292,7 +292,7 @@ func (srv *server) openMetrics(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listeners, err := listen(ctx, srv.settings.Metrics.Listen)
+	listeners, err := srv.listenAt(ctx, srv.settings.Metrics.Listen)
 	if err != nil {
 		return fmt.Errorf("metrics.listen: %w", err)
 	}

@@ -44,18 +44,21 @@ const (
 )
 
 // serve runs the server until ctx ends or it fails.
-// load reads the settings again.
-func serve(ctx context.Context, s *config.Settings, load func() (*config.Settings, error), p process) error {
+// load reads the settings again; rehearsal is the command line with which another program
+// tries them.
+func serve(ctx context.Context, s *config.Settings, load func() (*config.Settings, error), p process, rehearsal []string) error {
 	log := holdLog(p.Stderr, longestHold)
 	log.priorities = toJournal(p.Env.Lookup, p.Stderr)
 	defer log.release()
-	srv, err := start(ctx, s, p.Beyond, load, log, service.ManagerOf(p.Env.Lookup))
+	srv, err := start(ctx, s, p, load, rehearsal, log)
 	if err != nil {
 		return dataDirWords(err, s)
 	}
-	// Asked to stop while it starts, the server stops as at any other time.
-	if err := srv.announce(ctx, p); err != nil && ctx.Err() == nil {
-		return errors.Join(err, srv.stop())
+	if p.Baton == nil {
+		// Asked to stop while it starts, the server stops as at any other time.
+		if err := srv.announce(ctx, p); err != nil && ctx.Err() == nil {
+			return errors.Join(err, srv.stop())
+		}
 	}
 	log.release()
 	srv.keepAlive()
@@ -67,6 +70,8 @@ func serve(ctx context.Context, s *config.Settings, load func() (*config.Setting
 		return srv.stop()
 	case err := <-srv.failed:
 		return errors.Join(err, srv.stop())
+	case next := <-srv.upgrades.ready:
+		return srv.handOver(ctx, next)
 	}
 }
 
@@ -95,6 +100,8 @@ type server struct {
 	backingUp chan struct{}       // holds a value while a backup is made
 	manager   service.Manager     // that started this process
 	began     time.Time
+	takeover  *takeover         // what the program before has left; nil: none was before
+	upgrades  upgrades          // by which another program takes over
 	bounds    *connlimit.Bounds // of the connections of all listeners
 	numbers   *numbers          // what is counted
 	started   chan struct{}     // closed when all of the above is there
@@ -102,16 +109,25 @@ type server struct {
 }
 
 // start brings everything up or leaves nothing behind.
-func start(ctx context.Context, s *config.Settings, beyond egress.Config, load func() (*config.Settings, error), log io.Writer, m service.Manager) (srv *server, err error) {
-	srv = &server{settings: s, manager: m, beyond: beyond, level: new(slog.LevelVar), failed: make(chan error, 8), numbers: newNumbers(), started: make(chan struct{}), backingUp: make(chan struct{}, 1), began: time.Now()}
+func start(ctx context.Context, s *config.Settings, p process, load func() (*config.Settings, error), rehearsal []string, log *heldLog) (srv *server, err error) {
+	srv = &server{settings: s, manager: service.ManagerOf(p.Env.Lookup), beyond: p.Beyond, level: new(slog.LevelVar), failed: make(chan error, 8), numbers: newNumbers(), started: make(chan struct{}), backingUp: make(chan struct{}, 1), began: time.Now()}
 	srv.level.Set(s.Log.SlogLevel())
 	srv.log = newLogger(s.Log.Format, srv.level, log)
 	defer func() {
+		if p := recover(); p != nil && srv.takeover != nil {
+			err = fmt.Errorf("a defect: %v", p)
+		} else if p != nil {
+			panic(p)
+		}
 		if err != nil {
+			srv.giveBack(err, log)
 			err = errors.Join(err, srv.stop())
 		}
 	}()
 	srv.outlive(load)
+	if err := srv.prepareUpgrades(p, rehearsal, log); err != nil {
+		return srv, err
+	}
 	for _, w := range s.Warnings {
 		srv.log.Warn(w)
 	}
@@ -121,6 +137,9 @@ func start(ctx context.Context, s *config.Settings, beyond egress.Config, load f
 		}
 	}
 	srv.background(srv.upkeep)
+	if err := srv.tookOver(); err != nil {
+		return srv, err
+	}
 	close(srv.started)
 	return srv, nil
 }
@@ -159,17 +178,14 @@ func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
 	return slog.New(handler(w))
 }
 
-func (srv *server) openStore(context.Context) error {
+func (srv *server) openStore(ctx context.Context) error {
 	dir := srv.settings.DataDir
 	if err := prepareDataDir(dir, srv.log); err != nil {
 		return err
 	}
-	db, err := control.OpenDatabase(dir, true)
+	db, err := srv.openDatabase(ctx)
 	if err != nil {
 		return err
-	}
-	if err := compactRoomy(db, srv.log); err != nil {
-		return errors.Join(err, db.Close())
 	}
 	srv.db = db
 	srv.onStop(db.Close)
@@ -227,7 +243,7 @@ func prepareDataDir(dir string, log *slog.Logger) error {
 
 // listen opens the address, after which the public URL is known.
 func (srv *server) listen(ctx context.Context) error {
-	listeners, err := listen(ctx, srv.settings.Listen)
+	listeners, err := srv.listenAt(ctx, srv.settings.Listen)
 	if err != nil {
 		return err
 	}
@@ -250,13 +266,19 @@ func ignoreClosed(err error) error {
 func (srv *server) serveControl(context.Context) error {
 	handler := control.NewHandler(control.Config{
 		DB: srv.db, Accounts: srv.accounts, History: srv.history, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now, Networks: srv.pods,
-		Tools: http.HandlerFunc(srv.serveTools), Mail: srv.mailInvitation, Status: srv.status, Backup: srv.writeBackup,
+		Tools: http.HandlerFunc(srv.serveTools), Mail: srv.mailInvitation, Status: srv.status, Backup: srv.writeBackup, Upgrade: srv.upgrade,
 	})
-	s, err := control.Serve(srv.settings.DataDir, handler, srv.log)
+	socket, err := srv.controlSocket()
 	if err != nil {
 		return err
 	}
-	srv.onStop(func() error { return withTimeout(drainTime, s.Close) })
+	s := control.Serve(socket, srv.enter(socket.Listener), handler, srv.upgrades.connections.state, srv.log)
+	srv.onStop(func() error {
+		if srv.upgrades.baton != nil {
+			return withTimeout(srv.patience(), s.Leave)
+		}
+		return withTimeout(drainTime, s.Close)
+	})
 	return nil
 }
 
@@ -310,6 +332,7 @@ func (srv *server) serveHTTP(context.Context) error {
 	bounds := connectionBounds(srv.settings.TrustedProxies)
 	bounds.Log = srv.log
 	srv.bounds = bounds
+	handler = srv.upgrades.visits.counted(handler)
 	s := srv.httpServer(handler, bounds)
 	srv.serveOn(s, bounds, srv.listeners, s.Serve)
 	if srv.certs != nil {
@@ -324,7 +347,11 @@ func (srv *server) serveHTTP(context.Context) error {
 func (srv *server) httpServer(handler http.Handler, bounds *connlimit.Bounds) *http.Server {
 	return &http.Server{
 		Handler: connlimit.Deadlines(handler), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: readHeader, ConnState: bounds.ConnState,
+		MaxHeaderBytes: readHeader,
+		ConnState: func(c net.Conn, state http.ConnState) {
+			bounds.ConnState(c, state)
+			srv.upgrades.connections.state(c, state)
+		},
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 100}, // of one connection, as browsers expect
 		ErrorLog: slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
 	}
@@ -341,15 +368,17 @@ func connectionBounds(proxies []netip.Prefix) *connlimit.Bounds {
 // serveOn answers on the listeners until stop, which lets requests end.
 func (srv *server) serveOn(s *http.Server, bounds *connlimit.Bounds, listeners []net.Listener, serve func(net.Listener) error) {
 	var group sync.WaitGroup
+	srv.upgrades.servers = append(srv.upgrades.servers, s)
 	for _, ln := range listeners {
+		ln = bounds.Listener(srv.enter(ln))
 		group.Go(func() {
-			if err := serve(bounds.Listener(ln)); !errors.Is(err, http.ErrServerClosed) {
+			if err := serve(ln); !errors.Is(err, http.ErrServerClosed) {
 				srv.failed <- fmt.Errorf("serve on %s: %w", ln.Addr(), err)
 			}
 		})
 	}
 	srv.onStop(func() error {
-		err := withTimeout(drainTime, s.Shutdown)
+		err := withTimeout(srv.patience(), s.Shutdown)
 		if errors.Is(err, context.DeadlineExceeded) {
 			srv.log.Warn("some requests did not end in time and were cut off")
 			err = s.Close()

@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"podgate":          main,
 		"podgate-observed": observed,
+		"podgate-release":  released,
 		"craft":            craft,
 	})
 }

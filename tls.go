@@ -30,7 +30,7 @@ func (srv *server) listenTLS(ctx context.Context) error {
 		if l.addr == "" {
 			continue
 		}
-		listeners, err := listen(ctx, l.addr)
+		listeners, err := srv.listenAt(ctx, l.addr)
 		if err != nil {
 			return tlsListenWords(err, l.addr, l.what)
 		}

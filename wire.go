@@ -15,6 +15,7 @@ import (
 	"podgate/doctor/echo"
 	"podgate/internal/authz"
 	"podgate/internal/config"
+	"podgate/internal/handover"
 	"podgate/internal/web"
 	"podgate/mcp"
 	"podgate/oauth"
@@ -59,7 +60,14 @@ func (srv *server) openPods(ctx context.Context) error {
 	srv.pods = service
 	srv.onStop(service.Close)
 	service.Open(ctx)
-	srv.background(service.Run)
+	if err := srv.podsTaken(); err != nil {
+		return err
+	}
+	srv.background(func(ctx context.Context) {
+		if srv.takeover == nil || srv.hasStarted(ctx) {
+			service.Run(ctx)
+		}
+	})
 	return nil
 }
 
@@ -116,7 +124,10 @@ func openSandbox(ctx context.Context, srv *server, c config.Region) (pods.Runtim
 	if err != nil {
 		return nil, err
 	}
-	return sandbox.Open(ctx, sandbox.Config{Dir: dir, Log: srv.log, Binds: c.Binds, LimitsMode: c.Limits})
+	return sandbox.Open(ctx, sandbox.Config{
+		Dir: dir, Log: srv.log, Binds: c.Binds, LimitsMode: c.Limits,
+		Before: srv.before(), Next: func() *handover.Baton { return srv.upgrades.baton },
+	})
 }
 
 func plans(list []config.Plan) []pods.Plan {

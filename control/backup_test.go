@@ -39,7 +39,7 @@ func TestBackupFrames(t *testing.T) {
 			t.Parallel()
 			dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 			db := storetest.Open(t, DatabasePath(dir))
-			s, err := Serve(dir, NewHandler(Config{DB: db, Log: log, Now: time.Now, Networks: networksOver(db), Backup: c.make}), log)
+			s, err := serveIn(dir, NewHandler(Config{DB: db, Log: log, Now: time.Now, Networks: networksOver(db), Backup: c.make}), log)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -34,11 +34,20 @@ func handlerOver(db *store.DB) http.Handler {
 
 func localHandler(db *store.DB) (http.Handler, error) { return handlerOver(db), nil }
 
+// serveIn listens on the socket of dir and serves it.
+func serveIn(dir string, h http.Handler, log *slog.Logger) (*Server, error) {
+	socket, err := Listen(dir)
+	if err != nil {
+		return nil, err
+	}
+	return Serve(socket, socket, h, nil, log), nil
+}
+
 // startServer serves the control socket of dir over a database there.
 func startServer(t *testing.T, dir string) {
 	t.Helper()
 	db := storetest.Open(t, DatabasePath(dir))
-	s, err := Serve(dir, handlerOver(db), slog.New(slog.DiscardHandler))
+	s, err := serveIn(dir, handlerOver(db), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +219,7 @@ func TestOpenWaitsForAServerThatStarts(t *testing.T) {
 		}
 		opened <- err
 	}()
-	s, err := Serve(dir, handlerOver(db), slog.New(slog.DiscardHandler))
+	s, err := serveIn(dir, handlerOver(db), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +262,7 @@ func TestStaleSocket(t *testing.T) {
 func TestSocketIsRemovedAtTheEnd(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s, err := Serve(dir, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	s, err := serveIn(dir, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 	"podgate/store"
 )
 
-// Config is what a handler works on. All of it but History, Tools, Mail, Status and Backup is needed.
+// Config is what a handler works on. All of it but History, Tools, Mail, Status, Backup and Upgrade is needed.
 type Config struct {
 	DB       *store.DB
 	Accounts *account.Service
@@ -34,6 +34,7 @@ type Config struct {
 	Mail     Mailer                                // nil: no mail is sent
 	Status   func(context.Context) (Status, error) // nil: no server runs
 	Backup   BackupMaker                           // nil: no server runs
+	Upgrade  Upgrader                              // nil: no server runs
 }
 
 // NewHandler returns the server's side of the protocol.
@@ -61,6 +62,7 @@ func NewHandler(c Config) http.Handler {
 		pathRepair:       command(h.repair),
 		pathAddress:      command(h.address),
 		pathStatus:       command(h.status),
+		pathUpgrade:      command(h.upgrade),
 		pathProfile:      command(h.profile),
 		pathConnections:  command(h.connections),
 		pathRevoke:       command(h.revoke), // writes its own entry, as all do that end connections
@@ -153,6 +155,7 @@ func inWords(err error) error {
 		{store.ErrLastAdmin, http.StatusConflict, "last_admin"},
 		{store.ErrNotFound, http.StatusNotFound, "not_found"},
 		{store.ErrNotMember, http.StatusNotFound, "not_found"},
+		{errNotUpgraded, http.StatusConflict, "not_upgraded"},
 		{account.ErrBusy, http.StatusServiceUnavailable, "busy"},
 	} {
 		if errors.Is(err, c.err) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -20,10 +21,36 @@ type Server struct {
 	done chan struct{}
 }
 
-// Serve listens on the socket in dir until Close. The caller must hold the
+// Socket is the socket of a data folder, on which commands come.
+type Socket struct {
+	net.Listener
+	path string
+}
+
+// SyscallConn implements syscall.Conn.
+func (s *Socket) SyscallConn() (syscall.RawConn, error) {
+	return s.Listener.(*net.UnixListener).SyscallConn()
+}
+
+// Adopt makes the socket of dir of one that another program has left in f, which stays
+// the caller's.
+func Adopt(dir string, f *os.File) (*Socket, error) {
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("the socket for commands: %w", err)
+	}
+	u, ok := ln.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(errors.New("the socket for commands is another"), ln.Close())
+	}
+	u.SetUnlinkOnClose(false)
+	return &Socket{u, filepath.Join(dir, socketName)}, nil
+}
+
+// Listen opens the socket in dir. The caller must hold the
 // database of dir, which proves that a socket that is there already was left
 // behind by a process that has died.
-func Serve(dir string, h http.Handler, log *slog.Logger) (*Server, error) {
+func Listen(dir string) (*Socket, error) {
 	path := filepath.Join(dir, socketName)
 	if err := removeStale(path); err != nil {
 		return nil, err
@@ -36,8 +63,14 @@ func Serve(dir string, h http.Handler, log *slog.Logger) (*Server, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	s := &Server{path: path, done: make(chan struct{}), http: &http.Server{
-		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Second, MaxHeaderBytes: 16 << 10,
+	return &Socket{ln, path}, nil
+}
+
+// Serve answers what comes on the socket until Close or Leave. ln accepts for it, and state
+// hears of connections; it may be nil.
+func Serve(socket *Socket, ln net.Listener, h http.Handler, state func(net.Conn, http.ConnState), log *slog.Logger) *Server {
+	s := &Server{path: socket.path, done: make(chan struct{}), http: &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Second, MaxHeaderBytes: 16 << 10, ConnState: state,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}}
 	go func() {
@@ -46,7 +79,7 @@ func Serve(dir string, h http.Handler, log *slog.Logger) (*Server, error) {
 			log.Error("commands can no longer reach the server", "error", err)
 		}
 	}()
-	return s, nil
+	return s
 }
 
 func removeStale(path string) error {
@@ -62,14 +95,21 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// Close waits for commands that are being answered until ctx ends, and removes
-// the socket.
-func (s *Server) Close(ctx context.Context) error {
+// Leave waits for commands that are being answered until ctx ends, and leaves the socket
+// to the next program, to which it was kept open.
+func (s *Server) Leave(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = s.http.Close()
 	}
 	<-s.done
+	return err
+}
+
+// Close waits for commands that are being answered until ctx ends, and removes
+// the socket.
+func (s *Server) Close(ctx context.Context) error {
+	err := s.Leave(ctx)
 	if removed := os.Remove(s.path); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
 		err = errors.Join(err, removed)
 	}

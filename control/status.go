@@ -15,7 +15,8 @@ type Status struct {
 	Problems     []string      `json:"problems"` // what keeps it from doing all that it is there for
 	Regions      []Region      `json:"regions"`  // the default first
 	Certificates []Certificate `json:"certificates"`
-	Backup       *Backup       `json:"backup,omitempty"` // nil: the settings want none
+	Backup       *Backup       `json:"backup,omitempty"`  // nil: the settings want none
+	Upgrade      *Upgrade      `json:"upgrade,omitempty"` // the last; nil: none yet
 }
 
 // Backup is how the backups are that the server makes by itself.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"podgate/store"
@@ -38,4 +40,21 @@ func (s *Service) Hold(ctx context.Context, id store.PodID) (release func() bool
 		return nil, fmt.Errorf("the region %s cannot hold pods still: %w", p.Region, errors.ErrUnsupported)
 	}
 	return holder.Hold(ctx, id)
+}
+
+// Working says which operations on pods go on, each in words for a person: all of them
+// would be cut off if the server ended now.
+func (s *Service) Working() []string {
+	s.mu.Lock()
+	all := slices.Collect(maps.Values(s.pods))
+	s.mu.Unlock()
+	var list []string
+	for _, l := range all {
+		phase := l.snapshot().phase
+		if rec, err := s.cfg.DB.Pod(l.id); phase != "" && err == nil {
+			list = append(list, fmt.Sprintf("the pod %s is %s", rec.Name, phase))
+		}
+	}
+	slices.Sort(list)
+	return list
 }

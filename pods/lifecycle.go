@@ -235,13 +235,22 @@ func (s *Service) startEnvironment(op *operation, rec store.Pod, p Progress) err
 	}
 	kind, _ := preset.Find(rec.Preset) // one that podgate has no more needs nothing
 	spec := Spec{ID: rec.ID, Number: rec.Number, Name: rec.Name, Made: rec.Made, Needs: kind.Needs, Limits: plan.Limits, Gate: s.gate(rec, op.live)}
+	ran := up || runs(op.ctx, runtime, rec.ID) // it was handed over by the program before
 	if err := startIn(op.ctx, runtime, spec, p); err != nil {
 		return s.notStarted(op, rec, err)
 	}
-	if !up {
+	if !ran {
 		s.cfg.Log.Info("a pod was started", "pod", rec.ID, "name", rec.Name)
 	}
 	return nil
+}
+
+// runs reports whether a pod runs already.
+func runs(ctx context.Context, runtime Runtime, id store.PodID) bool {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	conn, err := runtime.Dial(ctx, id)
+	return err == nil && conn.Close() == nil
 }
 
 var errSilent = fmt.Errorf("the runtime said nothing for %s", StartSilence)

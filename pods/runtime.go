@@ -13,6 +13,10 @@ import (
 	"podgate/store"
 )
 
+// Protocol is the number of what server and agents say to each other. Where it is another
+// than that of the server before, pods that were handed over are started anew.
+const Protocol = wire.Protocol
+
 // Runtime is a place where pods can run. An engine qualifies when it can start
 // our binary in isolation and give byte streams to it; all that a pod does
 // beyond that is the agent's work (see pods/agent). Implementations are safe
@@ -60,11 +64,11 @@ type Runtime interface {
 	// Close, and tells each such death once. It returns an error when ctx ends
 	// or the runtime is closed.
 	Ended(ctx context.Context) (Death, error)
-	// Detach lets go of the runtime and leaves its pods running, for the next
-	// one that is opened on the same place to find. A runtime whose pods cannot
+	// Detach hands over: it lets go of the runtime and leaves its pods running, for the
+	// next one that is opened on the same place to find. A runtime whose pods cannot
 	// outlive it changes nothing and returns errors.ErrUnsupported.
 	Detach(ctx context.Context) error
-	// Close ends every pod and frees what the runtime holds; homes stay. nil
+	// Close ends: it ends every pod and frees what the runtime holds; homes stay. nil
 	// when it is closed or detached already.
 	Close(ctx context.Context) error
 }

@@ -247,8 +247,8 @@ func checkConfig(cfg Config) error {
 }
 
 // Close ends the operations that go on, waits for them, and lets go of the
-// runtimes: pods that can live without this server do, all others end. What
-// pods should be stays in the store.
+// runtimes: each hands its pods over to the next server if it can (Runtime.Detach), and
+// otherwise ends them (Runtime.Close). What pods should be stays in the store.
 func (s *Service) Close() error {
 	s.mu.Lock()
 	first := !s.closed

@@ -49,6 +49,7 @@ func (e *Error) Error() string {
 type Settings struct {
 	Config
 	File    string            // the configuration file; "": none
+	Text    string            // what stood in it
 	sources map[string]string // key → default, file NAME, PODGATE_…, --flag
 	// Warnings are remarks that should not stop a server.
 	Warnings []string
@@ -67,8 +68,17 @@ func (s *Settings) Source(key string) string {
 // names it, and when that is not set either there is none. flags are values by
 // key. The error is a *Error with every fault.
 func Load(file string, env Environ, flags map[string]string) (*Settings, error) {
+	return load(file, env, flags, os.ReadFile)
+}
+
+// LoadText is Load with what stood in the file at an earlier time.
+func LoadText(text, file string, env Environ, flags map[string]string) (*Settings, error) {
+	return load(file, env, flags, func(string) ([]byte, error) { return []byte(text), nil })
+}
+
+func load(file string, env Environ, flags map[string]string, read func(string) ([]byte, error)) (*Settings, error) {
 	l := newLoader()
-	l.file(file, env)
+	l.file(file, env, read)
 	l.env(env)
 	for _, key := range slices.Sorted(maps.Keys(flags)) {
 		l.text("--"+strings.TrimSuffix(key, "_dir"), key, flags[key])
@@ -98,7 +108,7 @@ func (l *loader) fault(source, key, format string, args ...any) {
 	l.faults = append(l.faults, Fault{Key: key, Source: source, Message: fmt.Sprintf(format, args...)})
 }
 
-func (l *loader) file(name string, env Environ) {
+func (l *loader) file(name string, env Environ, read func(string) ([]byte, error)) {
 	if name == "" {
 		name, _ = env.Lookup(envConfigFile)
 	}
@@ -106,11 +116,12 @@ func (l *loader) file(name string, env Environ) {
 		return
 	}
 	l.File = name
-	raw, err := os.ReadFile(name)
+	raw, err := read(name)
 	if err != nil {
 		l.fault(name, "", "cannot be read: %v", errors.Unwrap(err))
 		return
 	}
+	l.Text = string(raw)
 	l.document(name, string(raw))
 }
 

@@ -77,9 +77,10 @@ type Gate struct {
 type ConnID uint64
 
 type opened struct {
-	target target
-	addr   netip.Addr // what was dialled
-	entry  *Entry
+	target  target
+	network string
+	addr    netip.Addr // what was dialled
+	entry   *Entry
 }
 
 // NewGate returns a gate with this policy.
@@ -307,7 +308,7 @@ func (g *Gate) opened(network string, t target, a netip.Addr) ConnID {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.last++
-	g.open[g.last] = &opened{target: t, addr: a, entry: entry}
+	g.open[g.last] = &opened{target: t, network: network, addr: a, entry: entry}
 	return g.last
 }
 

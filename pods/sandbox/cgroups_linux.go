@@ -402,8 +402,9 @@ func killAll(fs cgroupFS, dir string) {
 	}
 }
 
-// sweep removes the groups that a server which was killed has left.
-func (h *hierarchy) sweep() error {
+// sweep removes the groups that a server which was killed has left, but for those of which
+// stays says so.
+func (h *hierarchy) sweep(stays func(name string) bool) error {
 	var faults []error
 	seen := map[string]bool{}
 	for _, base := range h.bases {
@@ -414,6 +415,9 @@ func (h *hierarchy) sweep() error {
 		names, err := h.fs.list(base)
 		faults = append(faults, err)
 		for _, name := range names {
+			if stays(name) {
+				continue
+			}
 			faults = append(faults, removeGroup(h.fs, filepath.Join(base, name)))
 		}
 	}

@@ -190,7 +190,7 @@ func TestGroupsV2(t *testing.T) {
 	if again, err := findHierarchy(f, "key"); err != nil || again.bases["memory"] != h.bases["memory"] || f.dirs() != before {
 		t.Errorf("a second look from the leaf: %+v, %v", again, err)
 	}
-	if err := h.sweep(); err != nil || f.files[base+"memory.max"] != "" {
+	if err := h.sweep(func(string) bool { return false }); err != nil || f.files[base+"memory.max"] != "" {
 		t.Errorf("sweep: %v", err)
 	}
 	if err := h.close(); err != nil || f.dirs() != before-2 {

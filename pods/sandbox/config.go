@@ -1,6 +1,10 @@
 package sandbox
 
-import "log/slog"
+import (
+	"log/slog"
+
+	"podgate/internal/handover"
+)
 
 // Where things are inside a pod.
 const (
@@ -32,6 +36,12 @@ type Config struct {
 	// FirstUID and UIDs are the range of host uids for pods when the server is
 	// root. 0: 700000 and 65536. Ignored otherwise.
 	FirstUID, UIDs int
+	// Before is what the program before has left in this process; nil: none was. Pods that
+	// it has detached are adopted, and run on.
+	Before *handover.Baton
+	// Next is asked at Detach for the baton with which pods go over to the next program.
+	// nil, or one that returns nil: they cannot outlive this one.
+	Next func() *handover.Baton
 }
 
 func (c Config) withDefaults() Config {

@@ -44,6 +44,7 @@ type instance struct {
 
 	mu      sync.Mutex
 	network *podNetwork  // nil without
+	adopted *podNetwork  // of a pod that was adopted, until its gate is known
 	sockets *socketMeter // nil where a cgroup counts
 	gone    bool         // its first process has ended
 	up      bool         // Start has succeeded, so that ending is news
@@ -139,9 +140,11 @@ func (in *instance) socketsHold() int64 {
 func (in *instance) endNetwork() {
 	in.mu.Lock()
 	in.gone = true
-	n, m := in.network, in.sockets
+	n, m, idle := in.network, in.sockets, in.adopted
+	in.adopted = nil
 	in.mu.Unlock()
 	n.end()
+	idle.drop()
 	m.close()
 }
 
@@ -262,6 +265,7 @@ func (in *instance) answers(ctx context.Context) error {
 // logs: into the server's log, a bounded number of lines, and keeps the last
 // one for errors.
 type output struct {
+	from *os.File
 	done chan struct{}
 	mu   sync.Mutex
 	text string
@@ -274,7 +278,7 @@ const (
 
 // newOutput takes over r.
 func newOutput(r *os.File, log *slog.Logger) *output {
-	o := &output{done: make(chan struct{})}
+	o := &output{from: r, done: make(chan struct{})}
 	go func() {
 		defer close(o.done)
 		defer r.Close()

@@ -26,10 +26,11 @@ import (
 const (
 	gatewayRetryLeast = time.Second
 	gatewayRetryMost  = 30 * time.Second
-	gatewayHealthy    = time.Minute      // one that lived so long starts anew at once
-	gatewayFarewell   = 3 * time.Second  // for one whose connections are cut, on a machine that has much to do, until it is killed
-	gatewayPatience   = 40 * time.Second // with one that says nothing; longer than all its questions may take
-	maxAsks           = 256              // of one pod at once
+	gatewayHealthy    = time.Minute            // one that lived so long starts anew at once
+	gatewayFarewell   = 3 * time.Second        // for one whose connections are cut, on a machine that has much to do, until it is killed
+	gatewayPatience   = 40 * time.Second       // with one that says nothing; longer than all its questions may take
+	gatewayLeave      = 300 * time.Millisecond // for what it has asked, until the next server comes
+	maxAsks           = 256                    // of one pod at once
 	maxMessage        = 64 << 10
 )
 
@@ -45,8 +46,20 @@ type podNetwork struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
+	earlier *gatewayProcess // that an earlier server has started, and this one is to take
+	left    *gatewayProcess // that goes over to the next server
+	was     egress.Handed   // of the gate of an earlier server
+	leaving atomic.Bool     // the next server takes it
+
 	pid   atomic.Int64  // of the gateway; 0 while there is none
 	heard chan struct{} // has room for one sign of its life
+}
+
+// gatewayProcess is a gateway that runs.
+type gatewayProcess struct {
+	conn    *net.UnixConn
+	process *os.Process
+	output  *output
 }
 
 // receiveDevice reads what stage 1 has sent, which it does before its status.
@@ -117,9 +130,12 @@ func (n *podNetwork) end() {
 // moment.
 func (n *podNetwork) keep(ctx context.Context) {
 	wait := gatewayRetryLeast
-	for n.waitForPacket(ctx) == nil {
+	for n.earlier != nil || n.waitForPacket(ctx) == nil {
 		began := time.Now()
 		err := n.run(ctx)
+		if n.left != nil {
+			return
+		}
 		n.gate.CloseAll()
 		if ctx.Err() != nil {
 			return
@@ -165,16 +181,39 @@ func (n *podNetwork) waitForPacket(ctx context.Context) error {
 	})
 }
 
-// run starts one gateway and serves it until it ends; nil when that was wanted:
-// it was idle, the policy changed, or the pod ended.
+// leave has the next server take the network, and returns when this one serves it no more.
+// Packets wait meanwhile.
+func (n *podNetwork) leave() {
+	n.leaving.Store(true)
+	n.cancel()
+	<-n.done
+}
+
+// run starts one gateway, or takes that of an earlier server, and serves it until it ends;
+// nil when that was wanted: it was idle, the policy changed, the pod ended, or the next
+// server takes it.
 func (n *podNetwork) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	conn, process, output, err := n.spawn()
-	if err != nil {
-		return err
+	g := n.earlier
+	n.earlier = nil
+	if g == nil {
+		var err error
+		if g, err = n.spawn(); err != nil {
+			return err
+		}
 	}
-	defer conn.Close()
+	conn, process, output := g.conn, g.process, g.output
+	defer func() {
+		if n.left == nil {
+			conn.Close()
+		}
+	}()
+	defer context.AfterFunc(ctx, func() {
+		if n.leaving.Load() {
+			_ = conn.SetReadDeadline(time.Unix(1, 0)) // it is closed already, and then nothing is read either
+		}
+	})()
 	n.pid.Store(int64(process.Pid))
 	defer n.pid.Store(0)
 	var cut sync.WaitGroup
@@ -183,7 +222,9 @@ func (n *podNetwork) run(ctx context.Context) error {
 		if wanted = n.awaitCut(ctx); wanted {
 			n.farewell(ctx, conn)
 		}
-		_ = process.Kill() // dead already
+		if wanted || !n.leaving.Load() {
+			_ = process.Kill() // dead already
+		}
 	})
 	hung := false
 	cut.Go(func() {
@@ -192,6 +233,12 @@ func (n *podNetwork) run(ctx context.Context) error {
 		}
 	})
 	n.serve(ctx, conn)
+	if n.leaving.Load() && ctx.Err() != nil {
+		if cut.Wait(); !wanted && !hung {
+			n.left = g
+			return nil
+		}
+	}
 	state, err := process.Wait()
 	output.wait()
 	over := ctx.Err() != nil // before that is our own doing
@@ -256,21 +303,21 @@ func (n *podNetwork) awaitSilence(ctx context.Context) bool {
 
 // spawn starts the gateway, with nothing but the pod's packets, a socket to ask
 // over and a way to say its last words.
-func (n *podNetwork) spawn() (_ *net.UnixConn, _ *os.Process, _ *output, err error) {
+func (n *podNetwork) spawn() (*gatewayProcess, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	theirs := os.NewFile(uintptr(fds[1]), "asks")
 	defer theirs.Close()
 	conn, err := unixConn(fds[0])
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		conn.Close()
-		return nil, nil, nil, err
+		return nil, err
 	}
 	defer w.Close()
 	process, err := n.start(theirs, w)
@@ -284,9 +331,9 @@ func (n *podNetwork) spawn() (_ *net.UnixConn, _ *os.Process, _ *output, err err
 	if err != nil {
 		conn.Close()
 		r.Close()
-		return nil, nil, nil, err
+		return nil, err
 	}
-	return conn, process, newOutput(r, n.log), nil
+	return &gatewayProcess{conn, process, newOutput(r, n.log)}, nil
 }
 
 func (n *podNetwork) start(asks, stderr *os.File) (*os.Process, error) {
@@ -311,14 +358,26 @@ func (n *podNetwork) start(asks, stderr *os.File) (*os.Process, error) {
 
 // serve answers the gateway until it hangs up.
 func (n *podNetwork) serve(ctx context.Context, conn *net.UnixConn) {
-	ctx, cancel := context.WithCancel(ctx)
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var (
 		all   sync.WaitGroup
 		slots = make(chan struct{}, maxAsks)
 		b     = make([]byte, maxMessage)
 	)
-	defer all.Wait()
 	defer cancel()
+	defer all.Wait()
+	defer context.AfterFunc(ctx, func() {
+		if n.leaving.Load() {
+			time.AfterFunc(gatewayLeave, cancel) // what was asked is answered before the next server comes
+		} else {
+			cancel()
+		}
+	})()
+	defer func() {
+		if !n.leaving.Load() {
+			cancel()
+		}
+	}()
 	for {
 		size, err := conn.Read(b)
 		if err != nil || size == 0 {
@@ -343,7 +402,7 @@ func (n *podNetwork) serve(ctx context.Context, conn *net.UnixConn) {
 			slots <- struct{}{}
 			all.Go(func() {
 				defer func() { <-slots }()
-				n.answer(ctx, conn, q)
+				n.answer(work, conn, q)
 			})
 		}
 	}

@@ -72,7 +72,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	r := &Runtime{cfg: cfg, log: cfg.Log, root: os.Geteuid() == 0, pods: map[store.PodID]*pod{}, deaths: pods.NewDeaths(), patience: gatewayPatience, measuring: make(chan struct{}, measuresAtOnce)}
 	r.life, r.end = context.WithCancel(context.Background())
 	if err := r.open(ctx); err != nil {
-		return nil, errors.Join(r.explain(err), r.Close(context.WithoutCancel(ctx)))
+		return nil, errors.Join(r.explain(err), r.notOpened(context.WithoutCancel(ctx)))
 	}
 	return r, nil
 }
@@ -101,7 +101,16 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	if err := os.MkdirAll(r.cfg.Dir, 0o700); err != nil {
 		return err
 	}
-	if r.lock, err = lockDir(r.cfg.Dir); err != nil {
+	before, err := r.before()
+	if err != nil {
+		return err
+	}
+	if before == nil {
+		r.lock, err = lockDir(r.cfg.Dir)
+	} else {
+		r.lock, err = r.cfg.Before.File(before.Lock, "lock")
+	}
+	if err != nil {
 		return err
 	}
 	if r.self, err = sealedSelf(); err != nil {
@@ -110,9 +119,36 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	if err := r.openGroups(); err != nil {
 		return err
 	}
+	if before == nil {
+		if err := r.sweep(); err != nil {
+			return err
+		}
+	}
 	r.spawn = newSpawner()
 	r.work.Go(func() { r.watchPods(r.life) })
-	return r.probe(ctx)
+	if err := r.probe(ctx); err != nil {
+		return err
+	}
+	if before == nil {
+		return nil
+	}
+	r.adopt(before)
+	return r.sweep()
+}
+
+// notOpened frees what an open that failed has taken. What the program before has left
+// stays for it to take again.
+func (r *Runtime) notOpened(ctx context.Context) error {
+	if r.cfg.Before == nil {
+		return r.Close(ctx)
+	}
+	r.end()
+	r.work.Wait()
+	if r.spawn != nil {
+		r.spawn.close()
+	}
+	closeAll([]*os.File{r.self, r.lock}) // the lock stays with the descriptor that the baton keeps
+	return nil
 }
 
 // lockDir makes sure that one server only works with dir; sweeping would
@@ -136,8 +172,7 @@ func unlockDir(f *os.File) error {
 	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
 }
 
-// openGroups finds cgroups as LimitsMode wants them and ends what a killed
-// server has left in them.
+// openGroups finds cgroups as LimitsMode wants them.
 func (r *Runtime) openGroups() error {
 	if r.cfg.LimitsMode == LimitsOff {
 		return nil
@@ -149,16 +184,20 @@ func (r *Runtime) openGroups() error {
 		r.log.Info("no cgroups for pods", "reason", err)
 	} else {
 		r.groups = groups
-		err = groups.sweep()
 	}
 	complete := groups.has("memory") && groups.has("pids") && groups.has("cpu")
 	if r.cfg.LimitsMode == LimitsRequire && !complete {
 		return &failure{Step: stepCgroup, Detail: fmt.Sprint("not all controllers can be used: ", err)}
 	}
+	return nil
+}
+
+// sweep ends what a server that was killed has left in the groups.
+func (r *Runtime) sweep() error {
 	if r.groups == nil {
 		return nil
 	}
-	return err
+	return r.groups.sweep(func(name string) bool { return r.running(store.PodID(name)) != nil })
 }
 
 // explain makes a refusal of the kernel an UnavailableError.
@@ -252,7 +291,8 @@ func (r *Runtime) Start(ctx context.Context, sp pods.Spec, _ func(string)) error
 		return err
 	}
 	defer release()
-	if r.running(sp.ID) != nil {
+	if in := r.running(sp.ID); in != nil {
+		in.resume(sp.Gate)
 		return nil
 	}
 	return r.start(ctx, p, sp)
@@ -372,10 +412,6 @@ func (r *Runtime) Ended(ctx context.Context) (pods.Death, error) {
 	defer context.AfterFunc(r.life, cancel)()
 	return r.deaths.Next(ctx)
 }
-
-// Detach implements pods.Runtime: a pod ends with the server's end of its
-// control socket.
-func (r *Runtime) Detach(context.Context) error { return errors.ErrUnsupported }
 
 // Close implements pods.Runtime. It ends all pods at once and waits for them.
 func (r *Runtime) Close(ctx context.Context) error {

@@ -8,13 +8,16 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"podgate/internal/mainthread"
 )
 
 // spawner starts processes from one thread that lives as long as the runtime:
 // the signal that a child gets when its parent dies is tied to the thread that
-// started it, and Go ends threads as it likes.
+// started it, and Go ends threads as it likes. That is the first of the process,
+// which another program takes over, and in tests one of its own.
 type spawner struct {
-	orders chan spawnOrder
+	orders chan spawnOrder // nil: the first thread starts them
 	done   chan struct{}
 }
 
@@ -31,6 +34,9 @@ type spawned struct {
 }
 
 func newSpawner() *spawner {
+	if mainthread.Serves() {
+		return &spawner{}
+	}
 	s := &spawner{orders: make(chan spawnOrder), done: make(chan struct{})}
 	go func() {
 		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
@@ -44,6 +50,11 @@ func newSpawner() *spawner {
 }
 
 func (s *spawner) start(path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
+	if s.orders == nil {
+		var r spawned
+		mainthread.Do(func() { r.process, r.err = os.StartProcess(path, argv, attr) })
+		return r.process, r.err
+	}
 	reply := make(chan spawned, 1)
 	s.orders <- spawnOrder{path, argv, attr, reply}
 	r := <-reply
@@ -53,6 +64,9 @@ func (s *spawner) start(path string, argv []string, attr *os.ProcAttr) (*os.Proc
 // close ends the thread. No start may follow, and all that was started has
 // ended.
 func (s *spawner) close() {
+	if s.orders == nil {
+		return
+	}
 	close(s.orders)
 	<-s.done
 }

@@ -74,7 +74,7 @@ func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec) error {
 
 // connect takes over the network that stage 1 has made, of a pod that is to have
 // one.
-func (r *Runtime) connect(in *instance, h *handover, sp pods.Spec, hostID int) error {
+func (r *Runtime) connect(in *instance, h *launchFiles, sp pods.Spec, hostID int) error {
 	if h.network == nil {
 		return nil
 	}
@@ -94,8 +94,8 @@ func (r *Runtime) connect(in *instance, h *handover, sp pods.Spec, hostID int) e
 }
 
 // launch starts stage 1 and sends it its specification. What it reports comes
-// out of the status and network files of the handover.
-func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *handover, err error) {
+// out of the status and network files.
+func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *launchFiles, err error) {
 	var undo undo
 	defer func() {
 		if err != nil {
@@ -109,7 +109,7 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *handover, er
 	if in.group != nil {
 		undo.add(func() { _ = in.group.remove() }) // swept by the next Open otherwise
 	}
-	h, err := newHandover()
+	h, err := newLaunchFiles()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -207,8 +207,8 @@ func (in *instance) giveUp() {
 	_ = in.process.Kill() // dead already
 }
 
-// handover is the descriptors between the server and a new pod.
-type handover struct {
+// launchFiles is the descriptors between the server and a new pod.
+type launchFiles struct {
 	control     *control
 	spec        *os.File // ours: write
 	status      *os.File // ours: read
@@ -219,8 +219,8 @@ type handover struct {
 	theirs      donation // what is given away, and closed here then
 }
 
-func newHandover() (h *handover, err error) {
-	h = &handover{}
+func newLaunchFiles() (h *launchFiles, err error) {
+	h = &launchFiles{}
 	defer func() {
 		if err != nil {
 			h.closeTheirs()
@@ -246,7 +246,7 @@ func newHandover() (h *handover, err error) {
 
 // addSocket makes the socket over which stage 1 sends what it has made of that name,
 // and returns our end.
-func (h *handover) addSocket(name string) (*os.File, error) {
+func (h *launchFiles) addSocket(name string) (*os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -255,11 +255,11 @@ func (h *handover) addSocket(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fds[0]), name), nil
 }
 
-func (h *handover) closeTheirs() {
+func (h *launchFiles) closeTheirs() {
 	closeAll(append(slices.Clip(h.theirs.files), h.childStderr))
 }
 
-func (h *handover) closeOurs() {
+func (h *launchFiles) closeOurs() {
 	if h.control != nil {
 		h.control.Close()
 	}
@@ -275,12 +275,12 @@ func closeAll(files []*os.File) {
 }
 
 // send gives stage 1 its specification.
-func (h *handover) send(s spec) error {
+func (h *launchFiles) send(s spec) error {
 	err := json.NewEncoder(h.spec).Encode(s)
 	return fail(stepSpec, errors.Join(err, h.spec.Close()))
 }
 
-func (r *Runtime) spawnStage1(h *handover, hostID int) (*os.Process, error) {
+func (r *Runtime) spawnStage1(h *launchFiles, hostID int) (*os.Process, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
@@ -358,7 +358,7 @@ func (r *Runtime) enforced(l pods.Limits) []string {
 
 // homeMounts adds home and logs to s. As root they go as detached mounts,
 // because the pod's uid may not pass the folders above them.
-func (r *Runtime) homeMounts(s *spec, h *handover, id store.PodID) error {
+func (r *Runtime) homeMounts(s *spec, h *launchFiles, id store.PodID) error {
 	s.Binds = append([]bind{{Source: filepath.Join(r.folder(id), "home"), Target: home, Writable: true}}, s.Binds...)
 	s.Logs = bind{Source: r.logs(id), Target: logDir, Writable: true, NoExec: true}
 	if !r.root {
@@ -380,7 +380,7 @@ func (r *Runtime) homeMounts(s *spec, h *handover, id store.PodID) error {
 }
 
 // handTree makes b a detached mount that is handed over.
-func (h *handover) handTree(b *bind) error {
+func (h *launchFiles) handTree(b *bind) error {
 	fd, err := cloneTree(b.Source)
 	if err != nil {
 		return fail(stepTree, fmt.Errorf("%s: %w", b.Source, err))

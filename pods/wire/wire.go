@@ -51,6 +51,11 @@ package wire
 
 import "time"
 
+// Protocol is the number of the protocol. It rises with every change that an agent of an
+// earlier program, which runs on while another takes over from its server, would get
+// wrong: pods with such agents are started anew then.
+const Protocol = 1
+
 // Paths of the protocol.
 const (
 	PathState   = "/v1/state"

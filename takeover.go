@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"podgate/control"
+	"podgate/internal/handover"
+	"podgate/store"
+)
+
+// takeOverTime is what the next program may take until it serves. Then it gives all back.
+const takeOverTime = 20 * time.Second
+
+// controlAddress stands for the socket of commands among those that are listened on.
+const controlAddress = "control"
+
+// takeover is what the program before has left. Methods of nil are those of a server that was
+// started.
+type takeover struct {
+	baton *handover.Baton
+	handed
+	limit *time.Timer
+
+	mu       sync.Mutex
+	decided  bool            // it serves, or has given back
+	migrated *store.Migrated // what has happened to the database
+	database string          // its path
+}
+
+// prepareUpgrades takes the baton, and finds out where the next program will be.
+func (srv *server) prepareUpgrades(p process, rehearsal []string, log *heldLog) (err error) {
+	u := &srv.upgrades
+	u.rehearsal, u.ready = rehearsal, make(chan *handover.Program)
+	if p.Baton == nil {
+		if u.path, err = programPath(); err != nil {
+			return fmt.Errorf("find this program's file: %w", err)
+		}
+		return nil
+	}
+	srv.takeover = &takeover{baton: p.Baton}
+	if err := p.Baton.Get("server", &srv.takeover.handed); err != nil {
+		return err
+	}
+	u.path = srv.takeover.Path
+	srv.takeover.limit = time.AfterFunc(takeOverTime, func() {
+		srv.giveBack(fmt.Errorf("it did not serve within %v", takeOverTime), log)
+	})
+	if why := p.Baton.Failure(); why != "" {
+		srv.log.Error("the next program did not take over, and this one goes on", "program", u.path, "error", why)
+	}
+	return nil
+}
+
+// decide is true for the first who asks: whoever makes it serve, or gives it back.
+func (t *takeover) decide() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	first := !t.decided
+	t.decided = true
+	return first
+}
+
+// giveBack has the program before take over again. It returns when there is none, or it
+// cannot be.
+func (srv *server) giveBack(why error, log *heldLog) {
+	t := srv.takeover
+	if t == nil || t.baton.CanGoBack() != nil || !t.decide() {
+		return
+	}
+	srv.log.Error("this program cannot take over and gives back", "error", why)
+	log.release()
+	if err := t.unmigrate(); err != nil {
+		srv.log.Error("the database from before the migration could not be put back", "error", err)
+	}
+	err := t.baton.Back(why.Error(), os.Args, os.Environ())
+	srv.log.Error("the program before cannot be executed any more", "error", err)
+}
+
+// unmigrate puts the copy from before a migration in the place of the database. Nobody has
+// been served with what came after it.
+func (t *takeover) unmigrate() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.migrated == nil {
+		return nil
+	}
+	if err := os.Rename(t.migrated.Copy, t.database); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(t.database))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// openDatabase opens it. Where another program hands over, something else may have it for
+// a moment.
+func (srv *server) openDatabase(ctx context.Context) (*store.DB, error) {
+	dir := srv.settings.DataDir
+	db, err := control.OpenDatabase(dir, true)
+	for srv.takeover != nil && errors.Is(err, store.ErrLocked) && ctx.Err() == nil { // each waits
+		db, err = control.OpenDatabase(dir, true)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t := srv.takeover; t != nil {
+		t.mu.Lock()
+		t.migrated, t.database = db.Migrated(), control.DatabasePath(dir)
+		t.mu.Unlock()
+		return db, nil // to write it anew takes too long now
+	}
+	removeRehearsals(dir)
+	if err := compactRoomy(db, srv.log); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// listenAt opens an address, or takes over what the program before has listened on there.
+func (srv *server) listenAt(ctx context.Context, address string) (list []net.Listener, err error) {
+	if t := srv.takeover; t != nil {
+		list, err = t.listeners(address)
+	}
+	if list == nil && err == nil {
+		list, err = listen(ctx, address)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o := opened{address: address}
+	for _, ln := range list {
+		if c, ok := ln.(syscall.Conn); ok {
+			o.sockets = append(o.sockets, c)
+		}
+	}
+	srv.upgrades.sockets = append(srv.upgrades.sockets, o)
+	return list, nil
+}
+
+func (t *takeover) listeners(address string) (list []net.Listener, err error) {
+	for _, n := range t.Addresses[address] {
+		f, err := t.baton.File(n, address)
+		if err != nil {
+			return nil, err
+		}
+		ln, err := net.FileListener(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return nil, fmt.Errorf("take %s over: %w", address, err)
+		}
+		if _, ok := ln.Addr().(*net.TCPAddr); !ok {
+			return nil, errors.Join(fmt.Errorf("take %s over: it is another socket", address), ln.Close())
+		}
+		list = append(list, ln)
+	}
+	return list, nil
+}
+
+// controlSocket is where commands come.
+func (srv *server) controlSocket() (s *control.Socket, err error) {
+	dir := srv.settings.DataDir
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if t := srv.takeover; t != nil && t.DataDir == abs {
+		f, err := t.baton.File(t.Control, "the socket for commands")
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		if s, err = control.Adopt(dir, f); err != nil {
+			return nil, err
+		}
+	} else if s, err = control.Listen(dir); err != nil {
+		return nil, err
+	}
+	srv.upgrades.sockets = append(srv.upgrades.sockets, opened{controlAddress, []syscall.Conn{s}})
+	return s, nil
+}
+
+// before is what the program before has left of its runtime; nil: none was before, or
+// this server has started already.
+func (srv *server) before() *handover.Baton {
+	if srv.takeover == nil {
+		return nil
+	}
+	select {
+	case <-srv.started:
+		return nil // a region that could not be opened at first
+	default:
+		return srv.takeover.baton
+	}
+}
+
+// podsTaken returns why pods cannot run any more, which is no reason not to start, but one
+// not to take over.
+func (srv *server) podsTaken() error {
+	if srv.takeover == nil || len(srv.takeover.Regions) == 0 {
+		return nil
+	}
+	for _, r := range srv.pods.RegionStates() {
+		if r.Err != nil && slices.Contains(srv.takeover.Regions, r.Name) {
+			return fmt.Errorf("pods cannot run in the region %s: %w", r.Name, r.Err)
+		}
+	}
+	return nil
+}
+
+// tookOver is the moment from which this program serves, and cannot give back any more.
+func (srv *server) tookOver() error {
+	t := srv.takeover
+	if t == nil {
+		return nil
+	}
+	if !t.decide() {
+		select {} // it is giving back
+	}
+	t.limit.Stop()
+	u := t.Upgrade
+	u.State, u.Took = control.UpgradeDone, time.Since(t.Silent).Milliseconds()
+	if why := t.baton.Failure(); why != "" {
+		u.State, u.Reason = control.UpgradeFailed, why
+	}
+	srv.upgrades.note(u)
+	t.baton.Drop()
+	srv.log.Info("took over from the program before", "from", u.From, "version", version(), "milliseconds", u.Took)
+	if t.Stop {
+		return syscall.Kill(os.Getpid(), syscall.SIGTERM)
+	}
+	return nil
+}

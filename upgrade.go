@@ -1,0 +1,423 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"podgate/control"
+	"podgate/internal/handover"
+	"podgate/pods"
+	"podgate/store"
+)
+
+// This file is the side of an upgrade that hands over: see docs/design.md. takeover.go is
+// the other one.
+
+const (
+	// busyTime is how long an upgrade waits for deploys and backups to end.
+	busyTime = 30 * time.Second
+
+	// handOverTime is how long requests may go on once nobody is accepted any more. Those
+	// that came before have had drainTime.
+	handOverTime = time.Second
+
+	// rehearsalTime is what a program may take to say that it is fit to take over.
+	rehearsalTime = 20 * time.Second
+)
+
+// upgrades is how another program takes this one's place.
+type upgrades struct {
+	path      string   // of this program's file, where the next one is looked for
+	rehearsal []string // the command line with which a program tries the settings
+	visits    visits
+	ready     chan *handover.Program // has the program that is to take over now
+
+	one sync.Mutex // held while an upgrade goes on
+
+	mu     sync.Mutex
+	latest *control.Upgrade // nil: none yet
+
+	sockets     []opened // what is listened on
+	entrances   []*entrance
+	servers     []*http.Server
+	connections connections
+
+	// Only for the goroutine of serve, once it hands over.
+	baton  *handover.Baton // nil before
+	cutoff time.Time       // when what goes on is cut off
+}
+
+// opened is an address that is listened on.
+type opened struct {
+	address string // as it is configured
+	sockets []syscall.Conn
+}
+
+func (u *upgrades) last() *control.Upgrade {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.latest == nil {
+		return nil
+	}
+	latest := *u.latest
+	return &latest
+}
+
+func (u *upgrades) note(latest control.Upgrade) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.latest = &latest
+}
+
+// visits are the requests that go on, in waves: those that were there when the present
+// one began are of an earlier one.
+type visits struct {
+	mu  sync.Mutex
+	now *wave
+}
+
+type wave struct {
+	open int
+	late bool          // no more are added
+	over chan struct{} // closed when it is late and none is open
+	life context.Context
+	cut  context.CancelFunc // ends those that are open
+}
+
+func newWave() *wave {
+	w := &wave{over: make(chan struct{})}
+	w.life, w.cut = context.WithCancel(context.Background())
+	return w
+}
+
+// turn begins another wave and returns the one before.
+func (v *visits) turn() *wave {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	w := v.now
+	v.now = nil
+	if w == nil {
+		w = newWave()
+	}
+	w.late = true
+	if w.open == 0 {
+		close(w.over)
+	}
+	return w
+}
+
+// counted is next with its requests in waves. One that is cut off ends as if whoever sent
+// it had left.
+func (v *visits) counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		mine := v.enter()
+		defer v.leave(mine)
+		defer context.AfterFunc(mine.life, cancel)()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func (v *visits) enter() *wave {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.now == nil {
+		v.now = newWave()
+	}
+	v.now.open++
+	return v.now
+}
+
+func (v *visits) leave(w *wave) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if w.open--; w.open == 0 && w.late {
+		close(w.over)
+	}
+}
+
+// programPath is where this program's file is, by the name under which it was started: a
+// link is looked at anew at each upgrade. Where that leads to another file by now, it is
+// the file itself.
+func programPath() (string, error) {
+	path, err := exec.LookPath(os.Args[0])
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err == nil {
+		if p, err := handover.Open(path); err == nil {
+			defer p.Close()
+			if p.Running() {
+				return path, nil
+			}
+		}
+	}
+	return os.Executable()
+}
+
+// rehearsed is what a program says of itself when it is asked whether it could take over.
+type rehearsed struct {
+	Version  string `json:"version"`
+	Handover int    `json:"handover"` // the format in which it takes over
+	Format   int    `json:"format"`   // of its database
+	Agents   int    `json:"agents"`   // the protocol that it speaks with agents
+}
+
+func rehearsedHere() rehearsed {
+	return rehearsed{version(), handover.Format, store.Format, pods.Protocol}
+}
+
+// examine opens the program that is to take over and proves that it could: it starts, knows
+// the settings, takes over in our format, and can bring a copy of the database to its own.
+// Nothing changes by it.
+func (srv *server) examine(ctx context.Context) (*handover.Program, control.Upgrade, error) {
+	u := control.Upgrade{State: control.UpgradeChecked, Program: srv.upgrades.path, From: version(), FromFormat: store.Format, Began: time.Now().UTC()}
+	if err := handover.Available(); err != nil {
+		return nil, u, err
+	}
+	p, err := handover.Open(srv.upgrades.path)
+	if err != nil {
+		return nil, u, fmt.Errorf("the program cannot take over: %w", err)
+	}
+	found, err := srv.rehearse(ctx, p)
+	if err == nil && found.Format != store.Format {
+		err = srv.rehearseMigration(ctx, p)
+	}
+	if err == nil && found.Handover != handover.Format {
+		err = fmt.Errorf("it takes over in another way (%d) than this one hands over (%d); stop podgate and start it again", found.Handover, handover.Format)
+	}
+	if err != nil {
+		return nil, u, errors.Join(fmt.Errorf("the program %s cannot take over, and all stays as it was: %w", p.Path, err), p.Close())
+	}
+	u.To, u.ToFormat, u.Restarts = found.Version, found.Format, found.Agents != pods.Protocol
+	return p, u, nil
+}
+
+// rehearse starts the program as a child that only tries.
+func (srv *server) rehearse(ctx context.Context, p *handover.Program, more ...string) (found rehearsed, err error) {
+	ctx, cancel := context.WithTimeout(ctx, rehearsalTime)
+	defer cancel()
+	var out, errs bounded
+	cmd := exec.CommandContext(ctx, p.Argument(), append(srv.upgrades.rehearsal[:len(srv.upgrades.rehearsal):len(srv.upgrades.rehearsal)], more...)...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = handover.Without(os.Environ()), &out, &errs, time.Second
+	err = cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return found, fmt.Errorf("it did not answer within %v", rehearsalTime)
+	case err != nil:
+		return found, fmt.Errorf("%w: %s", err, lastLine(errs.String()))
+	}
+	return found, readRehearsed(out.Bytes(), &found)
+}
+
+// rehearseMigration has the program migrate and check a copy of the database.
+func (srv *server) rehearseMigration(ctx context.Context, p *handover.Program) (err error) {
+	dir, err := os.MkdirTemp(srv.settings.DataDir, rehearsalFolder)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path := control.DatabasePath(dir)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = srv.db.Snapshot(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("copy the database: %w", err)
+	}
+	_, err = srv.rehearse(ctx, p, "--database", path)
+	return err
+}
+
+// rehearsalFolder begins the name of a folder in the data folder with a copy of the
+// database, which an earlier server may have left.
+const rehearsalFolder = ".rehearsal-"
+
+func removeRehearsals(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, rehearsalFolder+"*")) // the pattern is one
+	for _, path := range left {
+		_ = os.RemoveAll(path) // it takes room, and nothing else
+	}
+}
+
+// upgrade answers a command.
+func (srv *server) upgrade(ctx context.Context, check bool) (control.Upgrade, error) {
+	if !srv.hasStarted(ctx) {
+		return control.Upgrade{}, ctx.Err()
+	}
+	if !srv.upgrades.one.TryLock() {
+		return control.Upgrade{}, errors.New("another upgrade goes on; «podgate status» says how it ends")
+	}
+	p, u, err := srv.examine(ctx)
+	if err != nil || check {
+		srv.upgrades.one.Unlock()
+		if p != nil {
+			err = errors.Join(err, p.Close())
+		}
+		return u, err
+	}
+	u.ID, u.State = store.NewID(), control.UpgradeGoing
+	srv.upgrades.note(u)
+	srv.tell("reloading", srv.manager.Reloading())
+	go func() {
+		defer srv.upgrades.one.Unlock()
+		if err := srv.makeWay(p); err != nil {
+			u.State, u.Reason = control.UpgradeFailed, err.Error()
+			srv.upgrades.note(u)
+			srv.tell("ready", srv.ready())
+			srv.log.Error("the program was not replaced, and all goes on", "program", u.Program, "error", err)
+		}
+	}()
+	return u, nil
+}
+
+// upgradeIfReplaced is what a hangup does beside reading the configuration. It reports
+// whether another program is to take over.
+func (srv *server) upgradeIfReplaced(ctx context.Context) bool {
+	p, err := handover.Open(srv.upgrades.path)
+	if err != nil {
+		return false // there is none, or it cannot be looked at: it was only asked to read
+	}
+	same := p.Running()
+	if err := p.Close(); err != nil || same {
+		return false
+	}
+	if _, err := srv.upgrade(ctx, false); err != nil {
+		srv.log.Error("the program's file was replaced, and the one that runs goes on", "error", err)
+		return false
+	}
+	return true
+}
+
+// makeWay waits until what goes on has ended, while the server serves, and has serve hand
+// over. It returns an error when the server goes on.
+func (srv *server) makeWay(p *handover.Program) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	for limit := time.Now().Add(busyTime); ; time.Sleep(100 * time.Millisecond) {
+		busy := srv.pods.Working()
+		if len(srv.backingUp) > 0 {
+			busy = append(busy, "a backup is made")
+		}
+		if len(busy) == 0 {
+			break
+		}
+		if time.Now().After(limit) {
+			return fmt.Errorf("%s; try again when that has ended", strings.Join(busy, ", "))
+		}
+	}
+	srv.log.Info("another program takes over as soon as the requests that go on have ended", "program", p.Path, "most", drainTime)
+	before := srv.upgrades.visits.turn()
+	select {
+	case <-before.over:
+	case <-time.After(drainTime):
+		srv.log.Warn("some requests did not end in time and are cut off")
+		before.cut()
+	}
+	select {
+	case srv.upgrades.ready <- p:
+		return nil
+	case <-time.After(drainTime):
+		return errors.New("the server stops") // or has failed
+	}
+}
+
+// handed is what the server itself hands over. Numbers are of descriptors.
+type handed struct {
+	Upgrade   control.Upgrade  `json:"upgrade"`
+	Path      string           `json:"path"`     // of the program's file
+	Settings  string           `json:"settings"` // what stands in the configuration file that is in force
+	DataDir   string           `json:"data_dir"`
+	Control   int              `json:"control"`
+	Addresses map[string][]int `json:"addresses"` // by address, as configured
+	Regions   []string         `json:"regions"`   // where pods can run
+	Silent    time.Time        `json:"silent"`    // since when nobody is answered
+	Stop      bool             `json:"stop"`      // it was asked to end meanwhile
+}
+
+// handOver lets everything go as stop does, but for what the next program takes over, and
+// executes that. If it cannot be executed, this one is executed anew. So it returns only
+// when neither can be, and then all has ended.
+func (srv *server) handOver(ctx context.Context, p *handover.Program) error {
+	baton, err := handover.New()
+	h := handed{Path: srv.upgrades.path, Settings: srv.settings.Text, Addresses: map[string][]int{}, Silent: time.Now()}
+	if err == nil {
+		h.DataDir, err = filepath.Abs(srv.settings.DataDir)
+	}
+	if err == nil {
+		err = srv.keepSockets(baton, &h)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("hand over: %w", err), srv.stop())
+	}
+	for _, r := range srv.pods.RegionStates() {
+		if r.Err == nil {
+			h.Regions = append(h.Regions, r.Name)
+		}
+	}
+	srv.upgrades.baton, srv.upgrades.cutoff = baton, time.Now().Add(handOverTime)
+	signal.Ignore(syscall.SIGHUP)
+	_ = withTimeout(handOverTime, func(ctx context.Context) error { srv.shut(ctx); return nil })
+	if err := srv.stop(); err != nil {
+		srv.log.Warn("not all could be let go in good order before another program takes over", "error", err)
+	}
+	h.Stop = ctx.Err() != nil
+	h.Upgrade = *srv.upgrades.last()
+	if err := baton.Put("server", h); err != nil {
+		return err
+	}
+	env := os.Environ()
+	err = baton.Pass(p, os.Args, env)
+	return baton.Back(err.Error(), os.Args, env)
+}
+
+func (srv *server) keepSockets(baton *handover.Baton, h *handed) (err error) {
+	for _, o := range srv.upgrades.sockets {
+		for _, s := range o.sockets {
+			n, err := baton.Keep(s)
+			if err != nil {
+				return err
+			}
+			if o.address == controlAddress {
+				h.Control = n
+			} else {
+				h.Addresses[o.address] = append(h.Addresses[o.address], n)
+			}
+		}
+	}
+	return nil
+}
+
+// patience is how long what goes on may take when the server stops.
+func (srv *server) patience() time.Duration {
+	if srv.upgrades.baton == nil {
+		return drainTime
+	}
+	return max(0, time.Until(srv.upgrades.cutoff))
+}
+
+// hasStarted waits until the server does what it is there for; false when ctx ends before.
+func (srv *server) hasStarted(ctx context.Context) bool {
+	select {
+	case <-srv.started:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

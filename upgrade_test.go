@@ -1,0 +1,321 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"podgate/control"
+)
+
+// releaseMark stands at the end of a program that install has made, before its version.
+const releaseMark = " podgate-release: "
+
+// released is podgate of the version that stands at the end of its file.
+func released() {
+	raw, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(exitFailed)
+	}
+	if at := bytes.LastIndex(raw, []byte(releaseMark)); at > 0 && len(raw)-at < 100 {
+		release = strings.TrimSpace(string(raw[at+len(releaseMark):]))
+	}
+	main()
+}
+
+// replace puts what a shell command writes in the place of a program, as a package manager
+// does. This process opens nothing for writing: what is open for that cannot be executed.
+func replace(t *testing.T, program, command string) {
+	t.Helper()
+	script := command + ` > "$1.new" && chmod 755 "$1.new" && mv "$1.new" "$1"`
+	if out, err := exec.Command("sh", "-c", script, "sh", program).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// install puts this program in the place of another, as of a version.
+func install(t *testing.T, program, version string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace(t, program, fmt.Sprintf("(cat %q; printf '%%s' %q)", self, releaseMark+version))
+}
+
+// startUpgradable is a server in a process of its own whose program is a file of its own,
+// of version 1.0.
+func startUpgradable(t *testing.T, data string, extra ...string) *testServer {
+	t.Helper()
+	s := newTestServer(t, data)
+	s.program = filepath.Join(t.TempDir(), "podgate-release")
+	install(t, s.program, "1.0")
+	s.launch(testEnv(), s.Stdout, s.Log, s.args(extra))
+	s.waitReady()
+	return s
+}
+
+func statusOf(t *testing.T, s *testServer) (st control.Status) {
+	t.Helper()
+	_, out, errs := s.command("status", "--json") // fails for problems, too
+	if err := json.Unmarshal([]byte(out), &st); err != nil {
+		t.Fatalf("%v: %s%s\n%s", err, out, errs, s.Log)
+	}
+	return st
+}
+
+// firstProcess is when the first process of a pod began, in ticks.
+func firstProcess(t *testing.T, s *testServer, pod string) string {
+	t.Helper()
+	code, out, errs := runCommand("pod", "exec", "--data", s.DataDir, pod, "--", "cut", "-d ", "-f22", "/proc/1/stat")
+	if code != exitDone {
+		t.Fatalf("%s%s", out, errs)
+	}
+	return out
+}
+
+// Another program takes over while people use the server and its pods: the process and the
+// pods stay, and nothing that was asked fails. One that cannot take over changes nothing.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	s := startUpgradable(t, filepath.Join(t.TempDir(), "data"))
+	needSandbox(t, s)
+	g := onMachine(t, s)
+	g.must("team add ann")
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"Procfile": "web: perl app.pl\n", "app.pl": upgrader})
+	g.must("pod deploy " + dir + " --name live")
+	g.must("pod create page --preset static")
+	first := map[string]string{"live": firstProcess(t, s, "live"), "page": firstProcess(t, s, "page")}
+	same := func() {
+		t.Helper()
+		for pod, began := range first {
+			if now := firstProcess(t, s, pod); now != began {
+				t.Errorf("the pod %s was started anew: %s and %s", pod, began, now)
+			}
+		}
+		if s.exited() {
+			t.Fatal("the process ended")
+		}
+	}
+
+	t.Run("under load", func(t *testing.T) {
+		visitors := comeIn(t, s)
+		download := openStream(t, s, "live")
+		socket, echo := openSocket(t, s, "live")
+		install(t, s.program, "2.0")
+		if code, out, errs := s.command("upgrade", "--check"); code != exitDone || !strings.Contains(out, "2.0") || statusOf(t, s).Version != "1.0" {
+			t.Fatalf("%s%s", out, errs)
+		}
+		answered := make(chan [2]string, 1)
+		go func() {
+			_, out, errs := s.command("upgrade", "--json")
+			answered <- [2]string{out, errs}
+		}()
+		eventually(t, func() bool {
+			return strings.Contains(s.Log.String(), "another program takes over as soon")
+		})
+		// What was under way goes on, to its end.
+		echo("while it waits")
+		g.must("pod exec live -- touch /tmp/go-on")
+		if rest, err := io.ReadAll(download); err != nil || !strings.Contains(string(rest), "data: second") {
+			t.Errorf("the download ended with %q, %v", rest, err)
+		}
+		_ = socket.Close()
+		said := <-answered
+		var u control.Upgrade
+		if err := json.Unmarshal([]byte(said[0]), &u); err != nil || u.State != control.UpgradeDone || u.From != "1.0" || u.To != "2.0" {
+			t.Fatalf("%s\n%s", said, s.Log)
+		}
+		t.Logf("nobody was answered for %d ms", u.Took)
+		visitors()
+		if now := statusOf(t, s).Version; now != "2.0" {
+			t.Errorf("version %s", now)
+		}
+		same()
+		if text := s.Log.String(); strings.Contains(text, "cut off") || strings.Contains(text, "level=ERROR") {
+			t.Errorf("%s", text)
+		}
+	})
+
+	t.Run("what cannot take over", func(t *testing.T) {
+		settings := readFile(t, s.config)
+		taken, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer taken.Close()
+		fifo := filepath.Join(t.TempDir(), "token")
+		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		good := func() { install(t, s.program, "3.0") }
+		for _, c := range []struct {
+			name, says string
+			program    func()
+			settings   string
+		}{
+			{"text", "exec format error", func() { replace(t, s.program, "echo hello") }, ""},
+			{"another program", "no podgate", func() { replace(t, s.program, "cat /bin/true") }, ""},
+			{"a file of everybody's", "can be changed by others", func() { good(); chmod(t, s.program, 0o777) }, ""},
+			{"one that cannot be executed", "cannot be executed", func() { chmod(t, s.program, 0o644) }, ""},
+			{"none", "no such file", func() { _ = os.Remove(s.program) }, ""},
+			{"settings that do not work", "there is no such setting", good, "colour = \"blue\"\n"},
+			{"what fails once it takes over", "listens on", good, "[metrics]\nlisten = \"" + taken.Addr().String() + "\"\n"},
+			{"what hangs once it takes over", "did not serve within", good, "[metrics]\ntoken_file = \"" + fifo + "\"\n"},
+		} {
+			c.program()
+			if err := os.WriteFile(s.config, []byte(settings+c.settings), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			code, out, errs := s.command("upgrade")
+			if code != exitFailed || !strings.Contains(errs, c.says) {
+				t.Errorf("%s: %d\n%s%s", c.name, code, out, errs)
+			}
+			if now := statusOf(t, s).Version; now != "2.0" {
+				t.Errorf("%s: version %s", c.name, now)
+			}
+			same()
+		}
+		if err := os.WriteFile(s.config, []byte(settings), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+
+	t.Run("hangup", func(t *testing.T) {
+		if err := s.proc.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() bool { return statusOf(t, s).Version == "3.0" })
+		same()
+		if entries, err := filepath.Glob(filepath.Join(s.DataDir, ".rehearsal-*")); err != nil || len(entries) > 0 {
+			t.Errorf("%q, %v", entries, err)
+		}
+	})
+	if code := s.Stop(); code != exitDone {
+		t.Errorf("code %d\n%s", code, s.Log)
+	}
+	if code, out, errs := s.command("check"); code != exitDone {
+		t.Errorf("%s%s", out, errs)
+	}
+}
+
+func chmod(t *testing.T, path string, mode os.FileMode) {
+	t.Helper()
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// comeIn has visitors come to podgate and to the pod page, each on a connection of its own,
+// until the function that it returns is called, which fails the test if one was not
+// answered.
+func comeIn(t *testing.T, s *testServer) (end func()) {
+	var (
+		all   sync.WaitGroup
+		over  = make(chan struct{})
+		mu    sync.Mutex
+		bad   []error
+		count int
+	)
+	for host, path := range map[string]string{"localhost": "/healthz", "page.localhost": "/"} {
+		all.Go(func() {
+			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				req, err := http.NewRequest(http.MethodGet, s.URL+path, nil)
+				if err == nil {
+					req.Host = host
+					var res *http.Response
+					if res, err = client.Do(req); err == nil {
+						_, err = io.Copy(io.Discard, res.Body)
+						if err = errors.Join(err, res.Body.Close()); err == nil && res.StatusCode != http.StatusOK {
+							err = errors.New(res.Status)
+						}
+					}
+				}
+				mu.Lock()
+				count++
+				if err != nil {
+					bad = append(bad, fmt.Errorf("%s: %s: %w", time.Now().Format(time.RFC3339Nano), host, err))
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	return func() {
+		t.Helper()
+		close(over)
+		all.Wait()
+		t.Logf("%d visits", count)
+		if len(bad) > 0 || count < 10 {
+			t.Errorf("%d of %d visits failed: %v", len(bad), count, errors.Join(bad...))
+			t.Logf("%s", s.Log)
+		}
+	}
+}
+
+func ask(t *testing.T, s *testServer, pod, more string) (net.Conn, *http.Response, *bufio.Reader) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s.localhost\r\n%s\r\n", pod, more)
+	r := bufio.NewReader(conn)
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn, res, r
+}
+
+// openStream begins a download that ends when there is /tmp/go-on in the pod.
+func openStream(t *testing.T, s *testServer, pod string) io.Reader {
+	t.Helper()
+	_, res, _ := ask(t, s, pod, "")
+	body := bufio.NewReader(res.Body)
+	if line, err := body.ReadString('\n'); line != "data: first\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	return body
+}
+
+// openSocket opens a WebSocket and returns what proves that it works.
+func openSocket(t *testing.T, s *testServer, pod string) (net.Conn, func(string)) {
+	t.Helper()
+	conn, res, r := ask(t, s, pod, "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n")
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(res.Status)
+	}
+	return conn, func(word string) {
+		t.Helper()
+		fmt.Fprint(conn, word)
+		got := make([]byte, len("echo ")+len(word))
+		if _, err := io.ReadFull(r, got); err != nil || string(got) != "echo "+word {
+			t.Errorf("echo: %q, %v", got, err)
+		}
+	}
+}
