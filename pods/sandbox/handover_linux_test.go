@@ -112,6 +112,7 @@ func TestPodHandOver(t *testing.T) {
 	if err := next.Stop(t.Context(), "a"); err != nil || statusOf(t, next, "a").Running {
 		t.Errorf("stop: %v", err)
 	}
+	forgotten(t, r, "a")
 	start(t, next, "a", limits)
 }
 

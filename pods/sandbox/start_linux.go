@@ -137,6 +137,7 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *launchFiles,
 	go in.reap()
 	if err = errors.Join(in.confine(), h.send(s)); err != nil {
 		undo = undo[:0] // reap does it all
+		h.closeTheirs() // it waits for the end of what the process prints
 		closeAll([]*os.File{h.status, h.network, h.diag})
 		return nil, nil, errors.Join(err, in.abandon())
 	}
