@@ -24,16 +24,24 @@ type member struct {
 // packed is a tar of members that root owns, compressed. Folders come before what is in
 // them.
 func packed(members []member, when time.Time) ([]byte, error) {
-	var out bytes.Buffer
-	zip, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	raw, err := tarred(members, when, nil)
 	if err != nil {
 		return nil, err
 	}
-	w := tar.NewWriter(zip)
+	return zipped(raw)
+}
+
+// tarred is a tar of members, which root owns but for the ones named in owners.
+func tarred(members []member, when time.Time, owners map[string]int) ([]byte, error) {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
 	for _, m := range members {
 		h := &tar.Header{Name: m.name, Mode: m.mode, ModTime: when, Size: int64(len(m.content)), Typeflag: tar.TypeReg, Format: tar.FormatGNU, Uname: "root", Gname: "root"}
 		if strings.HasSuffix(m.name, "/") {
 			h.Typeflag = tar.TypeDir
+		}
+		if id := owners[m.name]; id != 0 {
+			h.Uid, h.Gid, h.Uname, h.Gname = id, id, "", ""
 		}
 		if err := w.WriteHeader(h); err != nil {
 			return nil, err
@@ -42,13 +50,18 @@ func packed(members []member, when time.Time) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if err := w.Close(); err != nil {
+	err := w.Close()
+	return out.Bytes(), err
+}
+
+func zipped(raw []byte) ([]byte, error) {
+	var out bytes.Buffer
+	zip := gzip.NewWriter(&out)
+	if _, err := zip.Write(raw); err != nil {
 		return nil, err
 	}
-	if err := zip.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	err := zip.Close()
+	return out.Bytes(), err
 }
 
 // archive writes the program with its texts, all in one folder.

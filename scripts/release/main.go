@@ -135,7 +135,7 @@ func (r *release) make(ctx context.Context) error {
 			return err
 		}
 		if t.os == "linux" {
-			if err := r.debian(t, program, texts); err != nil {
+			if err := errors.Join(r.debian(t, program, texts), r.image(t, program)); err != nil {
 				return err
 			}
 		}

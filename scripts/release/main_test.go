@@ -96,6 +96,7 @@ func TestRelease(t *testing.T) {
 	t.Run("install", func(t *testing.T) { installs(t, dist[0], r.archiveName(here)) })
 	t.Run("materials", func(t *testing.T) { materialsAreTold(t, dist[0]) })
 	t.Run("debian", func(t *testing.T) { debianReads(t, dist[0], here) })
+	t.Run("image", func(t *testing.T) { imageIsWhole(t, dist[0], here) })
 	t.Run("sums", func(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), "sha256sum", "--strict", "-c", "SHA256SUMS")
 		cmd.Dir = dist[0]
