@@ -44,11 +44,6 @@ func newNumbers() *numbers {
 	}
 }
 
-// stacks returns what gives the stack of each class of addresses, which is counted.
-func (n *numbers) stacks(stack *web.Stack) func(class string) *web.Stack {
-	return func(class string) *web.Stack { return stack.Counted(n.answered(class)) }
-}
-
 // answered hears of the requests of a class.
 func (n *numbers) answered(class string) func(status int, took time.Duration, stream bool) {
 	return func(status int, took time.Duration, stream bool) {
@@ -123,10 +118,14 @@ func (srv *server) sampleServer() {
 	var g metrics.Group
 	build := g.Number(metrics.Gauge, "podgate_build_info", "The version that runs; always 1.", "version")
 	connections := g.Number(metrics.Gauge, "podgate_connections", "Open network connections.")
+	dropped := g.Number(metrics.Total, "podgate_spans_dropped_total", "Parts of traces that were not sent.")
 	problems := g.Number(metrics.Gauge, "podgate_problems", "What keeps the server from doing all that it is there for, as in /readyz.")
 	srv.numbers.Sampled(g, func(put func(*metrics.Number, float64, ...string)) {
 		put(build, 1, version())
 		put(connections, float64(srv.bounds.Open()))
+		if srv.traces != nil {
+			put(dropped, float64(srv.traces.Dropped()))
+		}
 		put(problems, float64(len(srv.problems(srv.certs == nil || srv.certs.Status().Ready(time.Now())))))
 	})
 }

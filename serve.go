@@ -26,6 +26,7 @@ import (
 	"podgate/internal/connlimit"
 	"podgate/internal/notify"
 	"podgate/internal/service"
+	"podgate/internal/trace"
 	"podgate/pods"
 	"podgate/pods/egress"
 	"podgate/pods/sandbox"
@@ -104,6 +105,7 @@ type server struct {
 	upgrades  upgrades          // by which another program takes over
 	bounds    *connlimit.Bounds // of the connections of all listeners
 	numbers   *numbers          // what is counted
+	traces    *trace.Tracer     // nil: none are sent
 	started   chan struct{}     // closed when all of the above is there
 	undo      []func() error
 }
@@ -131,7 +133,7 @@ func start(ctx context.Context, s *config.Settings, p process, load func() (*con
 	for _, w := range s.Warnings {
 		srv.log.Warn(w)
 	}
-	for _, step := range []func(context.Context) error{srv.openStore, srv.listen, srv.listenTLS, srv.openNotify, srv.openPods, srv.openBackup, srv.serveControl, srv.openCerts, srv.serveHTTP, srv.openMetrics} {
+	for _, step := range []func(context.Context) error{srv.openStore, srv.openTraces, srv.listen, srv.listenTLS, srv.openNotify, srv.openPods, srv.openBackup, srv.serveControl, srv.openCerts, srv.serveHTTP, srv.openMetrics} {
 		if err := step(ctx); err != nil {
 			return srv, err
 		}

@@ -159,7 +159,7 @@ func withoutProofs(stack *web.Stack, pods func(http.ResponseWriter, *http.Reques
 			absent.ServeHTTP(w, r)
 			return
 		}
-		stack.Pass(w, func(w http.ResponseWriter) { pods(w, r, name) })
+		stack.Pass(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { pods(w, r, name) }))
 	}
 }
 

@@ -140,7 +140,7 @@ func plans(list []config.Plan) []pods.Plan {
 
 // handler wires the packages together.
 func (srv *server) handler() (http.Handler, error) {
-	stack := srv.numbers.stacks(&web.Stack{Log: srv.log, Now: time.Now})
+	stack := srv.stacks
 	pages, auth, err := srv.openPages()
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 
 	"podgate/internal/ratelimit"
 	"podgate/internal/text"
+	"podgate/internal/trace"
 	"podgate/store"
 )
 
@@ -67,7 +68,7 @@ func (s *Service) SignIn(ctx context.Context, email, password string, b Browser)
 			return "", store.User{}, err
 		}
 		secret, session := s.newSession(u.ID, b.Addr, b.UserAgent)
-		err = s.db.CreateSessionWith(session, u.Password)
+		err = trace.Run(ctx, "store create_session", func() error { return s.db.CreateSessionWith(session, u.Password) })
 		if err == nil {
 			s.addresses.note(b.Addr, session.Created)
 			return secret, public(u), nil

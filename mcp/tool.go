@@ -14,6 +14,7 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/internal/text"
+	"podgate/internal/trace"
 	"podgate/internal/web"
 	"podgate/pods"
 	"podgate/store"
@@ -76,12 +77,14 @@ func add[In, Out any](e *endpoint, s *sdk.Server, t tool, fn func(context.Contex
 	}
 	s.AddTool(def, func(ctx context.Context, req *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
 		began := time.Now()
+		ctx, span := trace.Start(ctx, "tool "+t.name, trace.Internal)
 		ctx, cancel := withCaller(ctx)
 		defer cancel()
 		result, err := run(ctx, arguments, req, fn)
 		if err != nil && revoked(ctx) {
 			result, err = nil, authz.ErrRevoked // whatever it was that noticed first
 		}
+		span.End(err)
 		e.audit(ctx, t, req.Params.Arguments, err)
 		if e.cfg.Called != nil {
 			e.cfg.Called(t.name, outcomeOf(err), time.Since(began))

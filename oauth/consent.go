@@ -9,6 +9,7 @@ import (
 
 	"podgate/history"
 	"podgate/internal/text"
+	"podgate/internal/trace"
 	"podgate/store"
 )
 
@@ -51,7 +52,7 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request, a authorizat
 		Challenge: a.challenge, Scopes: a.scopes, Resource: a.server.resource, Offline: s.givesRefresh(a.client.Client, a.offline), Created: now, Expires: now.Add(requestTTL),
 		Attempt: attempt,
 	}
-	err := s.db.CreateAuthRequest(req)
+	err := trace.Run(r.Context(), "store create_auth_request", func() error { return s.db.CreateAuthRequest(req) })
 	if errors.Is(err, store.ErrNotFound) {
 		return requestOver()
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"podgate/internal/authz"
+	"podgate/internal/trace"
 	"podgate/store"
 )
 
@@ -105,7 +106,9 @@ func (s *Server) handleDecision(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) deny(w http.ResponseWriter, r *http.Request, f form, session store.Session) error {
-	req, err := s.db.Deny(store.HashSecret(f.handle), session.Hash, s.now())
+	req, err := trace.Do(r.Context(), "store deny", func() (store.AuthRequest, error) {
+		return s.db.Deny(store.HashSecret(f.handle), session.Hash, s.now())
+	})
 	if err != nil {
 		return overOr(err, "deny")
 	}
@@ -129,11 +132,12 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request, f form, req sto
 		return s.showConsent(w, r, v, again, why)
 	}
 	now, code := s.now(), newSecret()
-	spent, err := s.db.Approve(store.Approval{
+	approval := store.Approval{
 		Handle: store.HashSecret(f.handle), Session: session.Hash, Team: f.team, Scopes: inOrderOf(authz.Scopes(), f.scopes), Limits: f.limits,
 		Withheld: v.withheldFrom(f.team), Allow: func(m store.Membership) error { return checkOffered(m, f.scopes) },
 		RedirectHost: v.target.host, Replace: f.replace, Code: store.HashSecret(code), Expires: now.Add(s.codeTTL),
-	}, now)
+	}
+	spent, err := trace.Do(r.Context(), "store approve", func() (store.AuthRequest, error) { return s.db.Approve(approval, now) })
 	var mismatch *store.MismatchError
 	switch {
 	case errors.As(err, &mismatch):

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"podgate/history"
+	"podgate/internal/trace"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -99,18 +101,19 @@ func parseRefresh(form url.Values, t *tokenRequest) (err error) {
 
 // redeemRefresh exchanges a refresh token (RFC 6749 section 6) for its
 // successor and an access token. Package store decides what the token is worth.
-func (s *Server) redeemRefresh(t tokenRequest, client store.Client) (tokenAnswer, error) {
+func (s *Server) redeemRefresh(ctx context.Context, t tokenRequest, client store.Client) (tokenAnswer, error) {
 	family, ok := refreshFamily(t.refresh)
 	if !ok {
 		return tokenAnswer{}, deadRefresh(history.FaultUnknownRefresh)
 	}
 	now, salt := s.now(), newSalt()
 	next, access := successors(t.refresh, family, salt)
-	out, err := s.db.RotateRefresh(store.Rotation{
+	rotation := store.Rotation{
 		Family: store.HashSecret(family), Token: store.HashSecret(t.refresh), Client: client.ID, Resources: t.resources, Scopes: t.scopes,
 		Salt: salt, Next: store.HashSecret(next), NextExpires: now.Add(s.refreshTTL),
 		Access: store.HashSecret(access), AccessExpires: now.Add(s.accessTTL),
-	}, now)
+	}
+	out, err := trace.Do(ctx, "store rotate_refresh", func() (store.Rotated, error) { return s.db.RotateRefresh(rotation, now) })
 	if err != nil {
 		return tokenAnswer{}.about(out.Grant), s.refuseRefresh(err, client.ID, out.Grant)
 	}

@@ -236,13 +236,13 @@ func TestRefreshWithoutStore(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for _, token := range []string{"x", "pgat_" + testChallenge, strings.Repeat("x", 1<<15)} {
-		_, err := f.redeemRefresh(tokenRequest{refresh: token}, store.Client{})
+		_, err := f.redeemRefresh(t.Context(), tokenRequest{refresh: token}, store.Client{})
 		checkFault(t, err, token)
 	}
 	broken := storetest.Open(t, t.TempDir()+"/podgate.db")
 	f.must(broken.Close())
 	f.db = broken
-	_, err := f.redeemRefresh(tokenRequest{refresh: newRefreshToken()}, store.Client{})
+	_, err := f.redeemRefresh(t.Context(), tokenRequest{refresh: newRefreshToken()}, store.Client{})
 	if err == nil || strings.Contains(err.Error(), "pgrt_") {
 		t.Errorf("a broken store: %v", err)
 	}

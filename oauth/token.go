@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 
 	"podgate/history"
 	"podgate/internal/text"
+	"podgate/internal/trace"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -18,7 +20,7 @@ import (
 type grantType struct {
 	name   string
 	parse  func(url.Values, *tokenRequest) error
-	redeem func(*Server, tokenRequest, store.Client) (tokenAnswer, error)
+	redeem func(*Server, context.Context, tokenRequest, store.Client) (tokenAnswer, error)
 }
 
 const (
@@ -195,7 +197,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	}
 	recordOf(r).of(client, "")
 	recordOf(r).sent(t)
-	answer, err := t.grant.redeem(s, t, client)
+	answer, err := t.grant.redeem(s, r.Context(), t, client)
 	recordOf(r).connected(answer)
 	if answer.connection != nil {
 		s.replaced(r, answer.connection.Replaced)
@@ -222,7 +224,7 @@ func (s *Server) knownClient(id store.ClientID) (store.Client, error) {
 }
 
 // redeemCode exchanges an authorization code (RFC 6749 section 4.1.3).
-func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, error) {
+func (s *Server) redeemCode(ctx context.Context, t tokenRequest, client store.Client) (tokenAnswer, error) {
 	// Only the host is wanted here. Whether it is the right URI is for the
 	// store to say, in the transaction that notices a second use as well.
 	target, err := parseRedirect(t.redirectURI, s.schemes)
@@ -231,11 +233,12 @@ func (s *Server) redeemCode(t tokenRequest, client store.Client) (tokenAnswer, e
 	}
 	now, access := s.now(), accessPrefix+newSecret()
 	first, refresh := s.firstRefresh(now)
-	grant, err := s.db.RedeemCode(store.Redemption{
+	redemption := store.Redemption{
 		Code: store.HashSecret(t.code), Client: client.ID, RedirectURI: t.redirectURI, Challenge: challengeOf(t.verifier), Resources: t.resources,
 		ClientName: text.Line(client.Name, maxNameShown), RedirectHost: target.host,
 		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(access), Expires: now.Add(s.accessTTL), Refresh: first,
-	}, now)
+	}
+	grant, err := trace.Do(ctx, "store redeem_code", func() (store.Redeemed, error) { return s.db.RedeemCode(redemption, now) })
 	if err != nil {
 		return tokenAnswer{}, s.refuseCode(err, client.ID)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"podgate/internal/text"
+	"podgate/internal/trace"
 	"podgate/pods/wire"
 )
 
@@ -80,7 +81,10 @@ func newRequest(ctx context.Context, method, path string, query url.Values, body
 
 // send is the end of request.
 func (c *client) send(req *http.Request) (*http.Response, error) {
+	// Until the answer begins; what an agent streams may last.
+	_, span := trace.Start(req.Context(), "agent "+req.URL.Path, trace.Client)
 	res, err := c.transport.RoundTrip(req)
+	span.End(err)
 	if err != nil {
 		return nil, err
 	}

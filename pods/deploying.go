@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"podgate/internal/authz"
+	"podgate/internal/trace"
 	"podgate/pods/preset"
 	"podgate/pods/wire"
 	"podgate/store"
@@ -64,7 +65,7 @@ func (s *Service) deploy(op *operation, a authz.Actor, rec store.Pod, plan plann
 		return Deployment{}, err
 	}
 	todo.record.Pod, todo.record.By, todo.record.Began = rec.ID, a.By(), s.cfg.Now()
-	d, err := s.cfg.DB.BeginDeploy(todo.record)
+	d, err := trace.Do(op.ctx, "store begin_deploy", func() (store.Deploy, error) { return s.cfg.DB.BeginDeploy(todo.record) })
 	if errors.Is(err, store.ErrNotFound) {
 		err = errAbsent
 	}

@@ -10,6 +10,7 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/internal/text"
+	"podgate/internal/trace"
 	"podgate/pods/wire"
 	"podgate/store"
 )
@@ -88,11 +89,12 @@ func (s *Service) SetEnv(ctx context.Context, a authz.Actor, name string, set ma
 	}
 	var out EnvChange
 	pod, err := s.manage(ctx, a, name, "starting", turnWait, func(op *operation, rec store.Pod) error {
-		rec, err := s.cfg.DB.SetEnv(rec.ID, func(env map[string]string) error {
+		change := func(env map[string]string) error {
 			maps.Copy(env, set)
 			maps.DeleteFunc(env, func(name, _ string) bool { return slices.Contains(unset, name) })
 			return checkEnv(env)
-		})
+		}
+		rec, err := trace.Do(op.ctx, "store set_env", func() (store.Pod, error) { return s.cfg.DB.SetEnv(rec.ID, change) })
 		if errors.Is(err, store.ErrNotFound) {
 			return errAbsent
 		}

@@ -10,6 +10,7 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/internal/text"
+	"podgate/internal/trace"
 	"podgate/pods/preset"
 	"podgate/pods/wire"
 	"podgate/store"
@@ -131,7 +132,7 @@ func (s *Service) draft(a authz.Actor, r CreateRequest) (store.Pod, Plan, error)
 }
 
 func (s *Service) create(op *operation, a authz.Actor, rec store.Pod, plan Plan, p Progress) error {
-	rec, err := s.insert(a, rec, plan)
+	rec, err := s.insert(op.ctx, a, rec, plan)
 	if err != nil {
 		s.drop(op.live)
 		return err
@@ -147,8 +148,8 @@ func (s *Service) create(op *operation, a authz.Actor, rec store.Pod, plan Plan,
 
 // insert puts the record into the store and returns what is there then. Errors
 // are in the words of this package.
-func (s *Service) insert(a authz.Actor, rec store.Pod, plan Plan) (store.Pod, error) {
-	err := s.cfg.DB.CreatePod(rec, rec.Created, s.allowance(a, plan))
+func (s *Service) insert(ctx context.Context, a authz.Actor, rec store.Pod, plan Plan) (store.Pod, error) {
+	err := trace.Run(ctx, "store create_pod", func() error { return s.cfg.DB.CreatePod(rec, rec.Created, s.allowance(a, plan)) })
 	switch {
 	case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrReserved):
 		return store.Pod{}, &fault{word: ErrNameTaken, text: "choose another name", cause: err}

@@ -91,7 +91,7 @@ func TestTerminalIdle(t *testing.T) {
 	}
 	defer s.Close()
 	rec := store.Pod{ID: "pod", Name: "shop", Team: w.Team.ID, Region: "down", Want: store.WantRunning, Created: time.Now()}
-	if rec, err = s.insert(authz.Person(w.User.ID, store.Membership{Team: w.Team, Role: store.RoleOwner}), rec, s.rules.Load().plans[0]); err != nil {
+	if rec, err = s.insert(t.Context(), authz.Person(w.User.ID, store.Membership{Team: w.Team, Role: store.RoleOwner}), rec, s.rules.Load().plans[0]); err != nil {
 		t.Fatal(err)
 	}
 	idle, _ := pipedTerminal(t)

@@ -48,6 +48,7 @@ func (s *Settings) check() []Fault {
 	s.checkNotify(report)
 	s.checkBackup(report)
 	s.checkMetrics(report)
+	s.checkTelemetry(report)
 	s.checkPods(report)
 	s.checkPlans(report)
 	return faults

@@ -24,6 +24,7 @@ type Config struct {
 	Notify         Notify         `toml:"notify"`
 	Backup         Backup         `toml:"backup"`
 	Metrics        Metrics        `toml:"metrics"`
+	Telemetry      Telemetry      `toml:"telemetry"`
 	Log            Log            `toml:"log"`
 	Regions        []Region       `toml:"region"`
 	Plans          []Plan         `toml:"plan"`
@@ -107,6 +108,7 @@ func Default() Config {
 		Pods:      Pods{DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: Size(quota.Memory)},
 		Mail:      Mail{TLS: MailStartTLS},
 		Notify:    Notify{Events: []string{EventFailed, EventBackupFailed}},
+		Telemetry: Telemetry{Percent: 100},
 		Backup:    Backup{Schedule: TimeOfDay(3*60 + 30), KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, S3Region: "us-east-1"},
 		Log:       Log{Level: "info", Format: "text"},
 		Regions:   []Region{{Name: "local", Runtime: runtimeSandbox, Limits: "auto"}},

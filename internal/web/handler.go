@@ -29,11 +29,9 @@ type Stack struct {
 	// long, and whether it was a stream, which lasts as long as somebody reads. nil:
 	// nobody counts.
 	Ended func(status int, took time.Duration, stream bool)
-}
-
-// Counted returns a Stack that tells ended of its requests.
-func (s *Stack) Counted(ended func(status int, took time.Duration, stream bool)) *Stack {
-	return &Stack{s.Log, s.Now, ended}
+	// Begun hears of every request before it is served, and may put something into its
+	// context. What it returns hears of the status in the end. nil: nobody asks.
+	Begun func(context.Context, *http.Request) (context.Context, func(status int))
 }
 
 // Handle gives h a request id, recovers its panics, logs the outcome at debug
@@ -44,7 +42,8 @@ func (s *Stack) Handle(h Handler, write ErrorWriter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := s.Now()
 		id := rand.Text()[:16]
-		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+		ctx, told := s.begun(context.WithValue(r.Context(), requestIDKey{}, id), r)
+		r = r.WithContext(ctx)
 		rec := &recorder{ResponseWriter: w}
 		rec.Header().Set("X-Request-Id", id)
 		rec.Header().Set("X-Content-Type-Options", "nosniff")
@@ -58,20 +57,36 @@ func (s *Stack) Handle(h Handler, write ErrorWriter) http.Handler {
 		}
 		took := s.Now().Sub(start)
 		s.log(r, rec, err, took)
-		s.ended(rec, took)
+		s.ended(rec, took, told)
 	})
 }
 
-// Pass tells Ended of a request that is served by others, to which it adds nothing.
-func (s *Stack) Pass(w http.ResponseWriter, serve func(http.ResponseWriter)) {
+// Pass tells Begun and Ended of a request that is served by others, to which it adds
+// nothing.
+func (s *Stack) Pass(w http.ResponseWriter, r *http.Request, serve http.Handler) {
 	start, rec := s.Now(), &recorder{ResponseWriter: w}
-	defer func() { s.ended(rec, s.Now().Sub(start)) }() // also of one that hangs up by a panic
-	serve(rec)
+	ctx, told := s.begun(r.Context(), r)
+	defer func() { s.ended(rec, s.Now().Sub(start), told) }() // also of one that hangs up by a panic
+	if ctx != r.Context() {
+		r = r.WithContext(ctx)
+	}
+	serve.ServeHTTP(rec, r)
 }
 
-func (s *Stack) ended(rec *recorder, took time.Duration) {
+func (s *Stack) begun(ctx context.Context, r *http.Request) (context.Context, func(status int)) {
+	if s.Begun == nil {
+		return ctx, nil
+	}
+	return s.Begun(ctx, r)
+}
+
+func (s *Stack) ended(rec *recorder, took time.Duration, told func(status int)) {
+	status := cmp.Or(rec.status, http.StatusOK)
+	if told != nil {
+		told(status)
+	}
 	if s.Ended != nil {
-		s.Ended(cmp.Or(rec.status, http.StatusOK), took, rec.status == http.StatusSwitchingProtocols || strings.HasPrefix(rec.Header().Get("Content-Type"), "text/event-stream"))
+		s.Ended(status, took, rec.status == http.StatusSwitchingProtocols || strings.HasPrefix(rec.Header().Get("Content-Type"), "text/event-stream"))
 	}
 }
 

@@ -123,8 +123,10 @@ func TestCounted(t *testing.T) {
 		}, "101 2s true"},
 	} {
 		now, got := t0, []string{}
-		s := &web.Stack{Log: slog.New(slog.DiscardHandler), Now: func() time.Time { now = now.Add(2 * time.Second); return now }}
-		s = s.Counted(func(status int, took time.Duration, stream bool) { got = append(got, fmt.Sprint(status, took, stream)) })
+		s := &web.Stack{
+			Log: slog.New(slog.DiscardHandler), Now: func() time.Time { now = now.Add(2 * time.Second); return now },
+			Ended: func(status int, took time.Duration, stream bool) { got = append(got, fmt.Sprint(status, took, stream)) },
+		}
 		s.Handle(c.serve, web.WriteJSONError).ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
 		if len(got) != 1 || got[0] != c.want {
 			t.Errorf("%s: %q", name, got)
@@ -135,9 +137,13 @@ func TestCounted(t *testing.T) {
 // What others serve is counted and left as it is.
 func TestPass(t *testing.T) {
 	var got []int
-	s := (&web.Stack{Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return t0 }}).Counted(func(status int, _ time.Duration, _ bool) { got = append(got, status) })
+	s := &web.Stack{Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return t0 }, Ended: func(status int, _ time.Duration, _ bool) { got = append(got, status) }}
 	w := httptest.NewRecorder()
-	s.Pass(w, func(w http.ResponseWriter) { w.WriteHeader(http.StatusTeapot); _, _ = io.WriteString(w, "x") })
+	r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+	s.Pass(w, r, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = io.WriteString(w, "x")
+	}))
 	if len(got) != 1 || got[0] != http.StatusTeapot || w.Code != http.StatusTeapot || w.Body.String() != "x" || len(w.Header()) != 0 {
 		t.Errorf("counted %v, answered %d %q %v", got, w.Code, w.Body, w.Header())
 	}
