@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"podgate/control"
+	"podgate/store"
 )
 
 // releaseMark stands at the end of a program that install has made, before its version.
@@ -316,6 +318,89 @@ func openSocket(t *testing.T, s *testServer, pod string) (net.Conn, func(string)
 		got := make([]byte, len("echo ")+len(word))
 		if _, err := io.ReadFull(r, got); err != nil || string(got) != "echo "+word {
 			t.Errorf("echo: %q, %v", got, err)
+		}
+	}
+}
+
+// A server that is killed at whatever moment of an upgrade leaves what the next start goes
+// on with, and no pod runs without it.
+func TestKillWhileUpgrading(t *testing.T) {
+	t.Parallel()
+	s := startUpgradable(t, filepath.Join(t.TempDir(), "data"))
+	needSandbox(t, s)
+	g := onMachine(t, s)
+	g.must("team add ann")
+	g.must("pod create page --preset static")
+	program, old := s.program, ""
+	for i := range 20 {
+		began := firstProcess(t, s, "page") // brings it up
+		if began == old {
+			t.Fatalf("round %d: the pod outlived its server", i)
+		}
+		old = began
+		go func() { _, _, _ = s.command("upgrade") }() // it may fail, as its server is killed
+		time.Sleep(rand.N(600 * time.Millisecond))     // the moment
+		s.Kill()
+		eventually(t, func() bool {
+			code, out, errs := s.command("check")
+			// What the server was starting may have its socket for an instant longer.
+			if code != exitDone && !strings.Contains(errs, "ask the running server") {
+				t.Fatalf("round %d: %s%s", i, out, errs)
+			}
+			return code == exitDone
+		})
+		next := newTestServer(t, s.DataDir)
+		next.program = program
+		next.launch(testEnv(), next.Stdout, next.Log, next.args(nil))
+		next.waitReady()
+		s = next
+	}
+	firstProcess(t, s, "page")
+	if code := s.Stop(); code != exitDone {
+		t.Errorf("code %d\n%s", code, s.Log)
+	}
+	if left, err := filepath.Glob(filepath.Join(s.DataDir, ".rehearsal-*")); err != nil || len(left) > 0 {
+		t.Errorf("%q, %v", left, err)
+	}
+}
+
+// A program that gives back after it has migrated the database puts the copy from before
+// in its place.
+func TestUnmigrate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"podgate.db": "after", "podgate.db.format3": "before"})
+	path := filepath.Join(dir, "podgate.db")
+	unchanged := &takeover{database: path}
+	if err := unchanged.unmigrate(); err != nil || readFile(t, path) != "after" {
+		t.Errorf("what was not migrated: %v", err)
+	}
+	migrated := &takeover{database: path, migrated: &store.Migrated{From: 3, To: 4, Copy: path + ".format3"}}
+	if err := migrated.unmigrate(); err != nil || readFile(t, path) != "before" {
+		t.Errorf("%q, %v", readFile(t, path), err)
+	}
+}
+
+// A program says whether it could take over, and brings a copy of a database to its format;
+// what it cannot read it refuses.
+func TestRehearse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	newer, fresh := filepath.Join(dir, "newer.db"), filepath.Join(dir, "fresh.db")
+	if err := craftFile("newer", newer); err != nil {
+		t.Fatal(err)
+	}
+	var found rehearsed
+	code, out, errs := runCommand("rehearse", "--data", dir, "--database", fresh)
+	if err := readRehearsed([]byte(out), &found); code != exitDone || err != nil || found != rehearsedHere() {
+		t.Errorf("%d %s%s %v", code, out, errs, err)
+	}
+	if code, out, errs := runCommand("rehearse", "--data", dir, "--database", newer); code != exitFailed || !strings.Contains(errs, "newer podgate") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	for _, said := range []string{"", "{}", "hello", `{"version":"1","handover":0,"format":1}`} {
+		if err := readRehearsed([]byte(said), &rehearsed{}); err == nil {
+			t.Errorf("%q is no answer", said)
 		}
 	}
 }
