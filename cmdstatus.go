@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"podgate/control"
+	"podgate/internal/text"
 )
 
 func (inv *invocation) status() *cobra.Command {
@@ -65,7 +66,18 @@ func (inv *invocation) printStatus(s control.Status) error {
 	if s.Backup != nil {
 		rows = append(rows, []string{"BACKUP", backupLine(*s.Backup)})
 	}
+	if s.Upgrade != nil {
+		rows = append(rows, []string{"UPGRADE", upgradeLine(*s.Upgrade)})
+	}
 	return printTable(inv.Stdout, rows)
+}
+
+func upgradeLine(u control.Upgrade) string {
+	line := fmt.Sprintf("from %s to %s, of %s: %s", u.From, u.To, moment(u.Began), u.State)
+	if u.Reason != "" {
+		line += "; " + text.Line(u.Reason, 300)
+	}
+	return line
 }
 
 func regionLine(r control.Region) string {
