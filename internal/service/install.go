@@ -75,8 +75,8 @@ func (h Host) Install(ctx context.Context, w Wish) (Plan, error) {
 		return Plan{}, err
 	}
 	p := Plan{Isolation: isolation}
-	changed := false // of what runs
-	for _, plan := range []func(context.Context, Unit, Wish) (Step, error){h.planProgram, h.planUser, h.planConfig, h.planData, h.planProfile(isolation), h.planUnit} {
+	program, changed := false, false // whether the program, and anything else, is no longer what runs
+	for i, plan := range []func(context.Context, Unit, Wish) (Step, error){h.planProgram, h.planUser, h.planConfig, h.planData, h.planProfile(isolation), h.planUnit} {
 		s, err := plan(ctx, u, w)
 		if err != nil {
 			return Plan{}, err
@@ -85,9 +85,13 @@ func (h Host) Install(ctx context.Context, w Wish) (Plan, error) {
 			continue
 		}
 		p.Steps = append(p.Steps, s)
-		changed = changed || !s.Done
+		if i == 0 {
+			program = !s.Done
+		} else {
+			changed = changed || !s.Done
+		}
 	}
-	p.Steps = append(p.Steps, h.planStart(ctx, w, changed)...)
+	p.Steps = append(p.Steps, h.planStart(ctx, u, w, program, changed)...)
 	return p, nil
 }
 
@@ -241,24 +245,30 @@ func (h Host) planFile(path, what, text string, force bool) (Step, error) {
 	}, nil
 }
 
-// planStart has the service start with the machine, and now. What runs is started anew if
-// something of it changed.
-func (h Host) planStart(ctx context.Context, w Wish, changed bool) []Step {
-	systemctl := func(args ...string) func(context.Context) error {
+// planStart has the service start with the machine, and now. In what runs, another program
+// takes over; anything else that changed has it started anew.
+func (h Host) planStart(ctx context.Context, u Unit, w Wish, program, changed bool) []Step {
+	command := func(name string, args ...string) func(context.Context) error {
 		return func(ctx context.Context) error {
-			_, err := h.Run(ctx, "systemctl", args...)
+			_, err := h.Run(ctx, name, args...)
 			return err
 		}
 	}
 	_, disabled := h.Run(ctx, "systemctl", "is-enabled", "--quiet", Name)
-	steps := []Step{{Words: "let it start with the machine", Done: disabled == nil, do: systemctl("enable", "--quiet", Name)}}
+	steps := []Step{{Words: "let it start with the machine", Done: disabled == nil, do: command("systemctl", "enable", "--quiet", Name)}}
 	if !w.Start {
 		return steps
 	}
-	if _, inactive := h.Run(ctx, "systemctl", "is-active", "--quiet", Name); inactive != nil {
-		return append(steps, Step{Words: "start it", do: started(systemctl("start", Name))})
+	_, inactive := h.Run(ctx, "systemctl", "is-active", "--quiet", Name)
+	switch {
+	case inactive != nil:
+		return append(steps, Step{Words: "start it", do: started(command("systemctl", "start", Name))})
+	case changed:
+		return append(steps, Step{Words: "start it anew, as something changed", do: started(command("systemctl", "restart", Name))})
+	case program:
+		return append(steps, Step{Words: "have the new program take over, while pods go on", do: command(u.Program, "upgrade", "--config", u.Config)})
 	}
-	return append(steps, Step{Words: "start it anew, as something changed", Done: !changed, do: started(systemctl("restart", Name))})
+	return append(steps, Step{Words: "it runs", Done: true})
 }
 
 // started says where to look when it does not start.

@@ -113,6 +113,10 @@ func TestInstallTwice(t *testing.T) {
 	if changed := m.install(t, wish()); len(changed) > 0 || m.get(t, ConfigPath) != "changed by its owner" {
 		t.Errorf("again: %q", changed)
 	}
+	m.put(t, "/podgate-file", "another program")
+	if changed := m.install(t, wish()); len(changed) != 2 || changed[1] != "have the new program take over, while pods go on" || !slices.Contains(m.ran, "/usr/local/bin/podgate upgrade --config /etc/podgate.toml") {
+		t.Errorf("another program: %q, %q", changed, m.ran)
+	}
 	w := wish()
 	w.Writes = []string{"/mnt/backups"}
 	if changed := m.install(t, w); !slices.Equal(changed, []string{"replace the unit", "start it anew, as something changed"}) {

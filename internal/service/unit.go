@@ -92,7 +92,8 @@ func (u Unit) life() group {
 	start := "ExecStart=" + u.Program + " serve --config " + u.Config
 	g := group{why: `podgate says when it is up. After a crash, and when it has not answered itself for
 two minutes, it is started again; pods come back as they were. «systemctl reload»
-reads the configuration again.`}
+reads the configuration again, and has another program that was put in the place of
+this one take over while pods go on.`}
 	if u.Reloads {
 		g.lines = []string{"Type=notify-reload", "NotifyAccess=main", start}
 	} else {

@@ -199,7 +199,8 @@ if [ "$1" = configure ]; then
 	if [ -d /run/systemd/system ]; then
 		systemctl daemon-reload
 		if systemctl is-active --quiet podgate; then
-			systemctl restart podgate
+			podgate upgrade --config /etc/podgate.toml ||
+				echo "podgate: what ran before goes on; «systemctl restart podgate» ends it, and its pods for a moment"
 		fi
 	fi
 	if [ -z "$2" ]; then

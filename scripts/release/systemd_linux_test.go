@@ -45,7 +45,9 @@ func TestUnderSystemd(t *testing.T) {
 		t.Run(filepath.Base(root), func(t *testing.T) {
 			t.Run("program", func(t *testing.T) {
 				m := boot(t, root)
-				m.put(filepath.Join(unpacked, "podgate_"+r.number(), "podgate"), "/root/podgate")
+				program := filepath.Join(unpacked, "podgate_"+r.number(), "podgate")
+				m.put(program, "/root/podgate")
+				m.put(laterVersion(t, program), "/root/later")
 				livesAsService(m)
 			})
 			t.Run("package", func(t *testing.T) {
@@ -55,6 +57,19 @@ func TestUnderSystemd(t *testing.T) {
 			})
 		})
 	}
+}
+
+const later = "v1.2.3-rc.2"
+
+// laterVersion is the program under the name of another version.
+func laterVersion(t *testing.T, program string) string {
+	raw, err := os.ReadFile(program)
+	to := filepath.Join(t.TempDir(), "podgate")
+	err = errors.Join(err, os.WriteFile(to, bytes.ReplaceAll(raw, []byte(testVersion), []byte(later)), 0o755))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return to
 }
 
 // putBack gives files of the kernel the values that they have now when the test ends.
@@ -322,6 +337,7 @@ func livesAsService(m *container) {
 		m.t.Errorf("the journal has the first link:\n%s", said)
 	}
 	reloads(m)
+	upgrades(m)
 	fails(m)
 	m.sh("./podgate service install --root", "as root", "done      replace the unit")
 	m.podRuns()
@@ -338,16 +354,42 @@ func livesAsService(m *container) {
 }
 
 func reloads(m *container) {
-	pid := m.property("MainPID")
-	start := m.sh("podgate pod show demo --json --config /etc/podgate.toml | grep started")
-	m.sh("systemctl reload podgate")
+	goesOn(m, func() { m.sh("systemctl reload podgate") })
 	m.sh("journalctl -u podgate -o cat --no-pager", "the configuration was read again")
-	if m.property("MainPID") != pid || m.property("ActiveState") != "active" {
-		m.t.Error("a reload ended it")
+}
+
+// goesOn does something that ends neither the service nor its pod.
+func goesOn(m *container, do func()) {
+	m.t.Helper()
+	const started = "podgate pod show demo --json --config /etc/podgate.toml | grep started"
+	pid, start := m.property("MainPID"), m.sh(started)
+	do()
+	if now := m.property("MainPID"); now != pid || m.property("ActiveState") != "active" || m.property("NRestarts") != "0" {
+		m.t.Errorf("the process %s is now %s, %s", pid, now, m.property("ActiveState"))
 	}
-	if again := m.sh("podgate pod show demo --json --config /etc/podgate.toml | grep started"); again != start {
-		m.t.Errorf("a reload started the pod anew: %s%s", start, again)
+	if again := m.sh(started); again != start {
+		m.t.Errorf("the pod was started anew: %s%s", start, again)
 	}
+	m.podRuns()
+}
+
+// upgrades has another program take over, by the command and by a reload.
+func upgrades(m *container) {
+	goesOn(m, func() { m.sh("./later service install", "done      have the new program take over") })
+	m.runs(later)
+	goesOn(m, func() {
+		m.sh("cp podgate /usr/local/bin/.next && mv /usr/local/bin/.next /usr/local/bin/podgate && systemctl reload podgate")
+	})
+	m.runs(testVersion)
+}
+
+// runs waits for a version, as an older systemd does not wait for the end of a reload.
+func (m *container) runs(version string) {
+	m.t.Helper()
+	eventually(m.t, "version "+version, func() bool {
+		s := m.status()
+		return s.Version == version && s.Server.Version == version
+	})
 }
 
 // fails has the service crash, and hang.
@@ -381,12 +423,7 @@ func livesAsPackage(m *container) {
 	}
 	m.makesPod()
 	reloads(m)
-	pid := m.property("MainPID")
-	m.sh("dpkg -i podgate.deb")
-	if m.property("MainPID") == pid || m.property("ActiveState") != "active" {
-		m.t.Error("the new program does not run")
-	}
-	m.podRuns()
+	goesOn(m, func() { m.sh("dpkg -i podgate.deb", "took over from") })
 	m.sh("dpkg -r podgate")
 	m.refuses("systemctl is-active podgate", "inactive")
 	m.sh("dpkg -P podgate", "/var/lib/podgate, with every pod's files, is left")
