@@ -95,7 +95,7 @@ func TestFormatsAreRead(t *testing.T) {
 }
 
 // bucketsSince are buckets of which the fixtures of earlier formats have nothing.
-var bucketsSince = map[string]int{"clients_by_unused": 11, "deploys": 14, "audit_by_pod": 15, "usage": 15, "invitations": 15, "invitations_by_team": 15, "blocked": 15, "blocked_by_since": 15}
+var bucketsSince = map[string]int{"clients_by_unused": 11, "deploys": 14, "audit_by_pod": 15, "usage": 15, "invitations": 15, "invitations_by_team": 15, "blocked": 15, "blocked_by_since": 15, "pods_by_deleted": 16, "snapshots": 16, "snapshots_by_pod": 16}
 
 // membersSince are members that the fixtures of earlier formats cannot have.
 var membersSince = map[string]map[int]string{"codes": {4: "session"}}
@@ -189,7 +189,7 @@ func writeFixture(db *DB, format int) error {
 	for _, step := range []struct {
 		since int // the first format that can say it
 		write func(*DB) error
-	}{{1, fixturePeople}, {1, fixtureClients}, {1, fixtureConnection}, {1, fixtureCodes}, {1, fixturePods}, {1, fixtureHistory}, {5, fixtureReplacement}, {11, fixtureUnused}, {14, fixtureDeploys}, {15, fixtureManagement}} {
+	}{{1, fixturePeople}, {1, fixtureClients}, {1, fixtureConnection}, {1, fixtureCodes}, {1, fixturePods}, {1, fixtureHistory}, {5, fixtureReplacement}, {11, fixtureUnused}, {14, fixtureDeploys}, {15, fixtureManagement}, {16, fixtureSnapshots}} {
 		if step.since > format {
 			continue
 		}
@@ -348,6 +348,20 @@ func fixtureManagement(db *DB) error {
 		db.CreateInvitation(Invitation{Hash: HashSecret("invitation"), Team: "lab", Role: RoleViewer, Email: "eve@example.com", By: "ada", Created: t0, Expires: t0.Add(InvitationTTL)}),
 		db.PutUsage([]UsageSample{{Pod: "pod", At: t0, UsagePoint: UsagePoint{Memory: 1 << 20, CPU: 30, In: 2, Out: 1 << 40}}}),
 	)
+}
+
+// fixtureSnapshots has a pod that waits to be restored, one that is being copied and one
+// that can be brought back.
+func fixtureSnapshots(db *DB) error {
+	allow, keep := func([]Pod) error { return nil }, func([]Snapshot) ([]SnapshotID, error) { return nil, nil }
+	pod := Pod{ID: "copy", Name: "demo-3", Team: "lab", Preset: "static", Plan: "small", Region: "local", Want: WantStopped, CreatedBy: "ada", Created: t0, CopyOf: "pod"}
+	kept := pod
+	kept.ID, kept.Name, kept.CopyOf = "kept", "demo-4", ""
+	_, errAdd := db.AddSnapshot(Snapshot{
+		ID: "snapshot", Pod: "pod", Why: SnapshotByHand, Note: "before the move", By: "ada", Created: t0, Bytes: 8192, LeftOut: 1, Moving: true, Release: 1, Preset: "static",
+	}, keep)
+	_, errRestore := db.BeginRestore("pod", Restore{From: "snapshot", Old: "old", By: "ada", Note: "mine"})
+	return errors.Join(errAdd, errRestore, db.CreatePod(pod, t0, allow), db.CreatePod(kept, t0, allow), db.DeletePod("kept", t0, t0.Add(7*24*time.Hour)))
 }
 
 func fixtureHistory(db *DB) error {

@@ -13,7 +13,8 @@ import (
 // being deleted are left out.
 type TeamPods struct {
 	Membership
-	Pods []PodDeployed
+	Pods    []PodDeployed
+	Deleted int // pods that can be brought back
 }
 
 // PodDeployed is a pod with how its app was made last; nil when nobody did.
@@ -40,7 +41,12 @@ func (db *DB) PodsFor(user UserID, now time.Time) (list []TeamPods, connections 
 			if err != nil {
 				return err
 			}
-			list = append(list, TeamPods{Membership{Team: *t, Role: m.Role}, mine})
+			gone, err := pods.by(tx, "deleted", []byte(m.Team))
+			if err != nil {
+				return err
+			}
+			gone = slices.DeleteFunc(gone, func(p Pod) bool { return !now.Before(p.Until) })
+			list = append(list, TeamPods{Membership{Team: *t, Role: m.Role}, mine, len(gone)})
 		}
 		held, err := grants.by(tx, "user", []byte(user))
 		for _, g := range held {

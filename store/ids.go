@@ -12,11 +12,12 @@ import (
 // is wanted does not compile. All are made by NewID, but for the ClientID of a
 // document, which is its URL.
 type (
-	UserID   string
-	TeamID   string
-	ClientID string
-	GrantID  string
-	PodID    string
+	UserID     string
+	TeamID     string
+	ClientID   string
+	GrantID    string
+	PodID      string
+	SnapshotID string
 )
 
 // Scope is one OAuth scope token (RFC 6749 section 3.3). The scopes that exist

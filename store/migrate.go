@@ -21,7 +21,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied, toFamilies, toDeploys, toManagement}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied, toFamilies, toDeploys, toManagement, toSnapshots}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -192,6 +192,17 @@ func toManagement(tx *bolt.Tx) error {
 		aged := append(binary.BigEndian.AppendUint64(nil, uint64(created.UnixNano())), key...)
 		return false, errors.Join(byCreated.Put(aged, key), byTeam.Put(append([]byte(team+"\x00"), aged...), key))
 	})
+}
+
+// toSnapshots, from 15 to 16, has snapshots, and pods that were deleted and can be
+// brought back. Of pods deleted earlier nothing is left.
+func toSnapshots(tx *bolt.Tx) error {
+	for _, name := range []string{"pods_by_deleted", "snapshots", "snapshots_by_pod"} {
+		if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // renameMember gives a member of a bucket's records another name.

@@ -16,7 +16,7 @@ type Want string
 const (
 	WantRunning Want = "running"
 	WantStopped Want = "stopped"
-	WantGone    Want = "gone" // being deleted: invisible, its name still taken
+	WantGone    Want = "gone" // deleted: invisible; its name is still taken unless Deleted is set
 )
 
 // Pod is an isolated app environment of a team.
@@ -44,6 +44,24 @@ type Pod struct {
 
 	// Told is when its owners were told that it failed; zero: not since it ran well.
 	Told time.Time `json:"told,omitzero"`
+
+	// Deleted is set in a pod that is WantGone and whose files are kept until Until, so
+	// that it can be brought back. It has neither name nor number, and is not counted.
+	Deleted time.Time `json:"deleted,omitzero"`
+	Until   time.Time `json:"until,omitzero"`
+
+	// CopyOf is the pod whose files are still being copied to this one.
+	CopyOf PodID `json:"copy_of,omitempty"`
+	// Restore is what takes the place of its files before it starts again.
+	Restore *Restore `json:"restore,omitempty"`
+}
+
+// Restore is the exchange of a pod's files for a copy of a snapshot, until it is done.
+type Restore struct {
+	From SnapshotID `json:"from"`
+	Old  SnapshotID `json:"old"` // what the files become that are there before
+	By   UserID     `json:"by,omitempty"`
+	Note string     `json:"note,omitempty"` // of Old
 }
 
 // Reservation keeps the name of a deleted pod for its team for a while, so
@@ -58,11 +76,33 @@ var pods = &table[Pod]{
 	name: "pods",
 	key:  func(p *Pod) []byte { return []byte(p.ID) },
 	indexes: []index[Pod]{
-		{"name", func(p *Pod) []byte { return []byte(p.Name) }},
-		{"team", func(p *Pod) []byte { return join([]byte(p.Team), []byte(p.ID)) }},
-		{"number", func(p *Pod) []byte { return numberKey(p.Region, p.Number) }},
+		{"name", func(p *Pod) []byte { return ifThere(p, []byte(p.Name)) }},
+		{"team", func(p *Pod) []byte { return ifThere(p, join([]byte(p.Team), []byte(p.ID))) }},
+		{"number", func(p *Pod) []byte { return ifThere(p, numberKey(p.Region, p.Number)) }},
+		{"deleted", func(p *Pod) []byte {
+			if p.Deleted.IsZero() {
+				return nil
+			}
+			return join([]byte(p.Team), []byte(p.ID))
+		}},
 	},
-	refs: func(p *Pod) []ref { return []ref{{"teams", []byte(p.Team)}} },
+	refs: func(p *Pod) (all []ref) {
+		if p.Deleted.IsZero() {
+			all = append(all, ref{"teams", []byte(p.Team)})
+		}
+		if p.Restore != nil {
+			all = append(all, ref{"snapshots", []byte(p.Restore.From)})
+		}
+		return all
+	},
+}
+
+// ifThere is a key of a pod that is not kept to be brought back.
+func ifThere(p *Pod, key []byte) []byte {
+	if p.Deleted.IsZero() {
+		return key
+	}
+	return nil
 }
 
 var reservations = &table[Reservation]{
@@ -94,25 +134,33 @@ func freeNumber(tx *bolt.Tx, region string) int {
 // same transaction and may refuse with an error of its own (a quota).
 func (db *DB) CreatePod(p Pod, now time.Time, allow func([]Pod) error) error {
 	return db.update(func(tx *bolt.Tx) error {
-		if _, err := teams.get(tx, []byte(p.Team)); err != nil {
-			return err
+		if pods.has(tx, []byte(p.ID)) {
+			return ErrTaken
 		}
-		if r, err := reservations.live(tx, []byte(p.Name), now); err == nil && r.Team != p.Team {
-			return ErrReserved
-		}
-		mine, err := pods.by(tx, "team", []byte(p.Team))
-		if err != nil {
-			return err
-		}
-		if err := allow(mine); err != nil {
-			return err
-		}
-		p.Number = freeNumber(tx, p.Region)
-		if err := pods.insert(tx, &p); err != nil {
-			return err
-		}
-		return reservations.delete(tx, []byte(p.Name))
+		return putNew(tx, &p, now, allow)
 	})
+}
+
+// putNew writes a pod that takes a name, a number and a place in its team.
+func putNew(tx *bolt.Tx, p *Pod, now time.Time, allow func([]Pod) error) error {
+	if _, err := teams.get(tx, []byte(p.Team)); err != nil {
+		return err
+	}
+	if r, err := reservations.live(tx, []byte(p.Name), now); err == nil && r.Team != p.Team {
+		return ErrReserved
+	}
+	mine, err := pods.by(tx, "team", []byte(p.Team))
+	if err != nil {
+		return err
+	}
+	if err := allow(mine); err != nil {
+		return err
+	}
+	p.Number = freeNumber(tx, p.Region)
+	if err := pods.put(tx, p); err != nil {
+		return err
+	}
+	return reservations.delete(tx, []byte(p.Name))
 }
 
 // Pod returns the pod with that id, or ErrNotFound.
@@ -133,7 +181,7 @@ func (db *DB) PodsOf(team TeamID) (list []Pod, err error) {
 	return list, err
 }
 
-// Pods returns every pod, those being deleted included.
+// Pods returns every pod, those that are deleted included.
 func (db *DB) Pods() (list []Pod, err error) {
 	err = db.view(func(tx *bolt.Tx) error { list, err = pods.all(tx); return err })
 	return list, err
@@ -242,7 +290,8 @@ func (db *DB) ClearTold(id PodID) error {
 }
 
 // ForgetPod deletes the record of a pod whose environment is gone, and
-// reserves its name for its team until the given time; nil when forgotten.
+// reserves its name for its team until the given time, unless that was done when it
+// was deleted; nil when forgotten.
 func (db *DB) ForgetPod(id PodID, until time.Time) error {
 	return db.release(func(tx *bolt.Tx) error {
 		p, err := pods.get(tx, []byte(id))
@@ -252,11 +301,14 @@ func (db *DB) ForgetPod(id PodID, until time.Time) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(forgetDeploys(tx, id), usages.delete(tx, []byte(id))); err != nil {
+		if _, err := snapshots.deleteBy(tx, "pod", []byte(id)); err != nil {
 			return err
 		}
-		if err := pods.delete(tx, []byte(id)); err != nil {
+		if err := errors.Join(forgetDeploys(tx, id), usages.delete(tx, []byte(id)), pods.delete(tx, []byte(id))); err != nil {
 			return err
+		}
+		if !p.Deleted.IsZero() {
+			return nil
 		}
 		return reservations.put(tx, &Reservation{Name: p.Name, Team: p.Team, Expires: until})
 	})

@@ -2,6 +2,7 @@ package store
 
 import (
 	"slices"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -90,7 +91,8 @@ func useOfTeam(tx *bolt.Tx, id TeamID) (u TeamUse, err error) {
 
 // RemoveTeam deletes a team with its memberships, connections, codes, invitations
 // and reserved names, and returns what it had. ErrHasPods, with what there is, when
-// it has pods, also such as are being deleted; ErrNotFound.
+// it has pods, also such as are being deleted; ErrNotFound. Deleted pods that could be
+// brought back are due to go.
 func (db *DB) RemoveTeam(id TeamID) (u TeamUse, err error) {
 	err = db.release(func(tx *bolt.Tx) error {
 		if u, err = useOfTeam(tx, id); err != nil {
@@ -116,6 +118,16 @@ func (db *DB) RemoveTeam(id TeamID) (u TeamUse, err error) {
 		}
 		if err := deleteOf(tx, reservations, func(r *Reservation) bool { return r.Team == id }); err != nil {
 			return err
+		}
+		kept, err := pods.by(tx, "deleted", []byte(id))
+		if err != nil {
+			return err
+		}
+		for _, p := range kept {
+			p.Until = time.Time{}
+			if err := pods.put(tx, &p); err != nil {
+				return err
+			}
 		}
 		return teams.delete(tx, []byte(id))
 	})

@@ -268,7 +268,7 @@ type anyTable interface {
 }
 
 // tables lists every kind of record there is.
-var tables = []anyTable{users, sessions, teams, members, clients, authRequests, codes, grants, tokens, pods, deploys, usages, reservations, setups, invitations, blocks, attempts, audits}
+var tables = []anyTable{users, sessions, teams, members, clients, authRequests, codes, grants, tokens, pods, snapshots, deploys, usages, reservations, setups, invitations, blocks, attempts, audits}
 
 func (t *table[T]) buckets() []string {
 	names := []string{t.name}
