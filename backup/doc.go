@@ -27,6 +27,11 @@
 // parts that are in the entry, as OFFSET+LENGTH in hexadecimal with commas between.
 // Owners are not kept: a pod's files belong to whom its runtime gives them.
 //
+// # Copies
+//
+// [CopyTree] copies a pod's files to another folder in the same way, without a tar in
+// between: it is how snapshots are made and how they become homes.
+//
 // # Trust
 //
 // A pod changes its files while they are read, and a backup may come from anywhere.

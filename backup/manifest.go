@@ -98,6 +98,7 @@ type Pod struct {
 
 	said int  // bytes of its entries' names
 	full bool // no further entry has a place
+	many bool // the walk ended before it had met all
 }
 
 // leave notes a file that is not copied.

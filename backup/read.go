@@ -47,6 +47,14 @@ type entry struct {
 	path  string // below the data folder, for pods without the layer
 }
 
+// removed reports whether it is the list of what was no longer there.
+func (e *entry) removed() bool {
+	if e.pod == "" {
+		return e.path == nameRemoved // no part of a backup, so only of a copy
+	}
+	return e.path == path.Join(treePods, string(e.pod), nameRemoved)
+}
+
 // decrypted begins to read what may be encrypted.
 func decrypted(r io.Reader, identities []Identity) (*bufio.Reader, error) {
 	const magic = "age-encryption.org/"
@@ -362,7 +370,7 @@ func (s *scanner) place(name string, bare int, kind byte) error {
 
 // kind holds what an entry is against what may be there.
 func (s *scanner) kind(e *entry, rank int) error {
-	top := rank != rankPods && rank != rankCerts || e.pod != "" && e.path == path.Join(treePods, string(e.pod), nameRemoved)
+	top := rank != rankPods && rank != rankCerts || e.removed()
 	for key := range e.PAXRecords {
 		if strings.HasPrefix(key, "GNU.sparse.") {
 			return errors.New("it has holes in another form than a backup has them")
@@ -392,7 +400,7 @@ func (s *scanner) kind(e *entry, rank int) error {
 }
 
 // file judges a plain file, which may have holes.
-func (s *scanner) file(e *entry) (err error) {
+func (s *scanner) file(e *entry) error {
 	if _, ok := e.PAXRecords[recordLinked]; ok {
 		if s.links += len(e.Name) + nameCost; s.links > maxLinked {
 			return errors.New("too many files have several names")
@@ -403,8 +411,16 @@ func (s *scanner) file(e *entry) (err error) {
 	if !ok {
 		return nil
 	}
+	if e.pod == "" {
+		return errors.New("its size cannot be")
+	}
+	return e.holes(sparse)
+}
+
+// holes reads where the parts of a file with holes are.
+func (e *entry) holes(sparse string) (err error) {
 	e.size, err = strconv.ParseInt(e.PAXRecords[recordSize], 10, 64)
-	if err != nil || e.size < e.Size || e.pod == "" {
+	if err != nil || e.size < e.Size {
 		return errors.New("its size cannot be")
 	}
 	if e.parts, err = parseExtents(sparse, e.size, e.Size); e.parts == nil {

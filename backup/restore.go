@@ -206,6 +206,9 @@ type unpacker struct {
 	owner *ownerID
 	open  []*unfolded
 	pod   string // with the layer, of the last entry
+	apart bool   // files cannot share what they hold
+
+	cleared func(fs.FileInfo) // hears what an entry takes the place of; may be nil
 }
 
 // unfolded is a folder that entries are written into. Its mode and time are set when
@@ -237,7 +240,7 @@ func (u *unpacker) write(e *entry, content io.Reader) error {
 		return err
 	}
 	name := path.Base(e.path)
-	if e.pod != "" && e.path == path.Join(treePods, string(e.pod), nameRemoved) {
+	if e.removed() {
 		return u.remove(dir, content)
 	}
 	if e.layer > 1 {
@@ -325,6 +328,9 @@ func (u *unpacker) clear(dir *os.Root, name string, folder bool) error {
 	if errors.Is(err, fs.ErrNotExist) || err == nil && folder && info.IsDir() {
 		return nil
 	}
+	if err == nil && u.cleared != nil {
+		u.cleared(info)
+	}
 	return cmpOr(err, dir.RemoveAll(name))
 }
 
@@ -359,15 +365,18 @@ func setTime(dir *os.Root, name string, when time.Time) error {
 
 // link gives a file of the same layer another name.
 func (u *unpacker) link(e *entry) error {
-	from := strings.SplitN(e.Linkname, "/", 4)[3] // the scan has seen the entry
-	dir, done, err := strictly(u.open[0].dir, path.Dir(from))
+	top, above, from := u.root, "", e.Linkname
+	if e.pod != "" {
+		top, above, from = u.open[0].dir, u.open[0].path, strings.SplitN(from, "/", 4)[3] // the scan has seen the entry
+	}
+	dir, done, err := strictly(top, path.Dir(from))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	// Go has no call for a link from one open folder to another. u.root's follows no
 	// link out, and that none is on the way was just seen.
-	return errors.Join(u.root.Link(path.Join(u.open[0].path, from), e.path), done())
+	return errors.Join(u.root.Link(path.Join(above, from), e.path), done())
 }
 
 // strictly opens a folder below pod that no link leads to, and that may be written
@@ -415,9 +424,12 @@ func (u *unpacker) file(dir *os.Root, name string, e *entry, content io.Reader) 
 		return err
 	}
 	parts := e.parts
-	if parts == nil {
+	switch source, ok := content.(contents); {
+	case ok && u.share(f, source.file):
+		parts = nil
+	case parts == nil:
 		parts = []extent{{0, e.Size}}
-	} else {
+	default:
 		err = f.Truncate(e.size)
 	}
 	for _, p := range parts {

@@ -18,18 +18,20 @@ import (
 // tree is one pass over the folder of a pod, which its pod may change meanwhile.
 type tree struct {
 	ctx    context.Context
-	out    *sink
+	out    putter
 	prefix string // of the names of entries, such as pods/ID/1/
 	report *Pod
 	met    *list // gets everything that the pass meets; nil: nobody will ask
 
 	kept    *knownFiles // what is in packs already; nil: nobody knows
+	packed  *sink       // of these
 	settled int64       // what changed before it, ns since 1970, is as it was read
 
 	before *list  // of the pass before; nil: everything is new
 	since  int64  // what changed at or after it, ns since 1970, is taken again
 	gone   *spool // gets what is no longer there
 	hidden string // a folder that is gone, with all below it
+	known  bool   // the pass before met what the walk is at, and of the same kind
 
 	linked  map[uint64]string // files with several names that are in this layer
 	links   int               // bytes of their names
@@ -37,6 +39,12 @@ type tree struct {
 	names   int               // bytes of their paths
 	open    int               // bytes of the names in the folders that the walk is in
 	folders []folder          // in which the walk is
+}
+
+// putter takes the entries of a walk, in its order.
+type putter interface {
+	// put gets the contents of h.Size bytes, fewer when the file shrinks meanwhile.
+	put(h *tar.Header, content io.Reader) error
 }
 
 // folder is one in which the walk is, with its entry if that was not written yet.
@@ -51,6 +59,7 @@ func (t *tree) walk(root *os.Root, names []string) error {
 	t.linked = map[uint64]string{}
 	for _, name := range names {
 		if err := t.meet(root, name, name, 1); errors.Is(err, errFull) {
+			t.report.many = true
 			break
 		} else if err != nil {
 			return err
@@ -101,6 +110,7 @@ func (t *tree) meet(dir *os.Root, name, at string, depth int) error {
 
 // compare looks whether a file is as the pass before met it.
 func (t *tree) compare(now seen) (same bool, err error) {
+	t.known = false
 	if t.before == nil {
 		return false, nil
 	}
@@ -111,6 +121,7 @@ func (t *tree) compare(now seen) (same bool, err error) {
 		return false, nil
 	}
 	was := t.before.next
+	t.known = fs.FileMode(was.mode).Type() == fs.FileMode(now.mode).Type()
 	same = was.inode == now.inode && was.changed == now.changed && was.size == now.size && was.mode == now.mode && now.changed < t.since
 	return same, t.before.advance()
 }
@@ -224,9 +235,11 @@ func cmpOr(err, otherwise error) error {
 	return otherwise
 }
 
-// leave notes a file that is not copied, unless the next pass will see to it.
+// leave notes a file that is not copied, unless the next pass will see to it, or the
+// one before has noted it.
 func (t *tree) leave(at string, err error) {
-	if t.met == nil || !errors.Is(err, errExchanged) {
+	exchanged := errors.Is(err, errExchanged)
+	if exchanged && t.met == nil || !exchanged && !t.known {
 		t.report.leave(at, reason(err))
 	}
 }
@@ -287,12 +300,12 @@ func (t *tree) putKept(h *tar.Header, at string, is facts, content io.Reader) er
 	}
 	now := &known{path: string(t.report.ID) + "/" + at, inode: is.inode, changed: is.changed, size: h.Size}
 	if k := t.kept.find(now.path, is, h.Size); k != nil {
-		return cmpOr(t.out.putRefs(h, k.refs, k.sum[:]), t.kept.note(k))
+		return cmpOr(t.packed.putRefs(h, k.refs, k.sum[:]), t.kept.note(k))
 	}
 	if err := t.out.put(h, content); err != nil || is.changed >= t.settled {
 		return err
 	}
-	now.refs, now.sum = t.out.refs, chunkID(t.out.sum.Sum(nil))
+	now.refs, now.sum = t.packed.refs, chunkID(t.packed.sum.Sum(nil))
 	return t.kept.note(now)
 }
 
@@ -311,7 +324,7 @@ func (t *tree) copy(dir *os.Root, name, at string, info fs.FileInfo) error {
 		h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, target, 0o777
 		return cmpOr(t.writeFolders(), t.put(h, nil))
 	}
-	t.report.leave(at, "no plain file: "+info.Mode().Type().String())
+	t.leave(at, errors.New("no plain file: "+info.Mode().Type().String()))
 	return nil
 }
 
@@ -344,7 +357,7 @@ func (t *tree) copyFile(dir *os.Root, name, at string, info fs.FileInfo, h *tar.
 		}
 	}
 	h.Typeflag, h.ModTime, h.Size = tar.TypeReg, now.ModTime(), now.Size()
-	var content io.Reader = f
+	content := contents{Reader: f, file: f}
 	if factsOf(now).blocks < now.Size() {
 		parts, err := extentsOf(f, now.Size())
 		if err != nil {
@@ -354,13 +367,19 @@ func (t *tree) copyFile(dir *os.Root, name, at string, info fs.FileInfo, h *tar.
 		}
 		if parts != nil {
 			h.PAXRecords[recordSize], h.PAXRecords[recordSparse] = strconv.FormatInt(now.Size(), 10), formatExtents(parts)
-			h.Size, content = lengthOf(parts), partsOf(f, parts)
+			h.Size, content.Reader = lengthOf(parts), partsOf(f, parts)
 		}
 	}
 	if t.kept != nil {
 		return t.putKept(h, at, factsOf(now), content)
 	}
 	return t.put(h, content)
+}
+
+// contents is what there is to read of a file, and the file.
+type contents struct {
+	io.Reader
+	file *os.File
 }
 
 // extent is a part of a file that is not a hole.

@@ -165,8 +165,8 @@ func (b *writer) trees(pods []store.Pod) error {
 	}
 	slices.SortFunc(pods, func(x, y store.Pod) int { return strings.Compare(string(x.ID), string(y.ID)) })
 	for _, p := range pods {
-		if p.Want == store.WantGone {
-			continue
+		if p.Want == store.WantGone && p.Until.IsZero() {
+			continue // but for those that can be brought back
 		}
 		report := Pod{ID: p.ID, Name: p.Name, State: PodStill}
 		if err := b.pod(root, &report); err != nil {
@@ -192,110 +192,37 @@ func (b *writer) pod(root *os.Root, report *Pod) error {
 		return err
 	}
 	defer dir.Close()
-	c := &podCopy{writer: b, dir: dir, report: report}
+	c := &podCopy{
+		ctx: b.ctx, dir: dir, trees: podTrees, spools: b.Dir, now: b.Now, report: report, created: b.manifest.Created,
+		prefix: func(layer int) string { return podPrefix(report.ID, layer) },
+	}
+	if b.Hold != nil {
+		c.hold = func(ctx context.Context) (func() bool, error) { return b.Hold(ctx, report.ID) }
+	}
+	if b.packs != nil {
+		c.kept, c.packed = b.packs.files, b.out
+	}
 	defer c.close()
-	if b.Hold == nil {
-		return c.pass(b.ctx, b.out, false)
-	}
-	if err := c.settle(); err != nil {
+	still, err := c.moving(b.out)
+	if err != nil || still {
 		return err
 	}
-	for layer := 1; layer < maxLayers-1; layer++ {
-		began := b.Now()
-		if err := c.pass(b.ctx, b.out, true); err != nil {
-			return err
-		}
-		if b.Now().Sub(began) < catchUp || layer > 3 {
-			break
-		}
-	}
-	return c.still()
-}
-
-// podCopy is the passes over one pod.
-type podCopy struct {
-	*writer
-	dir    *os.Root
-	report *Pod
-	layer  int
-	met    *list // by the last pass
-	began  int64 // when it did, ns since 1970
-}
-
-func (c *podCopy) close() {
-	if c.met != nil {
-		c.met.close()
-	}
-}
-
-// settle has what programs of the pod wrote through mapped pages so far reach the
-// disk: such writes show in the time of the file only once after that.
-func (c *podCopy) settle() error {
-	f, err := c.dir.Open(".")
-	if err != nil {
-		return err
-	}
-	return errors.Join(syncAround(f), f.Close())
-}
-
-// pass writes one layer to out; again says that another will follow.
-func (c *podCopy) pass(ctx context.Context, out *sink, again bool) error {
-	c.layer++
-	prefix := podPrefix(c.report.ID, c.layer)
-	t := &tree{ctx: ctx, out: out, prefix: prefix, report: c.report, before: c.met, since: c.began - slack.Nanoseconds()}
-	began := c.Now().UnixNano()
-	if c.layer == 1 && c.packs != nil {
-		t.kept, t.settled = c.packs.files, began-slack.Nanoseconds()
-	}
-	if again {
-		s, err := newSpool(c.Dir)
-		if err != nil {
-			return err
-		}
-		t.met = &list{spool: s}
-	}
-	var err error
-	if t.before != nil {
-		if t.gone, err = newSpool(c.Dir); err == nil {
-			defer t.gone.close()
-			err = t.before.begin()
-		}
-	}
-	if err == nil {
-		err = t.walk(c.dir, podTrees)
-	}
-	c.close()
-	c.met, c.began = t.met, began
-	if err != nil || t.gone == nil {
-		return err
-	}
-	return c.removed(out, prefix, t.gone)
-}
-
-// removed writes what is no longer there.
-func (c *podCopy) removed(out *sink, prefix string, gone *spool) error {
-	content, size, err := gone.rewind()
-	if err != nil || size == 0 {
-		return err
-	}
-	c.report.Files++
-	c.report.Bytes += size
-	return out.put(&tar.Header{Typeflag: tar.TypeReg, Name: prefix + nameRemoved, Mode: 0o600, ModTime: c.manifest.Created, Size: size}, content)
+	return b.still(c)
 }
 
 // still writes the last layer, while the pod is held. It goes to a spool first: the
 // pod must not wait for who reads the backup.
-func (c *podCopy) still() error {
-	s, err := newSpool(c.Dir)
+func (b *writer) still(c *podCopy) error {
+	s, err := newSpool(b.Dir)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	before := *c.report
-	ctx, cancel := context.WithTimeout(c.ctx, holdTime)
+	ctx, cancel := context.WithTimeout(b.ctx, holdTime)
 	defer cancel()
 	held := newSink(ctx, &bounded{s, maxHeld}, nil)
-	why, err := c.hold(ctx, held)
+	why, err := c.held(ctx, held)
 	if err != nil {
 		return err
 	}
@@ -311,12 +238,113 @@ func (c *podCopy) still() error {
 	if err != nil {
 		return err
 	}
-	return c.out.replay(content)
+	return b.out.replay(content)
 }
 
-// hold is the last pass. why says what kept it from being of one moment.
-func (c *podCopy) hold(ctx context.Context, out *sink) (why string, err error) {
-	release, err := c.Hold(ctx, c.report.ID)
+// podCopy is the passes over one pod, which may run.
+type podCopy struct {
+	ctx    context.Context
+	dir    *os.Root
+	trees  []string // in dir, in order
+	prefix func(layer int) string
+	spools string // a folder with room for what it remembers
+	now    func() time.Time
+	hold   func(ctx context.Context) (release func() bool, err error) // nil: the pod does not run
+	report *Pod
+	layer  int
+	met    *list // by the last pass
+	began  int64 // when it did, ns since 1970
+
+	created time.Time   // what lists are dated with
+	kept    *knownFiles // as in tree, for the first pass, which goes to packed
+	packed  *sink
+}
+
+func (c *podCopy) close() {
+	if c.met != nil {
+		c.met.close()
+	}
+}
+
+// moving is all passes but the last, which is left to held. still says that there is
+// no need of it, as the pod does not run.
+func (c *podCopy) moving(out putter) (still bool, err error) {
+	if c.hold == nil {
+		return true, c.pass(c.ctx, out, false)
+	}
+	if err := c.settle(); err != nil {
+		return false, err
+	}
+	for layer := 1; layer < maxLayers-1; layer++ {
+		began := c.now()
+		if err := c.pass(c.ctx, out, true); err != nil {
+			return false, err
+		}
+		if c.now().Sub(began) < catchUp || layer > 3 {
+			break
+		}
+	}
+	return false, nil
+}
+
+// settle has what programs of the pod wrote through mapped pages so far reach the
+// disk: such writes show in the time of the file only once after that.
+func (c *podCopy) settle() error {
+	f, err := c.dir.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncAround(f), f.Close())
+}
+
+// pass writes one layer to out; again says that another will follow.
+func (c *podCopy) pass(ctx context.Context, out putter, again bool) error {
+	c.layer++
+	prefix := c.prefix(c.layer)
+	t := &tree{ctx: ctx, out: out, prefix: prefix, report: c.report, before: c.met, since: c.began - slack.Nanoseconds()}
+	began := c.now().UnixNano()
+	if c.layer == 1 && c.kept != nil {
+		t.kept, t.packed, t.settled = c.kept, c.packed, began-slack.Nanoseconds()
+	}
+	if again {
+		s, err := newSpool(c.spools)
+		if err != nil {
+			return err
+		}
+		t.met = &list{spool: s}
+	}
+	var err error
+	if t.before != nil {
+		if t.gone, err = newSpool(c.spools); err == nil {
+			defer t.gone.close()
+			err = t.before.begin()
+		}
+	}
+	if err == nil {
+		err = t.walk(c.dir, c.trees)
+	}
+	c.close()
+	c.met, c.began = t.met, began
+	if err != nil || t.gone == nil {
+		return err
+	}
+	return c.removed(out, prefix, t.gone)
+}
+
+// removed writes what is no longer there.
+func (c *podCopy) removed(out putter, prefix string, gone *spool) error {
+	content, size, err := gone.rewind()
+	if err != nil || size == 0 {
+		return err
+	}
+	c.report.Files++
+	c.report.Bytes += size
+	return out.put(&tar.Header{Typeflag: tar.TypeReg, Name: prefix + nameRemoved, Mode: 0o600, ModTime: c.created, Size: size}, content)
+}
+
+// held is the last pass. why says what kept it from being of one moment.
+func (c *podCopy) held(ctx context.Context, out putter) (why string, err error) {
+	release, err := c.hold(ctx)
 	if err != nil {
 		return "it could not be held still: " + err.Error(), c.ctx.Err()
 	}
