@@ -59,7 +59,12 @@ var commandRights = []struct {
 	{"pod mv shop a b", changes},
 	{"pod rm shop a", changes},
 	{"pod delete shop --yes", changes},
-	{"pod plan shop medium", local},
+	{"pod snapshots shop", reads},
+	{"pod snapshot shop", changes},
+	{"pod restore shop absent", changes},
+	{"pod clone shop shop", [5]string{allowed, allowed, looksOn, hidden, loggedIn}},
+	{"pod plan shop medium", changes},
+	{"pod undelete shop", local},
 	{"pod use shop", local},
 	{"pod network shop --mode none", local},
 }

@@ -39,27 +39,6 @@ func (inv *invocation) teamNetwork() *cobra.Command {
 	return cmd
 }
 
-func (inv *invocation) podPlan() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "plan NAME PLAN", Short: "give a pod another plan: more or less memory, CPU and disk", Example: "podgate pod plan hello large", ValidArgsFunction: inv.ask(podNames),
-		Long: "A pod that runs is started anew with it. It is for the server's machine; assistants and logins cannot do it.",
-	}
-	asJSON := jsonFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return inv.withControl(cmd.Context(), false, func(c *control.Client) error {
-			p, err := c.SetPodPlan(cmd.Context(), args[0], args[1])
-			switch {
-			case err != nil:
-				return err
-			case *asJSON:
-				return printJSON(inv.Stdout, p)
-			}
-			return inv.say("Pod %s has the plan %s now and is %s.", p.Pod, p.Plan, p.Status)
-		})
-	}
-	return cmd
-}
-
 func (inv *invocation) podNetwork() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "network NAME", Short: "show or change what a pod may reach, and show what it has reached", Example: "podgate pod network hello --mode none", ValidArgsFunction: inv.ask(podNames),

@@ -22,7 +22,7 @@ func (inv *invocation) podCommand() *cobra.Command {
 		inv.podManage("start", "start a pod"), inv.podManage("stop", "stop a pod; its files stay"),
 		inv.podManage("restart", "end everything in a pod and start its app anew"),
 		inv.podManage("reload", "install what an app needs after its files changed, and start it anew"),
-		inv.podDelete(), inv.podLogs(), inv.podExec(), inv.podJobs(), inv.podJob(), inv.podJobStop(), inv.podCopy(), inv.podFiles(), inv.podSearch(), inv.podMove(), inv.podRemove(), inv.podEnv(), inv.podPlan(), inv.podUse(), inv.podNetwork())
+		inv.podDelete(), inv.podUndelete(), inv.podSnapshot(), inv.podSnapshots(), inv.podRestore(), inv.podClone(), inv.podLogs(), inv.podExec(), inv.podJobs(), inv.podJob(), inv.podJobStop(), inv.podCopy(), inv.podFiles(), inv.podSearch(), inv.podMove(), inv.podRemove(), inv.podEnv(), inv.podPlan(), inv.podUse(), inv.podNetwork())
 }
 
 // pod is what is read of a tool's answer about one.
@@ -164,8 +164,8 @@ func (inv *invocation) podManage(action, short string) *cobra.Command {
 
 func (inv *invocation) podDelete() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "delete NAME", Short: "delete a pod with all its files", Example: "podgate pod delete hello --yes", ValidArgsFunction: inv.completePods(),
-		Long: "There is no way back. On a terminal it says what is lost and has the name typed.",
+		Use: "delete NAME", Short: "delete a pod; for seven days it can be brought back", Example: "podgate pod delete hello --yes", ValidArgsFunction: inv.completePods(),
+		Long: "On a terminal it says what there is and has the name typed. «podgate pod undelete» brings it back.",
 	}
 	f := inv.toolFlags(cmd)
 	yes := cmd.Flags().Bool("yes", false, "do not ask")
@@ -212,7 +212,7 @@ func (f *toolFlags) confirmDelete(cmd *cobra.Command, name string) error {
 		if p.Deploys != nil {
 			lost += fmt.Sprintf(", %d deploys", p.Deploys.Number)
 		}
-		fmt.Fprintf(f.inv.Stderr, "The pod %s on %s is %s, at %s.\nLost for good: %s and its logs.\n", text.Visible(p.Name), t.where, text.Visible(p.Status), text.Visible(p.URL), lost)
+		fmt.Fprintf(f.inv.Stderr, "The pod %s on %s is %s, at %s.\nOwners of its team can bring it back for seven days; then it is lost: %s and its logs.\n", text.Visible(p.Name), t.where, text.Visible(p.Status), text.Visible(p.URL), lost)
 		typed, err := askLine(ctx, tty, f.inv.Stderr, "Type its name to delete it: ")
 		if err == nil && typed != name {
 			err = errDeclined

@@ -76,13 +76,13 @@ func TestPodCommands(t *testing.T) {
 	setUp(t, srv)
 	g := onMachine(t, srv)
 	g.must("pod create planned --preset static --plan small")
-	g.says("Pod planned has the plan medium now and is running.", "pod plan planned medium")
+	g.says("plan: medium", "pod plan planned medium")
 	g.refuses("has plan medium already", "pod plan planned medium")
-	g.refuses("There is no pod", "pod plan absent medium")
-	g.must("pod delete planned --yes")
+	g.refuses("pod not found", "pod plan absent medium")
+	checkPodUndelete(t, g)
 	walkPodCommands(t, g, "home")
 	audit := g.must("audit --json")
-	for _, entry := range []string{"planned, plan medium", "deploy site", "manage_pod stop site", "set_env site", "exec_command site", "write_file site"} {
+	for _, entry := range []string{"resize_pod planned", "undelete planned, back", "delete for good back", "snapshot_pod site", "deploy site", "manage_pod stop site", "set_env site", "exec_command site", "write_file site"} {
 		if !strings.Contains(audit, `"`+entry+`"`) || !strings.Contains(audit, `"command line"`) {
 			t.Errorf("no audit entry %q:\n%s", entry, audit)
 		}
@@ -119,6 +119,7 @@ func walkPodCommands(t *testing.T, g giver, team string) {
 
 	g.refuses("pod not found", "pod show absent")
 	checkPodRollback(t, g, site)
+	checkPodSnapshots(t, g, site)
 	g.refuses("--yes", "pod delete site")
 	g.says("deleted", "pod delete site --yes")
 	g.refuses("pod not found", "pod show site")
@@ -133,6 +134,48 @@ func checkPodRollback(t *testing.T, g giver, site string) {
 		t.Errorf("after going back the app is %q", got)
 	}
 	g.refuses("no going back", "pod rollback site 99")
+}
+
+func checkPodSnapshots(t *testing.T, g giver, site string) {
+	t.Helper()
+	g.says("mine", "pod snapshot site --note mine")
+	g.must("pod exec site -- rm index.html")
+	var list struct {
+		Snapshots []struct{ ID, Why, Note string }
+	}
+	if err := json.Unmarshal([]byte(g.must("pod snapshots site --json")), &list); err != nil || len(list.Snapshots) < 2 || list.Snapshots[0].Note != "mine" || list.Snapshots[1].Why != "deploy" {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	id := list.Snapshots[0].ID
+	g.says("Pod site is running.", "pod restore site "+id)
+	if got := g.must("pod exec site -- cat index.html"); got != "<h1>Mine</h1>" {
+		t.Errorf("after the restore the app is %q", got)
+	}
+	g.says("Pod site-copy is running.", "pod clone site site-copy --snapshot "+id)
+	if got := g.must("pod exec site-copy -- cat index.html"); got != "<h1>Mine</h1>" {
+		t.Errorf("the copy is %q", got)
+	}
+	g.says("is deleted", "pod snapshots site --delete "+id)
+	g.refuses("snapshot not found", "pod restore site "+id)
+	g.says(`"object": "clone_pod site `+id+` site-copy"`, "audit --json")
+	g.must("pod delete site-copy --yes")
+}
+
+// checkPodUndelete brings the pod planned back under another name.
+func checkPodUndelete(t *testing.T, g giver) {
+	t.Helper()
+	g.says("No pod was deleted", "pod undelete")
+	g.says("pod undelete planned", "pod delete planned --yes")
+	g.says("planned", "pod undelete")
+	g.refuses("No pod absent was deleted", "pod undelete absent")
+	g.must("pod create planned --preset static --plan small")
+	g.refuses("another pod has the name planned", "pod undelete planned")
+	g.says("Pod back is back and is running", "pod undelete planned --as back")
+	g.must("pod delete planned --yes")
+	g.must("pod delete back --yes")
+	g.refuses("--yes", "pod undelete back --for-good")
+	g.says("gone for good", "pod undelete back --for-good --yes")
+	g.refuses("No pod back was deleted", "pod undelete back")
 }
 
 func checkPodEnv(t *testing.T, g giver) {

@@ -121,7 +121,7 @@ func TestPodAtTerminal(t *testing.T) {
 
 	args := []string{"pod", "delete", "site", "--data", srv.DataDir}
 	question := []string{"Type its name to delete it: "}
-	if code, _, errs := newTerminal(t).answering(t, args, question, []string{"yes"}); code != exitFailed || !strings.Contains(errs, "nothing was changed") || !strings.Contains(errs, "Lost for good: all its files") {
+	if code, _, errs := newTerminal(t).answering(t, args, question, []string{"yes"}); code != exitFailed || !strings.Contains(errs, "nothing was changed") || !strings.Contains(errs, "then it is lost: all its files") {
 		t.Errorf("another word: %d %s", code, errs)
 	}
 	if code, out, errs := newTerminal(t).answering(t, args, question, []string{"site"}); code != exitDone || !strings.Contains(out, "deleted") {

@@ -145,7 +145,7 @@ func TestTeamsAreApart(t *testing.T) {
 		"get_pod": {}, "manage_pod": {"action": "stop"}, "exec_command": {"command": "true"}, "read_file": {"path": "index.html"},
 		"write_file": {"path": "x", "content": "x"}, "list_files": {}, "search_files": {"query": "html"}, "get_logs": {},
 		"create_upload": {"path": "x"}, "create_download": {"path": "index.html"}, "set_env": {"set": args{"X": "x"}}, "edit_file": {"path": "index.html", "old": "x", "new": "y"}, "delete_file": {"path": "index.html"}, "move_file": {"from": "index.html", "to": "x"},
-		"list_deploys": {}, "rollback": {},
+		"list_deploys": {}, "rollback": {}, "snapshot_pod": {}, "list_snapshots": {}, "restore_snapshot": {"snapshot": "aaaaaaaaaa"}, "delete_snapshot": {"snapshot": "aaaaaaaaaa"}, "clone_pod": {"new_name": "copy"}, "resize_pod": {"plan": "medium"},
 		"list_jobs": {}, "get_job": {"job": "aaaaaaaa"}, "stop_job": {"job": "aaaaaaaa"},
 	} {
 		with := func(name string) args {

@@ -45,7 +45,8 @@ var mayImport = map[string][]string{
 	"pods/preset":          {},
 	"pods/wire":            {},
 	"pods/agent":           {"pods/preset", "pods/wire"},
-	"pods/sandbox":         {"internal/handover", "internal/mainthread", "pods", "pods/agent", "pods/egress", "pods/egress/netstack", "pods/preset", "pods/sandbox/seccomp", "pods/wire", "store"},
+	"pods/copies":          {"backup", "pods", "store"},
+	"pods/sandbox":         {"internal/handover", "internal/mainthread", "pods", "pods/agent", "pods/copies", "pods/egress", "pods/egress/netstack", "pods/preset", "pods/sandbox/seccomp", "pods/wire", "store"},
 	"pods/sandbox/seccomp": {},
 	"pods/ingress":         {"pods", "internal/connlimit", "internal/errorpage", "internal/ratelimit"},
 	"pods/transfer":        {"pods", "internal/authz", "internal/web"},
@@ -75,7 +76,7 @@ var mayImport = map[string][]string{
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
 	"ui/pagetest":          {"account", "history", "internal/authz", "internal/web", "internal/webtest", "oauth", "pods", "pods/podstest", "store", "store/storetest", "ui", "ui/page"},
-	"pods/podstest":        {"pods", "pods/agent", "pods/egress", "pods/preset", "pods/wire", "store", "store/storetest", "internal/authz", "internal/packagetest"},
+	"pods/podstest":        {"pods", "pods/agent", "pods/copies", "pods/egress", "pods/preset", "pods/wire", "store", "store/storetest", "internal/authz", "internal/packagetest"},
 }
 
 // testOnly are packages that no program code imports.
@@ -132,7 +133,7 @@ var bannedCalls = map[string]map[string]string{
 		"": "wiring", "ui/page": "default of Config.Now", "ui/podpages": "deadlines of streams", "account": "default of Config.Now", "pods": "default of Config.Now", "pods/egress": "default of Config.Now", "pods/egress/netstack": "deadlines of datagrams",
 		"control": "how long a command waits", "mcp": "pace of progress; a span before now in get_logs; how long calls take", "pods/transfer": "deadlines of connections",
 		"pods/agent": "deadlines of processes and streams", "pods/sandbox": "when a pod was started",
-		"internal/connlimit": "deadlines of connections", "internal/mail": "deadlines of connections", "internal/acmetest": "test", "internal/packagetest": "test", "internal/s3test": "test", "internal/webtest": "test", "pods/podstest": "test", "store/storetest": "test", "ui/pagetest": "test",
+		"pods/copies": "when files were met", "internal/connlimit": "deadlines of connections", "internal/mail": "deadlines of connections", "internal/acmetest": "test", "internal/packagetest": "test", "internal/s3test": "test", "internal/webtest": "test", "pods/podstest": "test", "store/storetest": "test", "ui/pagetest": "test",
 	},
 }
 

@@ -21,7 +21,7 @@ import (
 	"podgate/store"
 )
 
-// Config is what a handler works on. All of it but History, Tools, Mail, Status, Backup and Upgrade is needed.
+// Config is what a handler works on. All of it but History, Undelete, Tools, Mail, Status, Backup and Upgrade is needed.
 type Config struct {
 	DB       *store.DB
 	Accounts *account.Service
@@ -30,6 +30,7 @@ type Config struct {
 	Log      *slog.Logger
 	Now      func() time.Time
 	Networks Networks
+	Undelete Undeleter                             // nil: no server runs
 	Tools    http.Handler                          // answers calls of tools for the actor of their context; nil: no server runs
 	Mail     Mailer                                // nil: no mail is sent
 	Status   func(context.Context) (Status, error) // nil: no server runs
@@ -69,10 +70,12 @@ func NewHandler(c Config) http.Handler {
 		pathTimeline:     command(h.timeline),
 		pathAudit:        command(h.auditList),
 
-		pathBackup:  h.backup,
-		pathTools:   h.tools, // each tool that changes something writes its own entry
-		pathPodPlan: command(h.setPlan),
-		pathPodUse:  command(h.podUse),
+		pathBackup:   h.backup,
+		pathTools:    h.tools, // each tool that changes something writes its own entry
+		pathDeleted:  command(h.deleted),
+		pathUndelete: command(h.undelete),
+		pathPurge:    command(h.purge),
+		pathPodUse:   command(h.podUse),
 
 		pathTeamNetworkSet: audited(h, history.AuditTeamNetwork, ofTeamNetwork, h.setTeamNetwork),
 		pathPodNetworkSet:  audited(h, history.AuditPodNetwork, h.ofPodNetwork, h.setPodNetwork),
@@ -145,6 +148,8 @@ func inWords(err error) error {
 		{store.ErrDiskFailed, http.StatusServiceUnavailable, "disk_failed"},
 		{pods.ErrBadInput, http.StatusBadRequest, "invalid"},
 		{store.ErrTaken, http.StatusConflict, "taken"},
+		{pods.ErrNameTaken, http.StatusConflict, "taken"},
+		{pods.ErrNotFound, http.StatusNotFound, "not_found"},
 		{store.ErrSetUp, http.StatusConflict, "set_up"},
 		{account.ErrForbidden, http.StatusForbidden, "forbidden"},
 		{store.ErrLastOwner, http.StatusConflict, "last_owner"},

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"podgate/account"
-	"podgate/internal/authz"
 	"podgate/pods"
 	"podgate/pods/egress"
 	"podgate/store"
@@ -22,14 +21,13 @@ const (
 	pathPodNames       = "/v1/pod/names"
 )
 
-// Networks is what pods may reach, and how much they may have: pods.Service. Where no server runs it is one
+// Networks is what pods may reach: pods.Service. Where no server runs it is one
 // whose regions are not open.
 type Networks interface {
 	CheckNetwork(store.Network) error
 	NetworkChanged() error
 	NetworkOf(store.Pod) pods.PodNetwork
 	NetworksOf(store.Team) []pods.PodNetwork
-	ChangePlan(ctx context.Context, a authz.Actor, name, plan string, p pods.Progress) (pods.Pod, error)
 }
 
 // Inherit is the mode of a team or a pod that takes nothing away.

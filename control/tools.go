@@ -1,14 +1,12 @@
 package control
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 
 	"podgate/account"
-	"podgate/history"
 	"podgate/internal/authz"
 	"podgate/internal/web"
 	"podgate/store"
@@ -39,49 +37,6 @@ func (h *handler) tools(w http.ResponseWriter, r *http.Request) error {
 }
 
 var errNotRunning = web.Fault(http.StatusServiceUnavailable, "not_running", "No server runs here: pods are there only while one does.", nil)
-
-// pathPodPlan changes a pod's plan, which no tool does: it is a person's to decide.
-const pathPodPlan = "/v1/pod/plan"
-
-type planRequest struct {
-	Name string `json:"name"`
-	Plan string `json:"plan"`
-}
-
-// PodPlan is what a pod has after its plan was changed.
-type PodPlan struct {
-	Pod    string `json:"pod"`
-	Plan   string `json:"plan"`
-	Status string `json:"status"`
-}
-
-// setPlan writes its own entry, which is about the pod.
-func (h *handler) setPlan(ctx context.Context, r planRequest) (PodPlan, error) {
-	if h.Tools == nil {
-		return PodPlan{}, errNotRunning
-	}
-	p, err := h.pod(r.Name)
-	if err != nil {
-		return PodPlan{}, err
-	}
-	team, err := h.DB.Team(p.Team)
-	if err != nil {
-		return PodPlan{}, err
-	}
-	now, err := h.Networks.ChangePlan(ctx, authz.CommandLine(team), p.Name, r.Plan, nil)
-	if err != nil {
-		return PodPlan{}, err
-	}
-	h.History.Audit(history.Visitor{}, store.AuditEntry{
-		Action: history.AuditPod, ActorName: history.CommandLine, Pod: p.ID, Team: team.ID, TeamName: team.Slug, Object: join(p.Name, "plan "+now.Plan),
-	})
-	return PodPlan{now.Name, now.Plan, now.Status}, nil
-}
-
-// SetPodPlan gives a pod another plan; one that runs is started anew with it.
-func (c *Client) SetPodPlan(ctx context.Context, name, plan string) (PodPlan, error) {
-	return ask[PodPlan](ctx, c, pathPodPlan, planRequest{name, plan})
-}
 
 // teamMeant returns the team that a command is for: the one that it names, the one
 // that owns the pod, or the only one.

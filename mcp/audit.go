@@ -52,11 +52,14 @@ func (e *endpoint) audit(ctx context.Context, t tool, arguments json.RawMessage,
 	})
 }
 
-// objectOf is the tool, what it was told to do in one word, and the pod.
+// objectOf is the tool, what it was told to do in one word, and the pod, with a
+// snapshot and a new pod where there is one.
 func objectOf(tool string, arguments json.RawMessage) string {
 	var in struct {
 		Name   string `json:"name"`
 		Action string `json:"action"`
+		To     string `json:"new_name"`
+		Of     string `json:"snapshot"`
 	}
 	// What cannot be read was refused for it.
 	_ = json.Unmarshal(arguments, &in)
@@ -64,8 +67,10 @@ func objectOf(tool string, arguments json.RawMessage) string {
 	if isWord(in.Action) {
 		text += " " + in.Action
 	}
-	if isWord(in.Name) {
-		text += " " + in.Name
+	for _, word := range []string{in.Name, in.Of, in.To} {
+		if isWord(word) {
+			text += " " + word
+		}
 	}
 	return text
 }

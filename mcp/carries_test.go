@@ -86,10 +86,7 @@ func TestTextCarriesAll(t *testing.T) {
 	}
 	job := c.call("exec_command", args{"name": "shop", "command": "echo a", "background": true})["job"].(args)["job"]
 	for _, tool := range toolNames {
-		with := examples[tool]
-		if with["job"] != nil {
-			with = args{"name": "shop", "job": job}
-		}
+		with := c.example(tool, job)
 		carriesAll(t, tool, c.result(tool, with))
 	}
 	for _, more := range []struct {

@@ -43,6 +43,7 @@ type deployOutput struct {
 	Deploy   deployInfo    `json:"deploy"`
 	Job      string        `json:"job,omitempty" jsonschema:"for get_job and stop_job, while it goes on in the background"`
 	Created  bool          `json:"created,omitempty" jsonschema:"whether the pod was made for it"`
+	Snapshot string        `json:"snapshot,omitempty" jsonschema:"which snapshot has the files as they were before, or why there is none"`
 	Answered *answerOutput `json:"answered,omitempty" jsonschema:"what a visitor of the address gets; absent when the app does not speak HTTP"`
 	Printed  []string      `json:"printed,omitempty" jsonschema:"what the app printed last, when it answered with an error or not at all"`
 	Pod      podDetail     `json:"pod"`
@@ -150,7 +151,7 @@ func (e *endpoint) addDeployTools(s *sdk.Server) {
 	}, e.listDeploys)
 	add(e, s, tool{
 		name: "rollback", title: "Go back to an earlier deploy", action: authz.Deploy, hints: changes(true, false), open: true, task: true, later: true,
-		description: "Lets the app of an earlier deploy take the place of the one that runs, without an install. Environment variables and /home/pod/data stay as they are. When the app does not answer, nothing changes.",
+		description: "Lets the app of an earlier deploy take the place of the one that runs, without an install. Environment variables and /home/pod/data stay as they are; restore_snapshot is for what changed there. When the app does not answer, nothing changes.",
 		refine: func(s *jsonschema.Schema) {
 			podName(s)
 			least := 0.0
@@ -228,6 +229,10 @@ func deployAnswer(d pods.Deployment) answer[deployOutput] {
 	}
 	for _, line := range d.Lines {
 		out.Printed = append(out.Printed, text.Valid(line))
+	}
+	out.Snapshot = d.Snapshot
+	if d.Snapshot != "" {
+		fmt.Fprintf(&b, "About undoing it: %s.\n", d.Snapshot)
 	}
 	if len(out.Printed) > 0 {
 		fmt.Fprintf(&b, "It printed last:\n%s\n", strings.Join(out.Printed, "\n"))

@@ -47,7 +47,8 @@ func (b *bench) post(token string, body []byte, header http.Header) (*http.Respo
 // scopeOf is what each tool needs, written a second time.
 func scopeOf(tool string) store.Scope {
 	switch tool {
-	case "create_pod", "manage_pod", "deploy", "rollback", "write_file", "create_upload", "set_env", "edit_file", "delete_file", "move_file":
+	case "create_pod", "manage_pod", "deploy", "rollback", "write_file", "create_upload", "set_env", "edit_file", "delete_file", "move_file",
+		"snapshot_pod", "restore_snapshot", "delete_snapshot", "clone_pod", "resize_pod":
 		return authz.ScopeWrite
 	case "exec_command", "stop_job":
 		return authz.ScopeExec

@@ -58,6 +58,8 @@ var rights = map[string][6]string{
 	"rollback":        changes,
 	"exec_command":    changes,
 	"stop_job":        changes,
+
+	"list_snapshots": reads, "snapshot_pod": changes, "restore_snapshot": changes, "delete_snapshot": changes, "resize_pod": changes, "clone_pod": changes,
 }
 
 var (
@@ -72,9 +74,10 @@ const secretOfTeam = "KEPT_BY_THE_TEAM"
 // scopes.
 type matrixWorld struct {
 	*guarded
-	owner  authz.Actor
-	job    string
-	tokens map[string]string
+	owner    authz.Actor
+	job      string
+	snapshot string
+	tokens   map[string]string
 }
 
 func newMatrixWorld(t *testing.T) *matrixWorld {
@@ -91,10 +94,14 @@ func newMatrixWorld(t *testing.T) *matrixWorld {
 		w.as("owner", "deploy", args{"name": "shop", "files": args{"index.html": "one"}})
 	}
 	w.as("owner", "set_env", args{"name": "shop", "set": args{secretOfTeam: "x"}})
+	w.startJob()
+	return w
+}
+
+func (w *matrixWorld) startJob() {
 	started := w.as("owner", "exec_command", args{"name": "shop", "command": "echo a", "background": true})
 	_, rest, _ := strings.Cut(started, `"job":"`)
 	w.job, _, _ = strings.Cut(rest, `"`)
-	return w
 }
 
 func (w *matrixWorld) userOf(name string) store.UserID { return store.UserID("user " + name) }
@@ -142,6 +149,16 @@ func (w *matrixWorld) prepare(tool string) {
 	if err := os.RemoveAll(filepath.Join(w.folder, "home", "to")); err != nil {
 		w.Fatal(err)
 	}
+	if examples[tool]["snapshot"] != nil {
+		made, err := w.service.TakeSnapshot(w.Context(), w.owner, "shop", "", nil)
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.snapshot = made.ID
+	}
+	if examples[tool]["job"] != nil {
+		w.startJob() // what restarts the pod ends it
+	}
 }
 
 // with is a call's arguments, for one caller.
@@ -151,8 +168,19 @@ func (w *matrixWorld) with(tool, caller string) args {
 	if with["job"] != nil {
 		with["job"] = w.job
 	}
-	if tool == "create_pod" {
+	if with["snapshot"] != nil {
+		with["snapshot"] = w.snapshot
+	}
+	switch tool {
+	case "create_pod":
 		with["name"] = "shop-of-" + caller
+	case "clone_pod":
+		with["new_name"] = "copy-for-" + caller
+	case "resize_pod":
+		with["plan"] = map[string]string{"owner": "medium"}[caller]
+		if caller != "owner" {
+			with["plan"] = "small"
+		}
 	}
 	return with
 }
@@ -173,6 +201,11 @@ func (w *matrixWorld) state() string {
 	for _, p := range list {
 		fmt.Fprintln(&b, p.Name)
 	}
+	snapshots, err := w.service.Snapshots(w.owner, "shop")
+	if err != nil {
+		w.Fatal(err)
+	}
+	fmt.Fprintln(&b, snapshots)
 	root := os.DirFS(w.folder)
 	err = fs.WalkDir(root, "home", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {

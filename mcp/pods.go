@@ -215,7 +215,7 @@ func (e *endpoint) addPodTools(s *sdk.Server) {
 	})
 	add(e, s, tool{
 		name: "manage_pod", title: "Start, stop, restart, reload or delete a pod", action: authz.ManagePod, hints: changes(true, true), open: true, task: true,
-		description: "Changes what a pod does and answers with the pod after it. Use reload after changing files: it installs dependencies, finds the start command and waits until the app answers. delete removes the pod and all its files for good and wants confirm set to the pod's name.",
+		description: "Changes what a pod does and answers with the pod after it. Use reload after changing files: it installs dependencies, finds the start command and waits until the app answers. delete takes the pod away and wants confirm set to the pod's name; for seven days an owner of the team can bring it back on podgate's page of pods, and then it is gone for good.",
 		refine: func(s *jsonschema.Schema) {
 			podName(s)
 			enum(s, "action", "start", "stop", "restart", "reload", "delete")
@@ -257,7 +257,7 @@ func (e *endpoint) managePod(ctx context.Context, r request, in managePodInput) 
 		if err := e.cfg.Pods.Delete(ctx, r.actor, in.Name, in.Confirm); err != nil {
 			return answer[managePodOutput]{}, err
 		}
-		text := fmt.Sprintf("Pod %s and all its files are deleted. Its name stays reserved for this team for seven days.", in.Name)
+		text := fmt.Sprintf("Pod %s is deleted. For seven days an owner of this team can bring it back with all its files, on podgate's page of pods or with «podgate pod undelete %s»; its name stays reserved for this team that long.", in.Name, in.Name)
 		return answer[managePodOutput]{text: text, data: managePodOutput{Deleted: true}}, nil
 	}
 	if in.Background {

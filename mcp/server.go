@@ -125,6 +125,7 @@ func (e *endpoint) newServer() *sdk.Server {
 	e.addChangeTools(s)
 	e.addSearchTools(s)
 	e.addJobTools(s)
+	e.addSnapshotTools(s)
 	addPrompts(s)
 	return s
 }
@@ -133,7 +134,9 @@ const instructions = `podgate runs small apps in pods: isolated Linux environmen
 
 The short way: deploy takes a whole app as files, or a git repository, makes the pod, installs, starts and answers with the url and what a visitor gets there, or with what went wrong. Mend and deploy again, or change single files with write_file and use manage_pod with action reload; get_logs shows what the app printed. list_presets shows what kinds of app there are.
 
-The app must listen on the port in the environment variable PORT. Files under /home/pod stay when a pod is stopped or restarted; a deploy replaces /home/pod/app and leaves /home/pod/data. What a pod may reach outside is decided by the people who own it: get_pod shows it, and get_logs with source network says what was refused and who can allow it. Names of pods are unique on this server.`
+The app must listen on the port in the environment variable PORT. Files under /home/pod stay when a pod is stopped or restarted; a deploy replaces /home/pod/app and leaves /home/pod/data. What a pod may reach outside is decided by the people who own it: get_pod shows it, and get_logs with source network says what was refused and who can allow it. Names of pods are unique on this server.
+
+Every deploy takes a snapshot of the pod's files first; restore_snapshot goes back to one, and that can be undone as well.`
 
 // requestKey carries the context of the HTTP request to the tools. The SDK
 // passes a context's values on but, for the older protocol versions, not its

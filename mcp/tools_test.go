@@ -2,6 +2,7 @@ package mcp_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ var toolNames = []string{
 	// Those that came later, in the order in which they came.
 	"deploy", "list_deploys", "rollback", "create_upload", "create_download", "set_env", "edit_file", "delete_file", "move_file", "search_files",
 	"list_jobs", "get_job", "stop_job",
+	"snapshot_pod", "list_snapshots", "restore_snapshot", "delete_snapshot", "clone_pod", "resize_pod",
 }
 
 // Every tool does its work for the SDK's own client, in both eras.
@@ -272,11 +274,8 @@ func TestToolDeclarations(t *testing.T) {
 	for _, tool := range list.Tools {
 		names = append(names, tool.Name)
 		checkDeclaration(t, tool)
-		if with, ok := examples[tool.Name]; ok {
-			if with["job"] != nil {
-				with = args{"name": "shop", "job": job}
-			}
-			fits(t, tool, c.call(tool.Name, with))
+		if _, ok := examples[tool.Name]; ok {
+			fits(t, tool, c.call(tool.Name, c.example(tool.Name, job)))
 		} else {
 			t.Errorf("%s has no example", tool.Name)
 		}
@@ -310,10 +309,29 @@ var examples = map[string]args{
 	"stop_job":        {"name": "shop", "job": "the one that the test started"},
 	"search_files":    {"name": "shop", "query": "html"},
 	"move_file":       {"name": "shop", "from": "/home/pod/from", "to": "/home/pod/to"},
+
+	"snapshot_pod": {"name": "shop", "note": "mine"}, "list_snapshots": {"name": "shop"},
+	"restore_snapshot": {"name": "shop", "snapshot": "the one that the test took"},
+	"delete_snapshot":  {"name": "shop", "snapshot": "the one that the test took"},
+	"clone_pod":        {"name": "shop", "new_name": "copy"},
+	"resize_pod":       {"name": "shop", "plan": "medium"},
+}
+
+// example is a call of a tool that works, with a job and a snapshot that are there.
+func (c *client) example(tool string, job any) args {
+	with := maps.Clone(examples[tool])
+	if with["job"] != nil {
+		with["job"] = job
+	}
+	if with["snapshot"] != nil {
+		list := c.call("list_snapshots", args{"name": "shop"})["snapshots"].([]any)
+		with["snapshot"] = list[0].(args)["id"]
+	}
+	return with
 }
 
 // openWorld are the tools that run what is in a pod.
-var openWorld = []string{"deploy", "exec_command", "manage_pod", "rollback", "set_env"}
+var openWorld = []string{"clone_pod", "deploy", "exec_command", "manage_pod", "resize_pod", "restore_snapshot", "rollback", "set_env"}
 
 func checkDeclaration(t *testing.T, tool *sdk.Tool) {
 	t.Helper()

@@ -209,6 +209,7 @@ func hasFailed(status string) bool { return status == "failed" || status == "fai
 type Front struct {
 	Teams       []FrontTeam
 	Connections int
+	Deleted     int // pods that the person may bring back
 }
 
 // FrontTeam is a team with its pods by name.
@@ -235,6 +236,9 @@ func (s *Service) Front(ctx context.Context, user store.UserID, now time.Time) (
 			if errors.As(err, &denied) {
 				t.Pods = nil
 			}
+		}
+		if a.Allow(authz.UndeletePod, a.Team.ID) == nil {
+			out.Deleted += t.Deleted
 		}
 		out.Teams, shown, all = append(out.Teams, FrontTeam{Actor: a}), append(shown, t.Pods), append(all, t.Pods...)
 	}

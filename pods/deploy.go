@@ -51,16 +51,18 @@ type DeployRequest struct {
 	Background bool
 
 	spent bool // Archive is of no more use afterwards
+	fresh bool // the pod was made for it
 }
 
 // Deployment is a deploy that went live, or one that goes on in the background.
 type Deployment struct {
-	Pod     Pod
-	Created bool // the pod is new
-	Deploy  Deploy
-	Listens bool         // it has a process of its own for visitors
-	Answer  *wire.Answer // what GET / gave; nil when nothing of HTTP came back
-	Lines   []string     // what the app printed last, when the answer is none or an error
+	Pod      Pod
+	Created  bool // the pod is new
+	Deploy   Deploy
+	Listens  bool         // it has a process of its own for visitors
+	Answer   *wire.Answer // what GET / gave; nil when nothing of HTTP came back
+	Lines    []string     // what the app printed last, when the answer is none or an error
+	Snapshot string       // a sentence: which one has what was there before, or why there is none
 }
 
 // deployPlan is what is about to be done.
@@ -70,6 +72,9 @@ type deployPlan struct {
 	files   []SourceFile
 	spent   string // a file in the pod that is deleted afterwards; empty: none
 	begun   func() // when no more is needed of the caller: its files are in the pod
+
+	replaces bool   // files that are worth a snapshot
+	snapshot string // what became of that
 }
 
 // Deploy makes an app beside the one that runs and lets it take its place when it
@@ -93,6 +98,7 @@ func (s *Service) Deploy(ctx context.Context, a authz.Actor, r DeployRequest, p 
 	if err != nil {
 		return Deployment{}, err
 	}
+	r.fresh = created
 	plan := func(op *operation, rec store.Pod) (deployPlan, error) { return s.planDeploy(rec, r, files) }
 	do := s.deployed
 	if r.Background {
@@ -239,6 +245,8 @@ func (s *Service) planDeploy(rec store.Pod, r DeployRequest, files []SourceFile)
 		record:  store.Deploy{Action: "deploy", Source: r.source(), Release: -1},
 		request: wire.DeployRequest{Spec: *spec, Git: r.Git, Archive: r.Archive},
 		files:   files,
+
+		replaces: !r.fresh,
 	}, nil
 }
 

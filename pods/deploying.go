@@ -80,7 +80,7 @@ func (s *Service) deploy(op *operation, a authz.Actor, rec store.Pod, plan plann
 			began(d)
 		}
 	}
-	done, err := s.carryOut(op, rec, d, todo, p)
+	done, err := s.carryOut(op, rec, d, &todo, p)
 	defer s.discard(op, todo.spent)
 	var app *store.App
 	if err == nil {
@@ -88,9 +88,9 @@ func (s *Service) deploy(op *operation, a authz.Actor, rec store.Pod, plan plann
 		app = &store.App{Release: d.Release, Preset: done.Preset, Env: todo.request.Spec.Env}
 	}
 	if d, err = s.endDeploy(d, app, err); err != nil {
-		return Deployment{Deploy: s.showDeploy(rec, d, nil)}, err
+		return Deployment{Deploy: s.showDeploy(rec, d, nil), Snapshot: todo.snapshot}, err
 	}
-	out := Deployment{Deploy: s.showDeploy(rec, d, nil), Answer: done.Answer, Listens: done.State.PID != 0}
+	out := Deployment{Snapshot: todo.snapshot, Deploy: s.showDeploy(rec, d, nil), Answer: done.Answer, Listens: done.State.PID != 0}
 	out.Deploy.Live = true
 	for _, line := range done.Lines {
 		out.Lines = append(out.Lines, line.Text)
@@ -112,7 +112,7 @@ func (s *Service) discard(op *operation, file string) {
 }
 
 // carryOut has the agent do it.
-func (s *Service) carryOut(op *operation, rec store.Pod, d store.Deploy, todo deployPlan, p Progress) (*wire.Deployed, error) {
+func (s *Service) carryOut(op *operation, rec store.Pod, d store.Deploy, todo *deployPlan, p Progress) (*wire.Deployed, error) {
 	ctx, cancel := context.WithTimeout(op.ctx, reloadTimeout)
 	defer cancel()
 	if err := s.rouse(op, rec); err != nil {
@@ -138,6 +138,9 @@ func (s *Service) carryOut(op *operation, rec store.Pod, d store.Deploy, todo de
 	}
 	if req.Max = min(req.Max, wire.MaxTransfer); req.Max < 1 && !req.Kept {
 		return nil, refuse(ErrOverPlan, "the pod's disk is full; delete files first")
+	}
+	if todo.replaces {
+		todo.snapshot = s.snapshotBefore(ctx, rec, d, p)
 	}
 	if len(todo.files) > 0 {
 		p.status("send the files")

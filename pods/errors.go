@@ -23,6 +23,8 @@ var (
 	ErrNoFile        = errors.New("file not found")
 	ErrStale         = errors.New("file changed") // since who replaces it read it
 	ErrNoJob         = errors.New("job not found")
+	ErrNoSnapshot    = errors.New("snapshot not found")
+	ErrNotCopied     = errors.New("the files were not copied")
 	ErrTooLarge      = errors.New("file too large")
 	ErrTimedOut      = errors.New("command timed out")
 	ErrOverPlan      = errors.New("over the plan's limit")

@@ -67,7 +67,7 @@ func TestPodWithoutItsFilesCanBeDeleted(t *testing.T) {
 	if err := h.Delete(t.Context(), h.ann, "shop", "shop"); err != nil {
 		t.Error(err)
 	}
-	if all, err := h.db.Pods(); err != nil || len(all) != 0 {
+	if all, err := h.List(t.Context(), h.ann); err != nil || len(all) != 0 {
 		t.Errorf("%+v, %v", all, err)
 	}
 }

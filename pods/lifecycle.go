@@ -356,6 +356,16 @@ func (s *Service) operate(ctx context.Context, rec store.Pod, phase string, how 
 		}
 		return err
 	}
+	if how != turnPreempt { // a stop or a delete needs no files
+		if err := uncopied(now); err != nil {
+			return err
+		}
+		if now.Restore != nil {
+			if now, err = s.finishRestore(op, now, nil); err != nil {
+				return err
+			}
+		}
+	}
 	return do(op, now)
 }
 
@@ -448,6 +458,14 @@ func (s *Service) Stop(ctx context.Context, a authz.Actor, name string, p Progre
 
 // stopEnvironment stops the environment.
 func (s *Service) stopEnvironment(op *operation, rec store.Pod) error {
+	err := s.endEnvironment(op, rec)
+	if err == nil {
+		s.cfg.Log.Info("a pod was stopped", "pod", rec.ID, "name", rec.Name)
+	}
+	return err
+}
+
+func (s *Service) endEnvironment(op *operation, rec store.Pod) error {
 	runtime, err := s.runtime(rec.Region)
 	if err != nil {
 		return err
@@ -459,13 +477,13 @@ func (s *Service) stopEnvironment(op *operation, rec store.Pod) error {
 		return &fault{word: ErrNotAnswering, text: "it has not stopped yet; podgate goes on trying, look again with get_pod", cause: err}
 	}
 	op.stopped()
-	s.cfg.Log.Info("a pod was stopped", "pod", rec.ID, "name", rec.Name)
 	return nil
 }
 
-// Delete removes the pod and everything in it. confirm must be its name. Once
-// it returns nil the pod is gone for everybody; should its files resist,
-// Reconcile goes on removing them, and the name stays taken until then.
+// Delete takes the pod away for everybody. confirm must be its name. For the time of
+// Reserved an owner of its team can bring it back with all its files: see Undelete. A
+// pod that never ran is gone at once. Should its environment or its files resist,
+// Reconcile goes on.
 func (s *Service) Delete(ctx context.Context, a authz.Actor, name, confirm string) error {
 	rec, err := s.find(a, authz.DeletePod, name)
 	if err != nil {
@@ -477,15 +495,39 @@ func (s *Service) Delete(ctx context.Context, a authz.Actor, name, confirm strin
 	if _, err := s.runtime(rec.Region); err != nil {
 		return err
 	}
-	return s.operate(ctx, rec, "stopping", turnPreempt, func(op *operation, rec store.Pod) error {
-		if err := s.want(rec, store.WantGone); err != nil {
-			return err
+	err = s.operate(ctx, rec, "stopping", turnPreempt, func(op *operation, rec store.Pod) error {
+		if !rec.Made || rec.CopyOf != "" {
+			if err := s.want(rec, store.WantGone); err != nil {
+				return err
+			}
+			err = s.remove(op.ctx, op.live, rec)
+		} else {
+			now := s.cfg.Now()
+			if err := s.cfg.DB.DeletePod(rec.ID, now, now.Add(Reserved)); err != nil {
+				return err
+			}
+			err = s.putAway(op, rec)
 		}
-		if err := s.remove(op.ctx, op.live, rec); err != nil {
+		if err != nil {
 			s.cfg.Log.Error("a deleted pod is not gone yet", "pod", rec.ID, "error", err)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	s.boundDeleted(context.WithoutCancel(ctx), a.Team)
+	return nil
+}
+
+// putAway ends what runs of a deleted pod, whose files stay.
+func (s *Service) putAway(op *operation, rec store.Pod) error {
+	if err := s.endEnvironment(op, rec); err != nil {
+		return err
+	}
+	s.drop(op.live)
+	s.cfg.Log.Info("a pod was deleted", "pod", rec.ID, "name", rec.Name)
+	return nil
 }
 
 // remove takes away the environment, then the record of a pod that is wanted
@@ -504,7 +546,11 @@ func (s *Service) remove(ctx context.Context, l *live, rec store.Pod) error {
 		return err
 	}
 	s.drop(l)
-	s.cfg.Log.Info("a pod was deleted", "pod", rec.ID, "name", rec.Name)
+	if rec.Deleted.IsZero() {
+		s.cfg.Log.Info("a pod was deleted", "pod", rec.ID, "name", rec.Name)
+	} else {
+		s.cfg.Log.Info("a deleted pod is gone for good", "pod", rec.ID, "name", rec.Name)
+	}
 	return nil
 }
 

@@ -124,8 +124,8 @@ func (s *Service) untilRetry(r *region) time.Duration {
 
 // Reconcile makes what runs agree with what the store says should run: it
 // starts and stops, and finishes deletions that were cut short. It deletes
-// nothing that the store does not name as to be deleted: a lost record must not
-// cost anybody their files. A pod with an operation of its own is left to it.
+// no pod that the store does not name as to be deleted: a lost record must not
+// cost anybody their files. Snapshots go with their records, and these with them. A pod with an operation of its own is left to it.
 // Regions are done side by side, and those that are not open are opened when
 // that is due.
 func (s *Service) Reconcile(ctx context.Context) error {
@@ -152,6 +152,13 @@ func (s *Service) round(ctx context.Context, r *region) error {
 	if err != nil {
 		return fmt.Errorf("pods: list what runs in region %s: %w", r.Name, err)
 	}
+	copier, copies := runtime.(Copier)
+	var snapshots map[store.PodID][]store.SnapshotID
+	if copies {
+		if snapshots, err = copier.Snapshots(ctx); err != nil {
+			return fmt.Errorf("pods: list the snapshots in region %s: %w", r.Name, err)
+		}
+	}
 	records, err := s.cfg.DB.Pods()
 	if err != nil {
 		return err
@@ -172,7 +179,30 @@ func (s *Service) round(ctx context.Context, r *region) error {
 	for id, st := range is {
 		todo.Go(func() error { return s.stopOrphan(ctx, r.Name, runtime, id, st) })
 	}
-	return errors.Join(todo.Wait(), s.look(ctx, r, records))
+	err = todo.Wait()
+	if copies {
+		err = errors.Join(err, s.agree(ctx, r, copier, snapshots, records))
+	}
+	return errors.Join(err, s.look(ctx, r, records))
+}
+
+// agree sees to the snapshots of a region, and to room on its disk.
+func (s *Service) agree(ctx context.Context, r *region, c Copier, found map[store.PodID][]store.SnapshotID, records []store.Pod) error {
+	differ, unknown, err := s.snapshotsDiffer(r.Name, found, records)
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, rec := range differ {
+		faults = append(faults, s.settleSnapshots(ctx, c, rec))
+	}
+	for _, id := range unknown {
+		faults = append(faults, c.Keep(ctx, id, nil))
+	}
+	if c.Short() {
+		faults = append(faults, s.makeRoom(ctx, c, r, records))
+	}
+	return errors.Join(faults...)
 }
 
 func list(ctx context.Context, runtime Runtime) ([]Status, error) {
@@ -184,14 +214,18 @@ func list(ctx context.Context, runtime Runtime) ([]Status, error) {
 // differs reports whether something may have to be done about a pod now. What
 // it goes by may be old already, so settle looks again.
 func (s *Service) differs(rec store.Pod, st Status) bool {
-	l := s.of(rec)
-	switch rec.Want {
-	case store.WantGone:
+	if rec.Want == store.WantGone {
+		return st.Running || !s.cfg.Now().Before(rec.Until)
+	}
+	snap := s.of(rec).snapshot()
+	switch {
+	case rec.CopyOf != "":
 		return true
-	case store.WantStopped:
+	case rec.Restore != nil:
+		return !s.cfg.Now().Before(snap.retry)
+	case rec.Want == store.WantStopped:
 		return st.Running
 	}
-	snap := l.snapshot()
 	return !(st.Running && snap.up) && !s.cfg.Now().Before(snap.retry)
 }
 
@@ -215,10 +249,20 @@ func (s *Service) settle(ctx context.Context, rec store.Pod) error {
 		return nil
 	case err != nil:
 		return err
+	case rec.CopyOf != "" && rec.Want != store.WantGone:
+		err = s.takeBack(op, rec)
+	case rec.Restore != nil && rec.Want != store.WantGone:
+		if rec, err = s.finishRestore(op, rec, nil); err != nil && op.ctx.Err() == nil {
+			op.failed(s.cfg.Now(), text.Line(err.Error(), maxReason))
+		} else if err == nil && rec.Want == store.WantRunning {
+			err = s.resume(op, rec)
+		}
 	case rec.Want == store.WantRunning:
 		err = s.resume(op, rec)
 	case rec.Want == store.WantStopped:
 		err = s.stopEnvironment(op, rec)
+	case s.cfg.Now().Before(rec.Until):
+		err = s.putAway(op, rec)
 	default:
 		err = s.remove(op.ctx, l, rec)
 	}

@@ -335,18 +335,31 @@ func TestDelete(t *testing.T) {
 
 func TestDeleteThatTheRuntimeResistsIsFinishedLater(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	now := day
+	h := newHouse(t, func(c *pods.Config) { c.Now = func() time.Time { return now } })
 	id := h.create(t, "shop").ID
-	h.fake.FailRemove(errors.New("busy"))
+	h.fake.FailStop(errors.New("busy"))
 	if err := h.Delete(t.Context(), h.ann, "shop", "shop"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := h.Get(t.Context(), h.ann, "shop")
 	wants(t, err, pods.ErrNotFound)
-	h.fake.FailRemove(nil)
-	if err := h.Reconcile(t.Context()); err != nil {
-		t.Fatal(err)
+	h.fake.FailStop(nil)
+	h.reconcile(t)
+	if st, err := h.fake.Status(t.Context(), id); err != nil || st.Running {
+		t.Errorf("the deleted pod is %+v, %v", st, err)
 	}
+	now = now.Add(pods.Reserved - time.Second)
+	h.fake.FailRemove(errors.New("busy"))
+	for range 2 {
+		h.reconcile(t)
+		if rec, err := h.db.Pod(id); err != nil || rec.Deleted.IsZero() {
+			t.Errorf("the record: %+v, %v", rec, err)
+		}
+		now = now.Add(time.Second)
+	}
+	h.fake.FailRemove(nil)
+	h.reconcile(t)
 	if _, err := h.db.Pod(id); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("the record is still there: %v", err)
 	}

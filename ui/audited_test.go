@@ -62,7 +62,27 @@ func TestFormsOfPodsAreAudited(t *testing.T) {
 	leaves(mine, history.AuditPodFiles, "uploaded 1 file", func() pagetest.Answer { return sendFile(t, w, owner, "/pod/fresh/files/upload", "file", "new.html") })
 	leaves(mine, history.AuditPod, "deploy fresh", func() pagetest.Answer { return sendFile(t, w, owner, "/pod/fresh/deploys", "folder", "index.html") })
 	do(owner, mine, "/pod/fresh/rollback?to=0", nil, history.AuditPod, "rollback fresh")
+	do(owner, mine, "/pod/fresh/snapshots", url.Values{"note": {"mine"}}, history.AuditPod, "snapshot fresh")
+	do(owner, mine, "/pod/fresh/clone", url.Values{"to": {"other"}}, history.AuditPod, "clone fresh")
+	red := w.Actor(w.people["owner"], "red")
+	list, err := w.Pods.Snapshots(red, "fresh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(owner, mine, "/pod/fresh/snapshots/restore?id="+list[0].ID, nil, history.AuditPod, "restore fresh")
+	do(owner, mine, "/pod/fresh/snapshots/delete?id="+list[0].ID, nil, history.AuditPod, "delete snapshot of fresh")
 	do(owner, mine, "/pod/fresh/delete", url.Values{"confirm": {"fresh"}}, history.AuditPod, "delete fresh")
+	gone := func() url.Values {
+		t.Helper()
+		list, err := w.Pods.DeletedPods(red)
+		if err != nil || len(list) == 0 {
+			t.Fatal(list, err)
+		}
+		return url.Values{"team": {"red"}, "id": {list[0].ID}}
+	}
+	do(owner, mine, "/pods/deleted", gone(), history.AuditPod, "undelete fresh")
+	do(owner, mine, "/pod/fresh/delete", url.Values{"confirm": {"fresh"}}, history.AuditPod, "delete fresh")
+	do(owner, mine, "/pods/deleted/purge?"+gone().Encode(), nil, history.AuditPod, "delete for good fresh")
 
 	link := func() string {
 		t.Helper()

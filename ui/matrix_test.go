@@ -215,6 +215,17 @@ var matrix = []row{
 	{"POST /pod/:name/deploys", to("/pod/blog/deploys"), ofMakers("400"), false, ""}, // no app comes
 	{"GET /pod/:name/rollback", to("/pod/blog/rollback?to=1"), ofMakers(shown), false, ""},
 	{"POST /pod/:name/rollback", to("/pod/blog/rollback?to=99"), ofMakers("422"), false, ""},
+	{"GET /pod/:name/snapshots", to("/pod/blog/snapshots"), teamPage(shown), false, ""},
+	{"POST /pod/:name/snapshots", to("/pod/blog/snapshots", "note", "mine"), ofMakers(done), false, ""},
+	{"GET /pod/:name/snapshots/restore", to("/pod/blog/snapshots/restore?id=none"), ofMakers("404"), false, ""},
+	{"POST /pod/:name/snapshots/restore", to("/pod/blog/snapshots/restore?id=none"), ofMakers("422"), false, ""},
+	{"GET /pod/:name/snapshots/delete", to("/pod/blog/snapshots/delete?id=none"), ofMakers("404"), false, ""},
+	{"POST /pod/:name/snapshots/delete", to("/pod/blog/snapshots/delete?id=none"), ofMakers("422"), false, ""},
+	{"POST /pod/:name/clone", to("/pod/blog/clone", "to", "Not a name"), ofMakers("422"), false, ""},
+	{"GET /pods/deleted", to("/pods/deleted"), everybody(shown), false, ""},
+	{"POST /pods/deleted", to("/pods/deleted", "team", "red", "id", "none"), everybody("404"), false, ""},
+	{"GET /pods/deleted/purge", to("/pods/deleted/purge?team=red&id=none"), everybody("404"), false, ""},
+	{"POST /pods/deleted/purge", to("/pods/deleted/purge?team=red&id=none"), everybody("404"), false, ""},
 	{"GET /pod/:name/logs", to("/pod/blog/logs"), teamPage(shown), false, ""},
 	{"GET /pod/:name/logs/download", to("/pod/blog/logs/download"), teamPage(shown), false, ""},
 	{"GET /pod/:name/logs/events", to("/pod/blog/logs/events"), teamPage(shown), false, ""},
@@ -288,6 +299,7 @@ var auditedElsewhere = []string{
 	"POST /setup", "POST /sign-in", "POST /sign-out", "POST /account/password", "POST /invitation/sign-in", "POST /invitation/accept", "POST /invitation/join",
 	"POST /pods/new", "POST /pod/:name/plan", "POST /pod/:name/deploys", "POST /pod/:name/rollback", "POST /pod/:name/env", "POST /pod/:name/network",
 	"POST /pod/:name/jobs", "POST /pod/:name/job/stop", "POST /pod/:name/files/upload", "POST /pod/:name/delete", "POST /team/:slug/remove",
+	"POST /pod/:name/snapshots/restore", "POST /pod/:name/snapshots/delete", "POST /pod/:name/clone", "POST /pods/deleted", "POST /pods/deleted/purge",
 	"POST /server/doctor", // looks, and changes nothing
 }
 

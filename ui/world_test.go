@@ -61,6 +61,31 @@ func (w *world) write(path, content string) {
 	}
 }
 
+// snapshot takes one of the pod blog and returns its id.
+func (w *world) snapshot() string {
+	w.T.Helper()
+	made, err := w.Pods.TakeSnapshot(w.T.Context(), w.Actor(w.people["owner"], "red"), "blog", "before the move", nil)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return made.ID
+}
+
+// deleted makes and deletes a pod of the team red, and returns its id.
+func (w *world) deleted() string {
+	w.T.Helper()
+	red := w.Actor(w.people["owner"], "red")
+	w.CreatePod(w.people["owner"], "red", "wiki", "static")
+	if err := w.Pods.Delete(w.T.Context(), red, "wiki", "wiki"); err != nil {
+		w.T.Fatal(err)
+	}
+	list, err := w.Pods.DeletedPods(red)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return list[0].ID
+}
+
 // setRole gives somebody a role in a team; the empty one stands for an owner's.
 func (w *world) setRole(slug string, u store.User, role store.Role) {
 	w.T.Helper()

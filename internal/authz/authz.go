@@ -55,6 +55,7 @@ const (
 	Exec         Action = "run commands"
 	VisitPod     Action = "visit a pod's address"
 	ChangePlan   Action = "change a pod's plan"
+	UndeletePod  Action = "bring a deleted pod back, or delete it for good"
 )
 
 // What is done with a team, and to what it is held. No connection does any of it.
@@ -99,11 +100,12 @@ var policy = map[Action]rule{
 	DeletePod:    {ScopeWrite, makers, false},
 	WriteFiles:   {ScopeWrite, makers, false},
 	Deploy:       {ScopeWrite, makers, false},
+	ChangePlan:   {ScopeWrite, makers, false},
 	Exec:         {ScopeExec, makers, false},
 
 	SeeTeam:        {scopePerson, everybody, true},
 	LeaveTeam:      {scopePerson, everybody, false},
-	ChangePlan:     {scopePerson, makers, false},
+	UndeletePod:    {scopePerson, owners, false},
 	ChangeMembers:  {scopePerson, owners, true},
 	RenameTeam:     {scopePerson, owners, true},
 	RemoveTeam:     {scopePerson, owners, true},

@@ -24,7 +24,7 @@ var allowed = map[authz.Action]rights{
 	authz.ReadFiles: {authz.ScopeRead, "omv"}, authz.ReadLogs: {authz.ScopeRead, "omv"}, authz.VisitPod: {authz.ScopeRead, "omv"},
 	authz.CreatePod: {authz.ScopeWrite, "om"}, authz.ManagePod: {authz.ScopeWrite, "om"}, authz.DeletePod: {authz.ScopeWrite, "om"},
 	authz.WriteFiles: {authz.ScopeWrite, "om"}, authz.Deploy: {authz.ScopeWrite, "om"}, authz.Exec: {authz.ScopeExec, "om"},
-	authz.ChangePlan: {"person", "om"}, authz.SeeTeam: {"person", "omva"}, authz.LeaveTeam: {"person", "omv"},
+	authz.ChangePlan: {authz.ScopeWrite, "om"}, authz.UndeletePod: {"person", "o"}, authz.SeeTeam: {"person", "omva"}, authz.LeaveTeam: {"person", "omv"},
 	authz.ChangeMembers: {"person", "oa"}, authz.RenameTeam: {"person", "oa"}, authz.RemoveTeam: {"person", "oa"},
 	authz.ChangePolicy: {"person", "oa"}, authz.ChangeNetwork: {"person", "oa"},
 	authz.SeeConnections: {"person", "oa"}, authz.EndConnections: {"person", "oa"}, authz.Administer: {"person", "a"},

@@ -15,6 +15,7 @@ import (
 
 	"podgate/pods"
 	"podgate/pods/agent"
+	"podgate/pods/copies"
 	"podgate/pods/preset"
 	"podgate/pods/wire"
 	"podgate/store"
@@ -38,6 +39,8 @@ type Fake struct {
 	dialErr error
 	stopErr error
 	rmErr   error
+	copyErr error
+	short   bool
 	lacks   []string
 	left    int64
 	apart   string
@@ -235,7 +238,7 @@ func (f *Fake) Remove(ctx context.Context, id store.PodID) error {
 	f.engine.mu.Lock()
 	delete(f.engine.pods, id)
 	f.engine.mu.Unlock()
-	return os.RemoveAll(f.Dir(id))
+	return errors.Join(os.RemoveAll(f.Dir(id)), f.shelf().Keep(id, nil))
 }
 
 // List implements pods.Runtime.
@@ -246,6 +249,9 @@ func (f *Fake) List(ctx context.Context) ([]pods.Status, error) {
 	entries, err := os.ReadDir(f.engine.dir)
 	var list []pods.Status
 	for _, entry := range entries {
+		if !copies.IsPod(entry.Name()) {
+			continue
+		}
 		list = append(list, f.engine.status(store.PodID(entry.Name())))
 	}
 	return list, err

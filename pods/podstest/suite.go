@@ -82,6 +82,9 @@ func Run(t *testing.T, s Subject) {
 		"Terminals": testTerminals,
 		"Plan":      testPlan,
 		"Flood":     testFlood,
+		"Snapshots": testSnapshots,
+		"Clones":    testClones,
+		"Undelete":  testUndelete,
 		"Ended":     func(t *testing.T, r pods.Runtime) { testEnded(t, r, s.Kill) },
 		"Cut":       func(t *testing.T, r pods.Runtime) { testDeployCut(t, r, s.Kill) },
 	} {

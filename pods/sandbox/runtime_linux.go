@@ -347,6 +347,11 @@ func (r *Runtime) remove(ctx context.Context, id store.PodID, p *pod) error {
 	if err := errors.Join(removeTree(r.folder(id)), syncDir(r.cfg.Dir)); err != nil {
 		return fmt.Errorf("files of pod %s: %w", id, err)
 	}
+	if id != probeID {
+		if err := r.shelf().Keep(id, nil); err != nil {
+			return fmt.Errorf("snapshots of pod %s: %w", id, err)
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.pods[id] == p {

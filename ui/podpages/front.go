@@ -39,6 +39,7 @@ type frontPage struct {
 	Self    string // where the page is had again
 	Admin   bool
 	Email   string
+	Deleted int // pods that the person may bring back
 	connectGuide
 }
 
@@ -116,6 +117,7 @@ func (s *Pages) frontOf(r *http.Request, p page.Person) (frontPage, error) {
 	if err != nil {
 		return view, err
 	}
+	view.Deleted = front.Deleted
 	slices.SortStableFunc(front.Teams, func(a, b pods.FrontTeam) int { return cmp.Compare(a.Actor.Team.Slug, b.Actor.Team.Slug) })
 	q := r.URL.Query()
 	view.Filter = filter{Q: text.Short(text.Line(q.Get("q"), 100), 100), State: q.Get("state"), Team: q.Get("team")}

@@ -30,6 +30,7 @@ var podTabs = []tab{
 	{Name: "Files", Path: "/files"},
 	{Name: "Terminal", Path: "/terminal"},
 	{Name: "Deploys", Path: "/deploys"},
+	{Name: "Snapshots", Path: "/snapshots"},
 	{Name: "Jobs", Path: "/jobs"},
 	{Name: "Settings", Path: "/settings"},
 }

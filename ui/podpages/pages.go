@@ -76,7 +76,13 @@ var notices = map[string]page.Notice{
 	"pod-plan":     began("The plan is changed.", "The plan is being changed. The pod is started anew with it."),
 	"pod-create":   page.Says("overview", "actions", "The pod is made. Drop an app below, or ask your assistant for one."),
 	"pod-first":    page.Says("overview", "actions", "Your first pod is made. Open its address, then drop an app of your own below."),
-	"pod-delete":   began("The pod is deleted, with all that was in it.", "The pod is being deleted."),
+	"pod-delete":   began("The pod is deleted. For a week an owner of its team can bring it back.", "The pod is being deleted."),
+	"pod-undelete": began("The pod is back, with all that was in it.", "The pod is back and is being started."),
+	"pod-clone":    began("The copy is made.", "The files are being copied. The new pod is in the list."),
+	"pod-purge":    {Page: "deleted", Section: "deleted", Text: goesOn("The pod is gone for good.", "The pod is being deleted for good.")},
+	"pod-snapshot": {Page: "snapshots", Section: "snapshots", Text: goesOn("The snapshot is taken.", "The snapshot is being taken. Look again in a moment.")},
+	"pod-restore":  {Page: "snapshots", Section: "snapshots", Text: goesOn("The snapshot is restored. What was there before is a snapshot too.", "The snapshot is being restored. The pod's state tells how far it is.")},
+	"pod-drop":     {Page: "snapshots", Section: "snapshots", Text: goesOn("The snapshot is deleted.", "The snapshot is being deleted.")},
 	"pod-deploy":   {Page: "deploys", Section: "deploy", Text: goesOn("The app is live.", "The app is being made. What runs goes on until it answers.")},
 	"pod-rollback": {Page: "deploys", Section: "deploy", Text: goesOn("The earlier app is live again.", "The earlier app is being started.")},
 }
@@ -84,7 +90,7 @@ var notices = map[string]page.Notice{
 // Routes returns every route of these pages.
 func (s *Pages) Routes() []web.Route {
 	return slices.Concat(
-		s.frontRoutes(), s.overviewRoutes(), s.actionRoutes(), s.createRoutes(), s.deployRoutes(), s.eventRoutes(),
+		s.frontRoutes(), s.overviewRoutes(), s.actionRoutes(), s.createRoutes(), s.deployRoutes(), s.snapshotRoutes(), s.eventRoutes(),
 		s.logRoutes(), s.fileRoutes(),
 		s.terminalRoutes(),
 		s.jobRoutes(), s.settingRoutes(),

@@ -13,7 +13,7 @@ import (
 	"podgate/ui/podpages"
 )
 
-var toolName = regexp.MustCompile(`\b(manage|get|list|create|write|read|run|delete|deploy|set)_(pods?|logs|upload|deploys|files?|app|command|env|jobs?|presets)\b`)
+var toolName = regexp.MustCompile(`\b(manage|get|list|create|write|read|run|delete|deploy|set)_(pods?|logs|upload|deploys|files?|app|command|env|jobs?|presets|snapshots?)\b`)
 
 // toolTexts are the sentences of package pods in which a tool is named.
 func toolTexts(t *testing.T) (texts []string) {

@@ -1,0 +1,159 @@
+package pods
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"podgate/internal/authz"
+	"podgate/store"
+)
+
+// DeletedPod is a pod that can be brought back.
+type DeletedPod struct {
+	ID      string // tells it from another that had the same name
+	Name    string
+	Preset  string
+	Plan    string
+	Deleted time.Time
+	Until   time.Time // from then on it is gone for good
+}
+
+// DeletedPods returns the pods of the actor's team that can be brought back, the newest
+// deleted first.
+func (s *Service) DeletedPods(a authz.Actor) ([]DeletedPod, error) {
+	if err := a.Allow(authz.UndeletePod, a.Team.ID); err != nil {
+		return nil, err
+	}
+	records, err := s.cfg.DB.DeletedOf(a.Team.ID, s.cfg.Now())
+	list := make([]DeletedPod, len(records))
+	for i, r := range records {
+		list[i] = DeletedPod{string(r.ID), r.Name, r.Preset, r.Plan, r.Deleted, r.Until}
+	}
+	return list, err
+}
+
+// deletedPod finds one of them by its name, or by its id.
+func (s *Service) deletedPod(a authz.Actor, name string) (store.Pod, error) {
+	if err := a.Allow(authz.UndeletePod, a.Team.ID); err != nil {
+		return store.Pod{}, err
+	}
+	records, err := s.cfg.DB.DeletedOf(a.Team.ID, s.cfg.Now())
+	if err != nil {
+		return store.Pod{}, err
+	}
+	i := slices.IndexFunc(records, func(r store.Pod) bool { return r.Name == name || string(r.ID) == name })
+	if i < 0 {
+		return store.Pod{}, refuse(ErrNotFound, "the team has deleted no pod %s in the last %d days", strings.ToValidUTF8(name, "?"), int(Reserved/(24*time.Hour)))
+	}
+	return records[i], nil
+}
+
+// Undelete brings back a pod that was deleted, under its name or, with as, another, and
+// starts it. Of several that had the name it is the newest; name may be an id as well.
+func (s *Service) Undelete(ctx context.Context, a authz.Actor, name, as string, p Progress) (Pod, error) {
+	rec, err := s.deletedPod(a, name)
+	if err != nil {
+		return Pod{}, err
+	}
+	as = cmp.Or(as, rec.Name)
+	if err := CheckName(as); err != nil {
+		return Pod{}, err
+	}
+	if _, err := s.runtime(rec.Region); err != nil {
+		return Pod{}, err
+	}
+	rec, err = s.cfg.DB.UndeletePod(rec.ID, as, s.cfg.Now(), s.allowance(a, s.planOf(rec)))
+	switch {
+	case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrReserved):
+		return Pod{}, &fault{word: ErrNameTaken, text: "another pod has the name " + as + " by now; bring it back under another one", cause: err}
+	case errors.Is(err, store.ErrNotFound):
+		return Pod{}, refuse(ErrNotFound, "it is gone for good by now")
+	case err != nil:
+		return Pod{}, err
+	}
+	s.cfg.Log.Info("a deleted pod was brought back", "pod", rec.ID, "name", rec.Name, "team", a.Team.Slug)
+	err = s.operate(ctx, rec, "starting", turnWait, s.appAction("start", startWait, p))
+	if now, gone := s.current(rec.ID); gone == nil {
+		return s.describe(context.WithoutCancel(ctx), now), err
+	}
+	return Pod{}, err
+}
+
+// Purge deletes a deleted pod for good.
+func (s *Service) Purge(ctx context.Context, a authz.Actor, name, confirm string) error {
+	rec, err := s.deletedPod(a, name)
+	if err != nil {
+		return err
+	}
+	if confirm != rec.Name {
+		return refuse(ErrBadInput, "confirm must be the name of the pod, %s; nothing was deleted", rec.Name)
+	}
+	return s.giveUp(ctx, rec)
+}
+
+// giveUp has a deleted pod go for good. Should its files resist, Reconcile goes on.
+func (s *Service) giveUp(ctx context.Context, rec store.Pod) error {
+	if err := s.cfg.DB.GiveUpPod(rec.ID); err != nil {
+		return err
+	}
+	return s.settle(ctx, rec)
+}
+
+// boundDeleted gives up the oldest deleted pods of a team when there are more than it
+// may have pods: otherwise who makes and deletes pods could fill the disk.
+func (s *Service) boundDeleted(ctx context.Context, team store.Team) {
+	kept, err := s.cfg.DB.DeletedOf(team.ID, s.cfg.Now())
+	if err != nil {
+		s.cfg.Log.Error("deleted pods could not be looked through", "team", team.Slug, "error", err)
+		return
+	}
+	for _, rec := range kept[min(len(kept), s.QuotaOf(team).Pods):] {
+		s.cfg.Log.Info("a deleted pod goes for good, as newer ones take its place", "pod", rec.ID, "name", rec.Name)
+		if err := s.giveUp(ctx, rec); err != nil {
+			s.cfg.Log.Error("a deleted pod is not gone yet", "pod", rec.ID, "error", err)
+		}
+	}
+}
+
+// makeRoom gives up the oldest deleted pod of a region or, when there is none, the
+// oldest snapshot that nobody asked for, as the disk is nearly full.
+func (s *Service) makeRoom(ctx context.Context, c Copier, r *region, records []store.Pod) error {
+	now := s.cfg.Now()
+	var oldest *store.Pod
+	here := map[store.PodID]store.Pod{}
+	for _, rec := range records {
+		if rec.Region != r.Name {
+			continue
+		}
+		here[rec.ID] = rec
+		if now.Before(rec.Until) && (oldest == nil || rec.Deleted.Before(oldest.Deleted)) {
+			oldest = &rec
+		}
+	}
+	if oldest != nil {
+		s.cfg.Log.Warn("a deleted pod goes for good, as the disk is nearly full", "pod", oldest.ID, "name", oldest.Name)
+		r.wake() // there may be need of more
+		return s.giveUp(ctx, *oldest)
+	}
+	all, err := s.cfg.DB.Snapshots()
+	if err != nil {
+		return err
+	}
+	for _, snap := range all {
+		rec, ok := here[snap.Pod]
+		if !ok || snap.Why == store.SnapshotByHand || rec.Restore != nil {
+			continue
+		}
+		s.cfg.Log.Warn("a snapshot is deleted, as the disk is nearly full", "pod", rec.ID, "name", rec.Name, "snapshot", snap.ID)
+		if err := s.cfg.DB.ForgetSnapshot(snap.ID); err != nil {
+			return err
+		}
+		r.wake()
+		return s.settleSnapshots(ctx, c, rec)
+	}
+	return nil
+}
