@@ -86,7 +86,7 @@ func (s *Service) clone(ctx context.Context, a authz.Actor, c Copier, source sto
 		return out, err
 	}
 	defer op.end()
-	if rec, err = s.insert(a, rec, plan); err != nil {
+	if rec, err = s.insert(op.ctx, a, rec, plan); err != nil {
 		s.drop(op.live)
 		return out, err
 	}
