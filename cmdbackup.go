@@ -83,7 +83,14 @@ func (inv *invocation) makeBackup(ctx context.Context, w io.Writer) (*backup.Man
 
 // sayBackup says what is in a backup, and what of the pods is not as it should be.
 func sayBackup(w io.Writer, m *backup.Manifest, done string) error {
-	_, err := fmt.Fprintf(w, "%s: the database of %s, pods: %d, files: %d, %s.\n", done, moment(m.Created), len(m.Pods), m.Entries, size(m.Bytes))
+	if _, err := fmt.Fprintf(w, "%s: the database of %s, pods: %d, files: %d, %s.\n", done, moment(m.Created), len(m.Pods), m.Entries, size(m.Bytes)); err != nil {
+		return err
+	}
+	return sayPods(w, m)
+}
+
+// sayPods says what of the pods in a file is not as it should be.
+func sayPods(w io.Writer, m *backup.Manifest) (err error) {
 	for _, p := range m.Pods {
 		switch {
 		case p.State == backup.PodRunning:

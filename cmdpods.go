@@ -22,7 +22,7 @@ func (inv *invocation) podCommand() *cobra.Command {
 		inv.podManage("start", "start a pod"), inv.podManage("stop", "stop a pod; its files stay"),
 		inv.podManage("restart", "end everything in a pod and start its app anew"),
 		inv.podManage("reload", "install what an app needs after its files changed, and start it anew"),
-		inv.podDelete(), inv.podUndelete(), inv.podSnapshot(), inv.podSnapshots(), inv.podRestore(), inv.podClone(), inv.podLogs(), inv.podExec(), inv.podJobs(), inv.podJob(), inv.podJobStop(), inv.podCopy(), inv.podFiles(), inv.podSearch(), inv.podMove(), inv.podRemove(), inv.podEnv(), inv.podPlan(), inv.podUse(), inv.podNetwork())
+		inv.podDelete(), inv.podUndelete(), inv.podSnapshot(), inv.podSnapshots(), inv.podRestore(), inv.podClone(), inv.podLogs(), inv.podExec(), inv.podJobs(), inv.podJob(), inv.podJobStop(), inv.podCopy(), inv.podFiles(), inv.podSearch(), inv.podMove(), inv.podRemove(), inv.podEnv(), inv.podPlan(), inv.podUse(), inv.podNetwork(), inv.podExport(), inv.podImport())
 }
 
 // pod is what is read of a tool's answer about one.

@@ -107,7 +107,7 @@ func TestExamples(t *testing.T) {
 		for _, early := range []string{"invitation withdraw ", "member role ", "team remove "} { // makers lack what they need, or are needed later
 			line = strings.Replace(line, early+"makers", early+"spare", 1)
 		}
-		line = strings.NewReplacer(" podgate.tar.zst", " "+filepath.Join(backups, "it"), " backup.key", " "+filepath.Join(backups, "key")).Replace(line)
+		line = strings.NewReplacer(" podgate.tar.zst", " "+filepath.Join(backups, "it"), " backup.key", " "+filepath.Join(backups, "key"), "export hello hello.pod", "export hello "+filepath.Join(backups, "pod"), "import hello.pod", "import config.example.toml").Replace(line)
 		switch words := strings.Fields(line); words[1] {
 		case "restore":
 			if code, out, errs := runCommand(append(words[1:], "--data", filepath.Join(backups, "data"))...); code != exitDone {

@@ -268,7 +268,7 @@ func ignoreClosed(err error) error {
 func (srv *server) serveControl(context.Context) error {
 	handler := control.NewHandler(control.Config{
 		DB: srv.db, Accounts: srv.accounts, History: srv.history, Issuer: srv.issuer.String(), Log: srv.log, Now: time.Now, Networks: srv.pods, Undelete: srv.pods,
-		Tools: http.HandlerFunc(srv.serveTools), Mail: srv.mailInvitation, Status: srv.status, Backup: srv.writeBackup, Upgrade: srv.upgrade,
+		Tools: http.HandlerFunc(srv.serveTools), Mail: srv.mailInvitation, Status: srv.status, Backup: srv.writeBackup, Upgrade: srv.upgrade, PodFiles: podFiles{srv},
 	})
 	socket, err := srv.controlSocket()
 	if err != nil {

@@ -63,8 +63,10 @@ func (srv *server) openPods(ctx context.Context) error {
 	if err := srv.podsTaken(); err != nil {
 		return err
 	}
+	left := srv.leftImports()
 	srv.background(func(ctx context.Context) {
 		if srv.takeover == nil || srv.hasStarted(ctx) {
+			srv.sweepImports(ctx, left)
 			service.Run(ctx)
 		}
 	})

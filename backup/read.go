@@ -101,7 +101,10 @@ type scanner struct {
 	ctx      context.Context
 	tar      *tar.Reader
 	take     taker
-	packs    *packReader // has the contents; nil: they are in the tar
+	packs    *packReader                             // has the contents; nil: they are in the tar
+	accept   func(PodExport) (most int64, err error) // of the file of a pod; nil: it is a server's
+	only     store.PodID                             // the one pod of the file
+	most     int64                                   // bytes of contents; 0: any
 	manifest Manifest
 	index    hash.Hash // of the lines that the index must have
 	listed   []byte    // the sum of the index that is there
@@ -117,14 +120,19 @@ type scanner struct {
 }
 
 func scan(ctx context.Context, r io.Reader, identities []Identity, packs *packReader, to taker) (*Manifest, error) {
+	return scanPacked(ctx, r, identities, func(s *scanner) { s.packs, s.take = packs, to })
+}
+
+// scanPacked reads what is compressed, with a scanner as prepare leaves it.
+func scanPacked(ctx context.Context, r io.Reader, identities []Identity, prepare func(*scanner)) (*Manifest, error) {
 	packed, plain, err := unpacked(r, identities)
 	if err != nil {
 		return nil, err
 	}
 	defer packed.Close()
 	counted := &offset{r: packed}
-	s := newScanner(ctx, counted, to)
-	s.packs = packs
+	s := newScanner(ctx, counted, nil)
+	prepare(s)
 	if err := s.all(); err != nil {
 		return nil, s.where(err, counted.n)
 	}
@@ -210,6 +218,9 @@ func (s *scanner) all() error {
 			return fmt.Errorf("the entry %q: %w", h.Name, err)
 		}
 		e.body = body
+		if err := s.withinPod(e); err != nil {
+			return err
+		}
 		if err := s.content(e); err != nil {
 			return err
 		}
@@ -499,14 +510,25 @@ func decode(content io.Reader, most int64, v any) error {
 // head reads what the backup is, before anything else of it is judged.
 func (s *scanner) head(content io.Reader) error {
 	h := &s.manifest.Head
-	if err := decode(content, maxHead, h); err != nil {
+	var raw json.RawMessage
+	if err := decode(content, maxHead, &raw); err != nil {
 		return err
 	}
+	if err := json.Unmarshal(raw, h); err != nil {
+		return fmt.Errorf("the description cannot be read: %w", err)
+	}
 	switch {
-	case h.Application != application || h.Format < 1:
+	case h.Application == podApplication && s.accept == nil:
+		return takeError{fmt.Errorf("%w; «podgate pod import» makes a pod of it", ErrPodFile)}
+	case h.Application == application && s.accept != nil:
+		return takeError{errors.New("this is the backup of a whole server; «podgate restore» makes a server of it")}
+	case h.Application != application && h.Application != podApplication || h.Format < 1:
 		return fmt.Errorf("%w; name a file that «podgate backup» has made", ErrNotBackup)
 	case h.Format > Format:
 		return fmt.Errorf("%w (%s): its form is %d, and this one reads up to %d; install that version", ErrNewer, h.Version, h.Format, Format)
+	}
+	if s.accept != nil {
+		return s.podHead(raw)
 	}
 	return nil
 }

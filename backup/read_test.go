@@ -53,11 +53,17 @@ func (p part) with(records ...string) part {
 // change does something to the manifest.
 func forge(t testing.TB, parts []part, change func(*Manifest)) []byte {
 	t.Helper()
+	m := Manifest{Head: Head{application, Format, "v1", time.Unix(1, 0).UTC()}, StoreFormat: store.Format}
+	return forgeAs(t, m.Head, m, parts, change)
+}
+
+// forgeAs is forge with that description.
+func forgeAs(t testing.TB, description any, m Manifest, parts []part, change func(*Manifest)) []byte {
+	t.Helper()
 	var raw, index bytes.Buffer
 	s := newSink(t.Context(), &raw, &index)
 	put := func(p part) { must(t, s.put(&p.Header, strings.NewReader(p.content))) }
-	m := Manifest{Head: Head{application, Format, "v1", time.Unix(1, 0).UTC()}, StoreFormat: store.Format}
-	head, err := json.Marshal(m.Head)
+	head, err := json.Marshal(description)
 	must(t, err)
 	put(file(nameHead, string(head)))
 	ids := map[string]bool{}

@@ -420,7 +420,7 @@ func TestDamagedPacks(t *testing.T) {
 		"changed":   func() { flip(t, pack(0)) },
 		"cut off":   func() { must(t, os.Truncate(pack(1), 1000)) },
 		"exchanged": func() { must(t, os.Rename(pack(1), pack(0))) },
-		"a bomb":    func() { must(t, os.WriteFile(pack(0), packed(t, make([]byte, 64<<20)), 0o600)) },
+		"a bomb":    func() { must(t, os.WriteFile(pack(0), packOf(t, make([]byte, 64<<20)), 0o600)) },
 		"huge":      func() { must(t, os.Truncate(pack(0), 1<<40)) },
 	} {
 		saved := map[string][]byte{}
@@ -444,8 +444,8 @@ func TestDamagedPacks(t *testing.T) {
 	k.list()
 }
 
-// packed is what a pack holds of contents.
-func packed(t testing.TB, raw []byte) []byte {
+// packOf is what a pack holds of contents.
+func packOf(t testing.TB, raw []byte) []byte {
 	t.Helper()
 	p := &Packs{}
 	must(t, p.begin(t.Context()))
@@ -459,7 +459,7 @@ func TestHostileReferences(t *testing.T) {
 	t.Parallel()
 	st := Folder{t.TempDir()}
 	generation := begins + "20260101T000000Z"
-	must(t, st.Put(t.Context(), packName(generation, 0, false), bytes.NewReader(packed(t, []byte("0123456789")))))
+	must(t, st.Put(t.Context(), packName(generation, 0, false), bytes.NewReader(packOf(t, []byte("0123456789")))))
 	made := Made{Name: generation + "/20260101T000000Z" + suffixBackup, Generation: generation}
 	for name, c := range map[string]struct {
 		size string

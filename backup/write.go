@@ -53,12 +53,16 @@ func Write(ctx context.Context, w io.Writer, src Source) (*Manifest, error) {
 
 // WriteTo is Write with the contents in packs; nil: in the backup itself.
 func WriteTo(ctx context.Context, w io.Writer, src Source, packs *Packs) (*Manifest, error) {
+	return packed(ctx, w, &writer{Source: src, ctx: ctx, packs: packs, manifest: Manifest{StoreFormat: store.Format, Pods: []Pod{}}}, (*writer).server)
+}
+
+// packed writes a file of which contents writes what stands before the index.
+func packed(ctx context.Context, w io.Writer, b *writer, contents func(*writer) error) (*Manifest, error) {
 	packed, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(2))
 	if err != nil {
 		return nil, err
 	}
-	b := &writer{Source: src, ctx: ctx, packs: packs, manifest: Manifest{StoreFormat: store.Format, Pods: []Pod{}}}
-	err = b.write(packed)
+	err = b.write(packed, contents)
 	if err := errors.Join(err, packed.Close()); err != nil {
 		return nil, err
 	}
@@ -77,19 +81,36 @@ type writer struct {
 	manifest Manifest
 }
 
-func (b *writer) write(w io.Writer) error {
+func (b *writer) write(w io.Writer, contents func(*writer) error) error {
 	index, err := newSpool(b.Dir)
 	if err != nil {
 		return err
 	}
 	defer index.close()
+	b.out = newSink(b.ctx, w, index)
+	b.out.packs = b.packs
+	if err := contents(b); err != nil {
+		return err
+	}
+	b.manifest.Entries, b.manifest.Bytes = b.out.entries, b.out.bytes
+	b.out.index = nil
+	if err := b.spooled(nameIndex, index); err != nil {
+		return err
+	}
+	b.manifest.Index = hex.EncodeToString(b.out.sum.Sum(nil))
+	if err := b.json(nameManifest, b.manifest); err != nil {
+		return err
+	}
+	return b.out.tar.Close()
+}
+
+// server writes what a backup has of a whole server.
+func (b *writer) server() error {
 	database, err := newSpool(b.Dir)
 	if err != nil {
 		return err
 	}
 	defer database.close()
-	b.out = newSink(b.ctx, w, index)
-	b.out.packs = b.packs
 	b.manifest.Head = Head{application, Format, b.Version, b.Now().UTC()}
 	pods, err := b.DB.Snapshot(database)
 	if err != nil {
@@ -105,19 +126,7 @@ func (b *writer) write(w io.Writer) error {
 	if err := b.settings(); err != nil {
 		return err
 	}
-	if err := b.trees(pods); err != nil {
-		return err
-	}
-	b.manifest.Entries, b.manifest.Bytes = b.out.entries, b.out.bytes
-	b.out.index = nil
-	if err := b.spooled(nameIndex, index); err != nil {
-		return err
-	}
-	b.manifest.Index = hex.EncodeToString(b.out.sum.Sum(nil))
-	if err := b.json(nameManifest, b.manifest); err != nil {
-		return err
-	}
-	return b.out.tar.Close()
+	return b.trees(pods)
 }
 
 func (b *writer) json(name string, v any) error {

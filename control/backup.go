@@ -37,14 +37,19 @@ func (h *handler) backup(w http.ResponseWriter, r *http.Request) error {
 		return errNotRunning
 	}
 	h.audit(history.AuditBackup, about{}, "") // what was sent is known, even if it breaks off
+	return h.stream(w, func(out io.Writer) ([]byte, error) { return h.Backup(r.Context(), out) })
+}
+
+// stream answers with frames of what write writes.
+func (h *handler) stream(w http.ResponseWriter, write func(io.Writer) ([]byte, error)) error {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	out := &frames{w: w}
-	made, err := h.Backup(r.Context(), out)
+	made, err := write(out)
 	switch {
 	case err != nil && !out.any:
 		return inWords(err)
 	case err != nil:
-		h.Log.Warn("a backup for a command broke off", "error", err)
+		h.Log.Warn("a copy for a command broke off", "error", err)
 		return out.put(frameFault, []byte(err.Error()))
 	}
 	return out.put(frameMade, made)
@@ -79,7 +84,12 @@ func (f *frames) put(letter byte, p []byte) error {
 // Backup has the running server write a backup of itself to w, and returns its
 // manifest as JSON. After an error, what was written is no backup.
 func (c *Client) Backup(ctx context.Context, w io.Writer) (json.RawMessage, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://podgate"+pathBackup, nil)
+	return c.receive(ctx, pathBackup, w)
+}
+
+// receive writes what the server answers in frames to w, and returns the last.
+func (c *Client) receive(ctx context.Context, path string, w io.Writer) (json.RawMessage, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://podgate"+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -95,12 +105,12 @@ func (c *Client) Backup(ctx context.Context, w io.Writer) (json.RawMessage, erro
 	for {
 		var head [5]byte
 		if _, err := io.ReadFull(body, head[:]); err != nil {
-			return nil, fmt.Errorf("the backup broke off: %w", err)
+			return nil, fmt.Errorf("the copy broke off: %w", err)
 		}
 		n := int64(binary.BigEndian.Uint32(head[1:]))
 		if head[0] == frameData {
 			if _, err := io.CopyN(w, body, n); err != nil {
-				return nil, fmt.Errorf("the backup broke off: %w", err)
+				return nil, fmt.Errorf("the copy broke off: %w", err)
 			}
 			continue
 		}
@@ -109,7 +119,7 @@ func (c *Client) Backup(ctx context.Context, w io.Writer) (json.RawMessage, erro
 		}
 		said := make([]byte, n)
 		if _, err := io.ReadFull(body, said); err != nil {
-			return nil, fmt.Errorf("the backup broke off: %w", err)
+			return nil, fmt.Errorf("the copy broke off: %w", err)
 		}
 		if head[0] == frameMade {
 			return said, nil

@@ -21,7 +21,7 @@ import (
 	"podgate/store"
 )
 
-// Config is what a handler works on. All of it but History, Undelete, Tools, Mail, Status, Backup and Upgrade is needed.
+// Config is what a handler works on. All of it but History, Undelete, Tools, Mail, Status, Backup, Upgrade and PodFiles is needed.
 type Config struct {
 	DB       *store.DB
 	Accounts *account.Service
@@ -36,6 +36,7 @@ type Config struct {
 	Status   func(context.Context) (Status, error) // nil: no server runs
 	Backup   BackupMaker                           // nil: no server runs
 	Upgrade  Upgrader                              // nil: no server runs
+	PodFiles PodFiles                              // nil: no server runs
 }
 
 // NewHandler returns the server's side of the protocol.
@@ -71,6 +72,8 @@ func NewHandler(c Config) http.Handler {
 		pathAudit:        command(h.auditList),
 
 		pathBackup:   h.backup,
+		pathExport:   h.exportPod,
+		pathImport:   h.importPod,
 		pathTools:    h.tools, // each tool that changes something writes its own entry
 		pathDeleted:  command(h.deleted),
 		pathUndelete: command(h.undelete),

@@ -218,6 +218,8 @@ func auditWords() map[store.AuditAction][2]string {
 		AuditTerminal: {"opened a terminal in", "open a terminal in"}, AuditTerminalEnd: {"left a terminal in", "leave a terminal in"},
 		AuditPod:            {"did with a pod", "do with a pod"},
 		AuditTeamNetwork:    {"changed what a team's pods may reach", "change what a team's pods may reach"},
+		AuditPodExport:      {"copied a pod into a file", "copy a pod into a file"},
+		AuditPodImport:      {"made a pod of a file", "make a pod of a file"},
 		AuditPodNetwork:     {"changed what a pod may reach", "change what a pod may reach"},
 		AuditInvite:         {"invited somebody", "invite somebody"},
 		AuditInviteWithdraw: {"withdrew an invitation", "withdraw an invitation"},

@@ -138,6 +138,8 @@ const (
 	AuditMemberRemove   store.AuditAction = "remove_member"
 	AuditTeamNetwork    store.AuditAction = "set_team_network"
 	AuditPodNetwork     store.AuditAction = "set_pod_network"
+	AuditPodExport      store.AuditAction = "export_pod"
+	AuditPodImport      store.AuditAction = "import_pod"
 	AuditPod            store.AuditAction = "change_pod" // at a page; the object says what
 	AuditInvite         store.AuditAction = "invite"
 	AuditInviteWithdraw store.AuditAction = "withdraw_invitation"
