@@ -48,7 +48,7 @@ var mayImport = map[string][]string{
 	"pods/copies":          {"backup", "pods", "store"},
 	"pods/sandbox":         {"internal/handover", "internal/mainthread", "pods", "pods/agent", "pods/copies", "pods/egress", "pods/egress/netstack", "pods/preset", "pods/sandbox/seccomp", "pods/wire", "store"},
 	"pods/sandbox/seccomp": {},
-	"pods/ingress":         {"pods", "internal/connlimit", "internal/errorpage", "internal/ratelimit"},
+	"pods/ingress":         {"pods", "internal/connlimit", "internal/errorpage", "internal/handover", "internal/ratelimit"},
 	"pods/transfer":        {"pods", "internal/authz", "internal/web"},
 	"certs":                {"pods/wire"},
 	"backup":               {"store"},

@@ -29,6 +29,7 @@ import (
 	"podgate/internal/trace"
 	"podgate/pods"
 	"podgate/pods/egress"
+	"podgate/pods/ingress"
 	"podgate/pods/sandbox"
 	"podgate/store"
 	"podgate/ui/serverpages"
@@ -96,6 +97,7 @@ type server struct {
 	failed    chan error          // something that must not end has ended
 	answer    http.Handler        // what answers every request
 	tools     http.Handler        // the MCP endpoint, behind whatever says who calls
+	front     *ingress.Ingress    // of pods
 	facts     serverpages.Machine // what administrators are told
 	keeper    *backup.Keeper      // makes backups every day; nil: none are wanted
 	backingUp chan struct{}       // holds a value while a backup is made

@@ -14,6 +14,7 @@ import (
 
 	"podgate/control"
 	"podgate/internal/handover"
+	"podgate/pods/ingress"
 	"podgate/store"
 )
 
@@ -233,6 +234,14 @@ func (srv *server) tookOver() error {
 		u.State, u.Reason = control.UpgradeFailed, why
 	}
 	srv.upgrades.note(u)
+	var visitors []ingress.Handed
+	err := t.baton.Get("visitors", &visitors)
+	if err == nil {
+		err = srv.front.Resume(t.baton, visitors, srv.bounds.Take)
+	}
+	if err != nil {
+		srv.log.Warn("not all connections of visitors go on", "error", err)
+	}
 	t.baton.Drop()
 	srv.log.Info("took over from the program before", "from", u.From, "version", version(), "milliseconds", u.Took)
 	if t.Stop {

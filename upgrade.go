@@ -123,10 +123,20 @@ func (v *visits) counted(next http.Handler) http.Handler {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		mine := v.enter()
-		defer v.leave(mine)
-		defer context.AfterFunc(mine.life, cancel)()
-		next.ServeHTTP(w, r.WithContext(ctx))
+		stop := context.AfterFunc(mine.life, cancel)
+		leave := sync.OnceFunc(func() { stop(); v.leave(mine) })
+		defer leave()
+		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, lastsKey{}, leave)))
 	})
+}
+
+type lastsKey struct{}
+
+// lasts takes a request out of its wave: nobody waits for its end, and it is not cut off.
+func lasts(ctx context.Context) {
+	if leave, ok := ctx.Value(lastsKey{}).(func()); ok {
+		leave()
+	}
 }
 
 func (v *visits) enter() *wave {
@@ -374,7 +384,8 @@ func (srv *server) handOver(ctx context.Context, p *handover.Program) error {
 	srv.upgrades.baton, srv.upgrades.cutoff = baton, time.Now().Add(handOverTime)
 	signal.Ignore(syscall.SIGHUP)
 	_ = withTimeout(handOverTime, func(ctx context.Context) error { srv.shut(ctx); return nil })
-	if err := srv.stop(); err != nil {
+	faults := baton.Put("visitors", srv.front.HandOver(baton))
+	if err := errors.Join(faults, srv.stop()); err != nil {
 		srv.log.Warn("not all could be let go in good order before another program takes over", "error", err)
 	}
 	h.Stop = ctx.Err() != nil

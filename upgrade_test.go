@@ -103,6 +103,7 @@ func TestUpgrade(t *testing.T) {
 	g.must("pod deploy " + dir + " --name live")
 	g.must("pod create page --preset static")
 	first := map[string]string{"live": firstProcess(t, s, "live"), "page": firstProcess(t, s, "page")}
+	echo := openSocket(t, s, "live") // which stays open throughout
 	same := func() {
 		t.Helper()
 		for pod, began := range first {
@@ -113,12 +114,25 @@ func TestUpgrade(t *testing.T) {
 		if s.exited() {
 			t.Fatal("the process ended")
 		}
+		echo("still there")
 	}
 
 	t.Run("under load", func(t *testing.T) {
 		visitors := comeIn(t, s)
 		download := openStream(t, s, "live")
-		socket, echo := openSocket(t, s, "live")
+		talk, hung := openSocket(t, s, "live"), make(chan struct{})
+		var talking sync.WaitGroup
+		talking.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-hung:
+					t.Logf("%d words over the WebSocket", n)
+					return
+				default:
+					talk(fmt.Sprint("word ", n))
+				}
+			}
+		})
 		install(t, s.program, "2.0")
 		if code, out, errs := s.command("upgrade", "--check"); code != exitDone || !strings.Contains(out, "2.0") || statusOf(t, s).Version != "1.0" {
 			t.Fatalf("%s%s", out, errs)
@@ -132,12 +146,10 @@ func TestUpgrade(t *testing.T) {
 			return strings.Contains(s.Log.String(), "another program takes over as soon")
 		})
 		// What was under way goes on, to its end.
-		echo("while it waits")
 		g.must("pod exec live -- touch /tmp/go-on")
 		if rest, err := io.ReadAll(download); err != nil || !strings.Contains(string(rest), "data: second") {
 			t.Errorf("the download ended with %q, %v", rest, err)
 		}
-		_ = socket.Close()
 		said := <-answered
 		var u control.Upgrade
 		if err := json.Unmarshal([]byte(said[0]), &u); err != nil || u.State != control.UpgradeDone || u.From != "1.0" || u.To != "2.0" {
@@ -145,6 +157,8 @@ func TestUpgrade(t *testing.T) {
 		}
 		t.Logf("nobody was answered for %d ms", u.Took)
 		visitors()
+		close(hung)
+		talking.Wait()
 		if now := statusOf(t, s).Version; now != "2.0" {
 			t.Errorf("version %s", now)
 		}
@@ -306,13 +320,13 @@ func openStream(t *testing.T, s *testServer, pod string) io.Reader {
 }
 
 // openSocket opens a WebSocket and returns what proves that it works.
-func openSocket(t *testing.T, s *testServer, pod string) (net.Conn, func(string)) {
+func openSocket(t *testing.T, s *testServer, pod string) func(string) {
 	t.Helper()
 	conn, res, r := ask(t, s, pod, "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n")
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatal(res.Status)
 	}
-	return conn, func(word string) {
+	return func(word string) {
 		t.Helper()
 		fmt.Fprint(conn, word)
 		got := make([]byte, len("echo ")+len(word))

@@ -158,8 +158,9 @@ func (srv *server) handler() (http.Handler, error) {
 	trusted := srv.settings.TrustedProxies
 	front := ingress.New(ingress.Config{
 		Pods: srv.pods, Scheme: srv.issuer.Scheme, Log: srv.log,
-		ClientAddr: func(r *http.Request) netip.Addr { return web.ClientAddr(r, trusted) },
+		ClientAddr: func(r *http.Request) netip.Addr { return web.ClientAddr(r, trusted) }, Lasts: lasts,
 	})
+	srv.front = front
 	srv.onStop(func() error { front.Close(); return nil })
 	examined, err := echo.Routes(echo.Config{Issuers: append([]string{srv.issuer.String()}, srv.aliases()...), Proxies: trusted, Now: time.Now})
 	if err != nil {

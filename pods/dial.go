@@ -36,6 +36,20 @@ func (s *Service) DialApp(ctx context.Context, name string) (net.Conn, Pod, erro
 	return nil, s.glance(ctx, rec), s.fromAgent(ctx, rec, err)
 }
 
+// Visit returns a connection to the app of a pod, which the program before has made, as
+// DialApp would have: it counts as a visit. ErrNotFound or ErrNotRunning when there is no
+// such pod any more.
+func (s *Service) Visit(name string, conn net.Conn) (net.Conn, error) {
+	rec, err := s.visited(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case rec.Want != store.WantRunning:
+		return nil, errStopped
+	}
+	return visit{conn, &s.of(rec).visits}, nil
+}
+
 // visited returns the pod of that name, for callers without an actor.
 func (s *Service) visited(name string) (store.Pod, error) {
 	if !wire.Label(name) {

@@ -115,6 +115,9 @@ func (u *upgraded) Read(p []byte) (int, error) {
 	return u.Conn.Read(p)
 }
 
+// NetConn returns the connection below.
+func (u *upgraded) NetConn() net.Conn { return u.Conn }
+
 // CloseWrite ends our half of the stream, or says that the runtime's streams
 // cannot do that, so that a proxy ends both halves instead of waiting.
 func (u *upgraded) CloseWrite() error {

@@ -36,6 +36,9 @@ func (v visit) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// NetConn returns the connection below.
+func (v visit) NetConn() net.Conn { return v.Conn }
+
 // CloseWrite ends our half, or says that the connection cannot do that.
 func (v visit) CloseWrite() error {
 	if half, ok := v.Conn.(interface{ CloseWrite() error }); ok {

@@ -75,6 +75,18 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
+// Take returns a connection that was accepted elsewhere with the bounds; false when it is
+// one too many, and then it is left alone.
+func (b *Bounds) Take(c net.Conn) (net.Conn, bool) {
+	key := b.key(c.RemoteAddr())
+	if !b.enter(key) {
+		return nil, false
+	}
+	taken := &conn{timed: timed{c, stallTime}, bounds: b, key: key}
+	taken.headIs(true)
+	return taken, true
+}
+
 // tellEvery is how often the log hears of the same trouble.
 const tellEvery = time.Minute
 

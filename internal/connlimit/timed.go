@@ -35,6 +35,9 @@ func inPieces(p []byte, write func([]byte) (int, error)) (int, error) {
 	}
 }
 
+// NetConn returns the connection below.
+func (c timed) NetConn() net.Conn { return c.Conn }
+
 // CloseWrite ends our half, or says that the connection cannot do that.
 func (c timed) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,6 +62,16 @@ func (b *Baton) Keep(c syscall.Conn) (n int, err error) {
 	defer b.mu.Unlock()
 	b.state.Files = append(b.state.Files, n)
 	return n, nil
+}
+
+// Forget closes a descriptor that was kept and does not go over after all.
+func (b *Baton) Forget(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i := slices.Index(b.state.Files, n); i >= 0 {
+		b.state.Files = slices.Delete(b.state.Files, i, i+1)
+		_ = unix.Close(n) // it is open
+	}
 }
 
 // File opens a descriptor that the program before has kept. Its own stays open for the

@@ -20,6 +20,9 @@ func New() (*Baton, error) { return nil, errUnavailable }
 // Keep says that it cannot be.
 func (b *Baton) Keep(syscall.Conn) (int, error) { return -1, errUnavailable }
 
+// Forget does nothing.
+func (b *Baton) Forget(int) {}
+
 // File says that it cannot be.
 func (b *Baton) File(int, string) (*os.File, error) { return nil, errUnavailable }
 

@@ -45,7 +45,10 @@ type Config struct {
 	// the head of its answer, and to take the next part of what a visitor sends;
 	// 0: two minutes.
 	AnswerTimeout time.Duration
-	Log           *slog.Logger
+	// Lasts hears of a request that has become a connection which can go over to the next
+	// program: nobody has to wait for its end. nil: nobody hears.
+	Lasts func(context.Context)
+	Log   *slog.Logger
 }
 
 // Ingress passes requests on to the apps of pods. It is safe for concurrent
@@ -55,8 +58,9 @@ type Ingress struct {
 	proxy     *httputil.ReverseProxy
 	transport *http.Transport
 
-	mu   sync.Mutex
-	open map[string]*requests // by pod
+	mu      sync.Mutex
+	open    map[string]*requests // by pod
+	lasting map[*lasting]bool    // what can go over to the next program
 }
 
 // requests are those that a pod has open.
@@ -79,7 +83,10 @@ func New(cfg Config) *Ingress {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	in := &Ingress{cfg: cfg, open: map[string]*requests{}}
+	if cfg.Lasts == nil {
+		cfg.Lasts = func(context.Context) {}
+	}
+	in := &Ingress{cfg: cfg, open: map[string]*requests{}, lasting: map[*lasting]bool{}}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	in.transport = &http.Transport{
@@ -131,12 +138,25 @@ func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	defer in.leave(name, visitor)
 	ctx := context.WithValue(r.Context(), nameKey{}, name)
-	r = r.WithContext(httptrace.WithClientTrace(ctx, limit1xx()))
 	out := &appAnswer{ResponseWriter: w}
+	out.lasts = func(front, back *tap) {
+		l := &lasting{name, visitor, front, back}
+		in.keep(l)
+		out.over = func() { in.forget(l) }
+		in.cfg.Lasts(ctx)
+	}
+	trace := limit1xx()
+	trace.GotConn = func(info httptrace.GotConnInfo) { out.back, _ = info.Conn.(*tap) }
+	r = r.WithContext(httptrace.WithClientTrace(ctx, trace))
 	if r.Body != nil && r.Body != http.NoBody {
 		out.upload = &upload{r.Body, make(chan error, 1)}
 		r.Body = out.upload
 	}
+	defer func() {
+		if out.over != nil {
+			out.over()
+		}
+	}()
 	in.proxy.ServeHTTP(out, r)
 	if out.begun {
 		endBody(r)
@@ -254,6 +274,10 @@ type appAnswer struct {
 	http.ResponseWriter
 	upload *upload // nil: none
 	begun  bool    // the head of the app's answer was passed on
+
+	back  *tap                   // to the app
+	lasts func(front, back *tap) // hears that the protocol was changed
+	over  func()                 // to be called at the end; nil: nothing is
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -301,7 +325,7 @@ func (in *Ingress) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, &dialError{pageFor(err, pod.Status), err}
 	}
-	return connlimit.Timed(conn, in.cfg.AnswerTimeout), nil
+	return newTap(connlimit.Timed(conn, in.cfg.AnswerTimeout)), nil
 }
 
 // answers is the transport with what an answer must not bring along taken off.

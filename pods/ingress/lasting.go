@@ -1,0 +1,288 @@
+package ingress
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"podgate/internal/connlimit"
+	"podgate/internal/handover"
+)
+
+// This file is how connections that have changed protocols, as WebSockets do, go over to
+// the next program: from then on they are bytes in both directions, which need nothing but
+// the two descriptors. Where a visitor came by https the keys are in this program, so these
+// do not.
+
+// parkTime is how long a lasting connection may take to bring what was read of it to the
+// other side, until the next program takes it.
+const parkTime = 300 * time.Millisecond
+
+// lasting is one that can go over.
+type lasting struct {
+	pod, visitor string // the pod's name, and as what its limits count who visits
+	front, back  *tap   // to the visitor, and to the app
+}
+
+// Handed is a connection that goes over. Numbers are of descriptors.
+type Handed struct {
+	Pod     string `json:"pod"`
+	Visitor string `json:"visitor"`
+	Front   int    `json:"front"`
+	Back    int    `json:"back"`
+}
+
+// tap is a connection whose reads can be ended without anything being lost: what was read
+// before has been written to the other side when the next read is.
+type tap struct {
+	net.Conn
+	parked chan struct{} // closed when a read was ended like this
+
+	mu     sync.Mutex
+	frozen bool
+	once   sync.Once
+	broken bool // it ended in part or whole, or a write failed
+}
+
+func newTap(c net.Conn) *tap { return &tap{Conn: c, parked: make(chan struct{})} }
+
+// Read implements net.Conn.
+func (t *tap) Read(p []byte) (int, error) {
+	if t.isFrozen() {
+		return t.park()
+	}
+	n, err := t.Conn.Read(p)
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && t.isFrozen() {
+		return t.park()
+	}
+	t.ends(err)
+	return n, err
+}
+
+// park says the end of the stream, after which a proxy waits for the other direction.
+func (t *tap) park() (int, error) {
+	t.once.Do(func() { close(t.parked) })
+	return 0, io.EOF
+}
+
+// Write implements net.Conn.
+func (t *tap) Write(p []byte) (int, error) {
+	n, err := t.Conn.Write(p)
+	t.ends(err)
+	return n, err
+}
+
+// CloseWrite ends our half, unless it goes over.
+func (t *tap) CloseWrite() error {
+	if t.isFrozen() {
+		return nil
+	}
+	t.ends(io.EOF)
+	if half, ok := t.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+func (t *tap) isFrozen() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.frozen
+}
+
+func (t *tap) ends(err error) {
+	if err != nil {
+		t.mu.Lock()
+		t.broken = true
+		t.mu.Unlock()
+	}
+}
+
+func (t *tap) freeze() {
+	t.mu.Lock()
+	t.frozen = true
+	t.mu.Unlock()
+	_ = t.SetReadDeadline(time.Unix(1, 0)) // it is closed then, and broken
+}
+
+// rests waits until the reads have ended; false when that is not in time, or not all of it
+// is well.
+func (t *tap) rests(ctx context.Context) bool {
+	select {
+	case <-t.parked:
+	case <-ctx.Done():
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.broken
+}
+
+// socket is what is below a connection; nil where there is TLS in between.
+func socket(c net.Conn) syscall.Conn {
+	for {
+		switch below := c.(type) {
+		case *tls.Conn:
+			return nil
+		case syscall.Conn:
+			return below
+		case interface{ NetConn() net.Conn }:
+			c = below.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// NetConn returns the connection below.
+func (t *tap) NetConn() net.Conn { return t.Conn }
+
+// Hijack is for http.ResponseController: the visitor's connection, once the app has changed
+// its protocol.
+func (a *appAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
+	if err != nil || a.back == nil || socket(conn) == nil || socket(a.back) == nil {
+		return conn, buffered, err
+	}
+	front := newTap(conn)
+	a.lasts(front, a.back)
+	return front, buffered, nil
+}
+
+// HandOver has the next program keep the connections that can go over. This one serves them
+// no more.
+func (in *Ingress) HandOver(next *handover.Baton) []Handed {
+	in.mu.Lock()
+	var all []*lasting
+	for l := range in.lasting {
+		all = append(all, l)
+	}
+	in.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), parkTime)
+	defer cancel()
+	var list []Handed
+	kept := make([]Handed, len(all))
+	for i, l := range all {
+		front, err := next.Keep(socket(l.front))
+		if err != nil {
+			continue // it has just ended
+		}
+		back, err := next.Keep(socket(l.back))
+		if err != nil {
+			next.Forget(front)
+			continue
+		}
+		kept[i] = Handed{l.pod, l.visitor, front, back}
+		l.front.freeze()
+		l.back.freeze()
+	}
+	for i, l := range all {
+		switch h := kept[i]; {
+		case h.Pod == "":
+		case l.front.rests(ctx) && l.back.rests(ctx):
+			list = append(list, h)
+		default:
+			next.Forget(h.Front)
+			next.Forget(h.Back)
+		}
+	}
+	return list
+}
+
+// Resume goes on with connections that the program before has handed over. bound counts a
+// visitor's connection among all, and refuses one that is too many. What cannot go on is
+// closed with the baton, and the error says so.
+func (in *Ingress) Resume(before *handover.Baton, list []Handed, bound func(net.Conn) (net.Conn, bool)) error {
+	var faults []error
+	for _, h := range list {
+		if err := in.resume(before, h, bound); err != nil {
+			faults = append(faults, fmt.Errorf("a visitor's connection to the pod %q: %w", h.Pod, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (in *Ingress) resume(before *handover.Baton, h Handed, bound func(net.Conn) (net.Conn, bool)) (err error) {
+	front, err := handedConn[*net.TCPConn](before, h.Front)
+	if err != nil {
+		return err
+	}
+	back, err := handedConn[*net.UnixConn](before, h.Back)
+	if err != nil {
+		return errors.Join(err, front.Close())
+	}
+	counted, err := in.cfg.Pods.Visit(h.Pod, back)
+	if err != nil {
+		return errors.Join(err, front.Close(), back.Close())
+	}
+	bounded, ok := bound(front)
+	if !ok || in.enter(h.Pod, h.Visitor) != nil {
+		return errors.Join(errors.New("it is one too many"), front.Close(), back.Close())
+	}
+	l := &lasting{h.Pod, h.Visitor, newTap(bounded), newTap(connlimit.Timed(counted, in.cfg.AnswerTimeout))}
+	in.keep(l)
+	go func() {
+		defer in.leave(h.Pod, h.Visitor)
+		defer in.forget(l)
+		l.pump()
+	}()
+	return nil
+}
+
+// handedConn is a connection of that kind which the program before has left.
+func handedConn[C net.Conn](before *handover.Baton, n int) (none C, err error) {
+	f, err := before.File(n, "connection")
+	if err != nil {
+		return none, err
+	}
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return none, err
+	}
+	kind, ok := c.(C)
+	if !ok {
+		return none, errors.Join(errors.New("it is another socket"), c.Close())
+	}
+	return kind, nil
+}
+
+// pump copies in both directions until both have ended, or one fails.
+func (l *lasting) pump() {
+	ended := make(chan error, 2)
+	pipe := func(to, from *tap) {
+		_, err := io.Copy(struct{ io.Writer }{to}, struct{ io.Reader }{from})
+		if err == nil {
+			err = to.CloseWrite()
+		}
+		ended <- err
+	}
+	go pipe(l.front, l.back)
+	go pipe(l.back, l.front)
+	if <-ended == nil {
+		<-ended
+	}
+	_ = l.front.Close() // nothing more is to be said
+	_ = l.back.Close()
+}
+
+func (in *Ingress) keep(l *lasting) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.lasting[l] = true
+}
+
+func (in *Ingress) forget(l *lasting) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.lasting, l)
+}
