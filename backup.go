@@ -82,7 +82,11 @@ func (srv *server) openBackup(context.Context) error {
 			srv.log.Warn("backups cannot be written; with systemd the folder has to be in ReadWritePaths=, see docs/operations.md", "folder", b.To, "error", err)
 		}
 	}
-	srv.background(srv.keeper.Run)
+	srv.background(func(ctx context.Context) {
+		if srv.takeover == nil || srv.hasStarted(ctx) { // the program before may be making one
+			srv.keeper.Run(ctx)
+		}
+	})
 	return nil
 }
 

@@ -225,6 +225,24 @@ func BenchmarkBackup(b *testing.B) {
 			must(b, err)
 		}
 	})
+	s.hold = func(context.Context, store.PodID) (func() bool, error) { return func() bool { return true }, nil }
+	kept := func(b *testing.B, anew bool) {
+		k := keep(b, s, Folder{b.TempDir()}, false)
+		k.now = k.now.Add(time.Duration(time.Now().UnixNano())) // no other run has been then
+		k.settled()
+		if !anew {
+			k.must()
+		}
+		b.SetBytes(int64(sizeOf * count))
+		for b.Loop() {
+			if anew {
+				must(b, os.RemoveAll(filepath.Join(s.dir, nameCache)))
+			}
+			k.must()
+		}
+	}
+	b.Run("kept-first", func(b *testing.B) { kept(b, true) })
+	b.Run("kept-unchanged", func(b *testing.B) { kept(b, false) })
 	b.Run("verify", func(b *testing.B) {
 		raw, _ := s.backup()
 		b.SetBytes(int64(sizeOf * count))

@@ -73,38 +73,39 @@ func (p *Packs) begin(ctx context.Context) (err error) {
 	return err
 }
 
-// add takes a content of size bytes. Its sum is written to sum.
-func (p *Packs) add(content io.Reader, size int64, sum io.Writer) (refs []ref, err error) {
-	content = io.TeeReader(content, sum)
+// add takes a content of size bytes, and returns its SHA-256 and where its chunks are.
+func (p *Packs) add(content io.Reader, size int64) (sum chunkID, refs []ref, err error) {
 	if size <= leastChunk {
 		p.chunk = slices.Grow(p.chunk[:0], int(size))[:size]
 		if _, err := io.ReadFull(content, p.chunk); err != nil {
-			return nil, err
+			return sum, nil, err
 		}
-		r, err := p.store(p.chunk)
-		return []ref{r}, err
+		sum = sha256.Sum256(p.chunk)
+		r, err := p.store(sum, p.chunk)
+		return sum, []ref{r}, err
 	}
+	whole := sha256.New()
 	p.cut.ResetWithBoundaries(content, p.polynomial, leastChunk, mostChunk)
 	for {
 		c, err := p.cut.Next(p.chunk)
 		if errors.Is(err, io.EOF) {
-			return refs, nil
+			return chunkID(whole.Sum(nil)), refs, nil
 		}
 		if err != nil {
-			return nil, err
+			return sum, nil, err
 		}
 		p.chunk = c.Data
-		r, err := p.store(c.Data)
+		_, _ = whole.Write(c.Data) // never fails
+		r, err := p.store(sha256.Sum256(c.Data), c.Data)
 		if err != nil {
-			return nil, err
+			return sum, nil, err
 		}
 		refs = append(refs, r)
 	}
 }
 
 // store puts a chunk into the pack that is filled, unless it is in one already.
-func (p *Packs) store(chunk []byte) (ref, error) {
-	id := chunkID(sha256.Sum256(chunk))
+func (p *Packs) store(id chunkID, chunk []byte) (ref, error) {
 	if r, ok := p.chunks[id]; ok {
 		return r, nil
 	}
@@ -128,7 +129,7 @@ func (p *Packs) flush() error {
 	p.group.Go(func() error {
 		var b bytes.Buffer
 		err := Encrypt(&b, p.recipients, func(w io.Writer) error {
-			_, err := w.Write(p.encoder.EncodeAll(raw, nil))
+			_, err := w.Write(p.encoder.EncodeAll(raw, make([]byte, 0, len(raw)+len(raw)/100+1024)))
 			return err
 		})
 		if err == nil {

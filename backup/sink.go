@@ -24,8 +24,9 @@ type sink struct {
 	bytes   int64
 	sum     hash.Hash
 	buffer  []byte
-	packs   *Packs // get the contents; nil: the tar does
-	refs    []ref  // of the last content
+	packs   *Packs  // get the contents; nil: the tar does
+	refs    []ref   // of the last content that is in them
+	last    chunkID // the sum of the last content
 }
 
 func newSink(ctx context.Context, w io.Writer, index io.Writer) *sink {
@@ -42,11 +43,11 @@ func (s *sink) put(h *tar.Header, content io.Reader) error {
 	s.sum.Reset()
 	if s.packs != nil && h.Size > 0 && h.Name != nameHead && h.Name != nameManifest {
 		whole := io.MultiReader(untilDone{s.ctx, io.LimitReader(content, h.Size)}, zeros{})
-		refs, err := s.packs.add(io.LimitReader(whole, h.Size), h.Size, s.sum)
+		sum, refs, err := s.packs.add(io.LimitReader(whole, h.Size), h.Size)
 		if err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
-		return s.putRefs(h, refs, s.sum.Sum(nil))
+		return s.putRefs(h, refs, sum)
 	}
 	if err := s.tar.WriteHeader(h); err != nil {
 		return fmt.Errorf("%s: %w", h.Name, err)
@@ -60,22 +61,23 @@ func (s *sink) put(h *tar.Header, content io.Reader) error {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
-	return s.counted(h, s.sum.Sum(nil))
+	return s.counted(h, chunkID(s.sum.Sum(nil)))
 }
 
 // counted notes an entry that was written.
-func (s *sink) counted(h *tar.Header, sum []byte) error {
+func (s *sink) counted(h *tar.Header, sum chunkID) error {
+	s.last = sum
 	s.entries++
 	s.bytes += h.Size
 	if s.index == nil {
 		return nil
 	}
-	_, err := io.WriteString(s.index, indexLine(h, sum))
+	_, err := io.WriteString(s.index, indexLine(h, sum[:]))
 	return err
 }
 
 // putRefs writes one entry whose content, with that sum, is in packs.
-func (s *sink) putRefs(h *tar.Header, refs []ref, sum []byte) error {
+func (s *sink) putRefs(h *tar.Header, refs []ref, sum chunkID) error {
 	h.Format = tar.FormatPAX
 	s.refs = refs
 	raw := make([]byte, 0, len(refs)*refSize)

@@ -300,12 +300,12 @@ func (t *tree) putKept(h *tar.Header, at string, is facts, content io.Reader) er
 	}
 	now := &known{path: string(t.report.ID) + "/" + at, inode: is.inode, changed: is.changed, size: h.Size}
 	if k := t.kept.find(now.path, is, h.Size); k != nil {
-		return cmpOr(t.packed.putRefs(h, k.refs, k.sum[:]), t.kept.note(k))
+		return cmpOr(t.packed.putRefs(h, k.refs, k.sum), t.kept.note(k))
 	}
 	if err := t.out.put(h, content); err != nil || is.changed >= t.settled {
 		return err
 	}
-	now.refs, now.sum = t.packed.refs, chunkID(t.packed.sum.Sum(nil))
+	now.refs, now.sum = t.packed.refs, t.packed.last
 	return t.kept.note(now)
 }
 

@@ -97,7 +97,7 @@ func (b *writer) write(w io.Writer, contents func(*writer) error) error {
 	if err := b.spooled(nameIndex, index); err != nil {
 		return err
 	}
-	b.manifest.Index = hex.EncodeToString(b.out.sum.Sum(nil))
+	b.manifest.Index = hex.EncodeToString(b.out.last[:])
 	if err := b.json(nameManifest, b.manifest); err != nil {
 		return err
 	}
