@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -64,14 +63,22 @@ func (m manager) hears(want string) {
 }
 
 // heard is what was said and not read yet.
-func (m manager) heard() string {
-	_ = m.conn.SetReadDeadline(time.Now().Add(-time.Second))
-	b := make([]byte, 4096)
-	n, err := m.conn.Read(b)
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+func (m manager) heard() (said string) {
+	m.t.Helper()
+	raw, err := m.conn.SyscallConn() // whose Read does not look once a deadline has passed
+	if err == nil {
+		err = raw.Read(func(fd uintptr) bool {
+			b := make([]byte, 4096)
+			if n, _, err := syscall.Recvfrom(int(fd), b, syscall.MSG_DONTWAIT); err == nil {
+				said = string(b[:n])
+			}
+			return true
+		})
+	}
+	if err != nil {
 		m.t.Fatal(err)
 	}
-	return string(b[:n])
+	return said
 }
 
 // A manager hears when the server is up, that it is not hung, of reloads, and of its end.

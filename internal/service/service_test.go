@@ -255,9 +255,47 @@ func TestUnitNamesWhatBreaks(t *testing.T) {
 				t.Errorf("%s is used, or not named", name)
 			}
 		}
+		if !strings.Contains(text, "\nStandardOutput=null\nStandardError=journal\n") {
+			t.Error("the first link gets into the journal, or the log does not")
+		}
 		if !strings.Contains(text, "\nNoNewPrivileges=yes\n") || !strings.Contains(text, "\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE") {
 			t.Errorf("the unit is\n%s", text)
 		}
+	}
+}
+
+// The program stays where it is only if nobody but root can change it there.
+func TestProgramOfOthersIsCopied(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root makes files of root")
+	}
+	const own = "/opt/podgate/podgate"
+	m := newMachine(t)
+	m.put(t, own, "the program")
+	m.Executable = own
+	if got := m.program(); got != own {
+		t.Errorf("root's: %s", got)
+	}
+	for name, change := range map[string]func(path string) error{
+		"writable for a group": func(path string) error { return os.Chmod(path, 0o775) },
+		"of somebody else":     func(path string) error { return os.Chown(path, 65534, 0) },
+	} {
+		for _, path := range []string{own, "/opt"} {
+			if err := change(m.path(path)); err != nil {
+				t.Fatal(err)
+			}
+			if got := m.program(); got != ProgramPath {
+				t.Errorf("%s, %s: %s", path, name, got)
+			}
+			if err := errors.Join(os.Chown(m.path(path), 0, 0), os.Chmod(m.path(path), 0o755)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	m.Executable = "/root/podgate"
+	if got := m.program(); got != ProgramPath {
+		t.Errorf("where the service does not see it: %s", got)
 	}
 }
 
