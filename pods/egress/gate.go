@@ -215,7 +215,56 @@ func (g *Gate) Dial(ctx context.Context, network string, to netip.AddrPort) (net
 		}
 		return nil, 0, g.refused(network, t, err)
 	}
-	return conn, g.opened(network, t, addr), nil
+	return conn, g.opened(conn, network, t, addr), nil
+}
+
+// A Limit is one of those that a pod's network meets before its gate is asked.
+type Limit string
+
+// The limits, and what each means to who is refused for it.
+const (
+	HalfOpen  Limit = "half-open"
+	Flows     Limit = "flows"
+	Questions Limit = "questions"
+)
+
+var limits = map[Limit]string{
+	HalfOpen:  "it is making as many connections at the same time as it may; those to hosts that do not answer take the longest",
+	Flows:     "it sends datagrams to and from as many addresses as it may; one that is silent for a minute makes room",
+	Questions: "it asks for as many names at the same time as it may; ask again",
+}
+
+// Full notes that the pod was refused for a limit, when it wanted to go to an address.
+func (g *Gate) Full(network string, to netip.AddrPort, l Limit) {
+	t := target{addr: to.Addr().Unmap(), port: to.Port()}
+	if found, err := g.target(to); err == nil {
+		t = found
+	}
+	if reason := limits[l]; reason != "" && to.IsValid() {
+		_ = g.refused(network, t, &Refusal{Target: t.String(), Reason: reason})
+	}
+}
+
+// What the kernel may keep of a connection outside, in bytes for each direction; it counts
+// twice of that. It is this machine's memory and not the pod's, and a program in the pod
+// decides how much is kept by not reading. So a few have room to be fast, and all that one
+// pod may have together some 60 MiB.
+const (
+	outsideMost  = 512 << 10
+	outsideLeast = 16 << 10
+)
+
+func outsideBuffer(open int) int { return max(outsideLeast, outsideMost/((1+open/8)*(1+open/8))) }
+
+// bound bounds what the kernel keeps of a connection, of which open are there already.
+func bound(conn net.Conn, open int) {
+	if c, ok := conn.(interface {
+		SetReadBuffer(bytes int) error
+		SetWriteBuffer(bytes int) error
+	}); ok {
+		size := outsideBuffer(open)
+		_ = errors.Join(c.SetReadBuffer(size), c.SetWriteBuffer(size)) // one that is closed needs no bound
+	}
 }
 
 // begin takes a place among the pod's connections.
@@ -299,7 +348,7 @@ func (g *Gate) dialAddr(ctx context.Context, network string, to netip.AddrPort, 
 	return g.cfg.Dial(ctx, network, to.String())
 }
 
-func (g *Gate) opened(network string, t target, a netip.Addr) ConnID {
+func (g *Gate) opened(conn net.Conn, network string, t target, a netip.Addr) ConnID {
 	now := g.cfg.Now()
 	entry := g.log.open(network, t, now)
 	if t.name != "" {
@@ -307,6 +356,7 @@ func (g *Gate) opened(network string, t target, a netip.Addr) ConnID {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	bound(conn, len(g.open))
 	g.last++
 	g.open[g.last] = &opened{target: t, network: network, addr: a, entry: entry}
 	return g.last

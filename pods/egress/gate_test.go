@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -449,4 +450,70 @@ func FuzzAsk(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What the kernel keeps of a connection outside is bounded, and so is that of all together.
+func TestBuffersOutside(t *testing.T) {
+	t.Parallel()
+	sum := 0
+	for open := range MaxOpen {
+		sum += outsideBuffer(open)
+	}
+	if all := 2 * 2 * sum; all > 60<<20 { // both directions, each of which counts twice
+		t.Errorf("all connections of a pod may hold %d bytes", all)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	o := world()
+	cfg := testGate(o, internet).cfg
+	cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, ln.Addr().String())
+	}
+	g := NewGate(cfg, internet)
+	const open = 20
+	for i := range open + 1 {
+		conn, _, err := g.Dial(t.Context(), "tcp", netip.MustParseAddrPort("8.8.8.8:443"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if i != 0 && i != open {
+			continue
+		}
+		raw, err := conn.(syscall.Conn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = raw.Control(func(fd uintptr) {
+			for _, option := range []int{syscall.SO_RCVBUF, syscall.SO_SNDBUF} {
+				if got, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, option); err != nil || got > 2*outsideBuffer(i) {
+					t.Errorf("connection %d may hold %d bytes, %v, want at most twice %d", i, got, err, outsideBuffer(i))
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A limit that is met is told in words of the gate's own, and under the name that the pod
+// has asked for.
+func TestLimitsAreTold(t *testing.T) {
+	t.Parallel()
+	g := testGate(world(), internet)
+	g.Full("tcp", netip.MustParseAddrPort("8.8.8.8:443"), HalfOpen)
+	g.Full("udp", netip.MustParseAddrPort("8.8.4.4:443"), Flows)
+	g.Full("tcp", netip.MustParseAddrPort("8.8.8.8:443"), "whatever a pod would like to be read")
+	g.Full("tcp", netip.AddrPort{}, HalfOpen)
+	var said []string
+	for _, l := range g.Refusals() {
+		said = append(said, l.Text)
+	}
+	if all := strings.Join(said, "\n"); len(said) != 2 || !strings.Contains(all, "8.8.8.8 port 443") || !strings.Contains(all, "as many connections at the same time as it may") || !strings.Contains(all, "as many addresses") {
+		t.Errorf("%s", all)
+	}
 }

@@ -54,16 +54,18 @@ type ask struct {
 	Kind     egress.Kind    `json:"kind,omitempty"`
 	Network  string         `json:"network,omitempty"`
 	To       netip.AddrPort `json:"to,omitzero"`
+	Limit    egress.Limit   `json:"limit,omitempty"`
 	Conn     egress.ConnID  `json:"conn,omitempty"`
 	Sent     int64          `json:"sent,omitempty"`
 	Received int64          `json:"received,omitempty"`
 }
 
-// The operations. Of moved, closed and alive there is no answer.
+// The operations. Of full, moved, closed and alive there is no answer.
 const (
 	opAsk    = "ask"
 	opCheck  = "check"
 	opDial   = "dial"
+	opFull   = "full"
 	opMoved  = "moved"
 	opClosed = "closed"
 	opAlive  = "alive"
@@ -268,6 +270,11 @@ func (g *remoteGate) Dial(ctx context.Context, network string, to netip.AddrPort
 		return nil, 0, errors.New("the connection could not be taken over")
 	}
 	return a.conn, a.reply.Conn, nil
+}
+
+// Full implements netstack.Gate.
+func (g *remoteGate) Full(network string, to netip.AddrPort, l egress.Limit) {
+	_ = g.tell(ask{Op: opFull, Network: network, To: to, Limit: l}) // the server is gone when this fails
 }
 
 // Moved implements netstack.Gate.

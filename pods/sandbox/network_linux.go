@@ -388,12 +388,18 @@ func (n *podNetwork) serve(ctx context.Context, conn *net.UnixConn) {
 			n.log.Warn("a pod's network asked what cannot be read", "error", err)
 			return
 		}
+		if q.Network != "" && q.Network != "tcp" && q.Network != "udp" || len(q.Limit) > 32 { // it would be kept
+			n.log.Warn("a pod's network asked for what there is not")
+			return
+		}
 		select {
 		case n.heard <- struct{}{}:
 		default: // it was heard
 		}
 		switch q.Op {
 		case opAlive:
+		case opFull:
+			n.gate.Full(q.Network, q.To, q.Limit)
 		case opMoved:
 			n.gate.Moved(q.Conn, q.Sent, q.Received)
 		case opClosed:

@@ -56,6 +56,15 @@ type wire struct {
 type slowGate struct {
 	dials, asks atomic.Int64
 	refuses     atomic.Bool
+	full        sync.Map // by limit that was met
+}
+
+func (g *slowGate) Full(_ string, _ netip.AddrPort, l egress.Limit) { g.full.Store(l, true) }
+
+// met waits until the gate hears of a limit.
+func (g *slowGate) met(t *testing.T, l egress.Limit) {
+	t.Helper()
+	eventually(t, func() bool { _, ok := g.full.Load(l); return ok })
 }
 
 func (g *slowGate) Ask(ctx context.Context, name string, _ egress.Kind) egress.Answer {
@@ -190,6 +199,34 @@ func attackQuestions(t *testing.T, w *wire) {
 	if code := w.answered(t, 9998); code != byte(egress.CodeRefused) || w.gate.asks.Load() != maxQuestions {
 		t.Errorf("code %d, %d are asked", code, w.gate.asks.Load())
 	}
+	w.gate.met(t, egress.Questions)
+}
+
+// Streams to the resolver take the same places as sockets do.
+func TestStreamsToTheResolver(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	for port := range uint16(maxUDPFlows) {
+		w.ask(1024+port, "a")
+		w.answered(t, 1024+port)
+	}
+	w.send(packet(6, podIP, egress.ResolverAddr, 0, syn(60_001, dnsPort)))
+	w.reset(t, 60_001)
+	w.gate.met(t, egress.Flows)
+}
+
+// reset waits for the answer that a connection from that port is refused.
+func (w *wire) reset(t *testing.T, port uint16) {
+	t.Helper()
+	eventually(t, func() bool {
+		p := w.link.Read()
+		if p == nil {
+			return false
+		}
+		defer p.DecRef()
+		b := p.ToView().AsSlice()
+		return len(b) >= 40 && b[9] == 6 && binary.BigEndian.Uint16(b[22:]) == port && b[33]&4 != 0
+	})
 }
 
 func attackSYNFlood(t *testing.T, w *wire) {
@@ -201,6 +238,10 @@ func attackSYNFlood(t *testing.T, w *wire) {
 	if n := w.gate.dials.Load(); n != 128 {
 		t.Errorf("%d connections are being made", n)
 	}
+	// One more is told at once, as long as they come no faster than that can be done.
+	w.send(packet(6, podIP, public, 0, syn(60_001, 443)))
+	w.reset(t, 60_001)
+	w.gate.met(t, egress.HalfOpen)
 }
 
 func attackDatagramFlood(t *testing.T, w *wire) {
@@ -212,6 +253,7 @@ func attackDatagramFlood(t *testing.T, w *wire) {
 	if n := w.gate.dials.Load(); n != 512 {
 		t.Errorf("%d flows", n)
 	}
+	w.gate.met(t, egress.Flows)
 }
 
 // What overlaps is dropped as a whole (RFC 5722 section 3, which stacks apply to

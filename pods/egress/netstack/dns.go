@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -73,12 +74,14 @@ func (s *server) answer(message []byte, datagram bool) []byte {
 		}
 		return q.build(egress.Answer{Code: egress.CodeFormat}, datagram)
 	}
-	select {
-	case s.asks <- struct{}{}:
-		defer func() { <-s.asks }()
-	default:
+	network := "tcp"
+	if datagram {
+		network = "udp"
+	}
+	if !s.place(s.asks, network, netip.AddrPortFrom(egress.ResolverAddr, dnsPort), egress.Questions) {
 		return q.build(egress.Answer{Code: egress.CodeRefused}, datagram)
 	}
+	defer func() { <-s.asks }()
 	a := egress.Answer{}
 	if q.question.Class == dnsmessage.ClassINET {
 		a = s.gate.Ask(s.ctx, q.question.Name.String(), egress.Kind(q.question.Type))

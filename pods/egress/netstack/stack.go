@@ -39,6 +39,7 @@ type Gate interface {
 	Ask(ctx context.Context, name string, kind egress.Kind) egress.Answer
 	Check(network string, to netip.AddrPort) error
 	Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, egress.ConnID, error)
+	Full(network string, to netip.AddrPort, l egress.Limit)
 	Moved(id egress.ConnID, sent, received int64)
 	Closed(id egress.ConnID)
 }
@@ -46,9 +47,10 @@ type Gate interface {
 const (
 	nic = 1
 
-	// A pod's half-open connections; more are dropped, and the pod's kernel
-	// tries again.
+	// A pod's half-open connections; more are refused. Of what comes faster than that
+	// can be said all is dropped, and the pod's kernel tries again.
 	maxHalfOpen = 128
+	maxBegun    = 4 * maxHalfOpen
 	// What a connection may hold in each direction. A few have room for many
 	// packets, which is what makes them fast; of 512 all have enough for two, and
 	// together they fit.
@@ -75,6 +77,8 @@ type server struct {
 	flows chan struct{} // a place each for UDP
 	heard chan struct{} // and for the sockets that ask the resolver, which no flood elsewhere takes
 	asks  chan struct{} // a place each for questions
+	begun chan struct{} // a place each for half-open connections
+	full  *rate.Limiter // of what is said about places that are taken
 	rate  *rate.Limiter // of bytes, nil for none
 
 	streams atomic.Int64 // that are open or begin
@@ -98,7 +102,7 @@ type Options struct {
 // Serve answers the pod at the other end of link until ctx ends, and all its
 // connections are closed then, or until it was idle.
 func Serve(ctx context.Context, link stack.LinkEndpoint, gate Gate, o Options) error {
-	s := &server{ctx: ctx, gate: gate, flows: make(chan struct{}, maxUDPFlows), heard: make(chan struct{}, maxUDPFlows), asks: make(chan struct{}, maxQuestions), moved: map[*carried]struct{}{}}
+	s := &server{ctx: ctx, gate: gate, flows: make(chan struct{}, maxUDPFlows), heard: make(chan struct{}, maxUDPFlows), asks: make(chan struct{}, maxQuestions), begun: make(chan struct{}, maxHalfOpen), full: rate.NewLimiter(1, 3), moved: map[*carried]struct{}{}}
 	if o.BytesPerSecond > 0 {
 		s.rate = rate.NewLimiter(rate.Limit(o.BytesPerSecond), int(max(o.BytesPerSecond, manyBytes)))
 	}
@@ -147,7 +151,7 @@ func (s *server) configure(link stack.LinkEndpoint) error {
 		}
 	}
 	s.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}})
-	s.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(s.stack, bufferLeast, maxHalfOpen, s.acceptTCP).HandlePacket)
+	s.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(s.stack, bufferLeast, maxBegun, s.acceptTCP).HandlePacket)
 	s.stack.SetTransportProtocolHandler(udp.ProtocolNumber, s.acceptUDP)
 	s.stack.SetICMPLimit(refusalsPerSec)
 	s.stack.SetICMPBurst(refusalsPerSec)
@@ -185,12 +189,22 @@ func (s *server) acceptTCP(r *tcp.ForwarderRequest) {
 	defer s.streams.Add(-1)
 	to := destination(r.ID())
 	if to.Addr() == egress.ResolverAddr && to.Port() == dnsPort {
+		if !s.place(s.heard, "tcp", to, egress.Flows) {
+			r.Complete(true)
+			return
+		}
+		defer func() { <-s.heard }()
 		if conn := s.accept(r); conn != nil {
 			s.answerTCP(conn)
 		}
 		return
 	}
+	if !s.place(s.begun, "tcp", to, egress.HalfOpen) {
+		r.Complete(true)
+		return
+	}
 	out, id, err := s.gate.Dial(s.ctx, "tcp", to)
+	<-s.begun
 	if err != nil {
 		r.Complete(true)
 		return
@@ -200,6 +214,19 @@ func (s *server) acceptTCP(r *tcp.ForwarderRequest) {
 	if in := s.accept(r); in != nil {
 		s.splice(id, in, out)
 	}
+}
+
+// place takes one of the places, or has the gate note that there was none.
+func (s *server) place(of chan struct{}, network string, to netip.AddrPort, l egress.Limit) bool {
+	select {
+	case of <- struct{}{}:
+		return true
+	default:
+	}
+	if s.full.Allow() {
+		s.gate.Full(network, to, l)
+	}
+	return false
 }
 
 func (s *server) accept(r *tcp.ForwarderRequest) *gonet.TCPConn {
@@ -237,9 +264,7 @@ func (s *server) acceptUDP(id stack.TransportEndpointID, first *stack.PacketBuff
 	if resolver {
 		places = s.heard
 	}
-	select {
-	case places <- struct{}{}:
-	default:
+	if !s.place(places, "udp", to, egress.Flows) {
 		return false
 	}
 	var wq waiter.Queue
