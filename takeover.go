@@ -40,10 +40,10 @@ type takeover struct {
 // prepareUpgrades takes the baton, and finds out where the next program will be.
 func (srv *server) prepareUpgrades(p process, rehearsal []string, log *heldLog) (err error) {
 	u := &srv.upgrades
-	u.rehearsal, u.ready = rehearsal, make(chan *handover.Program)
+	u.rehearsal, u.ready = rehearsal, make(chan successor)
 	if p.Baton == nil {
 		if u.path, err = programPath(); err != nil {
-			return fmt.Errorf("find this program's file: %w", err)
+			srv.log.Warn("this program's file is not found, so no other can take over from it", "error", err)
 		}
 		return nil
 	}

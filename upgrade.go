@@ -40,7 +40,7 @@ type upgrades struct {
 	path      string   // of this program's file, where the next one is looked for
 	rehearsal []string // the command line with which a program tries the settings
 	visits    visits
-	ready     chan *handover.Program // has the program that is to take over now
+	ready     chan successor // has the program that is to take over now
 
 	one sync.Mutex // held while an upgrade goes on
 
@@ -312,40 +312,77 @@ func (srv *server) upgradeIfReplaced(ctx context.Context) bool {
 	return true
 }
 
+// successor is a program that is to take over, with what it takes over by.
+type successor struct {
+	program *handover.Program
+	baton   *handover.Baton
+	handed  handed
+}
+
 // makeWay waits until what goes on has ended, while the server serves, and has serve hand
 // over. It returns an error when the server goes on.
 func (srv *server) makeWay(p *handover.Program) (err error) {
+	next := successor{program: p}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
 		}
+		if err != nil && next.baton != nil {
+			next.baton.Drop()
+		}
 	}()
-	for limit := time.Now().Add(busyTime); ; time.Sleep(100 * time.Millisecond) {
-		busy := srv.pods.Working()
-		if len(srv.backingUp) > 0 {
-			busy = append(busy, "a backup is made")
-		}
-		if len(busy) == 0 {
-			break
-		}
-		if time.Now().After(limit) {
-			return fmt.Errorf("%s; try again when that has ended", strings.Join(busy, ", "))
-		}
+	if next.baton, next.handed, err = srv.newBaton(); err != nil {
+		return fmt.Errorf("hand over: %w", err)
 	}
 	srv.log.Info("another program takes over as soon as the requests that go on have ended", "program", p.Path, "most", drainTime)
-	before := srv.upgrades.visits.turn()
-	select {
-	case <-before.over:
-	case <-time.After(drainTime):
-		srv.log.Warn("some requests did not end in time and are cut off")
-		before.cut()
+	var before []*wave
+	for limit := time.Now().Add(busyTime); ; {
+		if err := srv.awaitWork(limit); err != nil {
+			return err
+		}
+		w := srv.upgrades.visits.turn()
+		before = append(before, w)
+		select {
+		case <-w.over:
+		case <-time.After(drainTime):
+			srv.log.Warn("some requests did not end in time and are cut off")
+		}
+		if len(srv.working()) == 0 { // nothing else has begun meanwhile
+			break
+		}
+	}
+	for _, w := range before {
+		w.cut()
 	}
 	select {
-	case srv.upgrades.ready <- p:
+	case srv.upgrades.ready <- next:
 		return nil
 	case <-time.After(drainTime):
 		return errors.New("the server stops") // or has failed
 	}
+}
+
+// awaitWork waits until nothing goes on that would be lost.
+func (srv *server) awaitWork(limit time.Time) error {
+	for {
+		busy := srv.working()
+		if len(busy) == 0 {
+			return nil
+		}
+		if time.Now().After(limit) {
+			return fmt.Errorf("%s; try again when that has ended", strings.Join(busy, ", "))
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// working is what goes on that would be lost, in words.
+func (srv *server) working() []string {
+	busy := srv.pods.Working()
+	if len(srv.backingUp) > 0 {
+		busy = append(busy, "a backup is made")
+	}
+	return busy
 }
 
 // handed is what the server itself hands over. Numbers are of descriptors.
@@ -361,41 +398,43 @@ type handed struct {
 	Stop      bool             `json:"stop"`      // it was asked to end meanwhile
 }
 
-// handOver lets everything go as stop does, but for what the next program takes over, and
-// executes that. If it cannot be executed, this one is executed anew. So it returns only
-// when neither can be, and then all has ended.
-func (srv *server) handOver(ctx context.Context, p *handover.Program) error {
+// newBaton is a baton with the sockets that are listened on.
+func (srv *server) newBaton() (*handover.Baton, handed, error) {
+	h := handed{Path: srv.upgrades.path, Settings: srv.settings.Text, Addresses: map[string][]int{}}
 	baton, err := handover.New()
-	h := handed{Path: srv.upgrades.path, Settings: srv.settings.Text, Addresses: map[string][]int{}, Silent: time.Now()}
-	if err == nil {
-		h.DataDir, err = filepath.Abs(srv.settings.DataDir)
-	}
-	if err == nil {
-		err = srv.keepSockets(baton, &h)
-	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("hand over: %w", err), srv.stop())
+		return nil, h, err
+	}
+	if h.DataDir, err = filepath.Abs(srv.settings.DataDir); err == nil {
+		err = srv.keepSockets(baton, &h)
 	}
 	for _, r := range srv.pods.RegionStates() {
 		if r.Err == nil {
 			h.Regions = append(h.Regions, r.Name)
 		}
 	}
-	srv.upgrades.baton, srv.upgrades.cutoff = baton, time.Now().Add(handOverTime)
+	return baton, h, err
+}
+
+// handOver lets everything go as stop does, but for what the next program takes over, and
+// executes that. If it cannot be executed, this one is executed anew. So it returns only
+// when neither can be, and then all has ended.
+func (srv *server) handOver(ctx context.Context, next successor) error {
+	baton, h := next.baton, next.handed
+	h.Silent = time.Now()
+	srv.upgrades.baton, srv.upgrades.cutoff = baton, h.Silent.Add(handOverTime)
 	signal.Ignore(syscall.SIGHUP)
-	_ = withTimeout(handOverTime, func(ctx context.Context) error { srv.shut(ctx); return nil })
+	_ = withTimeout(handOverTime, func(ctx context.Context) error { srv.shut(ctx); return nil }) // what is not answered by then is cut off
 	faults := baton.Put("visitors", srv.front.HandOver(baton))
 	if err := errors.Join(faults, srv.stop()); err != nil {
 		srv.log.Warn("not all could be let go in good order before another program takes over", "error", err)
 	}
-	h.Stop = ctx.Err() != nil
-	h.Upgrade = *srv.upgrades.last()
+	h.Stop, h.Upgrade = ctx.Err() != nil, *srv.upgrades.last()
 	if err := baton.Put("server", h); err != nil {
 		return err
 	}
-	env := os.Environ()
-	err = baton.Pass(p, os.Args, env)
-	return baton.Back(err.Error(), os.Args, env)
+	err := baton.Pass(next.program, os.Args, os.Environ())
+	return baton.Back(err.Error(), os.Args, os.Environ())
 }
 
 func (srv *server) keepSockets(baton *handover.Baton, h *handed) (err error) {

@@ -228,6 +228,9 @@ func TestUpgrade(t *testing.T) {
 	if code, out, errs := s.command("check"); code != exitDone {
 		t.Errorf("%s%s", out, errs)
 	}
+	if text := s.Log.String(); strings.Contains(text, "DATA RACE") {
+		t.Error(text)
+	}
 }
 
 func chmod(t *testing.T, path string, mode os.FileMode) {

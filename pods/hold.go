@@ -51,9 +51,14 @@ func (s *Service) Working() []string {
 	var list []string
 	for _, l := range all {
 		phase := l.snapshot().phase
-		if rec, err := s.cfg.DB.Pod(l.id); phase != "" && err == nil {
-			list = append(list, fmt.Sprintf("the pod %s is %s", rec.Name, phase))
+		if phase == "" {
+			continue
 		}
+		name := string(l.id)
+		if rec, err := s.cfg.DB.Pod(l.id); err == nil { // else it is only being made
+			name = rec.Name
+		}
+		list = append(list, fmt.Sprintf("the pod %s is %s", name, phase))
 	}
 	slices.Sort(list)
 	return list

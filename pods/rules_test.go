@@ -172,7 +172,13 @@ func TestBusyPodAnswersInTime(t *testing.T) {
 	if g := l.snapshot(); g.phase != "starting" {
 		t.Errorf("phase %q", g.phase)
 	}
+	if got := s.Working(); !slices.Equal(got, []string{"the pod x is starting"}) {
+		t.Errorf("%q", got)
+	}
 	op.end()
+	if got := s.Working(); len(got) > 0 {
+		t.Errorf("%q after the end", got)
+	}
 	if g := l.snapshot(); g.phase != "" {
 		t.Errorf("phase %q after the end", g.phase)
 	}

@@ -126,8 +126,11 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	}
 	r.spawn = newSpawner()
 	r.work.Go(func() { r.watchPods(r.life) })
-	if err := r.probe(ctx); err != nil {
-		return err
+	// A program that comes back has proved it before.
+	if before == nil || r.cfg.Before.Failure() == "" {
+		if err := r.probe(ctx); err != nil {
+			return err
+		}
 	}
 	if before == nil {
 		return nil
