@@ -45,8 +45,17 @@ func victim(role, from, to string) error {
 	if err != nil {
 		return err
 	}
+	src := Source{Dir: from, DB: db, Now: time.Now, Hold: func(context.Context, store.PodID) (func() bool, error) { return func() bool { return true }, nil }}
+	if role == "keep" {
+		r := &Repository{Storage: Folder{to}, Dir: from, Daily: 3, size: 64 << 10}
+		_, _, err := r.Make(context.Background(), time.Now(), func(ctx context.Context, w io.Writer, p *Packs) (*Manifest, error) {
+			return WriteTo(ctx, w, src, p)
+		})
+		return err
+	}
+	src.Hold = nil
 	return Create(to, false, func(w io.Writer) error {
-		_, err := Write(context.Background(), w, Source{Dir: from, DB: db, Now: time.Now})
+		_, err := Write(context.Background(), w, src)
 		return err
 	})
 }
@@ -97,7 +106,7 @@ func TestBackupKilled(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("PODGATE_KILLS")); err == nil {
 		moments = n
 	}
-	cut := 0
+	cut, kept := 0, t.TempDir()
 	for i := range moments {
 		after := took * time.Duration(i+1) / time.Duration(moments)
 		dir := t.TempDir()
@@ -116,6 +125,20 @@ func TestBackupKilled(t *testing.T) {
 		must(t, Folder{Dir: dir}.Clean())
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 1 || len(left) == 1 && left[0].Name() != "backup" {
 			t.Errorf("a backup that was killed after %v leaves %v, %v", after, left, err)
+		}
+
+		if i%2 == 0 { // what is remembered goes on to another backup, and without it one is whole
+			_ = os.Remove(filepath.Join(s.dir, nameCache)) // it may not be there
+		}
+		if !killed(t, "keep", s.dir, kept, after) {
+			cut++
+		}
+		l, err := Backups(t.Context(), Folder{kept}, time.Now())
+		must(t, err)
+		for _, m := range l.Made {
+			if _, err := (Restorable{Folder{kept}, m, nil}).Verify(t.Context()); err != nil {
+				t.Errorf("%s, after one was killed after %v: %v", m.Name, after, err)
+			}
 		}
 
 		data := filepath.Join(t.TempDir(), "data")
@@ -143,6 +166,16 @@ func TestBackupKilled(t *testing.T) {
 	}
 	if cut == 0 {
 		t.Error("none was killed before it ended")
+	}
+	if !killed(t, "keep", s.dir, kept, time.Minute) {
+		t.Error("after all of that no backup is made")
+	}
+	l, err := Backups(t.Context(), Folder{kept}, time.Now())
+	must(t, err)
+	for name, g := range l.all {
+		if g.backups == 0 {
+			t.Errorf("packs of nobody are left in %s", name)
+		}
 	}
 	leftIn(t, s.dir)
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -335,24 +336,25 @@ func startKeeper(t testing.TB, k *Keeper) (stop func(func(KeeperState) bool)) {
 // was made, as a process does that is killed.
 type broken struct {
 	Storage
-	left  int
+	left  atomic.Int32
 	after bool
 }
 
 var errKilled = errors.New("killed")
 
 func (b *broken) Put(ctx context.Context, name string, content io.ReadSeeker) error {
-	if b.left--; b.left == 0 && b.after {
+	left := b.left.Add(-1)
+	if left == 0 && b.after {
 		_ = b.Storage.Put(ctx, name, content)
 	}
-	if b.left <= 0 {
+	if left <= 0 {
 		return errKilled
 	}
 	return b.Storage.Put(ctx, name, content)
 }
 
 func (b *broken) Delete(ctx context.Context, name string) error {
-	if b.left--; b.left <= 0 {
+	if b.left.Add(-1) <= 0 {
 		return errKilled
 	}
 	return b.Storage.Delete(ctx, name)
@@ -375,7 +377,9 @@ func TestKeptIsCutOff(t *testing.T) {
 				must(t, os.WriteFile(filepath.Join(pod, "home", fmt.Sprint("big", i)), noise(byte(writes*3+i), 50<<10), 0o600))
 			}
 			whole := k.Storage
-			k.Storage = &broken{whole, writes, after}
+			ends := &broken{Storage: whole, after: after}
+			ends.left.Store(int32(writes))
+			k.Storage = ends
 			made, err := k.make()
 			k.Storage = whole
 			if err == nil {
