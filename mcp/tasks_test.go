@@ -127,6 +127,35 @@ func TestTask(t *testing.T) {
 	}
 }
 
+// A deploy and a reload, which install what an app needs, are tasks as commands are.
+func TestTasksThatInstall(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := b.connect("ann", modern)
+	c.call("create_pod", args{"name": "shop", "preset": "command"})
+	const procfile = "release: echo begun; read x <$HOME/go; echo broken; exit 1\nweb: true\n"
+	c.call("exec_command", args{"name": "shop", "command": "mkfifo $HOME/go"})
+	c.call("write_file", args{"name": "shop", "path": "Procfile", "content": procfile})
+	for _, call := range []struct {
+		tool string
+		with args
+	}{
+		{"manage_pod", args{"name": "shop", "action": "reload"}},
+		{"deploy", args{"name": "shop", "files": args{"Procfile": procfile}}},
+	} {
+		begun := b.callAsTask("ann", call.tool, call.with)
+		if begun["resultType"] != "task" || begun["status"] != "working" || begun["content"] != nil {
+			t.Fatalf("%s: %v", call.tool, begun)
+		}
+		c.call("exec_command", args{"name": "shop", "command": "echo >$HOME/go"})
+		ended := b.untilTask("ann", begun["taskId"])
+		result, _ := ended["result"].(args)
+		if ended["status"] != "completed" || result["isError"] != true || !strings.Contains(fmt.Sprint(result["content"]), "broken") {
+			t.Errorf("%s: %v", call.tool, ended)
+		}
+	}
+}
+
 // What fails as a tool fails is a completed task with that failure.
 func TestTaskOfAFailure(t *testing.T) {
 	t.Parallel()
