@@ -44,8 +44,8 @@ type deployOutput struct {
 	Job      string        `json:"job,omitempty" jsonschema:"for get_job and stop_job, while it goes on in the background"`
 	Created  bool          `json:"created,omitempty" jsonschema:"whether the pod was made for it"`
 	Snapshot string        `json:"snapshot,omitempty" jsonschema:"which snapshot has the files as they were before, or why there is none"`
-	Answered *answerOutput `json:"answered,omitempty" jsonschema:"what a visitor of the address gets; absent when the app does not speak HTTP"`
-	Printed  []string      `json:"printed,omitempty" jsonschema:"what the app printed last, when it answered with an error or not at all"`
+	Answered *answerOutput `json:"answered,omitempty" jsonschema:"what a visitor of the address gets; absent when it has nothing for visitors"`
+	Printed  []string      `json:"printed,omitempty" jsonschema:"what the app printed last, when it answered with an error"`
 	Pod      podDetail     `json:"pod"`
 }
 
@@ -224,8 +224,6 @@ func deployAnswer(d pods.Deployment) answer[deployOutput] {
 		}
 	} else if d.Deploy.Live && !d.Listens {
 		b.WriteString("It has no process for visitors, only workers and cron lines: nothing answers at the address.\n")
-	} else if d.Deploy.Live {
-		b.WriteString("Something listens on $PORT and does not answer GET / over HTTP.\n")
 	}
 	for _, line := range d.Lines {
 		out.Printed = append(out.Printed, text.Valid(line))

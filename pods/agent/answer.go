@@ -14,14 +14,30 @@ import (
 )
 
 const (
-	answerTime  = 5 * time.Second
+	answerTime  = 15 * time.Second
+	answerTries = 3 // an app may listen an instant before it can answer
+	answerPause = 300 * time.Millisecond
 	answerStart = 500 // bytes of the body that are told
 )
 
-// askApp is what a first visitor of the app gets; nil when it does not speak HTTP.
+// askApp is what a first visitor of the app gets; nil when it gives no answer in HTTP.
 func (a *agent) askApp(ctx context.Context, spec wire.AppSpec) *wire.Answer {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
+	for try := 1; ; try++ {
+		answer := a.askOnce(ctx, spec)
+		if answer != nil || try == answerTries {
+			return answer
+		}
+		select {
+		case <-time.After(answerPause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (a *agent) askOnce(ctx context.Context, spec wire.AppSpec) *wire.Answer {
 	transport := &http.Transport{
 		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return dialPort(ctx, spec.Port, probeTime) },
 		DisableKeepAlives:      true,

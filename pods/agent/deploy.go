@@ -250,7 +250,8 @@ func (d *deployment) goLive(ctx context.Context) (*wire.Deployed, error) {
 	a.app.Restart(d.Spec)
 	state := a.app.Settled(ctx, time.Duration(d.WaitMillis)*time.Millisecond)
 	if state.App == wire.AppRunning && state.Reason == "" {
-		if done := d.live(ctx, state); ctx.Err() == nil { // or nobody would hear that it is live
+		done := d.live(ctx, state)
+		if answers := done.Answer != nil || state.PID == 0; answers && ctx.Err() == nil { // or nobody would hear that it is live
 			return done, nil
 		}
 	}
@@ -274,7 +275,7 @@ func (d *deployment) live(ctx context.Context, state wire.State) *wire.Deployed 
 		return done // it has workers and cron lines alone
 	}
 	done.Answer = d.agent.askApp(ctx, d.Spec)
-	if done.Answer == nil || done.Answer.Status >= http.StatusInternalServerError {
+	if done.Answer != nil && done.Answer.Status >= http.StatusInternalServerError {
 		done.Lines = d.agent.Tail(tailLines)
 	}
 	return done
@@ -287,6 +288,8 @@ func (d *deployment) silence(ctx context.Context, s wire.State) string {
 		return "the deploy was cancelled"
 	case s.Reason != "":
 		return strings.TrimSuffix(s.Reason, thenReload) // which would start the one that is back
+	case s.App == wire.AppRunning:
+		return fmt.Sprintf("the app listens on $PORT, which is %d, and gives no answer to GET / over HTTP within %.0f s", d.Spec.Port, answerTime.Seconds())
 	}
 	return fmt.Sprintf("the app did not listen on $PORT, which is %d, in time", d.Spec.Port)
 }

@@ -543,3 +543,41 @@ func TestReleaseOfSomebodyElse(t *testing.T) {
 		t.Errorf("there are %v", got)
 	}
 }
+
+// What listens and answers nobody does not take the place of what does.
+func TestDeployThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	packagetest.Need(t, "python3")
+	a := startAgent(t)
+	before := a.spec(t, "static")
+	a.put("index.html", "by hand")
+	if st := a.app(wire.AppRequest{Action: actionStart, Spec: before, WaitMillis: 20000}); st.App != wire.AppRunning {
+		t.Fatalf("%+v", st)
+	}
+	const server = `import os, socket
+s = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+while True:
+    c, _ = s.accept()
+    c.recv(1)
+    print("asked", flush=True)
+    c.close()
+`
+	if err := os.MkdirAll(a.home("releases/1"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"Procfile": "web: python3 s.py", "s.py": server} {
+		if err := os.WriteFile(a.home("releases/1/"+name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := a.deployment(t, 1, before)
+	r.Spec.Preset = "command"
+	_, fault := a.deploys(r)
+	if fault == nil || !strings.Contains(fault.Message, "gives no answer to GET / over HTTP") || !strings.Contains(fault.Message, "what ran before is back") ||
+		!slices.ContainsFunc(fault.Lines, func(l wire.LogLine) bool { return l.Text == "asked" }) {
+		t.Errorf("%+v", fault)
+	}
+	if _, body := get(t, before.Port, "/"); body != "by hand" {
+		t.Errorf("the app says %q", body)
+	}
+}
