@@ -31,10 +31,8 @@ type takeover struct {
 	handed
 	limit *time.Timer
 
-	mu       sync.Mutex
-	decided  bool            // it serves, or has given back
-	migrated *store.Migrated // what has happened to the database
-	database string          // its path
+	mu      sync.Mutex
+	decided bool // it serves, or has given back
 }
 
 // prepareUpgrades takes the baton, and finds out where the next program will be.
@@ -54,6 +52,9 @@ func (srv *server) prepareUpgrades(p process, rehearsal []string, log *heldLog) 
 	u.path = srv.takeover.Path
 	srv.takeover.limit = time.AfterFunc(takeOverTime, func() {
 		srv.giveBack(fmt.Errorf("it did not serve within %v", takeOverTime), log)
+		if srv.takeover.baton.CanGoBack() == nil { // but it could not
+			os.Exit(exitFailed)
+		}
 	})
 	if why := p.Baton.Failure(); why != "" {
 		srv.log.Error("the next program did not take over, and this one goes on", "program", u.path, "error", why)
@@ -74,30 +75,40 @@ func (t *takeover) decide() bool {
 // cannot be.
 func (srv *server) giveBack(why error, log *heldLog) {
 	t := srv.takeover
-	if t == nil || t.baton.CanGoBack() != nil || !t.decide() {
+	if t == nil || t.baton.CanGoBack() != nil {
 		return
+	}
+	if !t.decide() {
+		select {} // it was too late: this process executes the program before, or ends
 	}
 	srv.log.Error("this program cannot take over and gives back", "error", why)
 	log.release()
-	if err := t.unmigrate(); err != nil {
+	if err := t.unmigrate(control.DatabasePath(srv.settings.DataDir)); err != nil {
 		srv.log.Error("the database from before the migration could not be put back", "error", err)
 	}
 	err := t.baton.Back(why.Error(), os.Args, os.Environ())
 	srv.log.Error("the program before cannot be executed any more", "error", err)
 }
 
-// unmigrate puts the copy from before a migration in the place of the database. Nobody has
-// been served with what came after it.
-func (t *takeover) unmigrate() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.migrated == nil {
+// unmigrate puts the copy from before a migration in the place of the database at path,
+// if this program has made one. Nobody has been served with what came after it; had the
+// migration not ended yet, the copy is what the file is.
+func (t *takeover) unmigrate(path string) error {
+	if t.Upgrade.FromFormat == store.Format {
 		return nil
 	}
-	if err := os.Rename(t.migrated.Copy, t.database); err != nil {
+	before := store.CopyPath(path, t.Upgrade.FromFormat)
+	info, err := os.Stat(before)
+	if errors.Is(err, os.ErrNotExist) || err == nil && info.ModTime().Before(t.Silent.Add(-time.Minute)) { // of another time
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(t.database))
+	if err := os.Rename(before, path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
@@ -115,10 +126,7 @@ func (srv *server) openDatabase(ctx context.Context) (*store.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t := srv.takeover; t != nil {
-		t.mu.Lock()
-		t.migrated, t.database = db.Migrated(), control.DatabasePath(dir)
-		t.mu.Unlock()
+	if srv.takeover != nil {
 		return db, nil // to write it anew takes too long now
 	}
 	removeRehearsals(dir)

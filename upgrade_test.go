@@ -386,14 +386,21 @@ func TestKillWhileUpgrading(t *testing.T) {
 func TestUnmigrate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	write(t, dir, map[string]string{"podgate.db": "after", "podgate.db.format3": "before"})
 	path := filepath.Join(dir, "podgate.db")
-	unchanged := &takeover{database: path}
-	if err := unchanged.unmigrate(); err != nil || readFile(t, path) != "after" {
-		t.Errorf("what was not migrated: %v", err)
+	write(t, dir, map[string]string{"podgate.db": "after", "podgate.db.format3": "before"})
+	old := func(format int, silent time.Time) *takeover {
+		return &takeover{handed: handed{Upgrade: control.Upgrade{FromFormat: format}, Silent: silent}}
 	}
-	migrated := &takeover{database: path, migrated: &store.Migrated{From: 3, To: 4, Copy: path + ".format3"}}
-	if err := migrated.unmigrate(); err != nil || readFile(t, path) != "before" {
+	for name, unchanged := range map[string]*takeover{
+		"of the same format":     old(store.Format, time.Now()),
+		"copied at another time": old(3, time.Now().Add(time.Hour)),
+		"never copied":           old(2, time.Now()),
+	} {
+		if err := unchanged.unmigrate(path); err != nil || readFile(t, path) != "after" {
+			t.Errorf("%s: %q, %v", name, readFile(t, path), err)
+		}
+	}
+	if err := old(3, time.Now()).unmigrate(path); err != nil || readFile(t, path) != "before" {
 		t.Errorf("%q, %v", readFile(t, path), err)
 	}
 }

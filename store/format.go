@@ -31,6 +31,10 @@ type Migrated struct {
 	Copy     string // the path of the file as it was before
 }
 
+// CopyPath returns where Open leaves the copy of the file at path, which was of that format
+// before it was migrated.
+func CopyPath(path string, format int) string { return fmt.Sprintf("%s.format%d", path, format) }
+
 // prepare brings the file to the wanted format, or refuses it unchanged.
 func prepare(db *DB, format int, steps []migration) (*Migrated, error) {
 	path := db.bolt.Path()
@@ -47,7 +51,7 @@ func prepare(db *DB, format int, steps []migration) (*Migrated, error) {
 	case found > format:
 		return nil, fmt.Errorf("%w: %s has format %d, this podgate reads up to %d; install the newer podgate again", ErrNewerStore, path, found, format)
 	}
-	m := &Migrated{From: found, To: format, Copy: fmt.Sprintf("%s.format%d", path, found)}
+	m := &Migrated{From: found, To: format, Copy: CopyPath(path, found)}
 	if err := copyAside(db, m.Copy); err != nil {
 		return nil, fmt.Errorf("store: copy %s to %s before it is migrated: %w", path, m.Copy, err)
 	}
