@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/x509roots/fallback/bundle"
@@ -148,7 +149,7 @@ func (r *release) image(t target, program []byte) error {
 	if err != nil {
 		return err
 	}
-	raw, err := tarred(withFolders(files)[1:], r.date, nil)
+	raw, err := tarred(relative(withFolders(files)), r.date, nil)
 	if err != nil {
 		return err
 	}
@@ -157,16 +158,21 @@ func (r *release) image(t target, program []byte) error {
 
 // imageFiles are what is in an image: the program, whom to trust, and folders to write to.
 func imageFiles(program []byte) []member {
-	files := withFolders([]member{
+	files := relative(withFolders([]member{
 		{"./etc/passwd", []byte(fmt.Sprintf("root:x:0:0:root:/root:/sbin/nologin\npodgate:x:%d:%d:podgate:%s:/sbin/nologin\n", imageUser, imageUser, imageData)), 0o644},
 		{"./etc/group", []byte(fmt.Sprintf("root:x:0:\npodgate:x:%d:\n", imageUser)), 0o644},
 		{"./etc/ssl/certs/ca-certificates.crt", trustedRoots(), 0o644},
 		{"." + service.ProgramPath, program, 0o755},
-	})[1:]
-	for i := range files {
-		files[i].name = files[i].name[len("./"):]
-	}
+	}))
 	return append(files, member{"tmp/", nil, 0o1777}, member{"var/", nil, 0o755}, member{"var/lib/", nil, 0o755}, member{imageData[1:] + "/", nil, 0o700})
+}
+
+// relative takes the leading ./ from names, and the folder of that name away.
+func relative(files []member) []member {
+	for i := range files {
+		files[i].name = strings.TrimPrefix(files[i].name, "./")
+	}
+	return files[1:]
 }
 
 // trustedRoots are the certificates of Mozilla's list that hold without further

@@ -73,6 +73,9 @@ func imageIsWhole(t *testing.T, dist string, here target) {
 	var saved []savedImage
 	read("oci-layout", &layout)
 	read("index.json", &index)
+	if len(files) != 8 || files["blobs/sha256/"].Typeflag != tar.TypeDir {
+		t.Errorf("%d files", len(files))
+	}
 	if layout.ImageLayoutVersion != "1.0.0" || index.SchemaVersion != 2 || len(index.Manifests) != 1 || *index.Manifests[0].Platform != (platform{here.arch, "linux"}) {
 		t.Fatalf("%+v %+v", layout, index)
 	}
