@@ -1,0 +1,351 @@
+package pods_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"podgate/internal/authz"
+	"podgate/pods"
+	"podgate/store"
+)
+
+// moving is a house with a clock.
+type moving struct {
+	*house
+	now time.Time
+}
+
+func newMoving(t *testing.T, change ...func(*pods.Config)) *moving {
+	t.Helper()
+	m := &moving{now: day}
+	m.house = newHouse(t, append(change, func(c *pods.Config) { c.Now = func() time.Time { return m.now } })...)
+	return m
+}
+
+// snapshot takes one by hand and returns its id.
+func (m *moving) snapshot(t *testing.T, name string) string {
+	t.Helper()
+	m.now = m.now.Add(time.Minute)
+	made, err := m.TakeSnapshot(t.Context(), m.ann, name, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.ID
+}
+
+func (m *moving) whys(t *testing.T, name string) string {
+	t.Helper()
+	list, err := m.Snapshots(m.ann, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whys []string
+	for _, s := range list {
+		whys = append(whys, s.Why)
+	}
+	return strings.Join(whys, " ")
+}
+
+// folders are the names of what there is of a pod's snapshots on the disk.
+func (m *moving) folders(t *testing.T, id store.PodID) []string {
+	t.Helper()
+	found, err := m.fake.Snapshots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, id := range found[id] {
+		names = append(names, string(id))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// put writes a file of that many bytes into a pod's home.
+func (m *moving) put(t *testing.T, id store.PodID, name string, bytes int) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(m.fake.Dir(id), "home", name), make([]byte, bytes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *moving) deploy(t *testing.T, name string) pods.Deployment {
+	t.Helper()
+	m.now = m.now.Add(time.Minute)
+	d, _ := m.Deploy(t.Context(), m.ann, pods.DeployRequest{Name: name, Files: []pods.SourceFile{{Path: "index.html"}}}, nil) // the script has no deploys
+	return d
+}
+
+// Snapshots make room for newer ones, those that somebody asked for last; of these a
+// deploy takes none away.
+func TestSnapshotsMakeRoom(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	id := m.create(t, "shop").ID
+	for range 2 {
+		if d := m.deploy(t, "shop"); !strings.Contains(d.Snapshot, "has the files as they were before") {
+			t.Errorf("a deploy says %q", d.Snapshot)
+		}
+	}
+	first := m.snapshot(t, "shop")
+	for range pods.MaxSnapshots - 2 {
+		m.snapshot(t, "shop")
+	}
+	if got := m.whys(t, "shop"); got != strings.TrimSpace(strings.Repeat("manual ", pods.MaxSnapshots-1))+" deploy" {
+		t.Errorf("after nine by hand: %s", got)
+	}
+	m.deploy(t, "shop")
+	if got := m.whys(t, "shop"); !strings.HasPrefix(got, "deploy manual") || strings.Count(got, "manual") != pods.MaxSnapshots-1 {
+		t.Errorf("after a deploy: %s", got)
+	}
+	m.snapshot(t, "shop")
+	if d := m.deploy(t, "shop"); !strings.Contains(d.Snapshot, "there is no snapshot") || !strings.Contains(d.Snapshot, "made by hand leave no room") {
+		t.Errorf("a deploy without room says %q", d.Snapshot)
+	}
+	if got := m.whys(t, "shop"); strings.Contains(got, "deploy") {
+		t.Errorf("after that: %s", got)
+	}
+	m.snapshot(t, "shop")
+	list, err := m.Snapshots(m.ann, "shop")
+	if err != nil || len(list) != pods.MaxSnapshots || slices.ContainsFunc(list, func(s pods.Snapshot) bool { return s.ID == first }) {
+		t.Errorf("%d, %v", len(list), err)
+	}
+	if got := m.folders(t, id); len(got) != pods.MaxSnapshots {
+		t.Errorf("on the disk: %q", got)
+	}
+	_, err = m.RestoreSnapshot(t.Context(), m.ann, "shop", list[0].ID, nil)
+	wants(t, err, pods.ErrOverPlan, "delete one with delete_snapshot first")
+	if err := m.DeleteSnapshot(t.Context(), m.ann, "shop", list[3].ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = m.RestoreSnapshot(t.Context(), m.ann, "shop", list[0].ID, nil); err != nil {
+		t.Errorf("with room: %v", err)
+	}
+	if got := m.whys(t, "shop"); !strings.HasPrefix(got, "restore manual") || len(m.folders(t, id)) != pods.MaxSnapshots {
+		t.Errorf("after a restore: %s, %q", got, m.folders(t, id))
+	}
+}
+
+// All snapshots of a pod have twice the disk of its plan, and a copy has no more.
+func TestSnapshotsAreBoundedByThePlan(t *testing.T) {
+	t.Parallel()
+	tiny := pods.DefaultPlans()[0]
+	tiny.Limits.Disk = 1 << 20
+	m := newMoving(t, func(c *pods.Config) { c.Plans = []pods.Plan{tiny} })
+	id := m.create(t, "shop").ID
+	m.put(t, id, "file", 900_000)
+	first, second := m.snapshot(t, "shop"), m.snapshot(t, "shop")
+	third := m.snapshot(t, "shop")
+	if got := m.folders(t, id); !slices.Equal(got, slices.Sorted(slices.Values([]string{second, third}))) {
+		t.Errorf("after %s, %s and %s: %q", first, second, third, got)
+	}
+	if d := m.deploy(t, "shop"); !strings.Contains(d.Snapshot, "leave no room") {
+		t.Errorf("a deploy says %q", d.Snapshot)
+	}
+	m.put(t, id, "file", 3<<20)
+	_, err := m.TakeSnapshot(t.Context(), m.ann, "shop", "", nil)
+	wants(t, err, pods.ErrNotCopied, "more than the 2 MiB")
+	_, err = m.Clone(t.Context(), m.ann, pods.CloneRequest{Name: "shop", To: "twin"}, nil)
+	wants(t, err, pods.ErrNotCopied, "more than the 2 MiB")
+	if list, err := m.List(t.Context(), m.ann); err != nil || len(list) != 1 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if d := m.deploy(t, "shop"); !strings.Contains(d.Snapshot, "more than the 2 MiB") {
+		t.Errorf("a deploy says %q", d.Snapshot)
+	}
+	if got := m.folders(t, id); len(got) != 2 {
+		t.Errorf("left behind: %q", got)
+	}
+}
+
+// What a server that was killed has left is finished, taken back or swept, and what is
+// not on the disk any more is forgotten.
+func TestUndoAfterACrash(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	id := m.create(t, "shop").ID
+	m.put(t, id, "kept", 1)
+	snap := store.SnapshotID(m.snapshot(t, "shop"))
+	lost := store.SnapshotID(m.snapshot(t, "shop"))
+	m.put(t, id, "new", 1)
+	dir := filepath.Join(filepath.Dir(m.fake.Dir(id)), ".snapshots")
+	for _, path := range []string{".new-half/home", "unnoted/home"} {
+		if err := os.MkdirAll(filepath.Join(dir, string(id), path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "nobody", "x"), 0o700), os.RemoveAll(filepath.Join(dir, string(id), string(lost)))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.db.BeginRestore(id, store.Restore{From: snap, Old: "before"}); err != nil {
+		t.Fatal(err)
+	}
+	half := store.Pod{ID: "half", Name: "twin", Team: m.ann.Team.ID, Preset: "static", Plan: "small", Region: "here", Want: store.WantStopped, CopyOf: id, Created: day}
+	if err := m.db.CreatePod(half, day, func([]store.Pod) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(m.fake.Dir("half"), ".fill", "home"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := m.Start(t.Context(), m.ann, "twin", nil)
+	wants(t, err, pods.ErrBusy, "taken back")
+	m.reconcile(t)
+	m.reconcile(t)
+	if _, err := m.db.Pod("half"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the half copy: %v", err)
+	}
+	if _, err := os.Stat(m.fake.Dir("half")); err == nil {
+		t.Error("its files are there")
+	}
+	for name, want := range map[string]bool{"kept": true, "new": false} {
+		if _, err := os.Stat(filepath.Join(m.fake.Dir(id), "home", name)); (err == nil) != want {
+			t.Errorf("%s after the restore: %v", name, err)
+		}
+	}
+	if rec, err := m.db.Pod(id); err != nil || rec.Restore != nil {
+		t.Errorf("%+v, %v", rec, err)
+	}
+	if got := m.folders(t, id); !slices.Equal(got, slices.Sorted(slices.Values([]string{string(snap), "before"}))) || m.whys(t, "shop") != "restore manual" {
+		t.Errorf("snapshots: %q, %s", got, m.whys(t, "shop"))
+	}
+	if got := m.folders(t, "nobody"); len(got) != 0 {
+		t.Errorf("of nobody: %q", got)
+	}
+	if p := m.status(t, "shop"); p.Status != "running" {
+		t.Errorf("%+v", p)
+	}
+	// One whose files are gone is taken back, and the pod goes on as it was.
+	if _, err := m.db.BeginRestore(id, store.Restore{From: snap, Old: "again"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, string(id), string(snap))); err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.Restart(t.Context(), m.ann, "shop", nil)
+	wants(t, err, pods.ErrNotCopied, "not there any more")
+	m.now = m.now.Add(time.Hour)
+	m.reconcile(t)
+	if p := m.status(t, "shop"); p.Status != "running" || m.whys(t, "shop") != "restore" {
+		t.Errorf("%+v, %s", p, m.whys(t, "shop"))
+	}
+}
+
+// A deploy goes on when its snapshot cannot be made, and what is no word of ours is not
+// told.
+func TestDeployWithoutASnapshot(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	id := m.create(t, "shop").ID
+	m.fake.FailCopies(errors.New("a private reason"))
+	if d := m.deploy(t, "shop"); !strings.Contains(d.Snapshot, "no snapshot of before this deploy") || strings.Contains(d.Snapshot, "private") || d.Deploy.Number != 1 {
+		t.Errorf("%+v", d)
+	}
+	_, err := m.TakeSnapshot(t.Context(), m.ann, "shop", "", nil)
+	wants(t, err, pods.ErrNotCopied)
+	if got := m.folders(t, id); len(got) != 0 {
+		t.Errorf("left behind: %q", got)
+	}
+	m.fake.FailCopies(nil)
+	for _, note := range []string{"two\nlines", strings.Repeat("x", 201), "\x1b[2J"} {
+		_, err := m.TakeSnapshot(t.Context(), m.ann, "shop", note, nil)
+		wants(t, err, pods.ErrBadInput, "a note is one line")
+	}
+	if n := m.fake.Count("snapshot"); n != 2 {
+		t.Errorf("%d were tried", n)
+	}
+}
+
+// A deleted pod can be brought back for as long as is said, as the team's quota allows;
+// of a team only so many are kept.
+func TestUndelete(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t, func(c *pods.Config) { c.Quota = pods.Quota{Pods: 2, Memory: 1 << 40} })
+	ids := map[string]store.PodID{}
+	for _, name := range []string{"one", "two", "three"} {
+		ids[name] = m.create(t, name).ID
+		m.now = m.now.Add(time.Hour)
+		if err := m.Delete(t.Context(), m.ann, name, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := m.DeletedPods(m.ann)
+	if err != nil || len(list) != 2 || list[0].Name != "three" || list[1].Name != "two" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if _, err := os.Stat(m.fake.Dir(ids["one"])); err == nil {
+		t.Error("the files of the oldest are there")
+	}
+	m.create(t, "four")
+	m.create(t, "five")
+	_, err = m.Undelete(t.Context(), m.ann, "two", "", nil)
+	wants(t, err, pods.ErrOverQuota, "2 pods of 2")
+	if err := m.Delete(t.Context(), m.ann, "four", "four"); err != nil { // takes the place of two
+		t.Fatal(err)
+	}
+	_, err = m.Undelete(t.Context(), m.ann, "two", "", nil)
+	wants(t, err, pods.ErrNotFound, "no pod two in the last 7 days")
+	_, err = m.Undelete(t.Context(), m.bob, "three", "", nil)
+	wants(t, err, pods.ErrNotFound)
+	viewer, connection := m.ann, m.ann
+	viewer.Role, connection.Grant = store.RoleMember, "grant"
+	for _, a := range []authz.Actor{viewer, connection} {
+		var denied *authz.Denied
+		if _, err := m.Undelete(t.Context(), a, "three", "", nil); !errors.As(err, &denied) {
+			t.Errorf("%+v: %v", a, err)
+		}
+		if err := m.Purge(t.Context(), a, "three", "three"); !errors.As(err, &denied) {
+			t.Errorf("purge, %+v: %v", a, err)
+		}
+	}
+	_, err = m.Undelete(t.Context(), m.ann, "three", "No Name", nil)
+	wants(t, err, pods.ErrInvalidName)
+	if p, err := m.Undelete(t.Context(), m.ann, "three", "", nil); err != nil || p.Status != "running" || p.ID != ids["three"] {
+		t.Errorf("%+v, %v", p, err)
+	}
+	wants(t, m.Purge(t.Context(), m.ann, "four", "other"), pods.ErrBadInput, "nothing was deleted")
+	m.now = m.now.Add(pods.Reserved)
+	_, err = m.Undelete(t.Context(), m.ann, "four", "", nil)
+	wants(t, err, pods.ErrNotFound)
+	m.reconcile(t)
+	if all, err := m.db.Pods(); err != nil || len(all) != 2 {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+// A disk that is nearly full gets room from what can be spared: deleted pods first, the
+// oldest before others, then snapshots that nobody asked for.
+func TestRoomOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	kept := m.create(t, "kept").ID
+	m.deploy(t, "kept")
+	m.snapshot(t, "kept")
+	m.deploy(t, "kept")
+	for _, name := range []string{"one", "two"} {
+		m.create(t, name)
+		m.now = m.now.Add(time.Hour)
+		if err := m.Delete(t.Context(), m.ann, name, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.fake.SetShort(true)
+	for i, want := range []string{"1 deploy manual deploy", "0 deploy manual deploy", "0 deploy manual", "0 manual", "0 manual"} {
+		m.reconcile(t)
+		list, err := m.DeletedPods(m.ann)
+		if got := fmt.Sprint(len(list), " ", m.whys(t, "kept")); err != nil || got != want || i == 0 && list[0].Name != "two" {
+			t.Errorf("after %d rounds: %s, %v; want %s", i+1, got, err, want)
+		}
+	}
+	if got := m.folders(t, kept); len(got) != 1 {
+		t.Errorf("on the disk: %q", got)
+	}
+	if p := m.status(t, "kept"); p.Status != "running" {
+		t.Errorf("%+v", p)
+	}
+}
