@@ -194,7 +194,7 @@ func (s *Service) agree(ctx context.Context, r *region, c Copier, found map[stor
 	}
 	var faults []error
 	for _, rec := range differ {
-		faults = append(faults, s.settleSnapshots(ctx, c, rec))
+		faults = append(faults, s.settleSnapshots(ctx, r, c, rec))
 	}
 	for _, id := range unknown {
 		faults = append(faults, c.Keep(ctx, id, nil))

@@ -22,6 +22,7 @@ const (
 	maxNote     = 200              // characters of a snapshot's note
 	copyTimeout = 20 * time.Minute // of a copy that somebody asked for
 	autoTimeout = time.Minute      // of one that a deploy waits for
+	busyPause   = 3 * time.Second  // until a pod's snapshots are looked at again
 )
 
 // Snapshot is a copy of a pod's files as they were.
@@ -363,12 +364,14 @@ func (s *Service) snapshotBefore(ctx context.Context, rec store.Pod, d store.Dep
 	return said
 }
 
-// settleSnapshots makes files and records of a pod's snapshots agree, in a round.
-func (s *Service) settleSnapshots(ctx context.Context, c Copier, rec store.Pod) error {
+// settleSnapshots makes files and records of a pod's snapshots agree, in a round. Where
+// another operation goes on, it may be the one that makes them, so another round looks.
+func (s *Service) settleSnapshots(ctx context.Context, r *region, c Copier, rec store.Pod) error {
 	l := s.of(rec)
 	op, err := s.begin(ctx, l, l.snapshot().phase, turnTry)
 	if err != nil {
-		return nil // what goes on sees to it
+		time.AfterFunc(busyPause, r.wake)
+		return nil
 	}
 	defer op.end()
 	found, err := c.Snapshots(op.ctx)

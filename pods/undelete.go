@@ -153,7 +153,7 @@ func (s *Service) makeRoom(ctx context.Context, c Copier, r *region, records []s
 			return err
 		}
 		r.wake()
-		return s.settleSnapshots(ctx, c, rec)
+		return s.settleSnapshots(ctx, r, c, rec)
 	}
 	return nil
 }

@@ -117,7 +117,9 @@ func TestHostileHomes(t *testing.T) {
 	made, err := s.Snapshot(t.Context(), "a", "first", 1<<20, nil)
 	must(t, err)
 	copied := filepath.Join(dir, ".snapshots/a/first/home")
-	want := slices.DeleteFunc(look(t, top), func(line string) bool { return strings.HasPrefix(line, `"/pipe"`) || strings.HasPrefix(line, `"/null"`) })
+	want := slices.DeleteFunc(look(t, top), func(line string) bool {
+		return strings.HasPrefix(line, `"/pipe"`) || strings.HasPrefix(line, `"/null"`)
+	})
 	for i := range want {
 		want[i] = strings.Replace(want[i], "urw-r-----", "-rw-r-----", 1) // nobody's program runs as another by a copy
 	}
