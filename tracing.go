@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -44,8 +43,8 @@ func headersOf(path string) (http.Header, error) {
 	}
 	// The reader of HTTP wants the empty line that ends a header.
 	header, err := textproto.NewReader(bufio.NewReader(io.MultiReader(bytes.NewReader(bytes.TrimSpace(raw)), bytes.NewReader([]byte("\n\n"))))).ReadMIMEHeader()
-	if err != nil || len(header) == 0 {
-		return nil, errors.Join(fmt.Errorf("%s should hold lines such as «Authorization: Bearer KEY»", path), err)
+	if err != nil || len(header) == 0 { // whose words have the line, and so perhaps the key
+		return nil, fmt.Errorf("%s should hold lines such as «Authorization: Bearer KEY»", path)
 	}
 	return http.Header(header), nil
 }
@@ -87,9 +86,13 @@ func (srv *server) traced(class string) func(context.Context, *http.Request) (co
 	}
 }
 
-// parentOf is the trace that a request belongs to, if a trusted proxy says so. Anybody
-// else could have all of their requests kept, or make them look like parts of another's.
+// parentOf is the trace that a request belongs to, if a trusted proxy says so and the
+// settings say that it does: most pass on what a visitor says. Anybody else could have all
+// of their requests kept, or make them look like parts of another's.
 func (srv *server) parentOf(r *http.Request) *trace.Parent {
+	if !srv.settings.Telemetry.Proxied {
+		return nil
+	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !slices.ContainsFunc(srv.settings.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(peer.Addr().Unmap()) }) {
 		return nil

@@ -125,12 +125,18 @@ func TestTraces(t *testing.T) {
 func TestTraceOfAProxy(t *testing.T) {
 	t.Parallel()
 	srv := &server{settings: &config.Settings{}}
+	srv.settings.Telemetry.Proxied = true
 	srv.settings.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	for peer, want := range map[string]bool{"10.1.2.3:4": true, "[::ffff:10.1.2.3]:4": true, "11.1.2.3:4": false, "": false} {
 		r := &http.Request{RemoteAddr: peer, Header: http.Header{"Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}}
 		if got := srv.parentOf(r); (got != nil) != want {
 			t.Errorf("%s: %v", peer, got)
 		}
+		srv.settings.Telemetry.Proxied = false
+		if got := srv.parentOf(r); got != nil {
+			t.Errorf("%s, whose traces are not wanted: %v", peer, got)
+		}
+		srv.settings.Telemetry.Proxied = true
 	}
 }
 
@@ -148,6 +154,12 @@ func TestHeadersOf(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
+	}
+	if err := os.WriteFile(path, []byte("the-key-alone"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := headersOf(path); err == nil || strings.Contains(err.Error(), "the-key-alone") {
+		t.Errorf("%v", err)
 	}
 	if _, err := headersOf(filepath.Join(t.TempDir(), "absent")); err == nil {
 		t.Error("a file that is not there has no headers")

@@ -12,6 +12,7 @@ type Telemetry struct {
 	Endpoint    string `toml:"endpoint"`     // of an OpenTelemetry collector, for OTLP over HTTP
 	HeadersFile string `toml:"headers_file"` // lines «Name: value» that it wants, such as a key
 	Percent     int    `toml:"percent"`      // of the requests that are traced
+	Proxied     bool   `toml:"proxied"`      // a trusted proxy says what trace a request belongs to
 }
 
 func (s *Settings) checkTelemetry(report func(string, error)) {

@@ -136,6 +136,17 @@ func (in *instance) socketsHold() int64 {
 	return m.used()
 }
 
+// gateway is the process that takes the pod's packets; 0 while there is none.
+func (in *instance) gateway() int {
+	in.mu.Lock()
+	n := in.network
+	in.mu.Unlock()
+	if n == nil {
+		return 0
+	}
+	return int(n.pid.Load())
+}
+
 // endNetwork ends the network with the pod.
 func (in *instance) endNetwork() {
 	in.mu.Lock()

@@ -335,7 +335,7 @@ func rlimits(l pods.Limits) []rlimit {
 func (r *Runtime) enforced(l pods.Limits) []string {
 	var all []string
 	if l.Memory > 0 {
-		how := "summed twice a second, and RLIMIT_DATA for each process; buffers of pipes are bounded each, not in all"
+		how := "summed twice a second, and RLIMIT_DATA for each process; buffers of pipes, and what the kernel keeps for open files, are bounded each, not in all"
 		if r.groups.has("memory") {
 			how = r.groups.how()
 		}

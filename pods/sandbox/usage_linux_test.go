@@ -122,3 +122,30 @@ func TestHomeMeter(t *testing.T) {
 		t.Errorf("%d bytes, want %d", n, want)
 	}
 }
+
+// Empty files in memory take some, and so does the process that takes a pod's packets.
+func TestPodSmallThingsCount(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	start(t, r, "a", limits)
+	in := r.running("a")
+	before := scratchUsed(in.process.Pid)
+	got := command(t, r, "a", `mkdir /tmp/many && cd /tmp/many && i=0; while [ $i -lt 2000 ]; do i=$((i+1)); : >$i; done; echo made`)
+	if got.stdout != "made\n" {
+		t.Fatalf("%+v", got)
+	}
+	if more := scratchUsed(in.process.Pid) - before; more < 2000*inodeMemory {
+		t.Errorf("2000 empty files count %d bytes", more)
+	}
+	with := &instance{process: in.process, network: &podNetwork{}}
+	with.network.pid.Store(1 << 30)
+	_, total := with.memory(nil, func(pid int) int64 {
+		if pid == 1<<30 {
+			return 1 << 40
+		}
+		return 0
+	})
+	if total < 1<<40 {
+		t.Error("what its network takes does not count")
+	}
+}

@@ -246,9 +246,13 @@ func (in *instance) holdMemory(processes []process) {
 	}
 }
 
-// memory is what the processes beside the first have each, and the pod in all.
+// memory is what the processes beside the first have each, and the pod in all: with what
+// its network has, which works for the pod outside of it.
 func (in *instance) memory(processes []process, of func(pid int) int64) (sizes []int64, total int64) {
 	total = of(in.process.Pid) + scratchUsed(in.process.Pid) + in.socketsHold()
+	if gateway := in.gateway(); gateway > 0 {
+		total += of(gateway)
+	}
 	for _, p := range processes {
 		size := of(p.pid)
 		sizes = append(sizes, size)
@@ -257,6 +261,9 @@ func (in *instance) memory(processes []process, of func(pid int) int64) (sizes [
 	return sizes, total
 }
 
+// inodeMemory is what the kernel needs for a file in memory, in bytes, be it empty.
+const inodeMemory = 1 << 10
+
 // scratchUsed is what lies in the file systems in memory of the pod with this
 // first process.
 func scratchUsed(pid int) int64 {
@@ -264,7 +271,7 @@ func scratchUsed(pid int) int64 {
 	for _, path := range []string{"tmp", "var/tmp", "run", "dev/shm"} {
 		var st unix.Statfs_t
 		if unix.Statfs(fmt.Sprintf("/proc/%d/root/%s", pid, path), &st) == nil && st.Type == unix.TMPFS_MAGIC {
-			sum += int64(st.Blocks-st.Bfree) * st.Bsize
+			sum += int64(st.Blocks-st.Bfree)*st.Bsize + int64(st.Files-st.Ffree)*inodeMemory
 		}
 	}
 	return sum

@@ -9,10 +9,11 @@ import "fmt"
 
 // Numbers of errors, the same on every Linux.
 const (
-	ePERM      = 1
-	eNOSYS     = 38
-	eOPNOTSUPP = 95
-	eNOSPC     = 28
+	ePERM           = 1
+	eNOSYS          = 38
+	eOPNOTSUPP      = 95
+	eNOSPC          = 28
+	ePROTONOSUPPORT = 93
 )
 
 // machine is an architecture that has a table.
@@ -98,6 +99,7 @@ const (
 
 	fallocFreeing = 0x2 | 0x8 // FALLOC_FL_PUNCH_HOLE and COLLAPSE_RANGE
 
+	protocolMPTCP  = 262
 	socketTypeMask = 0xf // without SOCK_CLOEXEC and SOCK_NONBLOCK
 )
 
@@ -134,7 +136,7 @@ func byArgument(arch string) []rule {
 			{{arg: 0, values: []uint32{familyUnix, familyInet, familyInet6, familyNetlink}, not: true}},
 			{{arg: 0, values: []uint32{familyNetlink}}, {arg: 2, values: []uint32{0}, not: true}},
 			{{arg: 0, values: internet}, {arg: 1, mask: socketTypeMask, values: []uint32{1, 2, 3}, not: true}},
-			{{arg: 0, values: internet}, {arg: 2, values: []uint32{0, 1, 6, 17, 58, 262}, not: true}},
+			{{arg: 0, values: internet}, {arg: 2, values: []uint32{0, 1, 6, 17, 58, protocolMPTCP}, not: true}},
 		}},
 	}
 }
@@ -180,6 +182,8 @@ func uncounted(arch string) []rule {
 	number := func(c call) uint32 { return uint32(c.number(arch)) }
 	return []rule{
 		{number: number(callMemfd), verdict: errno(eNOSYS)},
+		// What its sockets hold is listed under no protocol that is asked for.
+		{number: number(callSocket), verdict: errno(ePROTONOSUPPORT), when: [][]test{{{arg: 2, values: []uint32{protocolMPTCP}}}}},
 		{number: number(callMsgget), verdict: errno(eNOSYS)},
 		{number: number(callSemget), verdict: errno(eNOSPC), when: large(1, 64)},
 		{number: number(callShmget), verdict: errno(eNOSPC), when: append(large(1, 16<<10), []test{{arg: 1, high: true, values: []uint32{0}, not: true}})},

@@ -223,6 +223,8 @@ func TestUncountedFilter(t *testing.T) {
 			{callShmget, [6]uint64{0, 16<<10 - 1}, allow},
 			{callShmget, [6]uint64{0, 16 << 10}, int(errno(eNOSPC))},
 			{callShmget, [6]uint64{0, high | 56}, int(errno(eNOSPC))},
+			{callSocket, [6]uint64{2, 1, 262}, int(errno(ePROTONOSUPPORT))},
+			{callSocket, [6]uint64{2, 1, 6}, allow},
 			{call{"mmap", 9, 222}, [6]uint64{0, high}, allow},
 		} {
 			if got, err := vm.Run(callData(m.audit, uint32(r.call.number(arch)), r.args)); err != nil || got != r.want {
