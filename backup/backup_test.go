@@ -30,6 +30,8 @@ type server struct {
 	db   *store.DB
 	team store.TeamID
 	hold func(context.Context, store.PodID) (func() bool, error)
+
+	clock func() time.Time // nil: the machine's
 }
 
 func newServer(t testing.TB) *server {
@@ -62,7 +64,11 @@ func (s *server) fill(dir string, files map[string]string) {
 }
 
 func (s *server) source() Source {
-	return Source{Dir: s.dir, DB: s.db, Version: "v1.2.3", Now: time.Now, Hold: s.hold}
+	now := time.Now
+	if s.clock != nil {
+		now = s.clock
+	}
+	return Source{Dir: s.dir, DB: s.db, Version: "v1.2.3", Now: now, Hold: s.hold}
 }
 
 func (s *server) backup() ([]byte, *Manifest) {

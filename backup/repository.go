@@ -41,7 +41,8 @@ type Repository struct {
 	Daily, Weekly, Monthly int
 	Dir                    string // the data folder
 
-	size int // of packs before compression, in bytes; 0: packSize
+	size       int         // of packs before compression, in bytes; 0: packSize
+	polynomial chunker.Pol // of new generations; 0: a random one
 }
 
 const (
@@ -386,7 +387,10 @@ func (r *Repository) packs(c *cache, now time.Time) (*Packs, cacheHead, error) {
 		return p, c.cacheHead, nil
 	}
 	p.generation, p.chunks = begins+now.UTC().Format(stampForm), map[chunkID]ref{}
-	if p.polynomial, err = chunker.RandomPolynomial(); err != nil {
+	if p.polynomial = r.polynomial; p.polynomial == 0 {
+		p.polynomial, err = chunker.RandomPolynomial()
+	}
+	if err != nil {
 		files.close()
 		return nil, cacheHead{}, err
 	}
