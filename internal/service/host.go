@@ -18,8 +18,9 @@ type Host struct {
 	Root string
 	// Run gives a command and returns what it printed, the two outputs together.
 	Run func(ctx context.Context, name string, args ...string) (string, error)
-	// Executable is the file of this program.
-	Executable string
+	// Executable is where the file of this program is, and Self what runs: by then
+	// somebody else may have put another file there.
+	Executable, Self string
 }
 
 // ThisHost is this machine.
@@ -28,7 +29,7 @@ func ThisHost() (Host, error) {
 	if err == nil {
 		path, err = filepath.EvalSymlinks(path)
 	}
-	return Host{Run: runCommand, Executable: path}, err
+	return Host{Run: runCommand, Executable: path, Self: "/proc/self/exe"}, err
 }
 
 func runCommand(ctx context.Context, name string, args ...string) (string, error) {

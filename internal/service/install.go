@@ -135,7 +135,7 @@ func (h Host) planProgram(_ context.Context, u Unit, _ Wish) (Step, error) {
 	if u.Program == h.Executable {
 		return s, nil
 	}
-	raw, err := os.ReadFile(h.Executable)
+	raw, err := os.ReadFile(h.Self)
 	if err != nil {
 		return s, err
 	}
@@ -194,7 +194,7 @@ func (h Host) planProfile(i Isolation) func(context.Context, Unit, Wish) (Step, 
 		if !i.profile {
 			return Step{}, nil
 		}
-		s, err := h.planFile(profilePath, "the AppArmor profile, which allows user namespaces", Profile(u.Program), w.Force)
+		s, err := h.planFile(profilePath, "the AppArmor profile, which allows user namespaces", Profile("podgate", u.Program), w.Force)
 		write := s.do
 		s.do = func(ctx context.Context) error {
 			if err := write(ctx); err != nil {
@@ -227,7 +227,7 @@ func (h Host) planUnit(ctx context.Context, u Unit, w Wish) (Step, error) {
 
 // planFile writes a text with its seal, where nobody else wrote or edited what is there.
 func (h Host) planFile(path, what, text string, force bool) (Step, error) {
-	content := sealed(text)
+	content := Sealed(text)
 	there, err := h.read(path)
 	if err != nil {
 		return Step{}, err

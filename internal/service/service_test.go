@@ -46,7 +46,8 @@ func newMachine(t *testing.T) *machine {
 			t.Fatal(err)
 		}
 	}
-	m.Executable = m.path("/podgate-file") // read as it is, so not below Root
+	m.Executable, m.Self = m.path("/exchanged"), m.path("/podgate-file") // read as they are, so not below Root
+	m.put(t, "/exchanged", "what somebody put there meanwhile")
 	m.put(t, "/podgate-file", "the program")
 	for _, no := range []string{"getent", "systemctl is-enabled", "systemctl is-active"} {
 		m.fails[no] = true

@@ -172,24 +172,24 @@ var missing = group{why: `Not here, because pods could not run:
 
 // Profile lets the program make user namespaces where AppArmor keeps programs without a
 // profile from it, as Ubuntu does from 23.10 on.
-func Profile(program string) string {
+func Profile(name, program string) string {
 	return fmt.Sprintf(`# Lets podgate make user namespaces, of which pods are made. It confines nothing:
 # pods are confined by podgate, and podgate by its unit.
 abi <abi/4.0>,
 include <tunables/global>
 
-profile podgate %s flags=(unconfined) {
+profile %[1]s %[2]s flags=(unconfined) {
   userns,
 
-  include if exists <local/podgate>
+  include if exists <local/%[1]s>
 }
-`, program)
+`, name, program)
 }
 
-const seal = "# Written by podgate service install, which leaves this file alone once it is edited. sha256 "
+const seal = "# Written by podgate, which leaves this file alone once it is edited. sha256 "
 
-// sealed is a text with a first line that tells whether it is still as it was written.
-func sealed(text string) string {
+// Sealed is a text with a first line that tells whether it is still as it was written.
+func Sealed(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return seal + hex.EncodeToString(sum[:]) + "\n" + text
 }
@@ -197,5 +197,5 @@ func sealed(text string) string {
 // isSealed says whether a file is as it was written here.
 func isSealed(raw string) bool {
 	_, text, ok := strings.Cut(raw, "\n")
-	return ok && raw == sealed(text)
+	return ok && raw == Sealed(text)
 }

@@ -85,15 +85,16 @@ func (r *release) archive(t target, program []byte, texts []text) error {
 func (r *release) debianVersion() string { return strings.Replace(r.number(), "-", "~", 1) }
 
 const (
-	debianProgram = "/usr/bin/podgate"
-	debianProfile = "/usr/share/podgate/apparmor"
+	debianProgram     = "/usr/bin/podgate"
+	debianProfile     = "/usr/share/podgate/apparmor"
+	debianProfileName = "usr.bin.podgate" // another than that of podgate service install
 )
 
 // debian writes a package (deb(5)). The service is installed and not started: it needs
 // an address first.
 func (r *release) debian(t target, program []byte, texts []text) error {
 	const docs = "./usr/share/doc/podgate/"
-	files := []member{{"." + debianProgram, program, 0o755}, {"." + debianProfile, []byte(service.Profile(debianProgram)), 0o644}}
+	files := []member{{"." + debianProgram, program, 0o755}, {"." + debianProfile, []byte(service.Sealed(service.Profile(debianProfileName, debianProgram))), 0o644}}
 	for _, f := range texts {
 		m := member{content: f.content, mode: 0o644}
 		switch {
@@ -185,21 +186,38 @@ Description: small apps by AI assistants, on your own machine
  over MCP, and with nothing else.
 `
 
+// debianFunctions are for the scripts: whether a file is as podgate wrote it, by the sum in
+// its first line, and whether the service is the package's and none of the machine's own.
+const debianFunctions = `untouched() {
+	[ "$(head -n 1 "$1" | sed 's/.* //')" = "$(tail -n +2 "$1" | sha256sum | cut -d ' ' -f 1)" ]
+}
+ours() {
+	case $(systemctl show --value --property=FragmentPath podgate) in
+		/usr/lib/systemd/system/* | /lib/systemd/system/*) true ;;
+		*) false ;;
+	esac
+}
+profile=/etc/apparmor.d/usr.bin.podgate
+`
+
 const debianPostinst = `#!/bin/sh
 set -e
+` + debianFunctions + `
 if [ "$1" = configure ]; then
 	if ! getent passwd podgate >/dev/null; then
 		useradd --system --home-dir /var/lib/podgate --shell /usr/sbin/nologin podgate
 	fi
 	# AppArmor there keeps programs without a profile from user namespaces.
 	if [ -e /proc/sys/kernel/apparmor_restrict_unprivileged_userns ] && command -v apparmor_parser >/dev/null; then
-		cp /usr/share/podgate/apparmor /etc/apparmor.d/podgate
-		apparmor_parser --replace /etc/apparmor.d/podgate || echo "podgate: the AppArmor profile could not be loaded, so pods may not run"
+		if [ ! -e $profile ] || untouched $profile; then
+			cp /usr/share/podgate/apparmor $profile
+		fi
+		apparmor_parser --replace $profile || echo "podgate: the AppArmor profile could not be loaded, so pods may not run"
 	fi
 	if [ -d /run/systemd/system ]; then
 		systemctl daemon-reload
-		if systemctl is-active --quiet podgate; then
-			podgate upgrade --config /etc/podgate.toml ||
+		if ours && systemctl is-active --quiet podgate; then
+			/usr/bin/podgate upgrade --config /etc/podgate.toml ||
 				echo "podgate: what ran before goes on; «systemctl restart podgate» ends it, and its pods for a moment"
 		fi
 	fi
@@ -211,18 +229,22 @@ fi
 
 const debianPrerm = `#!/bin/sh
 set -e
-if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
+` + debianFunctions + `
+if [ "$1" = remove ] && [ -d /run/systemd/system ] && ours; then
 	systemctl disable --now podgate
 fi
 `
 
 const debianPostrm = `#!/bin/sh
 set -e
+` + debianFunctions + `
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
 fi
 if [ "$1" = purge ]; then
-	rm -f /etc/apparmor.d/podgate
+	if [ -e $profile ] && untouched $profile; then
+		rm $profile
+	fi
 	echo "podgate: /var/lib/podgate, with every pod's files, is left; delete it when you are sure"
 fi
 `

@@ -292,6 +292,20 @@ func debianReads(t *testing.T, dist string, here target) {
 	if said, err := sums.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, said)
 	}
+	untouched := func(name string) error {
+		return exec.CommandContext(t.Context(), "sh", "-c", debianFunctions+`untouched "$1"`, "sh", name).Run()
+	}
+	profile := filepath.Join(dir, debianProfile)
+	if err := untouched(profile); err != nil {
+		t.Errorf("the package's own profile counts as edited: %v", err)
+	}
+	raw, err := os.ReadFile(profile)
+	if err = errors.Join(err, os.WriteFile(profile, append(raw, "# mine\n"...), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if untouched(profile) == nil {
+		t.Error("an edited profile counts as the package's own")
+	}
 	unit, err := os.ReadFile(filepath.Join(dir, "usr/lib/systemd/system/podgate.service"))
 	if err != nil || !strings.Contains(string(unit), "ExecStart=/usr/bin/podgate serve --config /etc/podgate.toml\n") {
 		t.Errorf("%s %v", unit, err)

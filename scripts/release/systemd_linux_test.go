@@ -426,6 +426,9 @@ func livesAsPackage(m *container) {
 	goesOn(m, func() { m.sh("dpkg -i podgate.deb", "took over from") })
 	m.sh("dpkg -r podgate")
 	m.refuses("systemctl is-active podgate", "inactive")
+	m.sh("dpkg -i podgate.deb && cp /usr/bin/podgate /usr/local/bin/podgate && /usr/local/bin/podgate service install --force")
+	goesOn(m, func() { m.sh("dpkg -i podgate.deb && dpkg -r podgate") }) // it is not the package's any more
+	m.sh("podgate service uninstall")
 	m.sh("dpkg -P podgate", "/var/lib/podgate, with every pod's files, is left")
 	m.sh("ls /var/lib/podgate/podgate.db")
 	m.refuses("ls /etc/podgate.toml", "No such file")
