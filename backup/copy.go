@@ -128,7 +128,11 @@ func (p *placer) put(h *tar.Header, content io.Reader) error {
 // free is called with what an entry takes the place of.
 func (p *placer) free(info fs.FileInfo) {
 	if info.Mode().IsRegular() {
-		p.bytes -= max(min(info.Size(), factsOf(info).blocks), leastFile)
+		size := max(min(info.Size(), factsOf(info).blocks), leastFile)
+		if factsOf(info).links > 1 {
+			size = leastFile // as another name was counted; the contents stay
+		}
+		p.bytes = max(p.bytes-size, 0)
 	}
 }
 

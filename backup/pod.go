@@ -84,9 +84,6 @@ func ReadPod(ctx context.Context, dir string, r io.Reader, accept func(PodExport
 	}
 	f := &PodFile{file: file}
 	_, err = io.Copy(onlyWriter{file}, untilDone{ctx, r})
-	if errors.Is(err, errTooMuch) {
-		err = errors.New("there is too little room for the file on the server's disk; make room first")
-	}
 	if err == nil {
 		_, f.size, err = file.rewind()
 	}
@@ -120,7 +117,7 @@ func (f *PodFile) Close() { f.file.close() }
 // Unpack makes the folder of the pod, with home and logs, below dir, which is not there.
 // It returns its path when the disk has all of it.
 func (f *PodFile) Unpack(ctx context.Context, dir string) (path string, err error) {
-	needs := f.Manifest.Bytes + int64(f.Manifest.Entries)*blockSize
+	needs := f.Manifest.Bytes + int64(f.Manifest.Entries)*leastFile
 	room, err := roomOn(filepath.Dir(dir))
 	if err == nil && room < needs+needs/20 {
 		err = fmt.Errorf("there are %d MiB of room on the server's disk, and the pod needs %d MiB; make room first", room>>20, (needs+needs/20)>>20+1)
@@ -154,9 +151,6 @@ func (f *PodFile) Unpack(ctx context.Context, dir string) (path string, err erro
 	return path, errors.Join(syncAround(top), top.Close())
 }
 
-// blockSize is what a file takes on the disk besides its contents, in bytes.
-const blockSize = 4 << 10
-
 // podHead reads what the file of a pod is of.
 func (s *scanner) podHead(raw []byte) error {
 	var h PodHead
@@ -180,10 +174,13 @@ func (s *scanner) withinPod(e *entry) error {
 	switch {
 	case s.only != "" && e.pod != "" && e.pod != s.only:
 		return errors.New("it is of another pod")
-	case s.only != "" && s.entries > 2*maxFiles:
+	case s.only != "" && s.entries > maxFiles:
 		return errors.New("there are more files than a pod may have")
-	case s.most > 0 && s.bytes+e.Size > s.most:
-		return takeError{fmt.Errorf("the pod has more than the %d MiB that its plan allows here; take a larger one with --plan", s.most>>20)}
+	}
+	s.takes += max(e.Size, leastFile)
+	switch {
+	case s.most > 0 && s.takes > s.most:
+		return takeError{fmt.Errorf("the pod has more than the %d KiB that its plan allows here; take a larger one with --plan", s.most>>10)}
 	}
 	return nil
 }

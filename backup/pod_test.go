@@ -76,25 +76,26 @@ func TestHostilePodFiles(t *testing.T) {
 		parts []part
 		want  string // "": it is right
 	}{
-		"right":               {head(nil), []part{home, program}, ""},
-		"a path out":          {head(nil), []part{home, file("pods/a/1/home/../../x", "")}, "leads somewhere else"},
-		"below a link":        {head(nil), []part{home, linkPart(tar.TypeSymlink, "pods/a/1/home/l", "/etc"), file("pods/a/1/home/l/x", "")}, "missing"},
-		"a link to elsewhere": {head(nil), []part{home, linkPart(tar.TypeLink, "pods/a/1/home/l", "pods/b/1/home/x")}, "link to what is not there"},
-		"a device":            {head(nil), []part{home, linkPart(tar.TypeBlock, "pods/a/1/home/l", "")}, "no file"},
-		"a database":          {head(nil), []part{file(nameDatabase, "x"), home}, "out of order"},
-		"settings":            {head(nil), []part{file(nameSettings, "x"), home}, "out of order"},
-		"certificates":        {head(nil), []part{folderPart("certificates"), home}, "out of order"},
-		"another pod":         {head(nil), []part{home, folderPart("pods/b/1/home")}, "another pod"},
-		"no files":            {head(nil), nil, "no files"},
-		"a newer form":        {head(func(h *PodHead) { h.Format++ }), []part{home}, "install that version"},
-		"an id that leads":    {head(func(h *PodHead) { h.Pod.ID = "../b" }), []part{home}, "cannot be"},
-		"no such release":     {head(func(h *PodHead) { h.Pod.Release = 1 }), []part{home}, "cannot be"},
-		"too large":           {head(nil), []part{home, file("pods/a/1/home/x", strings.Repeat("x", 2000))}, "--plan"},
-		"a size that lies":    {head(nil), []part{home, file("pods/a/1/home/x", "abc").with(recordSize, "99", recordSparse, "0+9")}, "bytes"},
+		"right":                 {head(nil), []part{home, program}, ""},
+		"a path out":            {head(nil), []part{home, file("pods/a/1/home/../../x", "")}, "leads somewhere else"},
+		"below a link":          {head(nil), []part{home, linkPart(tar.TypeSymlink, "pods/a/1/home/l", "/etc"), file("pods/a/1/home/l/x", "")}, "missing"},
+		"a link to elsewhere":   {head(nil), []part{home, linkPart(tar.TypeLink, "pods/a/1/home/l", "pods/b/1/home/x")}, "link to what is not there"},
+		"a device":              {head(nil), []part{home, linkPart(tar.TypeBlock, "pods/a/1/home/l", "")}, "no file"},
+		"a database":            {head(nil), []part{file(nameDatabase, "x"), home}, "out of order"},
+		"settings":              {head(nil), []part{file(nameSettings, "x"), home}, "out of order"},
+		"certificates":          {head(nil), []part{folderPart("certificates"), home}, "out of order"},
+		"another pod":           {head(nil), []part{home, folderPart("pods/b/1/home")}, "another pod"},
+		"no files":              {head(nil), nil, "no files"},
+		"a newer form":          {head(func(h *PodHead) { h.Format++ }), []part{home}, "install that version"},
+		"an id that leads":      {head(func(h *PodHead) { h.Pod.ID = "../b" }), []part{home}, "cannot be"},
+		"no such release":       {head(func(h *PodHead) { h.Pod.Release = 1 }), []part{home}, "cannot be"},
+		"too large":             {head(nil), []part{home, file("pods/a/1/home/x", strings.Repeat("x", 20_000))}, "--plan"},
+		"folders that are free": {head(nil), []part{home, folderPart("pods/a/1/home/1"), folderPart("pods/a/1/home/2"), folderPart("pods/a/1/home/3"), folderPart("pods/a/1/home/4")}, "--plan"},
+		"a size that lies":      {head(nil), []part{home, file("pods/a/1/home/x", "abc").with(recordSize, "99", recordSparse, "0+9")}, "bytes"},
 	} {
 		raw := forgeAs(t, c.head, Manifest{Head: c.head.Head}, c.parts, nil)
 		dir := t.TempDir()
-		f, err := ReadPod(t.Context(), dir, bytes.NewReader(raw), accepting(1000))
+		f, err := ReadPod(t.Context(), dir, bytes.NewReader(raw), accepting(24_000))
 		only(t, dir)
 		switch {
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
@@ -121,7 +122,7 @@ func TestHostilePodFiles(t *testing.T) {
 		t.Error(err)
 	}
 	for at := 0; at < len(raw); at += max(1, len(raw)/50) {
-		if _, err := ReadPod(t.Context(), t.TempDir(), bytes.NewReader(raw[:at]), accepting(1000)); err == nil {
+		if _, err := ReadPod(t.Context(), t.TempDir(), bytes.NewReader(raw[:at]), accepting(24_000)); err == nil {
 			t.Errorf("cut off at %d it is taken for whole", at)
 		}
 	}

@@ -104,7 +104,8 @@ type scanner struct {
 	packs    *packReader                             // has the contents; nil: they are in the tar
 	accept   func(PodExport) (most int64, err error) // of the file of a pod; nil: it is a server's
 	only     store.PodID                             // the one pod of the file
-	most     int64                                   // bytes of contents; 0: any
+	most     int64                                   // bytes that it may take; 0: any
+	takes    int64                                   // bytes, and leastFile of each that has fewer
 	manifest Manifest
 	index    hash.Hash // of the lines that the index must have
 	listed   []byte    // the sum of the index that is there

@@ -15,9 +15,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"filippo.io/age"
+	"golang.org/x/sys/unix"
 
 	"podgate/internal/s3test"
 	"podgate/store"
@@ -227,6 +229,52 @@ func TestChangedFilesAreReadAgain(t *testing.T) {
 		if raw, err := os.ReadFile(filepath.Join(dir, "pods/a/home", name)); err != nil || string(raw) != want {
 			t.Errorf("%s: %q %v, want %q", name, raw, err, want)
 		}
+	}
+}
+
+// What is written through a page that is in memory, and was written before, shows in the
+// held copy: the pages are made to show it with each pass.
+func TestMappedPages(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	pod := s.pod("a", map[string]string{"home/db": strings.Repeat("0", 4096)})
+	path := filepath.Join(pod, "home/db")
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	page, err := unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	must(t, err)
+	defer func() { must(t, unix.Munmap(page)) }()
+	page[0] = '1'
+	before, err := os.Stat(path)
+	must(t, errors.Join(err, f.Sync()))
+	for end := time.Now().Add(2 * slack); time.Now().Before(end); {
+		time.Sleep(slack) // the time of the next change is to differ
+	}
+	page[0] = '2'
+	if after, err := os.Stat(path); err != nil || factsOf(after) == factsOf(before) {
+		t.Skip("this file system does not tell of pages that are written to", err)
+	}
+	s.clock = func() time.Time { // the page is dirty when a pass begins, and long was
+		if page[0] == '4' {
+			return time.Now()
+		}
+		page[0] = '3'
+		for end := time.Now().Add(2 * slack); time.Now().Before(end); {
+			time.Sleep(slack)
+		}
+		return time.Now()
+	}
+	s.hold = func(context.Context, store.PodID) (func() bool, error) {
+		page[0] = '4'
+		return func() bool { return true }, nil
+	}
+	var b bytes.Buffer
+	_, err = Write(t.Context(), &b, s.source())
+	must(t, err)
+	raw, err := os.ReadFile(filepath.Join(restored(t, b.Bytes()), "pods/a/home/db"))
+	if err != nil || raw[0] != '4' {
+		t.Errorf("%.1q %v", raw, err)
 	}
 }
 
@@ -518,5 +566,16 @@ func TestHostileReferences(t *testing.T) {
 			}
 		}
 		packs.decoder.Close()
+	}
+}
+
+// What cannot be read of one file is zeros, and no reason to copy nothing.
+func TestLossyFile(t *testing.T) {
+	t.Parallel()
+	bad := errors.New("bad place")
+	r := &lossy{Reader: io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(bad))}
+	got := []byte("xxxxxx")
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != "abc\x00\x00\x00" || !errors.Is(r.err, bad) {
+		t.Errorf("%q %v %v", got, err, r.err)
 	}
 }

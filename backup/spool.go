@@ -26,7 +26,7 @@ func newSpool(dir string) (*spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a file beside the database: %w", err)
 	}
-	return &spool{f, bufio.NewWriterSize(&bounded{f, room / 4}, 64<<10)}, nil
+	return &spool{f, bufio.NewWriterSize(&bounded{f, room / 4, errSpool}, 64<<10)}, nil
 }
 
 // unnamed makes a file and takes its name away.

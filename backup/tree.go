@@ -291,7 +291,7 @@ func (t *tree) place(h *tar.Header) bool {
 }
 
 // putKept is put for a file that packs may have from an earlier backup.
-func (t *tree) putKept(h *tar.Header, at string, is facts, content io.Reader) error {
+func (t *tree) putKept(h *tar.Header, at string, is facts, content io.Reader, read *lossy) error {
 	if h.Size == 0 {
 		return t.put(h, content)
 	}
@@ -302,7 +302,7 @@ func (t *tree) putKept(h *tar.Header, at string, is facts, content io.Reader) er
 	if k := t.kept.find(now.path, is, h.Size); k != nil {
 		return cmpOr(t.packed.putRefs(h, k.refs, k.sum), t.kept.note(k))
 	}
-	if err := t.out.put(h, content); err != nil || is.changed >= t.settled {
+	if err := t.out.put(h, content); err != nil || is.changed >= t.settled || read.err != nil {
 		return err
 	}
 	now.refs, now.sum = t.packed.refs, t.packed.last
@@ -370,10 +370,36 @@ func (t *tree) copyFile(dir *os.Root, name, at string, info fs.FileInfo, h *tar.
 			h.Size, content.Reader = lengthOf(parts), partsOf(f, parts)
 		}
 	}
+	read := &lossy{Reader: content.Reader}
+	content.Reader = read
 	if t.kept != nil {
-		return t.putKept(h, at, factsOf(now), content)
+		err = t.putKept(h, at, factsOf(now), content, read)
+	} else {
+		err = t.put(h, content)
 	}
-	return t.put(h, content)
+	if read.err != nil {
+		t.leave(at, fmt.Errorf("not all of it could be read, and zeros stand for the rest: %w", read.err))
+	}
+	return err
+}
+
+// lossy is a reader of a file that may be on a bad place of the disk. Zeros stand for
+// what cannot be read: one file must not keep all others from being copied.
+type lossy struct {
+	io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (l *lossy) Read(p []byte) (int, error) {
+	if l.err != nil {
+		return zeros{}.Read(p)
+	}
+	n, err := l.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		l.err, err = err, nil
+	}
+	return n, err
 }
 
 // contents is what there is to read of a file, and the file.

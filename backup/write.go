@@ -230,7 +230,7 @@ func (b *writer) still(c *podCopy) error {
 	before := *c.report
 	ctx, cancel := context.WithTimeout(b.ctx, holdTime)
 	defer cancel()
-	held := newSink(ctx, &bounded{s, maxHeld}, nil)
+	held := newSink(ctx, &bounded{s, maxHeld, errTooMuch}, nil)
 	why, err := c.held(ctx, held)
 	if err != nil {
 		return err
@@ -281,9 +281,6 @@ func (c *podCopy) moving(out putter) (still bool, err error) {
 	if c.hold == nil {
 		return true, c.pass(c.ctx, out, false)
 	}
-	if err := c.settle(); err != nil {
-		return false, err
-	}
 	for layer := 1; layer < maxLayers-1; layer++ {
 		began := c.now()
 		if err := c.pass(c.ctx, out, true); err != nil {
@@ -312,6 +309,11 @@ func (c *podCopy) pass(ctx context.Context, out putter, again bool) error {
 	prefix := c.prefix(c.layer)
 	t := &tree{ctx: ctx, out: out, prefix: prefix, report: c.report, before: c.met, since: c.began - slack.Nanoseconds()}
 	began := c.now().UnixNano()
+	if again { // and what they write from now on shows before the next pass
+		if err := c.settle(); err != nil {
+			return err
+		}
+	}
 	if c.layer == 1 && c.kept != nil {
 		t.kept, t.packed, t.settled = c.kept, c.packed, began-slack.Nanoseconds()
 	}
@@ -364,7 +366,7 @@ func (c *podCopy) held(ctx context.Context, out putter) (why string, err error) 
 		return "", c.ctx.Err()
 	case errors.Is(err, context.DeadlineExceeded), err == nil && !still:
 		return "too much changed to be copied while it was held still", nil
-	case errors.Is(err, errTooMuch):
+	case errors.Is(err, errTooMuch), errors.Is(err, errSpool):
 		return err.Error(), nil
 	}
 	return "", err
@@ -372,16 +374,20 @@ func (c *podCopy) held(ctx context.Context, out putter) (why string, err error) 
 
 var errTooMuch = errors.New("it writes more than can be copied while it is held still")
 
-// bounded is a writer with an end.
+// errSpool is that what waits on the disk would take more than a quarter of its room.
+var errSpool = errors.New("there is too little room on the disk of the data folder for what has to wait there; make room first")
+
+// bounded is a writer with an end, at which it returns end.
 type bounded struct {
 	w    io.Writer
 	left int64
+	end  error
 }
 
 // Write implements io.Writer.
 func (b *bounded) Write(p []byte) (int, error) {
 	if b.left -= int64(len(p)); b.left < 0 {
-		return 0, errTooMuch
+		return 0, b.end
 	}
 	return b.w.Write(p)
 }
