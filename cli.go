@@ -44,7 +44,7 @@ const (
 // It ends early, in good order, when ctx does.
 func run(ctx context.Context, p process) int {
 	err := commands(p).ExecuteContext(ctx)
-	if err != nil && p.Baton != nil && p.Baton.CanGoBack() == nil { // it did not come as far as the server
+	if err != nil && p.Baton != nil && p.Baton.CanGoBack() == nil && ctx.Err() == nil { // it did not come as far as the server
 		err = errors.Join(err, p.Baton.Back(inWords(err), os.Args, os.Environ()))
 	}
 	var usage *usageError

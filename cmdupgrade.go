@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,6 +74,9 @@ func awaitUpgrade(ctx context.Context, c *control.Client, begun control.Upgrade)
 		}
 		if err == nil && (s.Upgrade == nil || s.Upgrade.ID != begun.ID) {
 			return begun, errors.New("the server was started anew meanwhile; its log says why")
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) { // the socket stays open else
+			return begun, errors.New("the server has ended meanwhile; its log says why")
 		}
 		select {
 		case <-ctx.Done():

@@ -124,12 +124,12 @@ func start(ctx context.Context, s *config.Settings, p process, load func() (*con
 			panic(p)
 		}
 		if err != nil {
-			srv.giveBack(err, log)
+			srv.giveBack(ctx, err, log)
 			err = errors.Join(err, srv.stop())
 		}
 	}()
 	srv.outlive(load)
-	if err := srv.prepareUpgrades(p, rehearsal, log); err != nil {
+	if err := srv.prepareUpgrades(ctx, p, rehearsal, log); err != nil {
 		return srv, err
 	}
 	for _, w := range s.Warnings {

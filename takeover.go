@@ -36,7 +36,7 @@ type takeover struct {
 }
 
 // prepareUpgrades takes the baton, and finds out where the next program will be.
-func (srv *server) prepareUpgrades(p process, rehearsal []string, log *heldLog) (err error) {
+func (srv *server) prepareUpgrades(ctx context.Context, p process, rehearsal []string, log *heldLog) (err error) {
 	u := &srv.upgrades
 	u.rehearsal, u.ready = rehearsal, make(chan successor)
 	if p.Baton == nil {
@@ -51,7 +51,7 @@ func (srv *server) prepareUpgrades(p process, rehearsal []string, log *heldLog) 
 	}
 	u.path = srv.takeover.Path
 	srv.takeover.limit = time.AfterFunc(takeOverTime, func() {
-		srv.giveBack(fmt.Errorf("it did not serve within %v", takeOverTime), log)
+		srv.giveBack(ctx, fmt.Errorf("it did not serve within %v", takeOverTime), log)
 		if srv.takeover.baton.CanGoBack() == nil { // but it could not
 			os.Exit(exitFailed)
 		}
@@ -71,11 +71,11 @@ func (t *takeover) decide() bool {
 	return first
 }
 
-// giveBack has the program before take over again. It returns when there is none, or it
-// cannot be.
-func (srv *server) giveBack(why error, log *heldLog) {
+// giveBack has the program before take over again. It returns when there is none, it
+// cannot be, or ctx has ended: the program before would not hear that it is to stop.
+func (srv *server) giveBack(ctx context.Context, why error, log *heldLog) {
 	t := srv.takeover
-	if t == nil || t.baton.CanGoBack() != nil {
+	if t == nil || t.baton.CanGoBack() != nil || ctx.Err() != nil {
 		return
 	}
 	if !t.decide() {
@@ -214,8 +214,8 @@ func (srv *server) before() *handover.Baton {
 
 // podsTaken returns why pods cannot run any more, which is no reason not to start, but one
 // not to take over.
-func (srv *server) podsTaken() error {
-	if srv.takeover == nil || len(srv.takeover.Regions) == 0 {
+func (srv *server) podsTaken(ctx context.Context) error {
+	if srv.takeover == nil || ctx.Err() != nil || len(srv.takeover.Regions) == 0 {
 		return nil
 	}
 	for _, r := range srv.pods.RegionStates() {

@@ -60,7 +60,7 @@ func (srv *server) openPods(ctx context.Context) error {
 	srv.pods = service
 	srv.onStop(service.Close)
 	service.Open(ctx)
-	if err := srv.podsTaken(); err != nil {
+	if err := srv.podsTaken(ctx); err != nil {
 		return err
 	}
 	left := srv.leftImports()
