@@ -65,6 +65,8 @@ var commandRights = []struct {
 	{"pod clone shop shop", [5]string{allowed, allowed, looksOn, hidden, loggedIn}},
 	{"pod plan shop medium", changes},
 	{"pod undelete shop", local},
+	{"pod export shop HERE", local},
+	{"pod import FOLDER/note", local},
 	{"pod use shop", local},
 	{"pod network shop --mode none", local},
 }
