@@ -45,12 +45,11 @@ func (srv *server) writeBackup(ctx context.Context, w io.Writer) ([]byte, error)
 	return json.Marshal(m)
 }
 
-// dailyBackup waits for a backup that somebody else has asked for.
-func (srv *server) dailyBackup(ctx context.Context, w io.Writer, packs *backup.Packs) (*backup.Manifest, error) {
+// backupTurn waits for a backup that somebody else has asked for.
+func (srv *server) backupTurn(ctx context.Context) (release func(), err error) {
 	select {
 	case srv.backingUp <- struct{}{}:
-		defer func() { <-srv.backingUp }()
-		return srv.backUp(ctx, w, packs)
+		return func() { <-srv.backingUp }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -75,7 +74,7 @@ func (srv *server) openBackup(context.Context) error {
 	}
 	srv.keeper = backup.NewKeeper(backup.KeeperConfig{
 		Repository: repository, Hour: b.Schedule.Hour(), Minute: b.Schedule.Minute(),
-		Write: srv.dailyBackup, Failed: srv.notify.BackupFailed, Log: srv.log, Now: time.Now,
+		Turn: srv.backupTurn, Write: srv.backUp, Failed: srv.notify.BackupFailed, Log: srv.log, Now: time.Now,
 	})
 	if folder, ok := repository.Storage.(backup.Folder); ok {
 		if err := folder.Try(); err != nil {

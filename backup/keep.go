@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -10,7 +11,8 @@ import (
 // KeeperConfig is what a Keeper needs.
 type KeeperConfig struct {
 	Repository   *Repository
-	Hour, Minute int // when a day's backup is made, in the machine's time
+	Hour, Minute int                                               // when a day's backup is made, in the machine's time
+	Turn         func(context.Context) (release func(), err error) // waits for what else makes backups; nil: nobody does
 	Write        WriteFunc
 	Failed       func(reason string) // hears of the first failure after a backup; nil: nobody does
 	Log          *slog.Logger
@@ -128,9 +130,20 @@ func (k *Keeper) after(t time.Time) time.Time {
 // once makes one backup.
 func (k *Keeper) once(ctx context.Context) {
 	began := k.Now()
+	if k.Turn != nil {
+		release, err := k.Turn(ctx)
+		if err != nil {
+			return // the server stops
+		}
+		defer release()
+	}
 	made, m, err := k.Repository.Make(ctx, began, k.Write)
 	if ctx.Err() != nil {
 		return // the server stops
+	}
+	if errors.Is(err, errForgotten) {
+		k.Log.Warn("a backup was made", "error", err)
+		err = nil
 	}
 	k.retry = time.Time{}
 	first := k.remember(err)

@@ -21,18 +21,18 @@ import (
 const nameCache = "backup.cache"
 
 // cacheFormat rises when what is in the file changes.
-const cacheFormat = 1
+const cacheFormat = 2
 
 // cacheHead is the first line of the file.
 type cacheHead struct {
-	Format     int    `json:"format"`
-	Storage    string `json:"storage"`
-	Recipients string `json:"recipients"` // the sum of the settings
-	Generation string `json:"generation"`
-	Last       string `json:"last"` // the name of the newest backup
-	Polynomial uint64 `json:"polynomial"`
-	Next       uint32 `json:"next"` // the first number that no pack of it has
-	Chunks     int    `json:"chunks"`
+	Format     int     `json:"format"`
+	Storage    string  `json:"storage"`
+	Recipients string  `json:"recipients"` // the sum of the settings
+	Generation string  `json:"generation"`
+	Last       string  `json:"last"` // the name of the newest backup
+	Polynomial uint64  `json:"polynomial"`
+	Packs      []int64 `json:"packs"` // their sizes, by number
+	Chunks     int     `json:"chunks"`
 }
 
 // known is one file whose contents are kept, in the state that it had.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/restic/chunker"
@@ -54,8 +55,10 @@ type Packs struct {
 	polynomial chunker.Pol
 	chunks     map[chunkID]ref
 	files      *knownFiles
-	size       int    // of a pack before compression, in bytes
-	next       uint32 // the number of the pack that is filled
+	size       int // of a pack before compression, in bytes
+	mu         sync.Mutex
+	stored     []int64 // the sizes of packs as they are in the Storage, by number
+	next       uint32  // the number of the pack that is filled
 	raw        []byte
 	ctx        context.Context
 	group      *errgroup.Group
@@ -124,7 +127,10 @@ func (p *Packs) store(id chunkID, chunk []byte) (ref, error) {
 
 // flush has the pack written while the next is filled.
 func (p *Packs) flush() error {
-	raw, name := p.raw, packName(p.generation, p.next, len(p.recipients) > 0)
+	raw, number, name := p.raw, p.next, packName(p.generation, p.next, len(p.recipients) > 0)
+	p.mu.Lock()
+	p.stored = append(p.stored, 0)
+	p.mu.Unlock()
 	p.raw, p.next = make([]byte, 0, p.size), p.next+1
 	p.group.Go(func() error {
 		var b bytes.Buffer
@@ -135,6 +141,9 @@ func (p *Packs) flush() error {
 		if err == nil {
 			err = p.storage.Put(p.ctx, name, bytes.NewReader(b.Bytes()))
 		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.stored[number] = int64(b.Len())
 		return err
 	})
 	return context.Cause(p.ctx) // of a pack that could not be written

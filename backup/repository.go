@@ -12,7 +12,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,8 +86,18 @@ func sealedName(name string, encrypted bool) string {
 // generation is what there is of one.
 type generation struct {
 	backups int
-	packs   map[uint32]string
+	packs   map[uint32]Object
 	bytes   int64 // of packs
+}
+
+// has reports whether packs of these sizes are there.
+func (g *generation) has(sizes []int64) bool {
+	for n, size := range sizes {
+		if g.packs[uint32(n)].Size != size {
+			return false
+		}
+	}
+	return true
 }
 
 // Listing is what is in a Storage.
@@ -111,7 +123,7 @@ func Backups(ctx context.Context, s Storage, now time.Time) (*Listing, error) {
 		plain, encrypted := strings.CutSuffix(file, suffixAge)
 		g := l.all[dir]
 		if g == nil {
-			g = &generation{packs: map[uint32]string{}}
+			g = &generation{packs: map[uint32]Object{}}
 		}
 		if stamp, ok := strings.CutSuffix(plain, suffixBackup); ok && isStamp(stamp) {
 			g.backups++
@@ -124,7 +136,7 @@ func Backups(ctx context.Context, s Storage, now time.Time) (*Listing, error) {
 				l.Made = append(l.Made, Made{o.Name, dir, at, encrypted, o.Size})
 			}
 		} else if n, err := strconv.ParseUint(strings.TrimSuffix(plain, suffixPack), 10, 32); err == nil && strings.HasSuffix(plain, suffixPack) {
-			g.packs[uint32(n)] = o.Name
+			g.packs[uint32(n)] = o
 			g.bytes += o.Size
 		} else {
 			continue
@@ -214,16 +226,16 @@ func (r *Repository) sweep(ctx context.Context, l *Listing, c *cache) error {
 		}
 	}
 	if c != nil {
-		err = errors.Join(err, r.deletePacks(ctx, l.all[c.Generation], c.Next))
+		err = errors.Join(err, r.deletePacks(ctx, l.all[c.Generation], uint32(len(c.Packs))))
 	}
 	return err
 }
 
 // deletePacks deletes those from a number on.
 func (r *Repository) deletePacks(ctx context.Context, g *generation, from uint32) (err error) {
-	for n, name := range g.packs {
+	for n, o := range g.packs {
 		if n >= from {
-			err = errors.Join(err, r.Storage.Delete(ctx, name))
+			err = errors.Join(err, r.Storage.Delete(ctx, o.Name))
 			delete(g.packs, n)
 		}
 	}
@@ -308,7 +320,7 @@ func (r *Repository) usable(l *Listing, now time.Time) (*cache, error) {
 	}
 	began, err := time.Parse(stampForm, strings.TrimPrefix(c.Generation, begins))
 	g := l.all[c.Generation]
-	if err == nil && g != nil && len(l.Made) > 0 && l.Made[0].Name == c.Last && c.Storage == r.Storage.String() && c.Recipients == r.keys() && now.Sub(began) < generationAge && len(g.packs) >= int(c.Next) {
+	if err == nil && g != nil && len(l.Made) > 0 && l.Made[0].Name == c.Last && c.Storage == r.Storage.String() && c.Recipients == r.keys() && now.Sub(began) < generationAge && g.has(c.Packs) {
 		return c, nil
 	}
 	return nil, c.file.Close()
@@ -337,6 +349,11 @@ func (r *Repository) Make(ctx context.Context, now time.Time, write WriteFunc) (
 	if err := r.sweep(ctx, l, c); err != nil {
 		return made, nil, err
 	}
+	if room, err := r.Storage.Room(); err == nil && room < 0 { // it may be full, which nobody says
+		if err := r.prune(ctx, l); err != nil {
+			return made, nil, err
+		}
+	}
 	if err := r.room(ctx, l, c); err != nil {
 		return made, nil, err
 	}
@@ -363,16 +380,48 @@ func (r *Repository) Make(ctx context.Context, now time.Time, write WriteFunc) (
 	}
 	err = Encrypt(file, r.Recipients, func(w io.Writer) (err error) { m, err = write(p.ctx, w, p); return err })
 	if err := p.end(err); err != nil {
-		return made, nil, errors.Join(err, r.undo(p.generation, head.Next))
+		if ctx.Err() != nil {
+			return made, nil, ctx.Err() // the next one takes away what is there
+		}
+		return made, nil, errors.Join(err, r.undo(p.generation, uint32(len(head.Packs))))
 	}
 	if _, made.Size, err = file.rewind(); err != nil {
+		return made, nil, err
+	}
+	if err := r.complete(ctx, p, now); err != nil {
 		return made, nil, err
 	}
 	if err := r.Storage.Put(ctx, made.Name, file.file); err != nil {
 		return made, nil, err // it may have come all the same, so its packs stay for now
 	}
-	head.Last, head.Next = made.Name, p.next
-	return made, m, writeCache(r.Dir, head, p)
+	head.Last, head.Packs = made.Name, p.stored
+	if err := writeCache(r.Dir, head, p); err != nil {
+		// What is remembered is not of the newest backup, so the next one is whole.
+		return made, m, fmt.Errorf("%w: %w", errForgotten, err)
+	}
+	return made, m, nil
+}
+
+// errForgotten is that a backup was made, and what is in it could not be noted.
+var errForgotten = errors.New("the next backup will be whole, as what is in this one could not be noted")
+
+// complete makes sure that all that a backup refers to is there, and that nobody else
+// has taken the place meanwhile, such as a copy of this server with the same files.
+func (r *Repository) complete(ctx context.Context, p *Packs, now time.Time) error {
+	if is, err := r.owned(ctx); err != nil || !is {
+		return cmpOr(err, ErrForeign)
+	}
+	l, err := Backups(ctx, r.Storage, now)
+	if err != nil {
+		return err
+	}
+	if g := l.all[p.generation]; len(p.stored) > 0 && (g == nil || !g.has(p.stored)) {
+		err = fmt.Errorf("packs in %s went or changed while the backup was made, as when two servers share the place; the next one will be whole", r.Storage)
+		if gone := os.Remove(filepath.Join(r.Dir, nameCache)); gone != nil && !isAbsent(gone) {
+			err = errors.Join(err, gone)
+		}
+	}
+	return err
 }
 
 // packs makes what takes the contents of the next backup.
@@ -383,7 +432,8 @@ func (r *Repository) packs(c *cache, now time.Time) (*Packs, cacheHead, error) {
 	}
 	p := &Packs{storage: r.Storage, recipients: r.Recipients, size: cmp.Or(r.size, packSize), files: &knownFiles{now: files}}
 	if c != nil {
-		p.generation, p.polynomial, p.chunks, p.next, p.files.before = c.Generation, chunker.Pol(c.Polynomial), c.chunks, c.Next, c.files
+		p.generation, p.polynomial, p.chunks, p.next, p.files.before = c.Generation, chunker.Pol(c.Polynomial), c.chunks, uint32(len(c.Packs)), c.files
+		p.stored = slices.Clone(c.Packs)
 		return p, c.cacheHead, nil
 	}
 	p.generation, p.chunks = begins+now.UTC().Format(stampForm), map[chunkID]ref{}

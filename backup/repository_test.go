@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -291,12 +292,18 @@ func TestGenerations(t *testing.T) {
 		change func()
 		anew   bool
 	}{
-		"nothing":  {func() {}, false},
-		"lost":     {func() { must(t, os.Remove(cache)) }, true},
-		"damaged":  {func() { must(t, os.WriteFile(cache, []byte(strings.Repeat("x", 200)), 0o600)) }, true},
-		"a byte":   {func() { flip(t, cache) }, true},
-		"old":      {func() { k.now = k.now.Add(generationAge) }, true},
-		"keys":     {func() { k.Keys = append(k.Keys, "another") }, true},
+		"nothing": {func() {}, false},
+		"lost":    {func() { must(t, os.Remove(cache)) }, true},
+		"damaged": {func() { must(t, os.WriteFile(cache, []byte(strings.Repeat("x", 200)), 0o600)) }, true},
+		"a byte":  {func() { flip(t, cache) }, true},
+		"old":     {func() { k.now = k.now.Add(generationAge) }, true},
+		"keys":    {func() { k.Keys = append(k.Keys, "another") }, true},
+		"shorter": {func() {
+			list, err := k.Storage.List(t.Context(), first+"/000000")
+			if must(t, err); len(list) == 1 {
+				must(t, k.Storage.Put(t.Context(), list[0].Name, strings.NewReader("x")))
+			}
+		}, true},
 		"no packs": {func() { removeAll(t, k, ".pack") }, true},
 		"no newest": {func() {
 			l, err := Backups(t.Context(), k.Storage, k.now)
@@ -321,6 +328,58 @@ func TestGenerations(t *testing.T) {
 	if _, err := k.make(); err == nil || !strings.Contains(err.Error(), "later than now") {
 		t.Error("with a clock that went back:", err)
 	}
+}
+
+// Nothing is listed that refers to packs that went while it was made, or that somebody
+// else made in the same place: a copy of this server, say.
+func TestPlaceThatChanges(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.pod("a", map[string]string{"home/f": "1"})
+	k := keep(t, s, Folder{t.TempDir()}, false)
+	first := k.must()
+	for want, change := range map[string]func(){
+		"went or changed": func() { removeAll(t, k, ".pack") },
+		"another server's": func() {
+			must(t, k.Storage.Put(t.Context(), nameOwner, strings.NewReader(`{"server":"another"}`)))
+		},
+	} {
+		k.now = k.now.Add(24 * time.Hour)
+		made, _, err := k.Make(t.Context(), k.now, func(ctx context.Context, w io.Writer, p *Packs) (*Manifest, error) {
+			m, err := WriteTo(ctx, w, k.source(), p)
+			change()
+			return m, err
+		})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		must(t, Release(t.Context(), k.Storage))
+		l, err := Backups(t.Context(), k.Storage, k.now)
+		if must(t, err); len(l.Made) > 0 && l.Made[0].Name == made.Name {
+			t.Errorf("%s: it is listed", want)
+		}
+		next := k.must()
+		if _, err := k.at(next).Verify(t.Context()); err != nil || next.Generation == first.Generation {
+			t.Errorf("%s: the next one is %s: %v", want, next.Name, err)
+		}
+	}
+}
+
+// A bucket may be full of what need not be kept, and that goes first.
+func TestFullBucket(t *testing.T) {
+	t.Parallel()
+	f := s3test.New(t)
+	k := keep(t, newServer(t), bucket(t, f, ""), false)
+	k.must()
+	k.must()
+	k.Daily = 1
+	f.Refuse(func(r *http.Request) (int, string) {
+		if n := len(f.Held()); r.Method == http.MethodPut && n > 5 {
+			return 507, "XMinioStorageFull"
+		}
+		return 0, ""
+	})
+	k.must()
 }
 
 // flip changes one bit in the middle of a file.

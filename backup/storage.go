@@ -66,6 +66,9 @@ func (f Folder) Put(ctx context.Context, name string, content io.ReadSeeker) err
 		} else if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
+		if info, err := os.Lstat(f.path(dir)); err != nil || !info.IsDir() {
+			return cmpOr(err, fmt.Errorf("%s is in the way and no folder", f.path(dir)))
+		}
 	}
 	return create(f.Dir, f.path(name), true, func(w io.Writer) error {
 		_, err := io.Copy(w, untilDone{ctx, content})

@@ -57,6 +57,9 @@ func (s *Server) Names() []string {
 	return slices.Sorted(maps.Keys(s.objects))
 }
 
+// Held is Names for who is asked by Refuse.
+func (s *Server) Held() []string { return slices.Sorted(maps.Keys(s.objects)) }
+
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
