@@ -54,7 +54,7 @@ func OnDisk(t *testing.T, bytes int64, rest func(*Disk)) {
 // lacking skips a test, or fails it where what it needs must be there.
 func lacking(t *testing.T, err error) {
 	t.Helper()
-	if strings.Contains(os.Getenv("PODGATE_REQUIRE"), "sandbox") {
+	if strings.Contains(os.Getenv("PODGATE_REQUIRE"), "disks") {
 		t.Fatalf("required: a disk of the test's own cannot be had: %v", err)
 	}
 	t.Skipf("skipped: a disk of the test's own cannot be had: %v", err)
