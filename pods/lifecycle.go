@@ -517,6 +517,7 @@ func (s *Service) Delete(ctx context.Context, a authz.Actor, name, confirm strin
 		return err
 	}
 	s.boundDeleted(context.WithoutCancel(ctx), a.Team)
+	s.wake(rec.Region) // its room may be needed
 	return nil
 }
 

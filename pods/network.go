@@ -83,6 +83,9 @@ func (s *Service) NetworkChanged() error {
 		return fmt.Errorf("pods: network: %w", err)
 	}
 	for _, rec := range records {
+		if rec.Want == store.WantGone {
+			continue // it is ended, and so is what it has open
+		}
 		if l := s.of(rec); l.hasGate() {
 			s.gate(rec, l)
 		}

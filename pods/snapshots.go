@@ -125,7 +125,7 @@ func (s *Service) snapshot(ctx context.Context, rec store.Pod, as store.Snapshot
 		return Snapshot{}, s.notCopied(ctx, rec, err)
 	}
 	as.Created, as.Bytes, as.LeftOut, as.Moving = s.cfg.Now(), copied.Bytes, copied.LeftOut, copied.Moving
-	_, err = s.cfg.DB.AddSnapshot(as, s.keepSnapshots(rec))
+	_, err = s.cfg.DB.AddSnapshot(as, s.keepSnapshots(rec, as))
 	s.sweepSnapshots(ctx, c, rec.ID) // also of this one, when it was not noted
 	if err != nil {
 		return Snapshot{}, err
@@ -146,14 +146,12 @@ func (s *Service) snapshotRoom(rec store.Pod) int64 {
 	return snapshotDisk * s.planOf(rec).Limits.Disk
 }
 
-// keepSnapshots is the rule by which snapshots make room for a new one, the last of
-// the list: the oldest that nobody asked for goes first, and then the oldest, but
-// for one that nobody asked for either.
-func (s *Service) keepSnapshots(rec store.Pod) store.Keep {
+// keepSnapshots is the rule by which snapshots make room for a new one: the oldest that
+// nobody asked for goes first, and then the oldest, but for one that nobody asked for
+// either.
+func (s *Service) keepSnapshots(rec store.Pod, newest store.Snapshot) store.Keep {
 	room := s.snapshotRoom(rec)
 	return func(list []store.Snapshot) (drop []store.SnapshotID, err error) {
-		newest := list[len(list)-1]
-		list = slices.Clone(list[:len(list)-1])
 		for len(list)+1 > MaxSnapshots || bytesOf(list)+newest.Bytes > room {
 			i := slices.IndexFunc(list, func(r store.Snapshot) bool { return r.Why != store.SnapshotByHand })
 			if i < 0 && newest.Why == store.SnapshotDeploy && len(list) > 0 {
@@ -337,7 +335,11 @@ func (s *Service) finishRestore(op *operation, rec store.Pod, p Progress) (store
 			ID: r.Old, Pod: rec.ID, Why: store.SnapshotRestore, Note: r.Note, By: r.By, Created: s.cfg.Now(), Bytes: filled.Bytes, Release: rec.Release, Preset: rec.Preset,
 		}
 	}
-	now, _, err := s.cfg.DB.EndRestore(rec.ID, old, s.keepSnapshots(rec))
+	var keep store.Keep
+	if old != nil {
+		keep = s.keepSnapshots(rec, *old)
+	}
+	now, _, err := s.cfg.DB.EndRestore(rec.ID, old, keep)
 	if err != nil {
 		return rec, err
 	}
@@ -374,6 +376,9 @@ func (s *Service) settleSnapshots(ctx context.Context, r *region, c Copier, rec 
 		return nil
 	}
 	defer op.end()
+	if rec.Want == store.WantGone {
+		defer s.drop(l) // it is known for this alone
+	}
 	found, err := c.Snapshots(op.ctx)
 	if err != nil {
 		return err

@@ -112,7 +112,13 @@ func TestSnapshotsMakeRoom(t *testing.T) {
 		t.Errorf("after that: %s", got)
 	}
 	m.snapshot(t, "shop")
+	m.now = m.now.Add(-24 * time.Hour) // a clock that is set back
+	last := m.snapshot(t, "shop")
 	list, err := m.Snapshots(m.ann, "shop")
+	if !slices.ContainsFunc(list, func(s pods.Snapshot) bool { return s.ID == last }) {
+		t.Error("the newest made room for older ones")
+	}
+	m.now = m.now.Add(24 * time.Hour)
 	if err != nil || len(list) != pods.MaxSnapshots || slices.ContainsFunc(list, func(s pods.Snapshot) bool { return s.ID == first }) {
 		t.Errorf("%d, %v", len(list), err)
 	}
@@ -124,6 +130,7 @@ func TestSnapshotsMakeRoom(t *testing.T) {
 	if err := m.DeleteSnapshot(t.Context(), m.ann, "shop", list[3].ID); err != nil {
 		t.Fatal(err)
 	}
+	m.now = m.now.Add(time.Minute)
 	if _, err = m.RestoreSnapshot(t.Context(), m.ann, "shop", list[0].ID, nil); err != nil {
 		t.Errorf("with room: %v", err)
 	}

@@ -99,6 +99,9 @@ func (s *Service) measureAll(ctx context.Context, last map[store.PodID]float64) 
 	var asked errgroup.Group
 	asked.SetLimit(listWidth)
 	for i, rec := range records {
+		if rec.Want == store.WantGone {
+			continue
+		}
 		// Also of a pod that has ended: what it carried is not of its next start.
 		in, out := s.of(rec).takeTraffic()
 		if rec.Want != store.WantRunning {

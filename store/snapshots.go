@@ -39,8 +39,8 @@ var snapshots = &table[Snapshot]{
 	refs:    func(s *Snapshot) []ref { return []ref{{"pods", []byte(s.Pod)}} },
 }
 
-// Keep says which of a pod's snapshots, the oldest first, have to go, or refuses with
-// an error of its own. It is called inside the transaction.
+// Keep says which of a pod's other snapshots, the oldest first, have to go for a new
+// one, or refuses with an error of its own. It is called inside the transaction.
 type Keep func([]Snapshot) (drop []SnapshotID, err error)
 
 // AddSnapshot notes a snapshot whose files are there, forgets those that keep names,
@@ -57,14 +57,14 @@ func (db *DB) AddSnapshot(s Snapshot, keep Keep) (dropped []SnapshotID, err erro
 }
 
 func addSnapshot(tx *bolt.Tx, s Snapshot, keep Keep) ([]SnapshotID, error) {
-	if err := snapshots.insert(tx, &s); err != nil {
-		return nil, err
-	}
-	all, err := snapshotsOf(tx, s.Pod)
+	others, err := snapshotsOf(tx, s.Pod)
 	if err != nil {
 		return nil, err
 	}
-	drop, err := keep(all)
+	if err := snapshots.insert(tx, &s); err != nil {
+		return nil, err
+	}
+	drop, err := keep(others)
 	if err != nil {
 		return nil, err
 	}

@@ -193,7 +193,7 @@ func (s *Shelf) words(err error, most int64) error {
 	case errors.Is(err, backup.ErrTooMany):
 		words = err.Error() + "; delete some that are not needed"
 	case errors.Is(err, backup.ErrNoRoom), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		words = "the disk of the server has no room for a copy; delete snapshots or pods that are not needed"
+		words = "the disk of the server has no room for a copy; delete snapshots that are not needed, or deleted pods for good"
 	case errors.Is(err, fs.ErrNotExist):
 		words = "what was to be copied is not there any more"
 	default:

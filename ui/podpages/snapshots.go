@@ -48,7 +48,7 @@ type snapshotView struct {
 	ID, Why, Note, By, Size, Missing string
 	Moving                           bool
 	At                               time.Time
-	Query                            string // of the pages that restore and delete it
+	Restore, Delete                  string // pages that ask
 }
 
 // snapshotWhys are the reasons for a snapshot in words.
@@ -79,7 +79,7 @@ func (s *Pages) snapshotsPage(w http.ResponseWriter, r *http.Request, o opened, 
 		sum += p.Bytes
 		v := snapshotView{
 			ID: p.ID, Why: snapshotWhys[p.Why], Note: text.Line(p.Note, 200), By: text.Line(p.By, 80), Size: sizeWords(p.Bytes), Moving: p.Moving, At: p.Created,
-			Query: url.Values{"id": {p.ID}}.Encode(),
+			Restore: "/pod/" + o.Name + "/snapshots/restore?" + url.Values{"id": {p.ID}}.Encode(), Delete: "/pod/" + o.Name + "/snapshots/delete?" + url.Values{"id": {p.ID}}.Encode(),
 		}
 		if p.LeftOut > 0 {
 			v.Missing = "without " + page.Plural(p.LeftOut, "file", "files") + " such as sockets"
@@ -195,7 +195,7 @@ type deletedPage struct {
 type deletedView struct {
 	ID, Name, Preset, Team, Slug string
 	Deleted, Until               time.Time
-	Query                        string
+	Purge                        string // the page that asks
 }
 
 // deletedPods are those that a person may bring back.
@@ -216,7 +216,7 @@ func (s *Pages) deletedPods(p page.Person) (list []deletedView, err error) {
 		for _, d := range found {
 			list = append(list, deletedView{
 				d.ID, text.Line(d.Name, 63), text.Line(d.Preset, 40), text.Line(m.Team.Name, 60), m.Team.Slug, d.Deleted, d.Until,
-				url.Values{"team": {m.Team.Slug}, "id": {d.ID}}.Encode(),
+				"/pods/deleted/purge?" + url.Values{"team": {m.Team.Slug}, "id": {d.ID}}.Encode(),
 			})
 		}
 	}
@@ -303,7 +303,7 @@ func (s *Pages) servePurge(w http.ResponseWriter, r *http.Request, p page.Person
 	}
 	return s.Confirm(w, r, "Delete for good", "pods", page.Confirmation{
 		Title: "Delete for good?", Text: "All files of " + v.Name + ", its snapshots and its environment variables are lost.",
-		After: "Nobody can bring it back then.", Action: "/pods/deleted/purge?" + v.Query, Button: "Delete for good", Back: "/pods/deleted",
+		After: "Nobody can bring it back then.", Action: v.Purge, Button: "Delete for good", Back: "/pods/deleted",
 	})
 }
 
