@@ -93,12 +93,23 @@ const detachedTimeout = time.Minute
 
 // begin waits for the pod's turn, at most s.busyWait, and takes it. phase is
 // the pod's status meanwhile.
+//
+// Who waited while the pod was put away or removed has the turn of nothing: another live
+// may have taken the place of this one since, and the operation is one on that.
 func (s *Service) begin(ctx context.Context, l *live, phase string, how turn) (*operation, error) {
-	if how == turnPreempt {
-		l.interruptOperation()
-	}
-	if err := s.takeTurn(ctx, l, how); err != nil {
-		return nil, err
+	for {
+		if how == turnPreempt {
+			l.interruptOperation()
+		}
+		if err := s.takeTurn(ctx, l, how); err != nil {
+			return nil, err
+		}
+		now := s.of(store.Pod{ID: l.id, Region: l.region})
+		if now == l {
+			break
+		}
+		<-l.slot
+		l = now
 	}
 	if !s.beginWork() {
 		<-l.slot

@@ -245,7 +245,7 @@ func (s *Service) settle(ctx context.Context, rec store.Pod) error {
 	rec, err = s.cfg.DB.Pod(rec.ID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		s.drop(l)
+		s.drop(op.live)
 		return nil
 	case err != nil:
 		return err
@@ -264,7 +264,7 @@ func (s *Service) settle(ctx context.Context, rec store.Pod) error {
 	case s.cfg.Now().Before(rec.Until):
 		err = s.putAway(op, rec)
 	default:
-		err = s.remove(op.ctx, l, rec)
+		err = s.remove(op.ctx, op.live, rec)
 	}
 	if err != nil && op.ctx.Err() == nil {
 		s.cfg.Log.Warn("pod is not yet what it should be", "pod", rec.ID, "want", rec.Want, "error", err)

@@ -377,7 +377,7 @@ func (s *Service) settleSnapshots(ctx context.Context, r *region, c Copier, rec 
 	}
 	defer op.end()
 	if rec.Want == store.WantGone {
-		defer s.drop(l) // it is known for this alone
+		defer s.drop(op.live) // it is known for this alone
 	}
 	found, err := c.Snapshots(op.ctx)
 	if err != nil {

@@ -1,6 +1,7 @@
 package pods_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/pods"
+	"podgate/pods/egress"
 	"podgate/store"
 )
 
@@ -354,5 +356,40 @@ func TestRoomOnAFullDisk(t *testing.T) {
 	}
 	if p := m.status(t, "kept"); p.Status != "running" {
 		t.Errorf("%+v", p)
+	}
+}
+
+// A pod that is brought back while its delete still ends it waits for that, and is one
+// pod afterwards: what it may reach is decided in one place.
+func TestUndeleteWaitsForTheDelete(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	id := m.create(t, "shop").ID
+	var gates []*egress.Gate
+	m.fake.OnStart(func(_ context.Context, spec pods.Spec, _ func(string)) error { gates = append(gates, spec.Gate); return nil })
+	stopping, goOn := make(chan struct{}), make(chan struct{})
+	m.fake.OnStop(func() { close(stopping); <-goOn })
+	deleted, back := make(chan error, 1), make(chan error, 1)
+	go func() { deleted <- m.Delete(t.Context(), m.ann, "shop", "shop") }()
+	<-stopping
+	go func() {
+		_, err := m.Undelete(t.Context(), m.ann, "shop", "", nil)
+		back <- err
+	}()
+	if rec, err := m.db.Pod(id); err != nil || rec.Deleted.IsZero() {
+		t.Errorf("while it is being ended: %+v, %v", rec, err)
+	}
+	m.fake.OnStop(nil)
+	close(goOn)
+	if err := errors.Join(<-deleted, <-back); err != nil {
+		t.Fatal(err)
+	}
+	for _, do := range []func(context.Context, authz.Actor, string, pods.Progress) (pods.Pod, error){m.Stop, m.Start} {
+		if _, err := do(t.Context(), m.ann, "shop", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(gates) != 2 || gates[0] != gates[1] {
+		t.Errorf("the gates of its starts: %v", gates)
 	}
 }

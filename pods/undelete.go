@@ -66,21 +66,41 @@ func (s *Service) Undelete(ctx context.Context, a authz.Actor, name, as string, 
 	if _, err := s.runtime(rec.Region); err != nil {
 		return Pod{}, err
 	}
-	rec, err = s.cfg.DB.UndeletePod(rec.ID, as, s.cfg.Now(), s.allowance(a, s.planOf(rec)))
-	switch {
-	case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrReserved):
-		return Pod{}, &fault{word: ErrNameTaken, text: "another pod has the name " + as + " by now; bring it back under another one", cause: err}
-	case errors.Is(err, store.ErrNotFound):
-		return Pod{}, refuse(ErrNotFound, "it is gone for good by now")
-	case err != nil:
+	// The delete may still be ending what runs of it.
+	op, err := s.begin(ctx, s.of(rec), "starting", turnWait)
+	if err != nil {
 		return Pod{}, err
 	}
-	s.cfg.Log.Info("a deleted pod was brought back", "pod", rec.ID, "name", rec.Name, "team", a.Team.Slug)
-	err = s.operate(ctx, rec, "starting", turnWait, s.appAction("start", startWait, p))
-	if now, gone := s.current(rec.ID); gone == nil {
+	back, err := s.undelete(op, a, rec, as, p)
+	op.end()
+	if now, gone := s.current(rec.ID); gone == nil && back {
 		return s.describe(context.WithoutCancel(ctx), now), err
 	}
 	return Pod{}, err
+}
+
+// undelete reports whether the pod is back, also when it does not start.
+func (s *Service) undelete(op *operation, a authz.Actor, rec store.Pod, as string, p Progress) (back bool, err error) {
+	id := rec.ID
+	rec, err = s.cfg.DB.UndeletePod(id, as, s.cfg.Now(), s.allowance(a, s.planOf(rec)))
+	if err != nil {
+		s.drop(op.live)
+	}
+	switch {
+	case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrReserved):
+		return false, &fault{word: ErrNameTaken, text: "another pod has the name " + as + " by now; bring it back under another one", cause: err}
+	case errors.Is(err, store.ErrNotFound):
+		return false, refuse(ErrNotFound, "it is gone for good by now")
+	case err != nil:
+		return false, err
+	}
+	s.cfg.Log.Info("a deleted pod was brought back", "pod", rec.ID, "name", rec.Name, "team", a.Team.Slug)
+	if rec.Restore != nil {
+		if rec, err = s.finishRestore(op, rec, p); err != nil {
+			return true, err
+		}
+	}
+	return true, s.appAction("start", startWait, p)(op, rec)
 }
 
 // Purge deletes a deleted pod for good.

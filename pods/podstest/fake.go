@@ -40,6 +40,7 @@ type Fake struct {
 	stopErr error
 	rmErr   error
 	copyErr error
+	stop    func()
 	short   bool
 	lacks   []string
 	left    int64
@@ -90,6 +91,9 @@ func (f *Fake) FailStart(err error) {
 func (f *Fake) RefuseDial(err error) { f.set(func() { f.dialErr = err }) }
 func (f *Fake) FailStop(err error)   { f.set(func() { f.stopErr = err }) }
 func (f *Fake) FailRemove(err error) { f.set(func() { f.rmErr = err }) }
+
+// OnStop runs hook in every Stop before it stops anything. nil takes it away.
+func (f *Fake) OnStop(hook func()) { f.set(func() { f.stop = hook }) }
 
 // SetDiskLeft is what there is room for on the disk that homes are on; 0: not
 // known.
@@ -215,8 +219,11 @@ func (f *Fake) Stop(ctx context.Context, id store.PodID) error {
 		return err
 	}
 	f.mu.Lock()
-	err := f.stopErr
+	err, hook := f.stopErr, f.stop
 	f.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
 	if err == nil {
 		f.engine.end(id, "")
 	}
