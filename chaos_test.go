@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"podgate/control"
 	"podgate/internal/config"
 )
 
@@ -72,6 +74,7 @@ func TestChaos(t *testing.T) {
 func (c *chaos) finish() {
 	c.all(actor.verify)
 	c.all(actor.finish)
+	c.purge()
 	if code := c.srv.Stop(); code != exitDone {
 		c.Errorf("the server ended with code %d\n%s", code, c.srv.Log)
 	}
@@ -79,6 +82,23 @@ func (c *chaos) finish() {
 	c.nothingRuns()
 	if homes, err := filepath.Glob(filepath.Join(c.dir, "pods", "[^.]*")); err != nil || len(homes) > 0 {
 		c.Errorf("files of pods are left: %v, %v", homes, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(c.dir, "pods", ".snapshots", "*")); err != nil || len(left) > 0 {
+		c.Errorf("snapshots are left: %v, %v", left, err)
+	}
+}
+
+// purge ends for good what was deleted.
+func (c *chaos) purge() {
+	var list []control.DeletedPod
+	code, out, errs := c.srv.command("pod", "undelete", "--json")
+	if err := json.Unmarshal([]byte(out), &list); code != exitDone || err != nil {
+		c.Errorf("deleted pods: %d %s%s %v", code, out, errs, err)
+	}
+	for _, p := range list {
+		if code, out, errs := c.srv.command("pod", "undelete", p.ID, "--for-good", "--yes"); code != exitDone {
+			c.Errorf("%s: %s%s", p.Name, out, errs)
+		}
 	}
 }
 

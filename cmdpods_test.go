@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -82,6 +83,9 @@ func TestPodCommands(t *testing.T) {
 	checkPodUndelete(t, g)
 	walkPodCommands(t, g, "home")
 	audit := g.must("audit --json")
+	if !regexp.MustCompile(`"clone_pod site [a-z0-9]{10} site-copy"`).MatchString(audit) {
+		t.Errorf("the copy is not noted:\n%s", audit)
+	}
 	for _, entry := range []string{"resize_pod planned", "undelete planned, back", "delete for good back", "snapshot_pod site", "deploy site", "manage_pod stop site", "set_env site", "exec_command site", "write_file site"} {
 		if !strings.Contains(audit, `"`+entry+`"`) || !strings.Contains(audit, `"command line"`) {
 			t.Errorf("no audit entry %q:\n%s", entry, audit)
@@ -157,7 +161,6 @@ func checkPodSnapshots(t *testing.T, g giver, site string) {
 	}
 	g.says("is deleted", "pod snapshots site --delete "+id)
 	g.refuses("snapshot not found", "pod restore site "+id)
-	g.says(`"object": "clone_pod site `+id+` site-copy"`, "audit --json")
 	g.must("pod delete site-copy --yes")
 }
 

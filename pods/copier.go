@@ -15,13 +15,18 @@ type Copier interface {
 	Snapshot(ctx context.Context, id store.PodID, to store.SnapshotID, most int64) (Copied, error)
 	// Fill copies what is at another place, ends the pod, and makes the copy its files.
 	// What these were before becomes one of its snapshots. One that was cut off is
-	// finished by another call with the same arguments, before the pod is started.
+	// finished by another call with the same arguments, before the pod is started. An
+	// error that says that there were files before comes after that step, any other in
+	// front of it, with the pod as it was.
 	Fill(ctx context.Context, f Fill) (Filled, error)
 	// Keep deletes what there is of a pod's snapshots but those, also such as were not
 	// finished. Nothing else is done with the pod's snapshots meanwhile.
 	Keep(ctx context.Context, id store.PodID, keep []store.SnapshotID) error
 	// Snapshots returns what there is of snapshots by pod, also such as are not whole.
 	Snapshots(ctx context.Context) (map[store.PodID][]store.SnapshotID, error)
+	// Size is what a pod's files take now, in bytes as the limit of a plan's disk counts
+	// them, whether it runs or not.
+	Size(ctx context.Context, id store.PodID) (int64, error)
 	// Short reports whether what can be spared has to go, as the disk is nearly full.
 	Short() bool
 }

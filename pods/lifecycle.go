@@ -516,7 +516,7 @@ func (s *Service) Delete(ctx context.Context, a authz.Actor, name, confirm strin
 	if err != nil {
 		return err
 	}
-	s.boundDeleted(context.WithoutCancel(ctx), a.Team)
+	s.boundDeleted(context.WithoutCancel(ctx), a)
 	s.wake(rec.Region) // its room may be needed
 	return nil
 }

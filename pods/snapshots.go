@@ -42,6 +42,8 @@ type Snapshot struct {
 
 var errNoSnapshot = refuse(ErrNoSnapshot, "the pod has none with that id; list_snapshots shows those it has")
 
+var errByHand = refuse(ErrOverPlan, "those that were made by hand leave no room for it; delete one with delete_snapshot")
+
 // copier is the runtime of a region as one that copies.
 func (s *Service) copier(region string) (Copier, error) {
 	runtime, err := s.runtime(region)
@@ -119,6 +121,13 @@ func (s *Service) snapshot(ctx context.Context, rec store.Pod, as store.Snapshot
 	}
 	limited, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
+	if as.Why == store.SnapshotDeploy { // before it is copied in vain
+		if fits, err := s.roomForOne(limited, c, rec); err != nil {
+			return Snapshot{}, err
+		} else if !fits {
+			return Snapshot{}, errByHand
+		}
+	}
 	as.ID, as.Pod, as.Release, as.Preset = newSnapshotID(), rec.ID, rec.Release, rec.Preset
 	copied, err := c.Snapshot(limited, rec.ID, as.ID, s.snapshotRoom(rec))
 	if err != nil {
@@ -155,7 +164,7 @@ func (s *Service) keepSnapshots(rec store.Pod, newest store.Snapshot) store.Keep
 		for len(list)+1 > MaxSnapshots || bytesOf(list)+newest.Bytes > room {
 			i := slices.IndexFunc(list, func(r store.Snapshot) bool { return r.Why != store.SnapshotByHand })
 			if i < 0 && newest.Why == store.SnapshotDeploy && len(list) > 0 {
-				return nil, refuse(ErrOverPlan, "those that were made by hand leave no room for it; delete one with delete_snapshot")
+				return nil, errByHand
 			}
 			if len(list) == 0 {
 				break
@@ -257,13 +266,15 @@ func (s *Service) snapshotOf(rec store.Pod, id string) (store.Snapshot, error) {
 
 // RestoreSnapshot puts a copy of a snapshot in the place of the pod's files, which
 // become a snapshot themselves, and starts the app again if the pod is to run. It is
-// noted before anything changes, and from then on it is carried out, whatever happens.
+// noted before anything changes, and a crash after that does not keep it from being
+// carried out.
 func (s *Service) RestoreSnapshot(ctx context.Context, a authz.Actor, name, id string, p Progress) (Pod, error) {
 	rec, err := s.find(a, authz.Deploy, name)
 	if err != nil {
 		return Pod{}, err
 	}
-	if _, err := s.copier(rec.Region); err != nil {
+	c, err := s.copier(rec.Region)
+	if err != nil {
 		return Pod{}, err
 	}
 	err = s.operate(ctx, rec, "starting", turnWait, func(op *operation, rec store.Pod) error {
@@ -271,8 +282,10 @@ func (s *Service) RestoreSnapshot(ctx context.Context, a authz.Actor, name, id s
 		if err != nil {
 			return err
 		}
-		if err := s.roomToRestore(op.ctx, rec); err != nil {
+		if fits, err := s.roomForOne(op.ctx, c, rec); err != nil {
 			return err
+		} else if !fits {
+			return refuse(ErrOverPlan, "the files as they are now become a snapshot, for which those made by hand leave no room; delete one with delete_snapshot first")
 		}
 		note := "before " + string(from.ID) + " was restored"
 		if rec, err = s.cfg.DB.BeginRestore(rec.ID, store.Restore{From: from.ID, Old: newSnapshotID(), By: a.By(), Note: note}); err != nil {
@@ -289,22 +302,27 @@ func (s *Service) RestoreSnapshot(ctx context.Context, a authz.Actor, name, id s
 	return Pod{}, err
 }
 
-// roomToRestore refuses a restore whose old files would push out snapshots that
-// somebody asked for.
-func (s *Service) roomToRestore(ctx context.Context, rec store.Pod) error {
+// roomForOne reports whether a snapshot of a pod as it is pushes out none that somebody
+// asked for.
+func (s *Service) roomForOne(ctx context.Context, c Copier, rec store.Pod) (bool, error) {
 	records, err := s.cfg.DB.SnapshotsOf(rec.ID)
 	if err != nil {
-		return err
+		return false, err
 	}
 	byHand := slices.DeleteFunc(records, func(r store.Snapshot) bool { return r.Why != store.SnapshotByHand })
-	if len(byHand) >= MaxSnapshots || bytesOf(byHand)+s.seen(ctx, rec).Usage.Disk > s.snapshotRoom(rec) {
-		return refuse(ErrOverPlan, "the files as they are now become a snapshot, for which those made by hand leave no room; delete one with delete_snapshot first")
+	if len(byHand) == 0 || len(byHand) >= MaxSnapshots {
+		return len(byHand) == 0, nil
 	}
-	return nil
+	size, err := c.Size(ctx, rec.ID)
+	if err != nil {
+		return false, s.notCopied(ctx, rec, err)
+	}
+	return bytesOf(byHand)+size <= s.snapshotRoom(rec), nil
 }
 
-// finishRestore carries out what BeginRestore noted, and returns the pod after it.
-// What is refused leaves the pod as it was; after any other error it is tried again.
+// finishRestore carries out what BeginRestore noted, and returns the pod after it. What
+// cannot be done leaves the pod as it was; only what the end of the server cuts off, or
+// has come so far that the old files have moved, is tried again.
 func (s *Service) finishRestore(op *operation, rec store.Pod, p Progress) (store.Pod, error) {
 	c, err := s.copier(rec.Region)
 	if err != nil {
@@ -317,8 +335,7 @@ func (s *Service) finishRestore(op *operation, rec store.Pod, p Progress) (store
 	filled, err := c.Fill(ctx, Fill{
 		Pod: rec.ID, Number: rec.Number, From: Place{rec.ID, r.From}, Old: r.Old, Most: s.snapshotRoom(rec),
 	})
-	var refused *FilesError
-	if errors.As(err, &refused) {
+	if err != nil && !filled.Had && s.ctx.Err() == nil {
 		if derr := s.cfg.DB.DropRestore(rec.ID); derr != nil {
 			return rec, derr
 		}

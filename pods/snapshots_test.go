@@ -165,7 +165,7 @@ func TestSnapshotsAreBoundedByThePlan(t *testing.T) {
 	if list, err := m.List(t.Context(), m.ann); err != nil || len(list) != 1 {
 		t.Errorf("%+v, %v", list, err)
 	}
-	if d := m.deploy(t, "shop"); !strings.Contains(d.Snapshot, "more than the 2 MiB") {
+	if d := m.deploy(t, "shop"); !strings.Contains(d.Snapshot, "leave no room") {
 		t.Errorf("a deploy says %q", d.Snapshot)
 	}
 	if got := m.folders(t, id); len(got) != 2 {
@@ -276,24 +276,37 @@ func TestUndelete(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t, func(c *pods.Config) { c.Quota = pods.Quota{Pods: 2, Memory: 1 << 40} })
 	ids := map[string]store.PodID{}
-	for _, name := range []string{"one", "two", "three"} {
+	for i, name := range []string{"three", "two", "one", "junk"} { // junk lives shortest
 		ids[name] = m.create(t, name).ID
-		m.now = m.now.Add(time.Hour)
+		m.now = m.now.Add(time.Duration(10-i) * time.Hour)
 		if err := m.Delete(t.Context(), m.ann, name, name); err != nil {
 			t.Fatal(err)
 		}
 	}
 	list, err := m.DeletedPods(m.ann)
-	if err != nil || len(list) != 2 || list[0].Name != "three" || list[1].Name != "two" {
+	if err != nil || len(list) != 2 || list[0].Name != "two" || list[1].Name != "three" {
 		t.Errorf("%+v, %v", list, err)
 	}
-	if _, err := os.Stat(m.fake.Dir(ids["one"])); err == nil {
-		t.Error("the files of the oldest are there")
+	for _, name := range []string{"one", "junk"} {
+		if _, err := os.Stat(m.fake.Dir(ids[name])); err == nil {
+			t.Error("the files of the youngest are there")
+		}
 	}
 	m.create(t, "four")
 	m.create(t, "five")
 	_, err = m.Undelete(t.Context(), m.ann, "two", "", nil)
 	wants(t, err, pods.ErrOverQuota, "2 pods of 2")
+	limited := m.ann
+	limited.Grant, limited.Limits = "grant", store.Limits{Prefix: "f"}
+	m.now = m.now.Add(100 * time.Hour)
+	if err := m.Delete(t.Context(), limited, "four", "four"); err != nil { // it may push out its own alone
+		t.Fatal(err)
+	}
+	if list, err := m.DeletedPods(m.ann); err != nil || len(list) != 2 || list[0].Name != "two" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	m.create(t, "four")
+	m.now = m.now.Add(20 * time.Hour)
 	if err := m.Delete(t.Context(), m.ann, "four", "four"); err != nil { // takes the place of two
 		t.Fatal(err)
 	}
@@ -366,7 +379,10 @@ func TestUndeleteWaitsForTheDelete(t *testing.T) {
 	m := newMoving(t)
 	id := m.create(t, "shop").ID
 	var gates []*egress.Gate
-	m.fake.OnStart(func(_ context.Context, spec pods.Spec, _ func(string)) error { gates = append(gates, spec.Gate); return nil })
+	m.fake.OnStart(func(_ context.Context, spec pods.Spec, _ func(string)) error {
+		gates = append(gates, spec.Gate)
+		return nil
+	})
 	stopping, goOn := make(chan struct{}), make(chan struct{})
 	m.fake.OnStop(func() { close(stopping); <-goOn })
 	deleted, back := make(chan error, 1), make(chan error, 1)

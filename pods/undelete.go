@@ -123,16 +123,23 @@ func (s *Service) giveUp(ctx context.Context, rec store.Pod) error {
 	return s.settle(ctx, rec)
 }
 
-// boundDeleted gives up the oldest deleted pods of a team when there are more than it
-// may have pods: otherwise who makes and deletes pods could fill the disk.
-func (s *Service) boundDeleted(ctx context.Context, team store.Team) {
-	kept, err := s.cfg.DB.DeletedOf(team.ID, s.cfg.Now())
+// boundDeleted gives up deleted pods of a team when there are more than it may have
+// pods: otherwise who makes and deletes pods could fill the disk. It is those that lived
+// shortest, among those that the actor could have deleted: what somebody makes only to
+// delete it pushes out nothing else.
+func (s *Service) boundDeleted(ctx context.Context, a authz.Actor) {
+	kept, err := s.cfg.DB.DeletedOf(a.Team.ID, s.cfg.Now())
 	if err != nil {
-		s.cfg.Log.Error("deleted pods could not be looked through", "team", team.Slug, "error", err)
+		s.cfg.Log.Error("deleted pods could not be looked through", "team", a.Team.Slug, "error", err)
 		return
 	}
-	for _, rec := range kept[min(len(kept), s.QuotaOf(team).Pods):] {
-		s.cfg.Log.Info("a deleted pod goes for good, as newer ones take its place", "pod", rec.ID, "name", rec.Name)
+	over := len(kept) - s.QuotaOf(a.Team).Pods
+	theirs := slices.DeleteFunc(kept, func(p store.Pod) bool { return a.AllowPod(authz.DeletePod, a.Team.ID, p.Name) != nil })
+	slices.SortStableFunc(theirs, func(x, y store.Pod) int {
+		return cmp.Compare(x.Deleted.Sub(x.Created), y.Deleted.Sub(y.Created))
+	})
+	for _, rec := range theirs[:min(max(over, 0), len(theirs))] {
+		s.cfg.Log.Info("a deleted pod goes for good, as there are too many", "pod", rec.ID, "name", rec.Name)
 		if err := s.giveUp(ctx, rec); err != nil {
 			s.cfg.Log.Error("a deleted pod is not gone yet", "pod", rec.ID, "error", err)
 		}

@@ -117,13 +117,13 @@ func (s *Shelf) Fill(ctx context.Context, f pods.Fill, owner int, hold Hold, sto
 		}
 		if isThere(home) {
 			if err := s.shelve(home, old); err != nil {
-				return pods.Filled{}, err
+				return pods.Filled{Had: isThere(filepath.Join(old, homeName))}, err
 			}
 		}
 	}
 	if isThere(filepath.Join(next, homeName)) {
 		if err := errors.Join(os.Rename(filepath.Join(next, homeName), home), syncFolders(next, dir, s.Dir)); err != nil {
-			return pods.Filled{}, err
+			return pods.Filled{Had: true}, err
 		}
 	}
 	out := pods.Filled{Had: f.Old != "" && isThere(filepath.Join(old, homeName))}
@@ -200,6 +200,14 @@ func (s *Shelf) words(err error, most int64) error {
 		return err
 	}
 	return errors.Join(&pods.FilesError{Words: words}, err)
+}
+
+// Size is [pods.Copier.Size].
+func (s *Shelf) Size(id store.PodID) (int64, error) {
+	if err := valid(string(id)); err != nil {
+		return 0, err
+	}
+	return s.Measure(filepath.Join(s.at(pods.Place{Pod: id}), homeName))
 }
 
 // Keep deletes everything that there is of a pod's snapshots but those.

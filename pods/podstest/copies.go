@@ -88,6 +88,9 @@ func (f *Fake) Snapshots(context.Context) (map[store.PodID][]store.SnapshotID, e
 	return f.shelf().List()
 }
 
+// Size implements pods.Copier.
+func (f *Fake) Size(_ context.Context, id store.PodID) (int64, error) { return f.shelf().Size(id) }
+
 // Short implements pods.Copier.
 func (f *Fake) Short() bool {
 	f.mu.Lock()

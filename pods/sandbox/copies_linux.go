@@ -78,6 +78,9 @@ func (r *Runtime) Snapshots(context.Context) (map[store.PodID][]store.SnapshotID
 	return r.shelf().List()
 }
 
+// Size implements pods.Copier.
+func (r *Runtime) Size(_ context.Context, id store.PodID) (int64, error) { return r.shelf().Size(id) }
+
 // Short implements pods.Copier.
 func (r *Runtime) Short() bool {
 	left, err := leftOn(r.cfg.Dir)
