@@ -21,13 +21,16 @@ func (r Restorable) scan(ctx context.Context, to taker) (*Manifest, error) {
 		return nil, fmt.Errorf("read the backup: %w", err)
 	}
 	defer from.Close() // it was only read
+	if room, err := roomOn(os.TempDir()); err != nil || room < r.Made.Size {
+		return nil, cmpOr(err, fmt.Errorf("there is too little room in %s for the list of the backup, which has %d MiB; make room, or name another folder in TMPDIR", os.TempDir(), r.Made.Size>>20))
+	}
 	file, err := unnamed("")
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close() // it has no name
 	// The packs take long, and a connection of a Storage does not wait.
-	if err := refill(file, untilDone{ctx, from}); err != nil {
+	if err := refill(file, io.LimitReader(untilDone{ctx, from}, r.Made.Size)); err != nil {
 		return nil, fmt.Errorf("read the backup: %w", err)
 	}
 	packs, err := newPackReader(ctx, r.Storage, r.Made, r.Identities)
@@ -35,7 +38,11 @@ func (r Restorable) scan(ctx context.Context, to taker) (*Manifest, error) {
 		return nil, err
 	}
 	defer packs.decoder.Close()
-	return scan(ctx, file, r.Identities, packs, to)
+	m, err := scan(ctx, file, r.Identities, packs, to)
+	if err == nil && !m.Created.Equal(r.Made.At) {
+		err = fmt.Errorf("%w: it is of %s and called %s, as when somebody put an older one in the place of a newer; take another one", ErrDamaged, m.Created.Format(stampForm), r.Made.Name)
+	}
+	return m, err
 }
 
 // Verify is the function of that name for a backup in a Storage.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/restic/chunker"
@@ -52,6 +53,7 @@ type Packs struct {
 	storage    Storage
 	recipients []Recipient
 	generation string
+	at         time.Time // of the backup, which its name says too
 	polynomial chunker.Pol
 	chunks     map[chunkID]ref
 	files      *knownFiles
@@ -203,6 +205,9 @@ func (p *packReader) pack(number uint32) ([]byte, error) {
 	}
 	if err != nil {
 		return nil, fetchError{err}
+	}
+	if p.encrypted && len(p.identities) == 0 {
+		return nil, fmt.Errorf("%w: it is encrypted; give the file with the key with --identity", ErrKey)
 	}
 	plain, err := decrypted(bytes.NewReader(sealed), p.identities)
 	if err != nil {

@@ -64,6 +64,9 @@ func decrypted(r io.Reader, identities []Identity) (*bufio.Reader, error) {
 		return nil, fmt.Errorf("read the backup: %w", err)
 	}
 	if string(begin) != magic {
+		if len(identities) > 0 && len(begin) > 0 {
+			return nil, fmt.Errorf("%w: it is not encrypted, and a key was given for it: somebody may have exchanged it; leave --identity out if it is to be so", ErrKey)
+		}
 		return source, nil
 	}
 	if len(identities) == 0 {

@@ -370,6 +370,7 @@ func (r *Repository) Make(ctx context.Context, now time.Time, write WriteFunc) (
 		made.At = l.Made[0].At.Add(time.Second) // the next second, or a clock that was set a little
 	}
 	made.Name = backupName(p.generation, made.At, made.Encrypted)
+	p.at = made.At
 	file, err := newSpool(r.Dir)
 	if err != nil {
 		return made, nil, err

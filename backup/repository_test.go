@@ -382,6 +382,31 @@ func TestFullBucket(t *testing.T) {
 	k.must()
 }
 
+// Who holds the storage cannot put an older backup in the place of a newer, nor one that
+// is not encrypted in the place of one that is.
+func TestExchangedBackups(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.pod("a", map[string]string{"home/f": "1"})
+	k := keep(t, s, Folder{t.TempDir()}, true)
+	old, newer := k.must(), k.must()
+	raw, err := readObject(t.Context(), k.Storage, old.Name, 1<<20)
+	must(t, errors.Join(err, k.Storage.Put(t.Context(), newer.Name, bytes.NewReader(raw))))
+	newer.Size = int64(len(raw))
+	if _, err := k.at(newer).Verify(t.Context()); err == nil || !strings.Contains(err.Error(), "an older one") {
+		t.Error(err)
+	}
+	plain, _ := s.backup()
+	must(t, k.Storage.Put(t.Context(), newer.Name, bytes.NewReader(plain)))
+	newer.Size = int64(len(plain))
+	if _, err := k.at(newer).Verify(t.Context()); !errors.Is(err, ErrKey) || !strings.Contains(err.Error(), "not encrypted") {
+		t.Error(err)
+	}
+	if _, err := Verify(t.Context(), bytes.NewReader(plain), k.identities...); !errors.Is(err, ErrKey) {
+		t.Error("a plain file is taken although a key was given:", err)
+	}
+}
+
 // flip changes one bit in the middle of a file.
 func flip(t testing.TB, path string) {
 	t.Helper()

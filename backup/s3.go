@@ -42,6 +42,8 @@ const (
 	s3Pace     = 32 << 10 // bytes a second
 	s3Answer   = 16 << 20 // bytes of an answer that is no object
 	s3Largest  = 5 << 30  // bytes of an object that one request makes
+	s3Most     = 200_000  // objects of a list
+	s3Listing  = 10 * time.Minute
 )
 
 // NewBucket makes the Storage. It asks nobody.
@@ -116,7 +118,10 @@ func (b *Bucket) Delete(ctx context.Context, name string) error {
 
 // List implements Storage.
 func (b *Bucket) List(ctx context.Context, prefix string) ([]Object, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s3Listing, fmt.Errorf("%s does not come to the end of its list", b))
+	defer cancel()
 	var all []Object
+	last := ""
 	query := url.Values{"list-type": {"2"}, "prefix": {b.below(prefix)}}
 	for {
 		resp, err := b.ask(ctx, http.MethodGet, "", query, nil, 0, s3Empty)
@@ -146,6 +151,10 @@ func (b *Bucket) List(ctx context.Context, prefix string) ([]Object, error) {
 		if !page.IsTruncated || page.NextContinuationToken == "" {
 			return all, nil
 		}
+		if len(page.Contents) == 0 || page.Contents[len(page.Contents)-1].Key <= last || len(all) > s3Most {
+			return nil, fmt.Errorf("%s has a list without an end, or of more than %d objects; use a bucket, or a prefix, for this alone", b, s3Most)
+		}
+		last = page.Contents[len(page.Contents)-1].Key
 		query.Set("continuation-token", page.NextContinuationToken)
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -86,6 +88,28 @@ func TestBucket(t *testing.T) {
 	}
 	if raw, err := readObject(t.Context(), other, "x", 10); err != nil || string(raw) != "theirs" {
 		t.Error(string(raw), err)
+	}
+}
+
+// A list that never ends, and says so with each page, is given up.
+func TestEndlessList(t *testing.T) {
+	t.Parallel()
+	for name, page := range map[string]string{
+		"again": "<Contents><Key>p/podgate-x</Key><Size>1</Size></Contents>",
+		"empty": "",
+	} {
+		var asked atomic.Int32
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked.Add(1)
+			fmt.Fprint(w, "<ListBucketResult>", page, "<IsTruncated>true</IsTruncated><NextContinuationToken>more</NextContinuationToken></ListBucketResult>")
+		}))
+		b, err := NewBucket(BucketConfig{Endpoint: s.URL, Region: "r", Name: "vault", Prefix: "p", Now: time.Now})
+		must(t, err)
+		if _, err := b.List(t.Context(), "podgate-"); err == nil || !strings.Contains(err.Error(), "without an end") || asked.Load() > 2 {
+			t.Errorf("%s: asked %d times, %v", name, asked.Load(), err)
+		}
+		b.client.CloseIdleConnections()
+		s.Close()
 	}
 }
 

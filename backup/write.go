@@ -112,6 +112,9 @@ func (b *writer) server() error {
 	}
 	defer database.close()
 	b.manifest.Head = Head{application, Format, b.Version, b.Now().UTC()}
+	if b.packs != nil {
+		b.manifest.Created = b.packs.at
+	}
 	pods, err := b.DB.Snapshot(database)
 	if err != nil {
 		return fmt.Errorf("copy the database: %w", err)
