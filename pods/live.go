@@ -67,6 +67,7 @@ func (s *Service) drop(l *live) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pods, l.id)
+	delete(s.dueSince, l.id)
 	s.board.drop(l.id)
 }
 

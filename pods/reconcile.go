@@ -215,7 +215,7 @@ func list(ctx context.Context, runtime Runtime) ([]Status, error) {
 // it goes by may be old already, so settle looks again.
 func (s *Service) differs(rec store.Pod, st Status) bool {
 	if rec.Want == store.WantGone {
-		return st.Running || !s.cfg.Now().Before(rec.Until)
+		return st.Running || s.overdue(rec)
 	}
 	snap := s.of(rec).snapshot()
 	switch {
@@ -241,7 +241,12 @@ func (s *Service) settle(ctx context.Context, rec store.Pod) error {
 	if err != nil {
 		return nil // an operation goes on, or the server stops
 	}
-	defer op.end()
+	later := false
+	defer func() {
+		if !later {
+			op.end()
+		}
+	}()
 	rec, err = s.cfg.DB.Pod(rec.ID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -252,16 +257,16 @@ func (s *Service) settle(ctx context.Context, rec store.Pod) error {
 	case rec.CopyOf != "" && rec.Want != store.WantGone:
 		err = s.takeBack(op, rec)
 	case rec.Restore != nil && rec.Want != store.WantGone:
-		if rec, err = s.finishRestore(op, rec, nil); err != nil && op.ctx.Err() == nil {
-			op.failed(s.cfg.Now(), text.Line(err.Error(), maxReason))
-		} else if err == nil && rec.Want == store.WantRunning {
-			err = s.resume(op, rec)
-		}
+		later = true // other pods do not wait for the copy
+		go func() {
+			defer op.end()
+			s.finishLater(op, rec)
+		}()
 	case rec.Want == store.WantRunning:
 		err = s.resume(op, rec)
 	case rec.Want == store.WantStopped:
 		err = s.stopEnvironment(op, rec)
-	case s.cfg.Now().Before(rec.Until):
+	case !s.overdue(rec):
 		err = s.putAway(op, rec)
 	default:
 		err = s.remove(op.ctx, op.live, rec)
@@ -270,6 +275,19 @@ func (s *Service) settle(ctx context.Context, rec store.Pod) error {
 		s.cfg.Log.Warn("pod is not yet what it should be", "pod", rec.ID, "want", rec.Want, "error", err)
 	}
 	return nil
+}
+
+// finishLater finishes a restore that was cut off.
+func (s *Service) finishLater(op *operation, rec store.Pod) {
+	rec, err := s.finishRestore(op, rec, nil)
+	if err != nil && op.ctx.Err() == nil {
+		op.failed(s.cfg.Now(), text.Line(err.Error(), maxReason))
+	} else if err == nil && rec.Want == store.WantRunning {
+		err = s.resume(op, rec)
+	}
+	if err != nil && op.ctx.Err() == nil {
+		s.cfg.Log.Warn("a restore that was cut off is not finished", "pod", rec.ID, "error", err)
+	}
 }
 
 // resume makes a pod run that should, and starts its app unless the agent says

@@ -114,21 +114,23 @@ func (p Progress) status(line string) { p.say("status", []byte(line+"\n")) }
 // check what it may do, and return errors that wrap the words of errors.go.
 // It is safe for concurrent use.
 type Service struct {
-	cfg      Config
-	busyWait time.Duration      // for another operation on the same pod
-	ctx      context.Context    // ends with Close
-	cancel   context.CancelFunc // ends ctx
-	regions  []*region
-	rules    atomic.Pointer[rules]
+	cfg        Config
+	busyWait   time.Duration      // for another operation on the same pod
+	purgePause time.Duration      // purgePause, but in tests
+	ctx        context.Context    // ends with Close
+	cancel     context.CancelFunc // ends ctx
+	regions    []*region
+	rules      atomic.Pointer[rules]
 
 	links     links     // through which files come and go
 	terminals terminals // that are open
 	board     *board
 
-	mu     sync.Mutex
-	closed bool
-	pods   map[store.PodID]*live
-	work   sync.WaitGroup // operations; only added to under mu while not closed
+	mu       sync.Mutex
+	closed   bool
+	pods     map[store.PodID]*live
+	dueSince map[store.PodID]time.Time // since when deleted pods are seen due to go, by a clock that nobody sets
+	work     sync.WaitGroup            // operations; only added to under mu while not closed
 }
 
 var _ io.Closer = (*Service)(nil)
@@ -141,7 +143,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Service{cfg: cfg, busyWait: 20 * time.Second, ctx: ctx, cancel: cancel, board: newBoard(), pods: map[store.PodID]*live{}}
+	s := &Service{cfg: cfg, busyWait: 20 * time.Second, ctx: ctx, cancel: cancel, board: newBoard(), pods: map[store.PodID]*live{}, dueSince: map[store.PodID]time.Time{}, purgePause: purgePause}
 	for _, r := range cfg.Regions {
 		s.regions = append(s.regions, newRegion(r))
 	}

@@ -337,6 +337,7 @@ func TestDeleteThatTheRuntimeResistsIsFinishedLater(t *testing.T) {
 	t.Parallel()
 	now := day
 	h := newHouse(t, func(c *pods.Config) { c.Now = func() time.Time { return now } })
+	h.SetPurgePause(0)
 	id := h.create(t, "shop").ID
 	h.fake.FailStop(errors.New("busy"))
 	if err := h.Delete(t.Context(), h.ann, "shop", "shop"); err != nil {

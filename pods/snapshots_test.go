@@ -69,6 +69,20 @@ func (m *moving) folders(t *testing.T, id store.PodID) []string {
 	return names
 }
 
+// settled waits until a restore that was cut off is finished.
+func (m *moving) settled(t *testing.T, id store.PodID) {
+	t.Helper()
+	for end := time.Now().Add(40 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		rec, err := m.db.Pod(id)
+		if err == nil && rec.Restore == nil && m.status(t, "shop").Status == "running" {
+			return
+		}
+		if err != nil || time.Now().After(end) {
+			t.Fatalf("%+v, %v", rec, err)
+		}
+	}
+}
+
 // put writes a file of that many bytes into a pod's home.
 func (m *moving) put(t *testing.T, id store.PodID, name string, bytes int) {
 	t.Helper()
@@ -205,6 +219,7 @@ func TestUndoAfterACrash(t *testing.T) {
 	_, err := m.Start(t.Context(), m.ann, "twin", nil)
 	wants(t, err, pods.ErrBusy, "taken back")
 	m.reconcile(t)
+	m.settled(t, id)
 	m.reconcile(t)
 	if _, err := m.db.Pod("half"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("the half copy: %v", err)
@@ -331,6 +346,18 @@ func TestUndelete(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	wants(t, m.Purge(t.Context(), m.ann, "four", "other"), pods.ErrBadInput, "nothing was deleted")
+	// A clock that is wrong for less than an hour takes nothing away.
+	gone, err := m.DeletedPods(m.ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.now = m.now.Add(10 * pods.Reserved)
+	m.reconcile(t)
+	m.now = m.now.Add(-10 * pods.Reserved)
+	if now, err := m.DeletedPods(m.ann); err != nil || len(now) != len(gone) || len(gone) == 0 {
+		t.Errorf("after a step of the clock there are %+v, %v", now, err)
+	}
+	m.SetPurgePause(0)
 	m.now = m.now.Add(pods.Reserved)
 	_, err = m.Undelete(t.Context(), m.ann, "four", "", nil)
 	wants(t, err, pods.ErrNotFound)

@@ -12,6 +12,29 @@ import (
 	"podgate/store"
 )
 
+// purgePause is how long a deleted pod must have been due before it goes for good: a
+// clock that is set wrong must not take it away before somebody has put that right.
+const purgePause = time.Hour
+
+// overdue reports whether a deleted pod has to go now.
+func (s *Service) overdue(rec store.Pod) bool {
+	if rec.Until.IsZero() {
+		return true // somebody gave it up, or it was never to be kept
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg.Now().Before(rec.Until) {
+		delete(s.dueSince, rec.ID)
+		return false
+	}
+	since, seen := s.dueSince[rec.ID]
+	if !seen {
+		since = time.Now()
+		s.dueSince[rec.ID] = since
+	}
+	return time.Since(since) >= s.purgePause
+}
+
 // DeletedPod is a pod that can be brought back.
 type DeletedPod struct {
 	ID      string // tells it from another that had the same name

@@ -46,7 +46,8 @@ type Pod struct {
 	Told time.Time `json:"told,omitzero"`
 
 	// Deleted is set in a pod that is WantGone and whose files are kept until Until, so
-	// that it can be brought back. It has neither name nor number, and is not counted.
+	// that it can be brought back. It has no name and is not counted. It has its number, as
+	// its files and what may still run of it belong to that.
 	Deleted time.Time `json:"deleted,omitzero"`
 	Until   time.Time `json:"until,omitzero"`
 
@@ -78,7 +79,7 @@ var pods = &table[Pod]{
 	indexes: []index[Pod]{
 		{"name", func(p *Pod) []byte { return ifThere(p, []byte(p.Name)) }},
 		{"team", func(p *Pod) []byte { return ifThere(p, join([]byte(p.Team), []byte(p.ID))) }},
-		{"number", func(p *Pod) []byte { return ifThere(p, numberKey(p.Region, p.Number)) }},
+		{"number", func(p *Pod) []byte { return numberKey(p.Region, p.Number) }},
 		{"deleted", func(p *Pod) []byte {
 			if p.Deleted.IsZero() {
 				return nil
@@ -137,11 +138,13 @@ func (db *DB) CreatePod(p Pod, now time.Time, allow func([]Pod) error) error {
 		if pods.has(tx, []byte(p.ID)) {
 			return ErrTaken
 		}
+		p.Number = 0
 		return putNew(tx, &p, now, allow)
 	})
 }
 
-// putNew writes a pod that takes a name, a number and a place in its team.
+// putNew writes a pod that takes a name and a place in its team, and a number if it has
+// none.
 func putNew(tx *bolt.Tx, p *Pod, now time.Time, allow func([]Pod) error) error {
 	if _, err := teams.get(tx, []byte(p.Team)); err != nil {
 		return err
@@ -156,7 +159,9 @@ func putNew(tx *bolt.Tx, p *Pod, now time.Time, allow func([]Pod) error) error {
 	if err := allow(mine); err != nil {
 		return err
 	}
-	p.Number = freeNumber(tx, p.Region)
+	if p.Number == 0 {
+		p.Number = freeNumber(tx, p.Region)
+	}
 	if err := pods.put(tx, p); err != nil {
 		return err
 	}

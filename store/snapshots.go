@@ -244,7 +244,7 @@ func (db *DB) GiveUpPod(id PodID) error {
 	})
 }
 
-// UndeletePod brings a deleted pod back, under a name, with a number of its own.
+// UndeletePod brings a deleted pod back, under a name.
 // ErrNotFound when it cannot be brought back at now; otherwise as of CreatePod.
 func (db *DB) UndeletePod(id PodID, name string, now time.Time, allow func([]Pod) error) (p Pod, err error) {
 	err = db.update(func(tx *bolt.Tx) error {

@@ -9,7 +9,8 @@ import (
 	"podgate/store/storetest"
 )
 
-// A deleted pod has no name, number or place in its team, and gets them again.
+// A deleted pod has no name or place in its team, and gets them again. Its number stays
+// its own.
 func TestDeletedPods(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
@@ -32,6 +33,9 @@ func TestDeletedPods(t *testing.T) {
 		wantErr(t, err, store.ErrNotFound)
 	}
 	wantErr(t, db.CreatePod(pod("b", "shop"), t0, allow), nil)
+	if other, err := db.Pod("b"); err != nil || other.Number != 2 {
+		t.Errorf("the next has the number %d, %v", other.Number, err)
+	}
 	if kept, err := db.DeletedOf(w.Team.ID, t0); err != nil || len(kept) != 1 || kept[0].ID != "a" || kept[0].Env["KEY"] != "value" {
 		t.Errorf("deleted: %+v, %v", kept, err)
 	}
@@ -51,7 +55,7 @@ func TestDeletedPods(t *testing.T) {
 	_, err = db.UndeletePod("a", "old", until, allow)
 	wantErr(t, err, store.ErrNotFound)
 	back, err := db.UndeletePod("a", "old", t0, allow)
-	if wantErr(t, err, nil); back.Name != "old" || back.Number != 2 || back.Want != store.WantRunning || !back.Deleted.IsZero() {
+	if wantErr(t, err, nil); back.Name != "old" || back.Number != 1 || back.Want != store.WantRunning || !back.Deleted.IsZero() {
 		t.Errorf("back: %+v", back)
 	}
 	// Who is gone for good leaves the name to whoever has it by then.

@@ -132,7 +132,7 @@ func testClones(t *testing.T, r pods.Runtime) {
 }
 
 // testUndelete brings a deleted pod back with its files and snapshots, also when
-// another has its name and its number by then.
+// another has its name by then.
 func testUndelete(t *testing.T, r pods.Runtime) {
 	b := newBench(t, r)
 	b.deploy("shop", "index.html", "one")
