@@ -102,20 +102,6 @@ func (c *chaos) purge() {
 	}
 }
 
-// purge deletes for good what can be brought back.
-func (c *chaos) purge() {
-	_, out, errs := c.srv.command("pod", "undelete", "--json")
-	var deleted []control.DeletedPod
-	if err := json.Unmarshal([]byte(out), &deleted); err != nil {
-		c.Fatalf("%v: %s%s", err, out, errs)
-	}
-	for _, p := range deleted {
-		if code, _, errs := c.srv.command("pod", "undelete", p.ID, "--for-good", "--yes"); code != exitDone {
-			c.Errorf("purge %s: %s", p.Name, errs)
-		}
-	}
-}
-
 func chaosDuration() time.Duration {
 	switch {
 	case *chaosTime > 0:
