@@ -31,6 +31,9 @@ type process struct {
 	// Baton is what the program before has left, in whose place this one was executed;
 	// nil: it was started.
 	Baton *handover.Baton
+	// Reloaded is what was in force of settings that had been read again, when this program
+	// comes back from an upgrade; nil: none had.
+	Reloaded *config.Settings
 }
 
 // The exit codes.

@@ -28,6 +28,9 @@ func (inv *invocation) serve(cmd *cobra.Command, _ []string) error {
 		if err = inv.Baton.Get("server", &was); err == nil {
 			s, err = config.LoadText(was.Settings, inv.config, inv.Env, inv.changed)
 		}
+		if err == nil && was.Reloaded != nil {
+			inv.Reloaded, err = config.LoadText(*was.Reloaded, inv.config, inv.Env, inv.changed)
+		}
 	}
 	if err != nil {
 		return err

@@ -54,11 +54,23 @@ func (srv *server) reload(load func() (*config.Settings, error)) {
 		srv.log.Error("the configuration was not read again, and all stays as it was", "error", err)
 		return
 	}
-	if err := srv.pods.Reconfigure(srv.podsConfig(s)); err != nil {
-		srv.log.Error("plans, quota and networks stay as they were", "error", err)
+	if !srv.apply(s) {
 		return
 	}
-	srv.level.Set(s.Log.SlogLevel())
 	srv.log.Log(context.Background(), max(slog.LevelInfo, srv.level.Level()),
 		"the configuration was read again; of it the log level, plans, quota and networks hold now, everything else with the next start", "level", s.Log.Level)
+}
+
+// apply has settings hold as far as they can while the server runs, and notes them for
+// the case that this program comes back from an upgrade.
+func (srv *server) apply(s *config.Settings) bool {
+	if err := srv.pods.Reconfigure(srv.podsConfig(s)); err != nil {
+		srv.log.Error("plans, quota and networks stay as they were", "error", err)
+		return false
+	}
+	srv.level.Set(s.Log.SlogLevel())
+	srv.upgrades.mu.Lock()
+	srv.upgrades.reloaded = &s.Text
+	srv.upgrades.mu.Unlock()
+	return true
 }

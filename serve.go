@@ -141,6 +141,9 @@ func start(ctx context.Context, s *config.Settings, p process, load func() (*con
 		}
 	}
 	srv.background(srv.upkeep)
+	if p.Reloaded != nil {
+		srv.apply(p.Reloaded) // it held before
+	}
 	if err := srv.tookOver(); err != nil {
 		return srv, err
 	}
@@ -276,7 +279,7 @@ func (srv *server) serveControl(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := control.Serve(socket, srv.enter(socket.Listener), handler, srv.upgrades.connections.state, srv.log)
+	s := control.Serve(socket, srv.enter(socket.Listener), srv.upgrades.visits.counted(handler), srv.upgrades.connections.state, srv.log)
 	srv.onStop(func() error {
 		if srv.upgrades.baton != nil {
 			return withTimeout(srv.patience(), s.Leave)

@@ -32,8 +32,17 @@ type takeover struct {
 	limit *time.Timer
 
 	mu      sync.Mutex
-	decided bool // it serves, or has given back
+	outcome outcome
 }
+
+// outcome is what became of a take-over.
+type outcome int
+
+const (
+	undecided outcome = iota
+	serves
+	givesBack
+)
 
 // prepareUpgrades takes the baton, and finds out where the next program will be.
 func (srv *server) prepareUpgrades(ctx context.Context, p process, rehearsal []string, log *heldLog) (err error) {
@@ -62,13 +71,15 @@ func (srv *server) prepareUpgrades(ctx context.Context, p process, rehearsal []s
 	return nil
 }
 
-// decide is true for the first who asks: whoever makes it serve, or gives it back.
-func (t *takeover) decide() bool {
+// decide returns what becomes of the take-over, which is what the first has wanted who
+// asked, and whether this was the first.
+func (t *takeover) decide(wanted outcome) (is outcome, first bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	first := !t.decided
-	t.decided = true
-	return first
+	if first = t.outcome == undecided; first {
+		t.outcome = wanted
+	}
+	return t.outcome, first
 }
 
 // giveBack has the program before take over again. It returns when there is none, it
@@ -78,8 +89,11 @@ func (srv *server) giveBack(ctx context.Context, why error, log *heldLog) {
 	if t == nil || t.baton.CanGoBack() != nil || ctx.Err() != nil {
 		return
 	}
-	if !t.decide() {
-		select {} // it was too late: this process executes the program before, or ends
+	switch is, first := t.decide(givesBack); {
+	case is == serves:
+		return
+	case !first:
+		select {} // somebody else is at it: this process executes the program before, or ends
 	}
 	srv.log.Error("this program cannot take over and gives back", "error", why)
 	log.release()
@@ -126,10 +140,10 @@ func (srv *server) openDatabase(ctx context.Context) (*store.DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	removeRehearsals(dir)
 	if srv.takeover != nil {
 		return db, nil // to write it anew takes too long now
 	}
-	removeRehearsals(dir)
 	if err := compactRoomy(db, srv.log); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -232,8 +246,8 @@ func (srv *server) tookOver() error {
 	if t == nil {
 		return nil
 	}
-	if !t.decide() {
-		select {} // it is giving back
+	if is, _ := t.decide(serves); is == givesBack {
+		select {} // as above
 	}
 	t.limit.Stop()
 	u := t.Upgrade

@@ -44,8 +44,9 @@ type upgrades struct {
 
 	one sync.Mutex // held while an upgrade goes on
 
-	mu     sync.Mutex
-	latest *control.Upgrade // nil: none yet
+	mu       sync.Mutex
+	latest   *control.Upgrade // nil: none yet
+	reloaded *string          // what the configuration file said when it was read again last; nil: it was not
 
 	sockets     []opened // what is listened on
 	entrances   []*entrance
@@ -71,6 +72,12 @@ func (u *upgrades) last() *control.Upgrade {
 	}
 	latest := *u.latest
 	return &latest
+}
+
+func (u *upgrades) reloadedText() *string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.reloaded
 }
 
 func (u *upgrades) note(latest control.Upgrade) {
@@ -283,8 +290,8 @@ func (srv *server) upgrade(ctx context.Context, check bool) (control.Upgrade, er
 	srv.upgrades.note(u)
 	srv.tell("reloading", srv.manager.Reloading())
 	go func() {
-		defer srv.upgrades.one.Unlock()
 		if err := srv.makeWay(p); err != nil {
+			defer srv.upgrades.one.Unlock() // else there is nothing more to upgrade
 			u.State, u.Reason = control.UpgradeFailed, err.Error()
 			srv.upgrades.note(u)
 			srv.tell("ready", srv.ready())
@@ -335,6 +342,12 @@ func (srv *server) makeWay(p *handover.Program) (err error) {
 		return fmt.Errorf("hand over: %w", err)
 	}
 	srv.log.Info("another program takes over as soon as the requests that go on have ended", "program", p.Path, "most", drainTime)
+	srv.pods.Rest(true)
+	defer func() {
+		if err != nil {
+			srv.pods.Rest(false)
+		}
+	}()
 	var before []*wave
 	for limit := time.Now().Add(busyTime); ; {
 		if err := srv.awaitWork(limit); err != nil {
@@ -388,8 +401,9 @@ func (srv *server) working() []string {
 // handed is what the server itself hands over. Numbers are of descriptors.
 type handed struct {
 	Upgrade   control.Upgrade  `json:"upgrade"`
-	Path      string           `json:"path"`     // of the program's file
-	Settings  string           `json:"settings"` // what stands in the configuration file that is in force
+	Path      string           `json:"path"`               // of the program's file
+	Settings  string           `json:"settings"`           // what stood in the configuration file at the start
+	Reloaded  *string          `json:"reloaded,omitempty"` // what it said when it was read again last
 	DataDir   string           `json:"data_dir"`
 	Control   int              `json:"control"`
 	Addresses map[string][]int `json:"addresses"` // by address, as configured
@@ -400,7 +414,7 @@ type handed struct {
 
 // newBaton is a baton with the sockets that are listened on.
 func (srv *server) newBaton() (*handover.Baton, handed, error) {
-	h := handed{Path: srv.upgrades.path, Settings: srv.settings.Text, Addresses: map[string][]int{}}
+	h := handed{Path: srv.upgrades.path, Settings: srv.settings.Text, Reloaded: srv.upgrades.reloadedText(), Addresses: map[string][]int{}}
 	baton, err := handover.New()
 	if err != nil {
 		return nil, h, err
@@ -429,6 +443,8 @@ func (srv *server) handOver(ctx context.Context, next successor) error {
 	if err := errors.Join(faults, srv.stop()); err != nil {
 		srv.log.Warn("not all could be let go in good order before another program takes over", "error", err)
 	}
+	// From here on a signal that asks to stop ends the process, and is not lost with it.
+	signal.Reset(syscall.SIGTERM, syscall.SIGINT)
 	h.Stop, h.Upgrade = ctx.Err() != nil, *srv.upgrades.last()
 	if err := baton.Put("server", h); err != nil {
 		return err

@@ -180,6 +180,15 @@ func TestUpgrade(t *testing.T) {
 			t.Fatal(err)
 		}
 		good := func() { install(t, s.program, "3.0") }
+		// What was read again while it ran holds after it has come back.
+		const plan = "[[plan]]\nname = \"tiny\"\nmemory = \"64MiB\"\ncpus = 1.0\ndisk = \"1GiB\"\nprocesses = 20\n"
+		if err := os.WriteFile(s.config, []byte(settings+plan), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.proc.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() bool { return strings.Contains(s.Log.String(), "the configuration was read again") })
 		for _, c := range []struct {
 			name, says string
 			program    func()
@@ -207,6 +216,7 @@ func TestUpgrade(t *testing.T) {
 			}
 			same()
 		}
+		g.must("pod create small --preset static --plan tiny")
 		if err := os.WriteFile(s.config, []byte(settings), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -402,6 +412,20 @@ func TestUnmigrate(t *testing.T) {
 	}
 	if err := old(3, time.Now()).unmigrate(path); err != nil || readFile(t, path) != "before" {
 		t.Errorf("%q, %v", readFile(t, path), err)
+	}
+}
+
+// Who has decided what becomes of a take-over is not overruled.
+func TestTakeOverIsDecidedOnce(t *testing.T) {
+	t.Parallel()
+	for first, second := range map[outcome]outcome{serves: givesBack, givesBack: serves} {
+		var it takeover
+		if is, mine := it.decide(first); is != first || !mine {
+			t.Errorf("%v, %v", is, mine)
+		}
+		if is, mine := it.decide(second); is != first || mine {
+			t.Errorf("%v, %v", is, mine)
+		}
 	}
 }
 

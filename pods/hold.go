@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,14 @@ func (s *Service) Hold(ctx context.Context, id store.PodID) (release func() bool
 	return holder.Hold(ctx, id)
 }
 
+// Rest has no operation begin, or lets them begin again, as before another server takes
+// over: what goes on has its end then, whoever would like to begin something else.
+func (s *Service) Rest(rest bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rests = rest
+}
+
 // Working says which operations on pods go on, each in words for a person: all of them
 // would be cut off if the server ended now.
 func (s *Service) Working() []string {
@@ -50,10 +59,10 @@ func (s *Service) Working() []string {
 	s.mu.Unlock()
 	var list []string
 	for _, l := range all {
-		phase := l.snapshot().phase
-		if phase == "" {
+		if len(l.slot) == 0 {
 			continue
 		}
+		phase := cmp.Or(l.snapshot().phase, "being worked on")
 		name := string(l.id)
 		if rec, err := s.cfg.DB.Pod(l.id); err == nil { // else it is only being made
 			name = rec.Name

@@ -98,6 +98,12 @@ const detachedTimeout = time.Minute
 // Who waited while the pod was put away or removed has the turn of nothing: another live
 // may have taken the place of this one since, and the operation is one on that.
 func (s *Service) begin(ctx context.Context, l *live, phase string, how turn) (*operation, error) {
+	s.mu.Lock()
+	rests := s.rests
+	s.mu.Unlock()
+	if rests {
+		return nil, refuse(ErrUnavailable, "podgate is being upgraded; try again in a minute")
+	}
 	for {
 		if how == turnPreempt {
 			l.interruptOperation()

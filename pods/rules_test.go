@@ -179,6 +179,19 @@ func TestBusyPodAnswersInTime(t *testing.T) {
 	if got := s.Working(); len(got) > 0 {
 		t.Errorf("%q after the end", got)
 	}
+	s.Rest(true)
+	if _, err := s.begin(t.Context(), l, "starting", turnPreempt); !errors.Is(err, ErrUnavailable) || len(s.Working()) > 0 {
+		t.Errorf("while it rests: %v", err)
+	}
+	s.Rest(false)
+	silent, err := s.begin(t.Context(), l, "", turnWait) // as a deploy or a snapshot is
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Working(); !slices.Equal(got, []string{"the pod x is being worked on"}) {
+		t.Errorf("%q", got)
+	}
+	silent.end()
 	if g := l.snapshot(); g.phase != "" {
 		t.Errorf("phase %q after the end", g.phase)
 	}

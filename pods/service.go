@@ -128,6 +128,7 @@ type Service struct {
 
 	mu       sync.Mutex
 	closed   bool
+	rests    bool // no operation begins
 	pods     map[store.PodID]*live
 	dueSince map[store.PodID]time.Time // since when deleted pods are seen due to go, by a clock that nobody sets
 	work     sync.WaitGroup            // operations; only added to under mu while not closed

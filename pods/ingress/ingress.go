@@ -234,9 +234,30 @@ func (in *Ingress) enter(name, visitor string) (refusal *errorpage.Page) {
 	case pod.each[visitor] >= left:
 		return &pageShare
 	}
-	pod.all++
-	pod.each[visitor]++
+	pod.add(visitor)
 	return nil
+}
+
+func (r *requests) add(visitor string) {
+	r.all++
+	r.each[visitor]++
+}
+
+// readmit counts a request that was let in by the program before, whatever share its
+// visitor has; false when the pod has as many as it can have.
+func (in *Ingress) readmit(name, visitor string) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	pod := in.open[name]
+	if pod == nil {
+		pod = &requests{each: map[string]int{}}
+		in.open[name] = pod
+	}
+	if pod.all >= maxOpen {
+		return false
+	}
+	pod.add(visitor)
+	return true
 }
 
 func (in *Ingress) leave(name, visitor string) {

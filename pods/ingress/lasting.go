@@ -25,7 +25,7 @@ import (
 
 // parkTime is how long a lasting connection may take to bring what was read of it to the
 // other side, until the next program takes it.
-const parkTime = 300 * time.Millisecond
+const parkTime = 500 * time.Millisecond
 
 // lasting is one that can go over.
 type lasting struct {
@@ -107,11 +107,17 @@ func (t *tap) ends(err error) {
 	}
 }
 
-func (t *tap) freeze() {
-	t.mu.Lock()
-	t.frozen = true
-	t.mu.Unlock()
-	_ = t.SetReadDeadline(time.Unix(1, 0)) // it is closed then, and broken
+// freeze ends the reads of both sides. Neither may end while the other does not know yet:
+// that would close what goes over.
+func (l *lasting) freeze() {
+	l.front.mu.Lock()
+	l.back.mu.Lock()
+	l.front.frozen, l.back.frozen = true, true
+	l.back.mu.Unlock()
+	l.front.mu.Unlock()
+	for _, t := range []*tap{l.front, l.back} {
+		_ = t.SetReadDeadline(time.Unix(1, 0)) // it is closed then, and broken
+	}
 }
 
 // rests waits until the reads have ended; false when that is not in time, or not all of it
@@ -182,8 +188,7 @@ func (in *Ingress) HandOver(next *handover.Baton) []Handed {
 			continue
 		}
 		kept[i] = Handed{l.pod, l.visitor, front, back}
-		l.front.freeze()
-		l.back.freeze()
+		l.freeze()
 	}
 	for i, l := range all {
 		switch h := kept[i]; {
@@ -225,8 +230,11 @@ func (in *Ingress) resume(before *handover.Baton, h Handed, bound func(net.Conn)
 		return errors.Join(err, front.Close(), back.Close())
 	}
 	bounded, ok := bound(front)
-	if !ok || in.enter(h.Pod, h.Visitor) != nil {
-		return errors.Join(errors.New("it is one too many"), front.Close(), back.Close())
+	if !ok {
+		return errors.Join(errTooMany, front.Close(), back.Close())
+	}
+	if !in.readmit(h.Pod, h.Visitor) {
+		return errors.Join(errTooMany, bounded.Close(), back.Close())
 	}
 	l := &lasting{h.Pod, h.Visitor, newTap(bounded), newTap(connlimit.Timed(counted, in.cfg.AnswerTimeout))}
 	in.keep(l)
@@ -237,6 +245,8 @@ func (in *Ingress) resume(before *handover.Baton, h Handed, bound func(net.Conn)
 	}()
 	return nil
 }
+
+var errTooMany = errors.New("it is one too many")
 
 // handedConn is a connection of that kind which the program before has left.
 func handedConn[C net.Conn](before *handover.Baton, n int) (none C, err error) {

@@ -18,6 +18,17 @@ import (
 	"podgate/store/storetest"
 )
 
+// closed notes that it was closed.
+type closed struct {
+	net.Conn
+	is bool
+}
+
+func (c *closed) Close() error {
+	c.is = true
+	return c.Conn.Close()
+}
+
 // pair is two ends of one connection.
 func pair(t *testing.T, network, address string) (near, far net.Conn) {
 	t.Helper()
@@ -151,6 +162,19 @@ func TestHandOver(t *testing.T) {
 		if n, err := visitor.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%d, %v", n, err)
 		}
+	})
+
+	t.Run("the pod has as many as it can have", func(t *testing.T) {
+		_, _, over := open(t, in)
+		baton, list := handOver()
+		<-over
+		next := New(Config{Pods: service})
+		next.open["shop"] = &requests{all: maxOpen, each: map[string]int{}}
+		var bounded closed
+		if err := next.Resume(baton, list, func(c net.Conn) (net.Conn, bool) { bounded.Conn = c; return &bounded, true }); !errors.Is(err, errTooMany) || !bounded.is {
+			t.Errorf("%v, its place is free: %v", err, bounded.is)
+		}
+		baton.Drop()
 	})
 
 	t.Run("the pod is gone", func(t *testing.T) {

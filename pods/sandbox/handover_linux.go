@@ -110,7 +110,7 @@ func (r *Runtime) Detach(ctx context.Context) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				faults = append(faults, fmt.Errorf("hand over the pod %s: %w", id, err))
+				faults = append(faults, fmt.Errorf("hand over the pod %s: %w", id, errors.Join(err, in.abandon()))) // the next server starts it anew
 				return
 			}
 			h.Pods = append(h.Pods, handed)
