@@ -143,7 +143,7 @@ func (e *endpoint) addSnapshotTools(s *sdk.Server) {
 	}, e.clonePod)
 	add(e, s, tool{
 		name: "resize_pod", title: "Change a pod's plan", action: authz.ChangePlan, hints: changes(true, true), open: true, task: true, later: true, refine: podName,
-		description: "Gives a pod another plan: more or less memory, CPU and disk. One that runs is restarted. Its files stay, also where they are more than the new plan's disk.",
+		description: "Gives a pod another plan: more or less memory, CPU and disk. One that runs is restarted. Its files stay; a plan with less disk than they take is refused.",
 	}, func(ctx context.Context, r request, in resizePodInput) (answer[podDetail], error) {
 		p, err := e.cfg.Pods.ChangePlan(ctx, r.actor, in.Name, in.Plan, r.progress)
 		return podAnswer(p), err

@@ -29,6 +29,9 @@ func (s *Service) ChangePlan(ctx context.Context, a authz.Actor, name, plan stri
 		if rec.Plan == to.Name {
 			return refuse(ErrBadInput, "the pod has plan %s already", to.Name)
 		}
+		if err := s.fitsPlan(op.ctx, rec, to); err != nil {
+			return err
+		}
 		now, err := s.cfg.DB.SetPlan(rec.ID, to.Name, s.allowance(a, to))
 		if errors.Is(err, store.ErrNotFound) {
 			err = errAbsent
@@ -49,6 +52,19 @@ func (s *Service) ChangePlan(ctx context.Context, a authz.Actor, name, plan stri
 		return Pod{}, err
 	}
 	return s.describe(ctx, rec), nil
+}
+
+// fitsPlan refuses a plan whose disk is smaller than what the pod's files take.
+func (s *Service) fitsPlan(ctx context.Context, rec store.Pod, to Plan) error {
+	c, err := s.copier(rec.Region)
+	if err != nil || !rec.Made || to.Limits.Disk >= s.planOf(rec).Limits.Disk {
+		return nil
+	}
+	size, err := c.Size(ctx, rec.ID)
+	if err == nil && size > to.Limits.Disk {
+		return refuse(ErrOverPlan, "its files take %d MiB, and plan %s has %d MiB of disk; delete files first", size>>20, to.Name, to.Limits.Disk>>20)
+	}
+	return nil
 }
 
 // Address is where a pod of that name answers.

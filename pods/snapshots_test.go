@@ -187,6 +187,28 @@ func TestSnapshotsAreBoundedByThePlan(t *testing.T) {
 	}
 }
 
+// A plan with less disk than the files take is refused, whether the pod runs or not.
+func TestPlanThatIsTooSmall(t *testing.T) {
+	t.Parallel()
+	plans := pods.DefaultPlans()[:2]
+	plans[0].Limits.Disk = 1 << 20
+	m := newMoving(t, func(c *pods.Config) { c.Plans = plans })
+	p, err := m.Create(t.Context(), m.ann, pods.CreateRequest{Name: "shop", Preset: "static", Plan: plans[1].Name}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.put(t, p.ID, "file", 2<<20)
+	_, err = m.ChangePlan(t.Context(), m.ann, "shop", plans[0].Name, nil)
+	wants(t, err, pods.ErrOverPlan, "its files take 2 MiB", "delete files first")
+	if p := m.status(t, "shop"); p.Plan != plans[1].Name {
+		t.Errorf("%+v", p)
+	}
+	m.put(t, p.ID, "file", 1<<10)
+	if _, err := m.ChangePlan(t.Context(), m.ann, "shop", plans[0].Name, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 // What a server that was killed has left is finished, taken back or swept, and what is
 // not on the disk any more is forgotten.
 func TestUndoAfterACrash(t *testing.T) {
@@ -383,8 +405,16 @@ func TestRoomOnAFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if _, err := m.Create(t.Context(), m.bob, pods.CreateRequest{Name: "his", Preset: "static"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	m.now = m.now.Add(-100 * time.Hour) // the oldest of all, of a team that has one
+	if err := m.Delete(t.Context(), m.bob, "his", "his"); err != nil {
+		t.Fatal(err)
+	}
+	m.now = m.now.Add(100 * time.Hour)
 	m.fake.SetShort(true)
-	for i, want := range []string{"1 deploy manual deploy", "0 deploy manual deploy", "0 deploy manual", "0 manual", "0 manual"} {
+	for i, want := range []string{"1 deploy manual deploy", "1 deploy manual deploy", "0 deploy manual deploy", "0 deploy manual", "0 manual", "0 manual"} {
 		m.reconcile(t)
 		list, err := m.DeletedPods(m.ann)
 		if got := fmt.Sprint(len(list), " ", m.whys(t, "kept")); err != nil || got != want || i == 0 && list[0].Name != "two" {

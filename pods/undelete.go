@@ -169,24 +169,33 @@ func (s *Service) boundDeleted(ctx context.Context, a authz.Actor) {
 	}
 }
 
-// makeRoom gives up the oldest deleted pod of a region or, when there is none, the
-// oldest snapshot that nobody asked for, as the disk is nearly full.
+// makeRoom gives up a deleted pod of a region, the oldest of the team that has most of
+// them, or, when there is none, the oldest snapshot that nobody asked for, as the disk is
+// nearly full. One a round: file systems take a while to give back what was deleted.
 func (s *Service) makeRoom(ctx context.Context, c Copier, r *region, records []store.Pod) error {
 	now := s.cfg.Now()
 	var oldest *store.Pod
+	of := map[store.TeamID]int{}
+	for _, rec := range records {
+		if rec.Region == r.Name && now.Before(rec.Until) {
+			of[rec.Team]++
+		}
+	}
 	here := map[store.PodID]store.Pod{}
 	for _, rec := range records {
 		if rec.Region != r.Name {
 			continue
 		}
 		here[rec.ID] = rec
-		if now.Before(rec.Until) && (oldest == nil || rec.Deleted.Before(oldest.Deleted)) {
+		if !now.Before(rec.Until) {
+			continue
+		}
+		if oldest == nil || of[rec.Team] > of[oldest.Team] || of[rec.Team] == of[oldest.Team] && rec.Deleted.Before(oldest.Deleted) {
 			oldest = &rec
 		}
 	}
 	if oldest != nil {
 		s.cfg.Log.Warn("a deleted pod goes for good, as the disk is nearly full", "pod", oldest.ID, "name", oldest.Name)
-		r.wake() // there may be need of more
 		return s.giveUp(ctx, *oldest)
 	}
 	all, err := s.cfg.DB.Snapshots()
@@ -202,7 +211,6 @@ func (s *Service) makeRoom(ctx context.Context, c Copier, r *region, records []s
 		if err := s.cfg.DB.ForgetSnapshot(snap.ID); err != nil {
 			return err
 		}
-		r.wake()
 		return s.settleSnapshots(ctx, r, c, rec)
 	}
 	return nil
