@@ -42,7 +42,7 @@ func (r *Runtime) usage(ctx context.Context, in *instance) pods.Usage {
 // count adds up the processes of a pod.
 func (in *instance) count(table processTable) pods.Usage {
 	all := table.below(in.process.Pid)
-	_, memory := in.memory(all, proportionalMemory)
+	_, _, memory := in.memory(all, proportionalMemory)
 	first, _ := readProcess(in.process.Pid) // gone: the zero process
 	ticks := first.ticks
 	for _, p := range all {

@@ -54,8 +54,8 @@ func TestPodSharedMemory(t *testing.T) {
 	in := r.running("a")
 	eventually(t, "all to run", func() bool { return len(readProcesses().below(in.process.Pid)) >= 80 })
 	processes := readProcesses().below(in.process.Pid)
-	_, resident := in.memory(processes, residentMemory)
-	_, proportional := in.memory(processes, proportionalMemory)
+	_, _, resident := in.memory(processes, residentMemory)
+	_, _, proportional := in.memory(processes, proportionalMemory)
 	if resident < limits.Memory || proportional > limits.Memory/2 {
 		t.Errorf("resident %d MiB, proportional %d MiB, limit %d MiB", resident>>20, proportional>>20, limits.Memory>>20)
 	}
@@ -139,7 +139,7 @@ func TestPodSmallThingsCount(t *testing.T) {
 	}
 	with := &instance{process: in.process, network: &podNetwork{}}
 	with.network.pid.Store(1 << 30)
-	_, total := with.memory(nil, func(pid int) int64 {
+	_, _, total := with.memory(nil, func(pid int) int64 {
 		if pid == 1<<30 {
 			return 1 << 40
 		}

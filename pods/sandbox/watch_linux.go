@@ -220,9 +220,9 @@ func sumFields(path string, names ...string) int64 {
 // holdMemory kills the largest processes until the pod is below its limit. The
 // agent is the last: with it goes what is left, also in /tmp.
 func (in *instance) holdMemory(processes []process) {
-	sizes, total := in.memory(processes, residentMemory)
+	sizes, sockets, total := in.memory(processes, residentMemory)
 	if total > in.limits.Memory {
-		sizes, total = in.memory(processes, proportionalMemory)
+		sizes, sockets, total = in.memory(processes, proportionalMemory)
 	}
 	for total > in.limits.Memory {
 		largest := -1
@@ -231,7 +231,7 @@ func (in *instance) holdMemory(processes []process) {
 				largest = i
 			}
 		}
-		if largest < 0 && total-in.socketsHold() <= in.limits.Memory {
+		if largest < 0 && total-sockets <= in.limits.Memory {
 			return // what is left goes with the sockets of those just killed
 		}
 		if largest < 0 {
@@ -246,10 +246,11 @@ func (in *instance) holdMemory(processes []process) {
 	}
 }
 
-// memory is what the processes beside the first have each, and the pod in all: with what
-// its network has, which works for the pod outside of it.
-func (in *instance) memory(processes []process, of func(pid int) int64) (sizes []int64, total int64) {
-	total = of(in.process.Pid) + scratchUsed(in.process.Pid) + in.socketsHold()
+// memory is what the processes beside the first have each, what sockets hold, and the pod
+// in all: with these, and with what its network has, which works for the pod outside of it.
+func (in *instance) memory(processes []process, of func(pid int) int64) (sizes []int64, sockets, total int64) {
+	sockets = in.socketsHold()
+	total = of(in.process.Pid) + scratchUsed(in.process.Pid) + sockets
 	if gateway := in.gateway(); gateway > 0 {
 		total += of(gateway)
 	}
@@ -258,7 +259,7 @@ func (in *instance) memory(processes []process, of func(pid int) int64) (sizes [
 		sizes = append(sizes, size)
 		total += size
 	}
-	return sizes, total
+	return sizes, sockets, total
 }
 
 // inodeMemory is what the kernel needs for a file in memory, in bytes, be it empty.
