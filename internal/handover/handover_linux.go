@@ -167,8 +167,12 @@ func sealed(content []byte) (int, error) {
 	if _, err := f.Write(content); err != nil {
 		return -1, fmt.Errorf("hand over: %w", err)
 	}
-	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
-		return -1, fmt.Errorf("hand over: %w", err)
+	for try := 1; ; try++ { // the kernel may still work on its pages, and waits for that only 150 ms itself
+		if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err == nil {
+			break
+		} else if err != unix.EBUSY || try == 10 {
+			return -1, fmt.Errorf("hand over: %w", err)
+		}
 	}
 	return high(int(f.Fd()))
 }
