@@ -167,14 +167,24 @@ func sealed(content []byte) (int, error) {
 	if _, err := f.Write(content); err != nil {
 		return -1, fmt.Errorf("hand over: %w", err)
 	}
-	for try := 1; ; try++ { // the kernel may still work on its pages, and waits for that only 150 ms itself
-		if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err == nil {
-			break
-		} else if err != unix.EBUSY || try == 10 {
-			return -1, fmt.Errorf("hand over: %w", err)
-		}
+	if err := Seal(f.Fd()); err != nil {
+		return -1, fmt.Errorf("hand over: %w", err)
 	}
 	return high(int(f.Fd()))
+}
+
+// sealTries are a few seconds: the kernel itself waits 150 ms each time for pages that it
+// still works on (mm/memfd.c), which a busy machine may need longer for.
+const sealTries = 20
+
+// Seal has nobody change a file in memory any more, be it its content, its size or this.
+func Seal(fd uintptr) (err error) {
+	for range sealTries {
+		if _, err = unix.FcntlInt(fd, unix.F_ADD_SEALS, seals); !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+	}
+	return err
 }
 
 // Received returns the baton that this program was executed with; nil when it was started

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"podgate/internal/handover"
 )
 
 // lowestSelf is above every descriptor that the start of a process shuffles
@@ -42,24 +44,10 @@ func sealedSelf() (*os.File, error) {
 	if _, err := io.Copy(copied, self); err != nil {
 		return nil, fail(stepMemfd, err)
 	}
-	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
-	if err := seal(copied.Fd(), seals); err != nil {
+	if err := handover.Seal(copied.Fd()); err != nil {
 		return nil, fail(stepMemfd, err)
 	}
 	return reopen(copied)
-}
-
-// sealTries are a few seconds: the kernel itself waits 150 ms each time for pages that it
-// still works on (mm/memfd.c), which a busy machine may need longer for.
-const sealTries = 20
-
-func seal(fd uintptr, seals int) (err error) {
-	for range sealTries {
-		if _, err = unix.FcntlInt(fd, unix.F_ADD_SEALS, seals); err != unix.EBUSY {
-			return err
-		}
-	}
-	return err
 }
 
 // reopen is f opened anew for reading only, at a high descriptor.
