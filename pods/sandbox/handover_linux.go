@@ -80,18 +80,10 @@ func (r *Runtime) Detach(ctx context.Context) error {
 	if next == nil {
 		return errors.ErrUnsupported
 	}
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
+	all, first := r.shut()
+	if !first {
 		return nil
 	}
-	r.closed = true
-	all := make(map[store.PodID]*pod, len(r.pods))
-	for id, p := range r.pods {
-		all[id] = p
-	}
-	r.mu.Unlock()
-	r.end() // starts that go on, too
 	h := handedRuntime{Dir: r.cfg.Dir, Protocol: wire.Protocol}
 	var (
 		wg     sync.WaitGroup

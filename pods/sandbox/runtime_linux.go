@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -421,20 +422,25 @@ func (r *Runtime) Ended(ctx context.Context) (pods.Death, error) {
 	return r.deaths.Next(ctx)
 }
 
-// Close implements pods.Runtime. It ends all pods at once and waits for them.
-func (r *Runtime) Close(ctx context.Context) error {
+// shut has no pod started any more, not even those that are about to be, and returns all
+// there are; first is false when that was done before.
+func (r *Runtime) shut() (all map[store.PodID]*pod, first bool) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.closed {
-		r.mu.Unlock()
-		return nil
+		return nil, false
 	}
 	r.closed = true
-	all := make(map[store.PodID]*pod, len(r.pods))
-	for id, p := range r.pods {
-		all[id] = p
+	r.end()
+	return maps.Clone(r.pods), true
+}
+
+// Close implements pods.Runtime. It ends all pods at once and waits for them.
+func (r *Runtime) Close(ctx context.Context) error {
+	all, first := r.shut()
+	if !first {
+		return nil
 	}
-	r.mu.Unlock()
-	r.end() // starts that go on, too
 	faults := r.stopAll(ctx, all)
 	r.work.Wait()
 	if r.spawn != nil {
