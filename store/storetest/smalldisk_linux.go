@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// diskEnv tells the test binary that it is the process that OnSmallDisk
+// diskEnv tells the test binary that it is the process that OnSmallDisk or OnDisk
 // started.
 const diskEnv = "PODGATE_TEST_DISK"
 
@@ -61,7 +61,7 @@ func runInNamespace(t *testing.T) {
 		t.Skipf("skipped: a small disk can only be mounted by root: %v", err)
 	}
 	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
-		t.Errorf("on the small disk: %v\n%s", err, out)
+		t.Errorf("on a disk of its own: %v\n%s", err, out)
 	}
 }
 
