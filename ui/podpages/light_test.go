@@ -24,14 +24,14 @@ type crowd struct {
 	ada  store.User
 	team store.TeamID
 
-	mu  sync.Mutex
-	now time.Time // of the pods service; answers of agents grow old with it
+	mu    sync.Mutex
+	ahead time.Duration // of the pods service's clock, by which answers of agents grow old
 }
 
 func newCrowd(tb testing.TB, many int, want store.Want) *crowd {
 	tb.Helper()
 	s := pagetest.New(tb)
-	c := &crowd{Site: s, ada: s.AddUser("ada@example.com", false, "red"), now: time.Now()}
+	c := &crowd{Site: s, ada: s.AddUser("ada@example.com", false, "red")}
 	c.team = s.Actor(c.ada, "red").Team.ID
 	for i := range many {
 		s.Connect(c.ada, "red", fmt.Sprintf("Client %d", i), "claude.ai", authz.ScopeRead)
@@ -53,13 +53,13 @@ func newCrowd(tb testing.TB, many int, want store.Want) *crowd {
 func (c *crowd) clock() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now
+	return time.Now().Add(c.ahead)
 }
 
 func (c *crowd) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
+	c.ahead += d
 }
 
 // front returns what serves the front page of whoever it signs in.
