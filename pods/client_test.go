@@ -421,6 +421,87 @@ func TestDialPort(t *testing.T) {
 	})
 }
 
+// gives is a stream whose reads bring connections along, so many with each of the first.
+type gives struct {
+	net.Conn
+	each []int
+	all  []*closes
+}
+
+type closes struct {
+	net.Conn
+	closed bool
+}
+
+func (c *closes) Close() error { c.closed = true; return nil }
+
+func (g *gives) Receive(p []byte) (n int, given net.Conn, err error) {
+	n, err = g.Read(p[:min(16, len(p))])
+	if len(g.each) > 0 {
+		for range g.each[0] {
+			c := &closes{}
+			g.all, given = append(g.all, c), c
+		}
+		g.each = g.each[1:]
+	}
+	return n, given, err
+}
+
+// A connection that an agent gives is taken with the one answer that is right, and closed
+// with all others.
+func TestDialTakesWhatIsGiven(t *testing.T) {
+	t.Parallel()
+	const switched = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: podgate-socket\r\nConnection: Upgrade\r\n\r\n"
+	refusal := body("502 Bad Gateway", "application/json", `{"code":"not_listening","message":"nothing there"}`)
+	for name, c := range map[string]struct {
+		script func(net.Conn)
+		each   []int
+		want   error
+	}{
+		"one":                 {says("%s", switched), []int{1}, nil},
+		"none":                {says("%s", switched), nil, errHostile},
+		"another protocol":    {says("%s", strings.Replace(switched, "-socket", "-tcp", 1)), []int{1}, errHostile},
+		"a refusal with one":  {says("%s", refusal), []int{1}, &wire.Fault{Code: wire.FaultNotListening, Message: "nothing there"}},
+		"one, and the end":    {says("%s", switched[:20]), []int{1}, io.EOF},
+		"a second, later one": {func(c net.Conn) { _, _ = io.WriteString(c, switched[:20]); _, _ = io.WriteString(c, switched[20:]) }, []int{1, 1}, errHostile},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := rawAgent(t, c.script)(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := &gives{Conn: conn, each: c.each}
+			got, err := dialSocket(t.Context(), g, 8080)
+			var f *wire.Fault
+			switch {
+			case c.want == nil:
+				if err != nil || got != net.Conn(g.all[0]) || g.all[0].closed {
+					t.Fatal(got, err)
+				}
+				if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.ErrClosedPipe) && !errors.Is(err, net.ErrClosed) {
+					t.Errorf("the stream stays open: %v", err)
+				}
+				return
+			case errors.As(c.want, &f):
+				if got := (*wire.Fault)(nil); !errors.As(err, &got) || got.Code != f.Code {
+					t.Errorf("got %v", err)
+				}
+			case !errors.Is(err, c.want):
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+			if got != nil {
+				t.Error("a connection in spite of", err)
+			}
+			for _, given := range g.all {
+				if !given.closed {
+					t.Error("what was given stays open")
+				}
+			}
+		})
+	}
+}
+
 func TestClientSendsWhatTheProtocolSays(t *testing.T) {
 	t.Parallel()
 	var got []string

@@ -90,5 +90,8 @@ func (s *Service) dialApp(ctx context.Context, rec store.Pod) (net.Conn, error) 
 	if err != nil {
 		return nil, err
 	}
+	if giver, ok := conn.(Giver); ok {
+		return dialSocket(ctx, giver, portOf(rec.Preset))
+	}
 	return dialPort(ctx, conn, portOf(rec.Preset))
 }

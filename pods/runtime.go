@@ -73,6 +73,16 @@ type Runtime interface {
 	Close(ctx context.Context) error
 }
 
+// Giver is a stream to an agent over which that can also give connections within its pod,
+// whose bytes then need not pass through the agent. Streams of runtimes may be Givers.
+type Giver interface {
+	net.Conn
+	// Receive is Read, and returns what was given along with the bytes; nil: nothing. It
+	// gives only what is a connection of that pod to itself. The caller closes it, also
+	// when there is an error.
+	Receive(p []byte) (n int, given net.Conn, err error)
+}
+
 // StartSilence is how long a Start may say nothing before it is given up.
 const StartSilence = 2 * time.Minute
 

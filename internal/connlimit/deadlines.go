@@ -115,11 +115,17 @@ func (w *writer) WriteHeader(status int) {
 // Write implements io.Writer.
 func (w *writer) Write(p []byte) (int, error) {
 	w.begin()
+	if !w.shared {
+		return w.ResponseWriter.Write(p)
+	}
 	defer w.rest()
-	return inPieces(p, func(part []byte) (int, error) {
+	for sent := 0; ; { // a stream that was late once is over, so each piece has its own time
 		w.await()
-		return w.ResponseWriter.Write(part)
-	})
+		n, err := w.ResponseWriter.Write(p[sent:min(sent+piece, len(p))])
+		if sent += n; err != nil || sent >= len(p) {
+			return sent, err
+		}
+	}
 }
 
 // FlushError is for http.ResponseController, Flush for libraries that look for

@@ -3,6 +3,7 @@ package connlimit
 import (
 	"errors"
 	"net"
+	"os"
 	"time"
 )
 
@@ -16,20 +17,14 @@ type timed struct {
 }
 
 // Write implements net.Conn.
-func (c timed) Write(p []byte) (int, error) {
-	return inPieces(p, func(part []byte) (int, error) {
+func (c timed) Write(p []byte) (sent int, err error) {
+	for {
 		if err := c.SetWriteDeadline(time.Now().Add(c.stall)); err != nil {
-			return 0, err
+			return sent, err
 		}
-		return c.Conn.Write(part)
-	})
-}
-
-// inPieces has write take p part by part, so that each can have its own time.
-func inPieces(p []byte, write func([]byte) (int, error)) (int, error) {
-	for sent := 0; ; {
-		n, err := write(p[sent:min(sent+piece, len(p))])
-		if sent += n; err != nil || sent >= len(p) {
+		n, err := c.Conn.Write(p[sent:])
+		sent += n
+		if err == nil || n < piece || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return sent, err
 		}
 	}

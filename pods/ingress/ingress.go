@@ -28,10 +28,10 @@ const (
 	max1xx          = 5                // informational answers to one request
 	answerTimeout   = 2 * time.Minute  // default of Config.AnswerTimeout
 	idleTimeout     = 30 * time.Second // of an unused stream to an app
-	maxIdle         = 8                // unused streams to one app
+	maxIdle         = 64               // unused streams to one app
 	maxOpen         = 256              // requests of one pod at a time, WebSockets included
 	continueTimeout = 2 * time.Second  // for an app to say 100 Continue before the body is sent anyway
-	copyBuffer      = 32 << 10         // bytes
+	copyBuffer      = 64 << 10         // bytes
 )
 
 // Config is what an Ingress needs. All but Pods is optional.

@@ -100,6 +100,9 @@ func oneRight(oob []byte) (int, error) {
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil || len(fds) != 1 {
+		for _, fd := range fds { // there is room for two
+			unix.Close(fd)
+		}
 		return -1, errors.New("a message without its descriptor")
 	}
 	return fds[0], nil
