@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sync"
 )
 
 // leastMemory is what the server itself needs: at 96 MiB the kernel has ended it
@@ -38,11 +39,29 @@ const programMemory = 64 << 20
 // collectAt is how much of a memory limit Go's heap may take.
 func collectAt(limit int64) int64 { return max(min(limit/4*3, limit-programMemory), limit/4) }
 
-// heedMemory has the collector keep away from a memory limit in bytes, unless
-// the environment already says to which it should. What pods take of the same
-// limit nobody knows, so this is no promise.
+// heedMemory has the collector keep away from a memory limit in bytes, and run less often
+// where there is no small one, unless the environment already says how it should. What pods
+// take of the same limit nobody knows, so this is no promise.
 func heedMemory(limit int64) {
 	if limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(collectAt(limit))
 	}
+	if roomy(limit, os.Getenv("GOGC")) {
+		spare()
+	}
 }
+
+// A small server has a heap of some MiB, and the collector, which waits for it to double,
+// would run many times a second under load. This much more counts as heap, so it waits for
+// twice that in addition. Nobody writes there, so it takes no memory; and unlike a higher
+// GOGC it does not let the heap of a large server grow to a multiple.
+const (
+	spareMemory = 16 << 20
+	roomyMemory = 512 << 20 // the least limit in bytes under which there is room for it
+)
+
+func roomy(limit int64, gogc string) bool {
+	return gogc == "" && (limit == 0 || limit >= roomyMemory)
+}
+
+var spare = sync.OnceValue(func() []byte { return make([]byte, spareMemory) })

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"runtime"
+	"runtime/metrics"
 	"strings"
 	"testing"
 )
@@ -19,5 +22,25 @@ func TestSmallMemory(t *testing.T) {
 		if words := memoryWarning(limit); !strings.Contains(words, c.words) || c.words == "" && words != "" {
 			t.Errorf("under %d bytes it says %q", limit, words)
 		}
+	}
+}
+
+func TestSpareMemory(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		limit int64
+		gogc  string
+		want  bool
+	}{{0, "", true}, {1 << 30, "", true}, {256 << 20, "", false}, {0, "100", false}, {0, "off", false}} {
+		if got := roomy(c.limit, c.gogc); got != c.want {
+			t.Errorf("under %d bytes with GOGC=%q: %t", c.limit, c.gogc, got)
+		}
+	}
+	heedMemory(0)
+	runtime.GC()
+	goal := []metrics.Sample{{Name: "/gc/heap/goal:bytes"}}
+	metrics.Read(goal)
+	if n := goal[0].Value.Uint64(); roomy(0, os.Getenv("GOGC")) && n < 2*spareMemory {
+		t.Errorf("the collector runs when the heap has %d MiB", n>>20)
 	}
 }
