@@ -31,83 +31,45 @@ func (a *Access) Scopes() []Scope {
 // and team in one read transaction. ErrNotFound for an unknown or revoked
 // token, ErrExpired, ErrNotMember.
 //
-// The result is remembered. Until the next commit it is used as it is; after
-// one, the records are read again but decoded only when their bytes changed.
+// The result is remembered until a commit writes or deletes one of the four records.
 func (db *DB) Access(hash Hash, now time.Time) (*Access, error) {
-	// The generation is read before the transaction begins: a commit between
-	// the two makes the entry stale at once instead of fresh for ever.
-	generation := db.generation.Load()
-	e := db.access.get(hash)
-	if e == nil || e.generation != generation {
-		fresh, err := db.readAccess(hash, e)
-		if err != nil {
-			if e != nil {
-				db.access.drop(hash)
-			}
+	// What is retired meanwhile may be what is read.
+	a, retired := db.access.get(hash)
+	if a == nil {
+		var err error
+		if a, err = db.readAccess(hash); err != nil {
 			return nil, err
 		}
-		fresh.generation = generation
-		db.access.put(hash, fresh)
-		e = fresh
+		db.access.put(hash, a, retired)
 	}
-	if !now.Before(e.access.Token.Expires) {
+	if !now.Before(a.Token.Expires) {
 		return nil, ErrExpired
 	}
-	return &e.access, nil
+	return a, nil
 }
 
-// accessEntry is one remembered Access with the records as they stood on disk.
-// It is never changed once it can be seen by others.
-type accessEntry struct {
-	generation uint64
-	access     Access
-	member     Member
-	raw        accessRecords
-}
-
-type accessRecords struct{ token, grant, member, team []byte }
-
-// readAccess reads the four records; what equals the old entry, which may be
-// nil, is taken from it.
-func (db *DB) readAccess(hash Hash, old *accessEntry) (*accessEntry, error) {
-	if old == nil {
-		old = &accessEntry{}
-	}
-	e := &accessEntry{access: old.access, member: old.member, raw: old.raw}
+func (db *DB) readAccess(hash Hash) (*Access, error) {
+	a, m := &Access{}, Member{}
 	err := db.view(func(tx *bolt.Tx) error {
-		a := &e.access
-		if err := refresh(tx, tokens, hash[:], &e.raw.token, &a.Token); err != nil {
+		if err := load(&a.Token)(tokens.get(tx, hash[:])); err != nil {
 			return err
 		}
-		if err := refresh(tx, grants, []byte(a.Token.Grant), &e.raw.grant, &a.Grant); err != nil {
+		if err := load(&a.Grant)(grants.get(tx, []byte(a.Token.Grant))); err != nil {
 			return err
 		}
-		if err := refresh(tx, members, memberKey(a.Grant.Team, a.Grant.User), &e.raw.member, &e.member); err != nil {
+		if err := load(&m)(members.get(tx, memberKey(a.Grant.Team, a.Grant.User))); err != nil {
 			return ErrNotMember
 		}
-		a.Role = e.member.Role
-		return refresh(tx, teams, []byte(a.Grant.Team), &e.raw.team, &a.Team)
+		a.Role = m.Role
+		return load(&a.Team)(teams.get(tx, []byte(a.Grant.Team)))
 	})
 	if err != nil {
 		return nil, err
 	}
-	return e, nil
+	return a, nil
 }
 
-// refresh brings raw and v up to date with the record at key.
-func refresh[T any](tx *bolt.Tx, t *table[T], key []byte, raw *[]byte, v *T) error {
-	found := t.bucket(tx).Get(key)
-	if found == nil {
-		return ErrNotFound
-	}
-	if bytes.Equal(found, *raw) {
-		return nil
-	}
-	*raw = slices.Clone(found) // found is the file's memory, gone with the transaction
-	return load(v)(t.decode(*raw))
-}
-
-// accessCacheSize bounds the cache (about 1.5 KiB an entry). Past it any one
+// accessCacheSize bounds the cache (about a KiB an entry). Past it any one
 // entry makes room: with twice as many tokens in use, half of the checks still
 // find theirs.
 const accessCacheSize = 4096
@@ -115,35 +77,90 @@ const accessCacheSize = 4096
 // accessCache remembers the accesses that were read.
 type accessCache struct {
 	mu      sync.RWMutex
-	entries map[Hash]*accessEntry
+	entries map[Hash]*Access
+	grants  map[GrantID][]Hash // of the entries
+	retired uint64             // how often anything was
 }
 
-func (c *accessCache) get(hash Hash) *accessEntry {
+// get returns what is remembered, and what to hand to put for what is read in its place.
+func (c *accessCache) get(hash Hash) (a *Access, retired uint64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.entries[hash]
+	return c.entries[hash], c.retired
 }
 
-func (c *accessCache) put(hash Hash, e *accessEntry) {
+// put remembers what was read, unless something was retired since: it may be older.
+func (c *accessCache) put(hash Hash, a *Access, retired uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if had := c.entries[hash]; had != nil && had.generation > e.generation {
-		return // another reader saw a later commit
+	if c.retired != retired || c.entries[hash] != nil {
+		return
 	}
 	if c.entries == nil {
-		c.entries = make(map[Hash]*accessEntry)
+		c.entries, c.grants = map[Hash]*Access{}, map[GrantID][]Hash{}
 	}
-	if _, there := c.entries[hash]; !there && len(c.entries) >= accessCacheSize {
+	if len(c.entries) >= accessCacheSize {
 		for other := range c.entries {
-			delete(c.entries, other)
+			c.forgetLocked(other)
 			break
 		}
 	}
-	c.entries[hash] = e
+	c.entries[hash] = a
+	c.grants[a.Grant.ID] = append(c.grants[a.Grant.ID], hash)
 }
 
-func (c *accessCache) drop(hash Hash) {
+func (c *accessCache) forgetLocked(hash Hash) {
+	a := c.entries[hash]
+	if a == nil {
+		return
+	}
+	delete(c.entries, hash)
+	rest := slices.DeleteFunc(c.grants[a.Grant.ID], func(h Hash) bool { return h == hash })
+	if c.grants[a.Grant.ID] = rest; len(rest) == 0 {
+		delete(c.grants, a.Grant.ID)
+	}
+}
+
+// retire is for what a commit has changed: which says what to forget.
+func (c *accessCache) retire(which func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.entries, hash)
+	c.retired++
+	which()
+}
+
+func (c *accessCache) retireToken(key []byte) {
+	c.retire(func() {
+		if len(key) == len(Hash{}) {
+			c.forgetLocked(Hash(key))
+		}
+	})
+}
+
+func (c *accessCache) retireGrant(key []byte) {
+	c.retire(func() {
+		for _, hash := range slices.Clone(c.grants[GrantID(key)]) {
+			c.forgetLocked(hash)
+		}
+	})
+}
+
+// retireAll is for what changes seldom.
+func (c *accessCache) retireAll([]byte) {
+	c.retire(func() { clear(c.entries); clear(c.grants) })
+}
+
+// caches are those of the open databases. Tables know of a write only its transaction.
+var caches sync.Map // *bolt.DB to *accessCache
+
+// retires has what was remembered of a record forgotten, once tx is committed and before
+// the writer hears of it, so that a revocation that was answered is in force.
+func (t *table[T]) retires(tx *bolt.Tx, key []byte) {
+	if t.retire == nil {
+		return
+	}
+	if cache, ok := caches.Load(tx.DB()); ok {
+		key = bytes.Clone(key)
+		tx.OnCommit(func() { t.retire(cache.(*accessCache), key) })
+	}
 }

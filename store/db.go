@@ -18,11 +18,8 @@ type DB struct {
 	batcher  batcher
 	migrated *Migrated
 
-	// generation counts committed writes that can change what a token may do.
-	// The access cache is valid only for the generation it was read in.
-	generation atomic.Uint64
-	access     accessCache
-	watches    watches
+	access  accessCache
+	watches watches
 
 	// usedMu guards the last-used times that Flush has yet to write.
 	usedMu       sync.Mutex
@@ -55,7 +52,9 @@ func open(path string, format int, steps []migration) (*DB, error) {
 		return nil, err
 	}
 	db := &DB{bolt: b, usedGrants: map[GrantID]time.Time{}, usedSessions: map[Hash]time.Time{}, maxUnusedClients: MaxUnusedClients, queue: historyQueue{bounds: auditBounds{maxAudit, maxAuditStrangers, maxAuditConcerns}}}
+	caches.Store(b, &db.access)
 	if db.migrated, err = prepare(db, format, steps); err != nil {
+		caches.Delete(b)
 		return nil, errors.Join(err, b.Close())
 	}
 	return db, nil
@@ -67,7 +66,10 @@ func (db *DB) Migrated() *Migrated { return db.migrated }
 
 // Close writes what Flush and FlushHistory have yet to write and closes the
 // file.
-func (db *DB) Close() error { return errors.Join(db.Flush(), db.FlushHistory(), db.bolt.Close()) }
+func (db *DB) Close() error {
+	defer caches.Delete(db.bolt)
+	return errors.Join(db.Flush(), db.FlushHistory(), db.bolt.Close())
+}
 
 // WriteTo writes a consistent copy of the whole database to w while the server
 // goes on. It implements io.WriterTo.
@@ -80,7 +82,7 @@ func (db *DB) view(fn func(*bolt.Tx) error) error { return db.bolt.View(fn) }
 
 // update runs fn in a commit of its own.
 func (db *DB) update(fn func(*bolt.Tx) error) error {
-	return db.committed(db.adding(func() error { return db.bolt.Update(fn) }))
+	return db.adding(func() error { return db.bolt.Update(fn) })
 }
 
 // release is update for what takes away: rights, sessions, records. It works on a
@@ -91,18 +93,11 @@ func (db *DB) release(fn func(*bolt.Tx) error) error {
 	if errors.Is(err, ErrDiskFull) && db.giveUpReserve() {
 		err = db.writing(commit)
 	}
-	return db.committed(err)
+	return err
 }
 
 // batch runs fn in a commit that concurrent callers share. fn may run more
 // than once, so it must set every result it reports on each run.
 func (db *DB) batch(fn func(*bolt.Tx) error) error {
-	return db.committed(db.adding(func() error { return db.batcher.do(db.bolt, fn) }))
-}
-
-// committed retires the access cache. It runs after the commit and before the
-// writer hears of it, so a revocation that was answered is in force.
-func (db *DB) committed(err error) error {
-	db.generation.Add(1)
-	return err
+	return db.adding(func() error { return db.batcher.do(db.bolt, fn) })
 }

@@ -6,15 +6,14 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// NoteCommit makes the next Access read its records again, as after a commit
-// of somebody else.
-func (db *DB) NoteCommit() { db.generation.Add(1) }
+// ForgetAccess makes the next Access read everything.
+func (db *DB) ForgetAccess(h Hash) { db.access.retireToken(h[:]) }
 
-// ForgetAccess makes the next Access read and decode everything.
-func (db *DB) ForgetAccess(h Hash) { db.access.drop(h) }
-
-// Commits returns how many commits there were that could change rights.
-func (db *DB) Commits() uint64 { return db.generation.Load() }
+// Retired returns how often something was to be forgotten.
+func (db *DB) Retired() uint64 {
+	_, n := db.access.get(Hash{})
+	return n
+}
 
 // Transaction returns the number of the last commit.
 func (db *DB) Transaction() (n int) {

@@ -98,6 +98,7 @@ var grants = &table[Grant]{
 		return []ref{{"members", memberKey(g.Team, g.User)}, {"clients", []byte(g.Client)}}
 	},
 	expires: grantDeadline,
+	retire:  (*accessCache).retireGrant,
 }
 
 // aged is the end of an index key: by age, then by id.
@@ -110,6 +111,7 @@ var tokens = &table[Token]{
 	indexes: []index[Token]{{"grant", func(t *Token) []byte { return join([]byte(t.Grant), t.Hash[:]) }}},
 	refs:    func(t *Token) []ref { return []ref{{"grants", []byte(t.Grant)}} },
 	expires: func(t *Token) time.Time { return t.Expires },
+	retire:  (*accessCache).retireToken,
 }
 
 // Redemption is a token request for a code, already parsed.

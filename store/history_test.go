@@ -52,7 +52,7 @@ func kinds(a store.Attempt) string {
 func TestWhoReadsSeesWhatWasJustNoted(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
-	before := db.Commits()
+	before := db.Retired()
 	db.NoteStep(step("a", "discovery", 1))
 	db.NoteStep(step("a", "register", 2))
 	db.NoteAudit(store.AuditEntry{Action: "sign_in", Outcome: store.AuditOK, At: t0})
@@ -62,7 +62,7 @@ func TestWhoReadsSeesWhatWasJustNoted(t *testing.T) {
 	if page, err := db.Audit(store.AuditQuery{Limit: 10}, t0); err != nil || len(page.Entries) != 1 {
 		t.Errorf("%+v, %v", page, err)
 	}
-	if db.Commits() != before {
+	if db.Retired() != before {
 		t.Error("the timeline retired the access cache")
 	}
 }

@@ -164,7 +164,7 @@ func TestRotationRefuses(t *testing.T) {
 	t.Parallel()
 	f := newFamily(t)
 	f.mustRotate("0", "1", t0)
-	commits := f.db.Commits()
+	commits := f.db.Transaction()
 	for name, c := range map[string]struct {
 		change func(*store.Rotation)
 		now    time.Time
@@ -190,7 +190,7 @@ func TestRotationRefuses(t *testing.T) {
 			t.Errorf("%s: %v does not name %s", name, err, c.field)
 		}
 	}
-	if n := f.db.Commits() - commits; n != 0 {
+	if n := f.db.Transaction() - commits; n != 0 {
 		t.Errorf("refusals cost %d commits", n)
 	}
 	r := f.rotation("1", "2", t0) // none of it spent the token
@@ -205,14 +205,14 @@ func TestGrace(t *testing.T) {
 	f := newFamily(t)
 	f.mustRotate("0", "1", t0)
 	f.use(f.accessOf("1"), t0) // the first process has its answer and works with it
-	commits := f.db.Commits()
+	commits := f.db.Transaction()
 	for _, after := range []time.Duration{0, 2 * time.Millisecond, store.RefreshGrace - 1} {
 		out := f.mustRotate("0", "other", t0.Add(after))
 		if string(out.Salt) != "salt of 1" || out.Access.Hash != f.accessOf("1") || !out.Access.Expires.Equal(t0.Add(30*24*time.Hour)) {
 			t.Errorf("after %v: %+v", after, out)
 		}
 	}
-	if n := f.db.Commits() - commits; n != 0 {
+	if n := f.db.Transaction() - commits; n != 0 {
 		t.Errorf("repetitions cost %d commits", n)
 	}
 	f.wantAccess(f.accessOf("other"), t0, store.ErrNotFound)
@@ -457,11 +457,11 @@ func TestRevokeRefresh(t *testing.T) {
 	f := newFamily(t)
 	other := storetest.Populate(t, f.db, "bob", t0)
 	f.mustRotate("0", "1", t0)
-	commits := f.db.Commits()
+	commits := f.db.Transaction()
 	fam := store.HashSecret(string(f.grant.ID))
 	wantErr(t, f.db.RevokeRefresh(fam, other.Client.ID), nil)
 	wantErr(t, f.db.RevokeRefresh(store.HashSecret("unknown"), f.w.Client.ID), nil)
-	if n := f.db.Commits() - commits; n != 0 {
+	if n := f.db.Transaction() - commits; n != 0 {
 		t.Errorf("revoking nothing cost %d commits", n)
 	}
 	f.wantAccess(f.access, t0, nil)

@@ -19,8 +19,9 @@ type table[T any] struct {
 	kind    byte // tells tables apart in the expiry bucket; never reused
 	key     func(*T) []byte
 	indexes []index[T]
-	refs    func(*T) []ref     // records that must exist as long as this one
-	expires func(*T) time.Time // zero time: no deadline
+	refs    func(*T) []ref             // records that must exist as long as this one
+	expires func(*T) time.Time         // zero time: no deadline
+	retire  func(*accessCache, []byte) // forgets what the record at a key decides of; nil: it decides of no access
 }
 
 // An index maps a key made from the record to its primary key. A unique index
@@ -112,7 +113,9 @@ func (t *table[T]) replace(tx *bolt.Tx, old, v *T) error {
 	if err != nil {
 		return fmt.Errorf("store: encode %s: %w", t.name, err)
 	}
-	return t.bucket(tx).Put(t.key(v), raw)
+	key := t.key(v)
+	t.retires(tx, key)
+	return t.bucket(tx).Put(key, raw)
 }
 
 func (t *table[T]) putIndex(tx *bolt.Tx, ix index[T], old, v *T) error {
@@ -195,6 +198,7 @@ func (t *table[T]) delete(tx *bolt.Tx, key []byte) error {
 			return err
 		}
 	}
+	t.retires(tx, key)
 	return t.bucket(tx).Delete(key)
 }
 

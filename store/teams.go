@@ -47,6 +47,7 @@ var teams = &table[Team]{
 	name:    "teams",
 	key:     func(t *Team) []byte { return []byte(t.ID) },
 	indexes: []index[Team]{{"slug", func(t *Team) []byte { return []byte(t.Slug) }}},
+	retire:  (*accessCache).retireAll,
 }
 
 var members = &table[Member]{
@@ -56,7 +57,8 @@ var members = &table[Member]{
 		{"team", func(m *Member) []byte { return join([]byte(m.Team), []byte(m.User)) }},
 		{"user", func(m *Member) []byte { return join([]byte(m.User), []byte(m.Team)) }},
 	},
-	refs: func(m *Member) []ref { return []ref{{"teams", []byte(m.Team)}, {"users", []byte(m.User)}} },
+	refs:   func(m *Member) []ref { return []ref{{"teams", []byte(m.Team)}, {"users", []byte(m.User)}} },
+	retire: (*accessCache).retireAll,
 }
 
 func memberKey(team TeamID, user UserID) []byte { return join([]byte(team), []byte(user)) }

@@ -44,7 +44,11 @@ func (db *DB) takesFrom(tx *bolt.Tx, user UserID) { db.tells(tx, watched{user: u
 
 func (db *DB) tells(tx *bolt.Tx, what watched) {
 	tx.OnCommit(func() {
-		db.generation.Add(1)
+		if what.grant != "" { // before somebody is told, whatever else of tx is to do so
+			db.access.retireGrant([]byte(what.grant))
+		} else {
+			db.access.retireAll(nil)
+		}
 		db.watches.tell(what)
 	})
 }
