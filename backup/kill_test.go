@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -11,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +19,8 @@ import (
 	"podgate/store"
 	"podgate/store/storetest"
 )
+
+var kills = flag.Int("kills", 5, "how many backups, daily backups and restores TestBackupKilled kills of each")
 
 // TestMain lets the test binary stand in for a process that is killed: ROLE FROM TO.
 func TestMain(m *testing.M) {
@@ -33,12 +35,20 @@ func TestMain(m *testing.M) {
 }
 
 func victim(role, from, to string) error {
-	if role == "restore" {
+	switch role {
+	case "restore":
 		f, err := os.Open(from)
 		if err != nil {
 			return err
 		}
 		_, err = Restore(context.Background(), f, to)
+		return err
+	case "restore kept":
+		l, err := Backups(context.Background(), Folder{from}, time.Now())
+		if err != nil {
+			return err
+		}
+		_, err = Restorable{Folder{from}, l.Made[0], nil}.Restore(context.Background(), to)
 		return err
 	}
 	db, err := store.Open(filepath.Join(from, nameDatabase))
@@ -79,9 +89,10 @@ func killed(t *testing.T, role, from, to string, after time.Duration) (done bool
 	return err == nil
 }
 
-// A kill at any moment of a backup leaves no file of its name or a whole one, and at
-// any moment of a restore an empty folder or a whole server, into which and from which
-// the next try works.
+// A kill at any moment of a backup leaves no file of its name or a whole one, of a daily
+// backup those that were there and perhaps one more, and of a restore an empty folder or a
+// whole server. The next try of each works, and after a daily one nothing is left that
+// belongs to no backup.
 func TestBackupKilled(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -89,31 +100,49 @@ func TestBackupKilled(t *testing.T) {
 	for i := range 150 {
 		files[fmt.Sprintf("home/%d/%d", i%17, i)] = strings.Repeat(fmt.Sprint(i), 1000+i)
 	}
-	want := stateOf(t, s.pod("a", files))
-	delete(want, ".")
+	pod := s.pod("a", files)
 	must(t, s.db.Close()) // the victims open it
-	raw := filepath.Join(t.TempDir(), "whole")
-	took := time.Minute // the least of several: the machine may be busy
-	for range 3 {
-		must(t, os.RemoveAll(raw))
-		began := time.Now()
-		if !killed(t, "write", s.dir, raw, time.Minute) {
-			t.Fatal("no backup was made")
+	whole := func() map[string]string {
+		state := stateOf(t, pod)
+		delete(state, ".")
+		return state
+	}
+	raw, kept := filepath.Join(t.TempDir(), "whole"), t.TempDir()
+	rawHas := whole()
+	keptHas := whole() // the newest of them
+	took := map[string]time.Duration{}
+	for _, role := range []string{"write", "keep", "restore", "restore kept"} {
+		from, to := s.dir, kept
+		switch role {
+		case "write":
+			to = raw
+		case "restore":
+			from, to = raw, filepath.Join(t.TempDir(), "data")
+		case "restore kept":
+			from, to = kept, filepath.Join(t.TempDir(), "data")
 		}
-		took = min(took, time.Since(began))
+		began := time.Now()
+		if !killed(t, role, from, to, time.Minute) {
+			t.Fatal(role, "does not work")
+		}
+		took[role] = time.Since(began)
 	}
-	moments := 5
-	if n, err := strconv.Atoi(os.Getenv("PODGATE_KILLS")); err == nil {
-		moments = n
-	}
-	cut, kept := 0, t.TempDir()
-	for i := range moments {
-		after := took * time.Duration(i+1) / time.Duration(moments)
+	cut := map[string]int{}
+	for i := range *kills {
+		kill := func(role, from, to string) (after time.Duration) {
+			after = rand.N(took[role])
+			began := time.Now()
+			if killed(t, role, from, to, after) {
+				took[role] = time.Since(began) // the machine is sometimes busy and sometimes not
+			} else {
+				took[role] += took[role] / 4
+				cut[role]++
+			}
+			return after
+		}
 		dir := t.TempDir()
 		to := filepath.Join(dir, "backup")
-		if !killed(t, "write", s.dir, to, after) {
-			cut++
-		}
+		after := kill("write", s.dir, to)
 		if f, err := os.Open(to); err == nil {
 			_, err := Verify(t.Context(), f)
 			if err := errors.Join(err, f.Close()); err != nil {
@@ -127,12 +156,13 @@ func TestBackupKilled(t *testing.T) {
 			t.Errorf("a backup that was killed after %v leaves %v, %v", after, left, err)
 		}
 
-		if i%2 == 0 { // what is remembered goes on to another backup, and without it one is whole
+		if i%4 == 0 { // what is remembered goes on to another backup, and without it one is whole
 			_ = os.Remove(filepath.Join(s.dir, nameCache)) // it may not be there
 		}
-		if !killed(t, "keep", s.dir, kept, after) {
-			cut++
-		}
+		name := fmt.Sprintf("home/%d/%d", i%17, i%150)
+		must(t, os.WriteFile(filepath.Join(pod, name), noise(byte(i), 90_000), 0o600))
+		before := newest(t, kept)
+		after = kill("keep", s.dir, kept)
 		l, err := Backups(t.Context(), Folder{kept}, time.Now())
 		must(t, err)
 		for _, m := range l.Made {
@@ -140,21 +170,23 @@ func TestBackupKilled(t *testing.T) {
 				t.Errorf("%s, after one was killed after %v: %v", m.Name, after, err)
 			}
 		}
+		if l.Made[0].Name != before {
+			keptHas = whole()
+		}
 
+		role, from, want := "restore", raw, rawHas
+		if i%2 == 1 {
+			role, from, want = "restore kept", kept, keptHas
+		}
 		data := filepath.Join(t.TempDir(), "data")
-		if i%2 == 0 {
+		if i%3 == 0 {
 			must(t, os.Mkdir(data, 0o700))
 		}
-		if !killed(t, "restore", raw, data, after) {
-			cut++
-		}
+		after = kill(role, from, data)
 		if entries, err := os.ReadDir(data); len(entries) == 0 {
-			f, err := os.Open(raw)
-			must(t, err)
-			if _, err := Restore(t.Context(), f, data); err != nil {
-				t.Errorf("after a restore that was killed after %v: %v", after, err)
+			if !killed(t, role, from, data, time.Minute) {
+				t.Errorf("after a restore that was killed after %v", after)
 			}
-			must(t, f.Close())
 		} else if err != nil {
 			t.Error(err)
 		}
@@ -163,21 +195,55 @@ func TestBackupKilled(t *testing.T) {
 		delete(got, ".")
 		sameTree(t, got, want)
 		must(t, storetest.Open(t, filepath.Join(data, nameDatabase)).Check())
+
+		if i%5 == 0 || i == *kills-1 {
+			if !killed(t, "keep", s.dir, kept, time.Minute) {
+				t.Error("after all of that no backup is made")
+			}
+			must(t, Folder{kept}.Clean()) // as a server does when it starts
+			keptHas = whole()
+			nothingOfNobody(t, s.dir, kept)
+		}
 	}
-	if cut == 0 {
-		t.Error("none was killed before it ended")
-	}
-	if !killed(t, "keep", s.dir, kept, time.Minute) {
-		t.Error("after all of that no backup is made")
-	}
-	l, err := Backups(t.Context(), Folder{kept}, time.Now())
+	t.Logf("%d of each, killed before their end: %v", *kills, cut)
+	leftIn(t, s.dir)
+}
+
+// newest is the name of the newest backup in a folder.
+func newest(t *testing.T, dir string) string {
+	t.Helper()
+	l, err := Backups(t.Context(), Folder{dir}, time.Now())
 	must(t, err)
+	return l.Made[0].Name
+}
+
+// nothingOfNobody fails when there is something in the folder of backups that none of
+// them refers to, after one was made from the data folder.
+func nothingOfNobody(t *testing.T, data, dir string) {
+	t.Helper()
+	l, err := Backups(t.Context(), Folder{dir}, time.Now())
+	must(t, err)
+	c, err := openCache(data)
+	must(t, err)
+	defer c.file.Close()
+	known := map[string]bool{nameOwner: true}
+	for _, m := range l.Made {
+		known[m.Name] = true
+	}
 	for name, g := range l.all {
 		if g.backups == 0 {
 			t.Errorf("packs of nobody are left in %s", name)
 		}
+		for n, pack := range g.packs {
+			known[pack.Name] = name != c.Generation || int(n) < len(c.Packs)
+		}
 	}
-	leftIn(t, s.dir)
+	must(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if name, _ := filepath.Rel(dir, path); err == nil && !e.IsDir() && !known[filepath.ToSlash(name)] {
+			t.Errorf("%s belongs to no backup", name)
+		}
+		return err
+	}))
 }
 
 // leftIn fails when backups have left something in the data folder.

@@ -357,19 +357,19 @@ func (r *Repository) Make(ctx context.Context, now time.Time, write WriteFunc) (
 	if err := r.room(ctx, l, c); err != nil {
 		return made, nil, err
 	}
-	p, head, err := r.packs(c, now)
-	if err != nil {
-		return made, nil, err
-	}
-	defer p.files.now.close()
-	made = Made{Generation: p.generation, At: now.UTC().Truncate(time.Second), Encrypted: len(r.Recipients) > 0}
+	made = Made{At: now.UTC().Truncate(time.Second), Encrypted: len(r.Recipients) > 0}
 	if len(l.Made) > 0 && !made.At.After(l.Made[0].At) {
 		if l.Made[0].At.Sub(made.At) > time.Minute {
 			return made, nil, fmt.Errorf("the newest backup is of %s, later than now; set the clock, or take it away", l.Made[0].At.Format(stampForm))
 		}
 		made.At = l.Made[0].At.Add(time.Second) // the next second, or a clock that was set a little
 	}
-	made.Name = backupName(p.generation, made.At, made.Encrypted)
+	p, head, err := r.packs(c, made.At) // which no generation that has a backup can have as its name
+	if err != nil {
+		return made, nil, err
+	}
+	defer p.files.now.close()
+	made.Generation, made.Name = p.generation, backupName(p.generation, made.At, made.Encrypted)
 	p.at = made.At
 	file, err := newSpool(r.Dir)
 	if err != nil {
@@ -425,8 +425,8 @@ func (r *Repository) complete(ctx context.Context, p *Packs, now time.Time) erro
 	return err
 }
 
-// packs makes what takes the contents of the next backup.
-func (r *Repository) packs(c *cache, now time.Time) (*Packs, cacheHead, error) {
+// packs makes what takes the contents of the next backup, which is of at.
+func (r *Repository) packs(c *cache, at time.Time) (*Packs, cacheHead, error) {
 	files, err := newSpool(r.Dir)
 	if err != nil {
 		return nil, cacheHead{}, err
@@ -437,7 +437,7 @@ func (r *Repository) packs(c *cache, now time.Time) (*Packs, cacheHead, error) {
 		p.stored = slices.Clone(c.Packs)
 		return p, c.cacheHead, nil
 	}
-	p.generation, p.chunks = begins+now.UTC().Format(stampForm), map[chunkID]ref{}
+	p.generation, p.chunks = begins+at.Format(stampForm), map[chunkID]ref{}
 	if p.polynomial = r.polynomial; p.polynomial == 0 {
 		p.polynomial, err = chunker.RandomPolynomial()
 	}

@@ -279,6 +279,22 @@ func TestMappedPages(t *testing.T) {
 	}
 }
 
+// Two backups of the same second, of which the second is whole because the server was
+// killed before it could note the first, do not share packs.
+func TestGenerationsOfOneSecond(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	pod := s.pod("a", map[string]string{"home/f": string(noise(1, 90_000))})
+	k := keep(t, s, Folder{t.TempDir()}, false)
+	first := k.must()
+	must(t, os.Remove(filepath.Join(s.dir, nameCache)))
+	must(t, os.WriteFile(filepath.Join(pod, "home/f"), noise(2, 90_000), 0o600))
+	k.now = k.now.Add(-24 * time.Hour) // make adds it again
+	if second := k.must(); second.Generation == first.Generation || len(k.list().Made) != 2 {
+		t.Errorf("%+v and %+v", first, second)
+	}
+}
+
 // Without what the server remembers, with other keys, in another place and after a
 // month a backup is whole in itself.
 func TestGenerations(t *testing.T) {

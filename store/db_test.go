@@ -88,6 +88,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(replacerEnv); path != "" {
 		repeatUntilKilled(path, replaceOnce)
 	}
+	if path := os.Getenv(openerEnv); path != "" {
+		openWithAWord(path)
+	}
 	os.Exit(m.Run())
 }
 

@@ -3,19 +3,28 @@ package store
 import (
 	"bufio"
 	"errors"
+	"flag"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
+
+var kills = flag.Int("kills", 6, "how often TestKilledMigration kills a migration")
 
 // These make the test binary the process that one of the tests below kills.
 const (
 	rotatorEnv  = "PODGATE_TEST_STORE_ROTATOR"
 	replacerEnv = "PODGATE_TEST_STORE_REPLACER"
+	openerEnv   = "PODGATE_TEST_STORE_OPENER"
 )
 
 // killedRotation is the n-th rotation of the process that gets killed.
@@ -178,4 +187,107 @@ func killAfter(t *testing.T, variable, path string, n int) (last int) {
 	}
 	_ = cmd.Wait() // killed: always an error
 	return last
+}
+
+// openWithAWord says before and after it opens a database, so that the test knows when.
+func openWithAWord(path string) {
+	fmt.Println("begin")
+	db, err := Open(path)
+	if err == nil {
+		err = db.Close()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println("end")
+	os.Exit(0)
+}
+
+// openAndKill has another process open a database and kills it so long after it began.
+// It reports whether that came to its end, and after what time.
+func openAndKill(t *testing.T, path string, after time.Duration) (ended bool, took time.Duration) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), openerEnv+"="+path)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	lines.Scan()
+	began := time.Now()
+	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() }) // dead already
+	defer timer.Stop()
+	ended = lines.Scan()
+	took = time.Since(began)
+	if err := cmd.Wait(); err != nil && cmd.ProcessState.Exited() {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return ended, took
+}
+
+// A kill at any moment of a migration leaves a file of the old format or of the new one,
+// never the new one without the copy from before, and the next Open finds all that an
+// undisturbed one does and leaves nothing but the copy beside it.
+func TestKilledMigration(t *testing.T) {
+	t.Parallel()
+	formatOf := func(path string) (n int) {
+		b, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = b.View(func(tx *bolt.Tx) (err error) { n, err = readFormat(tx); return err })
+		if err := errors.Join(err, b.Close()); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		return n
+	}
+	nothing := func(*DB) error { return nil }
+	_, span := openAndKill(t, unpackFixture(t, 1), time.Minute) // that a migration takes
+	before, copied, after := 0, 0, 0
+	for i := range *kills {
+		format := 1 + i%(Format-1)
+		path := unpackFixture(t, format)
+		ended, took := openAndKill(t, path, rand.N(span))
+		if span += span / 4; ended { // the machine is sometimes busy and sometimes not
+			span = took
+		}
+		found := formatOf(path)
+		if found != format && found != Format {
+			t.Errorf("killed within %v, format %d became %d", took, format, found)
+		}
+		aside := CopyPath(path, format)
+		_, absent := os.Stat(aside)
+		switch {
+		case absent == nil && found == format:
+			copied++
+		case absent == nil:
+			after++
+		default:
+			before++
+		}
+		if absent != nil && found == Format {
+			t.Errorf("killed within %v, format %d was migrated and there is no copy of before: %v", took, format, absent)
+		}
+		if absent == nil {
+			if err := inspect(aside, format); err != nil || formatOf(aside) != format {
+				t.Errorf("killed within %v, the copy has format %d, want %d: %v", took, formatOf(aside), format, err)
+			}
+		}
+		want := dumpAfter(t, unpackFixture(t, format), nothing)
+		got := dumpAfter(t, path, nothing)
+		if !maps.EqualFunc(got, want, maps.Equal[map[string]string]) {
+			t.Errorf("killed within %v, a file of format %d holds something else", took, format)
+		}
+		left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
+		if err != nil || !slices.Equal(left, []string{path, aside}) {
+			t.Errorf("killed within %v: beside the file there is %q, %v", took, left, err)
+		}
+	}
+	t.Logf("of %d kills %d came before there was a copy, %d before the migration was committed, %d after", *kills, before, copied, after)
 }
