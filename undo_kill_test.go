@@ -2,15 +2,18 @@ package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
+
+var kills = flag.Int("kills", 1, "how often TestKillWhileUndoing and TestKillWhileBackingUp kill the server at each of what they do")
 
 // A server that is killed at any moment of a snapshot, a restore, a clone, a delete or
 // an undelete comes up with a database that is whole and with pods that are: what they
@@ -20,7 +23,7 @@ func TestKillWhileUndoing(t *testing.T) {
 	dir := t.TempDir()
 	srv := startProcess(t, dir)
 	needSandbox(t, srv)
-	u := &undoing{t: t, dir: dir, srv: srv}
+	u := &undoing{t: t, dir: dir, srv: srv, moments: moments{}}
 	u.must("team", "add", "ann")
 	for _, word := range []string{"one", "two"} {
 		folder := t.TempDir()
@@ -32,11 +35,7 @@ func TestKillWhileUndoing(t *testing.T) {
 		u.must("pod", "snapshot", "shop", "--note", word)
 	}
 	u.look("at first")
-	moments := 1
-	if n, err := strconv.Atoi(os.Getenv("PODGATE_KILLS")); err == nil {
-		moments = n
-	}
-	for i := range moments {
+	for i := range *kills {
 		u.killed("snapshot", "pod", "snapshot", "shop", "--note", "kept")
 		for _, s := range u.snapshots() {
 			if s.Note == "kept" { // it would push out the others in the end
@@ -66,6 +65,42 @@ func TestKillWhileUndoing(t *testing.T) {
 		}
 		u.look("at the end")
 	}
+	t.Logf("%d kills at each of %s", *kills, u.moments)
+}
+
+// moments are the spans in which something is killed: as long as it took last, since the
+// machine is sometimes busy and sometimes not.
+type moments map[string]*struct {
+	span time.Duration
+	cut  int // how often it did not come to its end
+}
+
+// next is how long after its beginning something is to be killed. ended hears of each
+// whether it came to its end first, and when.
+func (m moments) next(what string) (after time.Duration, ended func(bool, time.Duration)) {
+	is := m[what]
+	if is == nil {
+		is = &struct {
+			span time.Duration
+			cut  int
+		}{span: 700 * time.Millisecond}
+		m[what] = is
+	}
+	return rand.N(is.span), func(done bool, took time.Duration) {
+		if is.span += is.span / 4; done {
+			is.span = max(took, time.Millisecond)
+		} else {
+			is.cut++
+		}
+	}
+}
+
+func (m moments) String() string {
+	var list []string
+	for _, what := range slices.Sorted(maps.Keys(m)) {
+		list = append(list, fmt.Sprintf("%s (%d before its end)", what, m[what].cut))
+	}
+	return strings.Join(list, ", ")
 }
 
 // undoing is a server that is killed again and again.
@@ -74,6 +109,7 @@ type undoing struct {
 	dir  string
 	srv  *testServer
 	held string // the word that all files of the pod have
+	moments
 }
 
 func (u *undoing) must(args ...string) string {
@@ -94,7 +130,8 @@ func (u *undoing) killed(what string, args ...string) bool {
 		code, _, _ := u.srv.command(args...)
 		answered <- code
 	}()
-	timer := time.NewTimer(time.Duration(rand.Int64N(int64(700 * time.Millisecond))))
+	after, ended := u.next(what)
+	began, timer := time.Now(), time.NewTimer(after)
 	defer timer.Stop()
 	code, late := exitFailed, false
 	select {
@@ -102,6 +139,7 @@ func (u *undoing) killed(what string, args ...string) bool {
 		late = true
 	case <-timer.C:
 	}
+	ended(late, time.Since(began))
 	u.srv.Kill()
 	if !late {
 		code = <-answered
@@ -171,6 +209,18 @@ func (u *undoing) look(when string) {
 			return whole
 		})
 	}
+	eventually(u.t, func() bool {
+		var here, deleted []struct{ Name string }
+		for into, args := range map[*[]struct{ Name string }][]string{&here: {"pod", "list", "--json"}, &deleted: {"pod", "undelete", "--json"}} {
+			if err := json.Unmarshal([]byte(u.must(args...)), into); err != nil {
+				u.t.Fatal(err)
+			}
+		}
+		homes, err := filepath.Glob(filepath.Join(u.dir, "pods", "[^.]*"))
+		aside, aerr := filepath.Glob(filepath.Join(u.dir, "pods", "*", ".fill"))
+		said = fmt.Sprintf("%v are there and %v deleted, %q and %q on the disk, %v %v", here, deleted, homes, aside, err, aerr)
+		return len(homes) == len(here)+len(deleted) && len(aside) == 0
+	})
 	if !u.there("shop") {
 		return
 	}
