@@ -61,7 +61,14 @@ func victim(role, from, to string) error {
 		_, _, err := r.Make(context.Background(), time.Now(), func(ctx context.Context, w io.Writer, p *Packs) (*Manifest, error) {
 			return WriteTo(ctx, w, src, p)
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		l, err := Backups(context.Background(), r.Storage, time.Now()) // and then as a Keeper
+		if err != nil {
+			return err
+		}
+		return r.prune(context.Background(), l)
 	}
 	src.Hold = nil
 	return Create(to, false, func(w io.Writer) error {
