@@ -281,7 +281,14 @@ func (b *builds) test(r removal) (string, error) {
 
 // buildTest builds the tests of a package with these texts in place of the tree's.
 func buildTest(pkg, binary string, texts map[string]string) error {
-	args := []string{"test", "-c", "-vet=off", "-ldflags=-s -w", "-o", binary}
+	return buildOverlaid(binary, texts, "test", "-c", "-vet=off", "-ldflags=-s -w", "./"+pkg)
+}
+
+// buildOverlaid has go make a program with these texts in place of the tree's. The last
+// argument is the package.
+func buildOverlaid(binary string, texts map[string]string, args ...string) error {
+	pkg := args[len(args)-1]
+	args = append(args[:len(args)-1:len(args)-1], "-o", binary)
 	if texts != nil {
 		overlay := map[string]string{}
 		for name, text := range texts {
@@ -299,7 +306,7 @@ func buildTest(pkg, binary string, texts map[string]string) error {
 		}
 		args = append(args, "-overlay", binary+".json")
 	}
-	if out, err := exec.Command("go", append(args, "./"+pkg)...).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", append(args, pkg)...).CombinedOutput(); err != nil {
 		return fmt.Errorf("it does not build: %w\n%s", err, out)
 	}
 	return nil
