@@ -66,6 +66,9 @@ func (inv *invocation) printStatus(s control.Status) error {
 	if s.Backup != nil {
 		rows = append(rows, []string{"BACKUP", backupLine(*s.Backup)})
 	}
+	if u := s.Undoable; u != nil {
+		rows = append(rows, []string{"UNDO", fmt.Sprintf("snapshots: %d, %s; deleted pods: %d, %s", u.Snapshots, size(u.SnapshotBytes), u.DeletedPods, size(u.DeletedPodBytes))})
+	}
 	if s.Upgrade != nil {
 		rows = append(rows, []string{"UPGRADE", upgradeLine(*s.Upgrade)})
 	}

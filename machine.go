@@ -3,13 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"time"
 
 	"podgate/control"
 	"podgate/doctor"
+	"podgate/history"
 	"podgate/internal/config"
 	"podgate/oauth"
+	"podgate/pods"
+	"podgate/store"
 	"podgate/ui/serverpages"
 )
 
@@ -41,7 +45,7 @@ func (srv *server) status(ctx context.Context) (control.Status, error) {
 	m := srv.facts
 	s := control.Status{
 		Address: srv.issuer.String(), Version: m.Version, Started: m.Started.UTC(), Problems: append([]string{}, m.Problems()...),
-		Regions: []control.Region{}, Certificates: []control.Certificate{}, Backup: srv.backupState(), Upgrade: srv.upgrades.last(),
+		Regions: []control.Region{}, Certificates: []control.Certificate{}, Backup: srv.backupState(), Upgrade: srv.upgrades.last(), Undoable: srv.undoable(ctx),
 	}
 	for _, r := range srv.pods.RegionStates() {
 		shown := control.Region{Name: r.Name, Runtime: r.Kind, Works: r.Err == nil}
@@ -59,6 +63,25 @@ func (srv *server) status(ctx context.Context) (control.Status, error) {
 		})
 	}
 	return s, nil
+}
+
+// noteEvicted has the audit list say what went for good.
+func (srv *server) noteEvicted(e pods.Evicted) {
+	entry := store.AuditEntry{Action: history.AuditPodEvict, ActorName: history.Itself, Concerns: e.Pod.CreatedBy, Team: e.Pod.Team, Pod: e.Pod.ID, Object: e.Pod.Name + ": " + e.Why}
+	if e.Snapshot != "" {
+		entry.Action, entry.Object = history.AuditSnapshotEvict, fmt.Sprintf("%s of %s: %s", e.Snapshot, e.Pod.Name, e.Why)
+	}
+	srv.history.Audit(history.Visitor{}, entry)
+}
+
+// undoable is what can be undone; nil when that cannot be told.
+func (srv *server) undoable(ctx context.Context) *control.Undoable {
+	u, err := srv.pods.Undoable(ctx)
+	if err != nil {
+		srv.log.Error("what can be undone could not be measured", "error", err)
+		return nil
+	}
+	return &control.Undoable{Snapshots: u.Snapshots, SnapshotBytes: u.SnapshotBytes, DeletedPods: u.DeletedPods, DeletedPodBytes: u.DeletedPodBytes}
 }
 
 func (srv *server) problemWords() []string {

@@ -2,12 +2,17 @@ package main
 
 import (
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"podgate/control"
+	"podgate/history"
 	"podgate/internal/config"
+	"podgate/pods"
+	"podgate/store"
+	"podgate/store/storetest"
 )
 
 // The page of settings shows all of them with where each came from, and of an
@@ -51,8 +56,31 @@ func TestStatus(t *testing.T) {
 	if len(now.Regions) != 1 || now.Regions[0].Name != "local" || now.Regions[0].Runtime != "sandbox" || now.Regions[0].Works != run || (now.Regions[0].Fault == "") != run {
 		t.Errorf("%+v", now.Regions)
 	}
-	if code, out, _ := g.give("", "status"); code != want || !strings.Contains(out, "ADDRESS  "+srv.Issuer) || !strings.Contains(out, "REGION   local (sandbox): ") {
+	if code, out, _ := g.give("", "status"); code != want || !strings.Contains(out, "ADDRESS  "+srv.Issuer) || !strings.Contains(out, "REGION   local (sandbox): ") || !strings.Contains(out, "UNDO     snapshots: 0, 0 bytes; deleted pods: 0, 0 bytes") {
 		t.Errorf("%d %s", code, out)
 	}
 	giver{t: t, more: []string{"--data", t.TempDir()}}.refuses("no server runs from ", "status")
+}
+
+// What goes for good to make room stands in the audit list as what the server did, among
+// the entries that strangers cannot push out, and whoever made the pod may see it.
+func TestEvictionsAreAudited(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	srv := &server{history: history.New(history.Config{DB: db, Log: slog.New(slog.DiscardHandler), Now: time.Now})}
+	pod := store.Pod{ID: "p", Name: "shop", Team: "t", CreatedBy: "u"}
+	srv.noteEvicted(pods.Evicted{Pod: pod, Snapshot: "s", Why: "a newer one took its room"})
+	srv.noteEvicted(pods.Evicted{Pod: pod, Why: "the disk is nearly full"})
+	for _, q := range []store.AuditQuery{{Pod: "p", Limit: 9}, {User: "u", Limit: 9}} {
+		page, err := db.Audit(q, time.Now())
+		if err != nil || len(page.Entries) != 2 {
+			t.Fatalf("%+v, %v", page, err)
+		}
+		for i, want := range []string{"podgate gave up a deleted pod for good, to make room: shop: the disk is nearly full", "podgate deleted a snapshot, to make room: s of shop: a newer one took its room"} {
+			e := page.Entries[i]
+			if got := e.ActorName + " " + history.AuditWords(e) + ": " + e.Object; got != want || e.Stranger {
+				t.Errorf("%q, a stranger's %v; want %q", got, e.Stranger, want)
+			}
+		}
+	}
 }

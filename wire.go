@@ -78,7 +78,7 @@ func (srv *server) podsConfig(s *config.Settings) pods.Config {
 	beyond.Leads = leads(srv.issuer.Hostname(), s.Pods.Domain)
 	return pods.Config{
 		DB: srv.db, Regions: regions(s, srv.openRuntime), Plans: plans(s.Plans), Quota: pods.Quota{Pods: s.Pods.QuotaPods, Memory: int64(s.Pods.QuotaMemory)},
-		URL: srv.podURL(), NameLists: s.Lists(), Egress: beyond, Alarm: srv.alarm(), Log: srv.log, Now: time.Now,
+		URL: srv.podURL(), NameLists: s.Lists(), Egress: beyond, Alarm: srv.alarm(), Evicted: srv.noteEvicted, Log: srv.log, Now: time.Now,
 	}
 }
 

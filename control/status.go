@@ -17,6 +17,15 @@ type Status struct {
 	Certificates []Certificate `json:"certificates"`
 	Backup       *Backup       `json:"backup,omitempty"`  // nil: the settings want none
 	Upgrade      *Upgrade      `json:"upgrade,omitempty"` // the last; nil: none yet
+	Undoable     *Undoable     `json:"undoable,omitempty"`
+}
+
+// Undoable is what could be undone, and the bytes that it takes.
+type Undoable struct {
+	Snapshots       int   `json:"snapshots"`
+	SnapshotBytes   int64 `json:"snapshot_bytes"`
+	DeletedPods     int   `json:"deleted_pods"`
+	DeletedPodBytes int64 `json:"deleted_pod_bytes"`
 }
 
 // Backup is how the backups are that the server makes by itself.

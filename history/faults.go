@@ -232,10 +232,12 @@ func auditWords() map[store.AuditAction][2]string {
 		AuditClientBlock: {"blocked an app", "block an app"}, AuditClientUnblock: {"let an app in again", "let an app in again"},
 		AuditClientForget: {"forgot an app", "forget an app"}, AuditAdmin: {"changed who administers the server", "change who administers the server"},
 		AuditReusedCode: {"used a code twice", "use a code twice"}, AuditReusedRefresh: {"used an old refresh token", "use an old refresh token"},
-		AuditPodFiles:   {"changed a pod's files", "change a pod's files"},
-		AuditPodEnv:     {"changed a pod's environment", "change a pod's environment"},
-		AuditPodJob:     {"ran or stopped a command in a pod", "run or stop a command in a pod"},
-		store.AuditLost: {"could not keep everything: too much happened at once", ""},
+		AuditPodFiles:      {"changed a pod's files", "change a pod's files"},
+		AuditPodEnv:        {"changed a pod's environment", "change a pod's environment"},
+		AuditPodJob:        {"ran or stopped a command in a pod", "run or stop a command in a pod"},
+		AuditPodEvict:      {"gave up a deleted pod for good, to make room", "give up a deleted pod"},
+		AuditSnapshotEvict: {"deleted a snapshot, to make room", "delete a snapshot"},
+		store.AuditLost:    {"could not keep everything: too much happened at once", ""},
 	}
 }
 

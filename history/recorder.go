@@ -169,6 +169,15 @@ const (
 	AuditPodJob   store.AuditAction = "run_pod_job"
 )
 
+// What the server does by itself to make room, in the audit list.
+const (
+	AuditPodEvict      store.AuditAction = "evict_pod"
+	AuditSnapshotEvict store.AuditAction = "evict_snapshot"
+)
+
+// Itself is the name of the actor where the server acts by itself.
+const Itself = "podgate"
+
 // CommandLine is the name of the actor who gave a command.
 const CommandLine = "command line"
 
@@ -185,7 +194,7 @@ func (r *Recorder) Audit(from Visitor, e store.AuditEntry) {
 	if e.Outcome == "" {
 		e.Outcome = store.AuditOK
 	}
-	e.Stranger = e.Actor == "" && e.ActorName != CommandLine
+	e.Stranger = e.Actor == "" && e.ActorName != CommandLine && e.ActorName != Itself
 	e.Object, e.Outcome, e.Client = text.Field(e.Object, maxAuditText), text.Field(e.Outcome, maxAuditText), text.Field(e.Client, maxAuditText)
 	e.ActorName, e.Claimed = text.Field(e.ActorName, maxAuditText), text.Field(e.Claimed, maxName)
 	if r.counted != nil {

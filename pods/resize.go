@@ -3,6 +3,7 @@ package pods
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"podgate/internal/authz"
 	"podgate/store"
@@ -36,8 +37,17 @@ func (s *Service) ChangePlan(ctx context.Context, a authz.Actor, name, plan stri
 		if errors.Is(err, store.ErrNotFound) {
 			err = errAbsent
 		}
-		if err != nil || rec.Want != store.WantRunning {
+		if err != nil {
 			return err
+		}
+		if c, cerr := s.copier(rec.Region); cerr == nil { // what is not done now is by Reconcile
+			if err := s.trim(now); err != nil {
+				return err
+			}
+			s.sweepSnapshots(op.ctx, c, rec.ID)
+		}
+		if rec.Want != store.WantRunning {
+			return nil
 		}
 		p.status("stopping the environment")
 		if err := s.stopEnvironment(op, now); err != nil {
@@ -54,7 +64,8 @@ func (s *Service) ChangePlan(ctx context.Context, a authz.Actor, name, plan stri
 	return s.describe(ctx, rec), nil
 }
 
-// fitsPlan refuses a plan whose disk is smaller than what the pod's files take.
+// fitsPlan refuses a plan whose disk is smaller than what the pod's files take, or that
+// has too little room for the snapshots that somebody asked for.
 func (s *Service) fitsPlan(ctx context.Context, rec store.Pod, to Plan) error {
 	c, err := s.copier(rec.Region)
 	if err != nil || !rec.Made || to.Limits.Disk >= s.planOf(rec).Limits.Disk {
@@ -64,7 +75,15 @@ func (s *Service) fitsPlan(ctx context.Context, rec store.Pod, to Plan) error {
 	if err == nil && size > to.Limits.Disk {
 		return refuse(ErrOverPlan, "its files take %d MiB, and plan %s has %d MiB of disk; delete files first", size>>20, to.Name, to.Limits.Disk>>20)
 	}
-	return nil
+	if err != nil {
+		return nil
+	}
+	records, err := s.cfg.DB.SnapshotsOf(rec.ID)
+	byHand := bytesOf(slices.DeleteFunc(records, unasked))
+	if room := snapshotDisk * to.Limits.Disk; err == nil && byHand > room {
+		return refuse(ErrOverPlan, "its snapshots that were made by hand take %d MiB, and plan %s has room for %d MiB of them; delete some with delete_snapshot first", byHand>>20, to.Name, room>>20)
+	}
+	return err
 }
 
 // Address is where a pod of that name answers.

@@ -29,6 +29,7 @@ type Config struct {
 	Egress    egress.Config
 	NameLists map[string][]egress.Rule // that a setting can name as @NAME
 	Alarm     Alarm                    // nil: nobody is told
+	Evicted   func(Evicted)            // hears what went for good to make room; nil: nobody
 	Log       *slog.Logger
 	Now       func() time.Time
 }
@@ -130,6 +131,7 @@ type Service struct {
 	closed   bool
 	rests    bool // no operation begins
 	pods     map[store.PodID]*live
+	measured map[store.PodID]int64     // what deleted pods take, as far as somebody has asked
 	dueSince map[store.PodID]time.Time // since when deleted pods are seen due to go, by a clock that nobody sets
 	work     sync.WaitGroup            // operations; only added to under mu while not closed
 }
@@ -193,6 +195,9 @@ func withDefaults(cfg Config) Config {
 	}
 	if cfg.Quota == (Quota{}) {
 		cfg.Quota = DefaultQuota()
+	}
+	if cfg.Evicted == nil {
+		cfg.Evicted = func(Evicted) {}
 	}
 	if cfg.URL == nil {
 		cfg.URL = func(string) string { return "" }

@@ -134,7 +134,10 @@ func (s *Service) snapshot(ctx context.Context, rec store.Pod, as store.Snapshot
 		return Snapshot{}, s.notCopied(ctx, rec, err)
 	}
 	as.Created, as.Bytes, as.LeftOut, as.Moving = s.cfg.Now(), copied.Bytes, copied.LeftOut, copied.Moving
-	_, err = s.cfg.DB.AddSnapshot(as, s.keepSnapshots(rec, as))
+	dropped, err := s.cfg.DB.AddSnapshot(as, s.makeRoomFor(rec, as))
+	if err == nil {
+		s.evicted(rec, forNewer, dropped...)
+	}
 	s.sweepSnapshots(ctx, c, rec.ID) // also of this one, when it was not noted
 	if err != nil {
 		return Snapshot{}, err
@@ -153,28 +156,6 @@ func newSnapshotID() store.SnapshotID { return store.SnapshotID(store.NewID()[:1
 // snapshotRoom is how many bytes the snapshots of a pod may have.
 func (s *Service) snapshotRoom(rec store.Pod) int64 {
 	return snapshotDisk * s.planOf(rec).Limits.Disk
-}
-
-// keepSnapshots is the rule by which snapshots make room for a new one: the oldest that
-// nobody asked for goes first, and then the oldest, but for one that nobody asked for
-// either.
-func (s *Service) keepSnapshots(rec store.Pod, newest store.Snapshot) store.Keep {
-	room := s.snapshotRoom(rec)
-	return func(list []store.Snapshot) (drop []store.SnapshotID, err error) {
-		for len(list)+1 > MaxSnapshots || bytesOf(list)+newest.Bytes > room {
-			i := slices.IndexFunc(list, func(r store.Snapshot) bool { return r.Why != store.SnapshotByHand })
-			if i < 0 && newest.Why == store.SnapshotDeploy && len(list) > 0 {
-				return nil, errByHand
-			}
-			if len(list) == 0 {
-				break
-			}
-			i = max(i, 0)
-			drop = append(drop, list[i].ID)
-			list = slices.Delete(list, i, i+1)
-		}
-		return drop, nil
-	}
 }
 
 func bytesOf(list []store.Snapshot) (sum int64) {
@@ -354,12 +335,13 @@ func (s *Service) finishRestore(op *operation, rec store.Pod, p Progress) (store
 	}
 	var keep store.Keep
 	if old != nil {
-		keep = s.keepSnapshots(rec, *old)
+		keep = s.makeRoomFor(rec, *old)
 	}
-	now, _, err := s.cfg.DB.EndRestore(rec.ID, old, keep)
+	now, dropped, err := s.cfg.DB.EndRestore(rec.ID, old, keep)
 	if err != nil {
 		return rec, err
 	}
+	s.evicted(rec, forNewer, dropped...)
 	s.sweepSnapshots(op.ctx, c, rec.ID)
 	s.cfg.Log.Info("a snapshot was restored", "pod", rec.ID, "name", rec.Name, "snapshot", r.From, "old", r.Old)
 	return now, nil
@@ -413,26 +395,29 @@ func (s *Service) settleSnapshots(ctx context.Context, r *region, c Copier, rec 
 			return err
 		}
 	}
+	if err := s.trim(rec); err != nil {
+		return err
+	}
 	return s.keepFiles(op.ctx, c, rec.ID)
 }
 
-// snapshotsDiffer finds the pods of a region whose snapshots are not what is recorded,
-// and those that are unknown. found was read before records.
+// snapshotsDiffer finds the pods of a region whose snapshots are not what is recorded, or
+// are more than their plan has room for, and those that are unknown. found was read before records.
 func (s *Service) snapshotsDiffer(region string, found map[store.PodID][]store.SnapshotID, records []store.Pod) (differ []store.Pod, unknown []store.PodID, err error) {
 	all, err := s.cfg.DB.Snapshots()
 	if err != nil {
 		return nil, nil, err
 	}
-	noted := map[store.PodID][]store.SnapshotID{}
+	noted, of := map[store.PodID][]store.SnapshotID{}, map[store.PodID][]store.Snapshot{}
 	for _, r := range all {
-		noted[r.Pod] = append(noted[r.Pod], r.ID)
+		noted[r.Pod], of[r.Pod] = append(noted[r.Pod], r.ID), append(of[r.Pod], r)
 	}
 	for _, rec := range records {
 		if rec.Region != region {
 			continue
 		}
 		is, want := slices.Sorted(slices.Values(found[rec.ID])), slices.Sorted(slices.Values(noted[rec.ID]))
-		if _, empty := found[rec.ID]; !slices.Equal(is, want) || empty && len(want) == 0 {
+		if _, empty := found[rec.ID]; !slices.Equal(is, want) || empty && len(want) == 0 || rec.Restore == nil && len(s.overPlan(rec, of[rec.ID])) > 0 {
 			differ = append(differ, rec)
 		}
 		delete(found, rec.ID)

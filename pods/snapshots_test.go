@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,16 +18,42 @@ import (
 	"podgate/store"
 )
 
-// moving is a house with a clock.
+// moving is a house with a clock, which notes what makes room.
 type moving struct {
 	*house
 	now time.Time
+
+	mu      sync.Mutex
+	evicted []pods.Evicted
+}
+
+// gone says what has made room since it was asked last.
+func (m *moving) gone() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []string
+	for _, e := range m.evicted {
+		what := "pod " + e.Pod.Name
+		if e.Snapshot != "" {
+			what = "snapshot of " + e.Pod.Name
+		}
+		all = append(all, what+", "+e.Why)
+	}
+	m.evicted = nil
+	return strings.Join(all, "; ")
 }
 
 func newMoving(t *testing.T, change ...func(*pods.Config)) *moving {
 	t.Helper()
 	m := &moving{now: day}
-	m.house = newHouse(t, append(change, func(c *pods.Config) { c.Now = func() time.Time { return m.now } })...)
+	m.house = newHouse(t, append(change, func(c *pods.Config) {
+		c.Now = func() time.Time { return m.now }
+		c.Evicted = func(e pods.Evicted) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.evicted = append(m.evicted, e)
+		}
+	})...)
 	return m
 }
 
@@ -112,6 +139,9 @@ func TestSnapshotsMakeRoom(t *testing.T) {
 	first := m.snapshot(t, "shop")
 	for range pods.MaxSnapshots - 2 {
 		m.snapshot(t, "shop")
+	}
+	if got := m.gone(); got != "snapshot of shop, a newer one took its room" {
+		t.Errorf("after nine by hand %q is gone", got)
 	}
 	if got := m.whys(t, "shop"); got != strings.TrimSpace(strings.Repeat("manual ", pods.MaxSnapshots-1))+" deploy" {
 		t.Errorf("after nine by hand: %s", got)
@@ -206,6 +236,89 @@ func TestPlanThatIsTooSmall(t *testing.T) {
 	m.put(t, p.ID, "file", 1<<10)
 	if _, err := m.ChangePlan(t.Context(), m.ann, "shop", plans[0].Name, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// A plan with less disk takes snapshots that nobody asked for at once, whether the pod
+// gets another plan or the plan itself becomes smaller. Those that were made by hand stand
+// in the way of the first, and outlive the second.
+func TestPlanThatShrinks(t *testing.T) {
+	t.Parallel()
+	plans := pods.DefaultPlans()[:2]
+	plans[0].Limits.Disk, plans[1].Limits.Disk = 1<<20, 8<<20
+	var cfg pods.Config
+	m := newMoving(t, func(c *pods.Config) { c.Plans = plans }, func(c *pods.Config) { cfg = *c })
+	p, err := m.Create(t.Context(), m.ann, pods.CreateRequest{Name: "shop", Preset: "static", Plan: plans[1].Name}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.put(t, p.ID, "file", 900_000)
+	var byHand []string
+	for range 3 {
+		byHand = append(byHand, m.snapshot(t, "shop"))
+		m.deploy(t, "shop")
+		m.put(t, p.ID, "file", 900_000)
+	}
+	_, err = m.ChangePlan(t.Context(), m.ann, "shop", plans[0].Name, nil)
+	wants(t, err, pods.ErrOverPlan, "made by hand take 2 MiB", "delete some")
+	if got := m.whys(t, "shop"); strings.Count(got, "deploy") != 3 || m.gone() != "" {
+		t.Errorf("after a plan that was refused: %s", got)
+	}
+	if err := m.DeleteSnapshot(t.Context(), m.ann, "shop", byHand[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.ChangePlan(t.Context(), m.ann, "shop", plans[0].Name, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.whys(t, "shop"); got != "manual manual" || len(m.folders(t, p.ID)) != 2 {
+		t.Errorf("after a smaller plan: %s, %q", got, m.folders(t, p.ID))
+	}
+	const one = "snapshot of shop, its plan has less room"
+	if got := m.gone(); got != one+"; "+one+"; "+one {
+		t.Errorf("%q is gone", got)
+	}
+
+	if _, err := m.ChangePlan(t.Context(), m.ann, "shop", plans[1].Name, nil); err != nil {
+		t.Fatal(err)
+	}
+	m.deploy(t, "shop")
+	cfg.Plans = slices.Clone(plans)
+	cfg.Plans[1].Limits.Disk = 500_000
+	if err := m.Reconfigure(cfg); err != nil {
+		t.Fatal(err)
+	}
+	m.reconcile(t)
+	if got := m.whys(t, "shop"); got != "manual manual" || len(m.folders(t, p.ID)) != 2 || m.gone() != one {
+		t.Errorf("after the plan became smaller: %s, %q", got, m.folders(t, p.ID))
+	}
+}
+
+// Deleted pods count with the memory of their plans, as those that live do, so that a
+// team cannot have more of the disk by them than by these; and they are measured.
+func TestDeletedPodsHaveTheQuota(t *testing.T) {
+	t.Parallel()
+	plan := pods.DefaultPlans()[0]
+	m := newMoving(t, func(c *pods.Config) {
+		c.Plans, c.Quota = []pods.Plan{plan}, pods.Quota{Pods: 10, Memory: 2 * plan.Limits.Memory}
+	})
+	for i, name := range []string{"long", "middle", "short"} {
+		m.put(t, m.create(t, name).ID, "file", 1<<20)
+		if i == 0 {
+			m.snapshot(t, name)
+		}
+		m.now = m.now.Add(time.Duration(10-i) * time.Hour)
+		if err := m.Delete(t.Context(), m.ann, name, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := m.gone(); got != "pod short, the team has deleted more than it may have" {
+		t.Errorf("%q is gone", got)
+	}
+	for range 2 { // the second from what is remembered
+		u, err := m.Undoable(t.Context())
+		if err != nil || u.Snapshots != 1 || u.DeletedPods != 2 || u.SnapshotBytes < 1<<20 || u.DeletedPodBytes < 2<<20 || u.DeletedPodBytes > 3<<20 {
+			t.Errorf("%+v, %v", u, err)
+		}
 	}
 }
 
@@ -414,6 +527,7 @@ func TestRoomOnAFullDisk(t *testing.T) {
 	}
 	m.now = m.now.Add(100 * time.Hour)
 	m.fake.SetShort(true)
+	m.gone()
 	for i, want := range []string{"1 deploy manual deploy", "1 deploy manual deploy", "0 deploy manual deploy", "0 deploy manual", "0 manual", "0 manual"} {
 		m.reconcile(t)
 		list, err := m.DeletedPods(m.ann)
@@ -423,6 +537,10 @@ func TestRoomOnAFullDisk(t *testing.T) {
 	}
 	if got := m.folders(t, kept); len(got) != 1 {
 		t.Errorf("on the disk: %q", got)
+	}
+	const why = ", the disk is nearly full"
+	if got := m.gone(); got != "pod one"+why+"; pod his"+why+"; pod two"+why+"; snapshot of kept"+why+"; snapshot of kept"+why {
+		t.Errorf("%q is gone", got)
 	}
 	if p := m.status(t, "kept"); p.Status != "running" {
 		t.Errorf("%+v", p)

@@ -122,6 +122,35 @@ func (db *DB) ForgetSnapshot(id SnapshotID) error {
 	})
 }
 
+// TrimSnapshots forgets those of a pod's snapshots that keep names, and returns these;
+// none while one of them is being restored.
+func (db *DB) TrimSnapshots(id PodID, keep Keep) (dropped []SnapshotID, err error) {
+	err = db.release(func(tx *bolt.Tx) error {
+		dropped = nil
+		p, err := pods.get(tx, []byte(id))
+		if err != nil || p.Restore != nil {
+			return err
+		}
+		list, err := snapshotsOf(tx, id)
+		if err != nil {
+			return err
+		}
+		if dropped, err = keep(list); err != nil {
+			return err
+		}
+		for _, id := range dropped {
+			if err := snapshots.delete(tx, []byte(id)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return dropped, nil
+}
+
 // BeginRestore notes that a copy of a snapshot is to take the place of the pod's files.
 // ErrNotFound when pod or snapshot are not there, ErrTaken when that goes on already.
 func (db *DB) BeginRestore(id PodID, r Restore) (p Pod, err error) {

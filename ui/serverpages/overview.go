@@ -7,6 +7,7 @@ import (
 
 	"podgate/internal/text"
 	"podgate/internal/web"
+	"podgate/pods"
 	"podgate/ui/page"
 )
 
@@ -18,7 +19,8 @@ type overviewPage struct {
 	Problems     []string
 	Regions      []regionView
 	Certificates []certificateView
-	Backup       *Backup // nil: none are made
+	Backup       *Backup        // nil: none are made
+	Undoable     *pods.Undoable // nil: it cannot be told
 	Doctor       bool
 	Looked       *Report // nil: nobody asked
 }
@@ -35,10 +37,10 @@ const soon = 14 * 24 * time.Hour
 
 // serveOverview is GET /server.
 func (s *Pages) serveOverview(w http.ResponseWriter, r *http.Request, _ opened) error {
-	return s.render(w, r, http.StatusOK, "server", "Server", s.overview())
+	return s.render(w, r, http.StatusOK, "server", "Server", s.overview(r.Context()))
 }
 
-func (s *Pages) overview() overviewPage {
+func (s *Pages) overview(ctx context.Context) overviewPage {
 	m := s.cfg.Machine
 	view := overviewPage{Tabs: tabs("Overview"), Version: m.Version, Started: m.Started, Doctor: m.Doctor != nil}
 	if m.Problems != nil {
@@ -51,6 +53,9 @@ func (s *Pages) overview() overviewPage {
 				v.Fault = text.Line(region.Err.Error(), 600)
 			}
 			view.Regions = append(view.Regions, v)
+		}
+		if u, err := s.cfg.Pods.Undoable(ctx); err == nil { // the page has more to say
+			view.Undoable = &u
 		}
 	}
 	if m.Certificates != nil {
@@ -100,7 +105,7 @@ func (s *Pages) handleDoctor(w http.ResponseWriter, r *http.Request, _ opened) e
 	for i, f := range report.Findings { // other servers had a say in the words
 		report.Findings[i] = Finding{text.Line(f.Check, 80), text.Line(f.Level, 20), text.Line(f.Text, 800), text.Line(f.Advice, 800)}
 	}
-	view := s.overview()
+	view := s.overview(r.Context())
 	view.Looked = &report
 	return s.render(w, r, http.StatusOK, "server", "Server", view)
 }
