@@ -20,9 +20,10 @@ import (
 )
 
 var (
-	chaosTime = flag.Duration("chaos", 0, "how long TestChaos kills the server, such as 15m with -timeout 30m; 0: 10s, or 30s where PODGATE_REQUIRE names the sandbox")
-	powerCuts = flag.Int("power-cuts", 2, "how often TestPowerCut takes the power from under the server")
-	chaosSeed = flag.Uint64("seed", 0, "the choices of TestChaos, to repeat them; 0: others each time")
+	chaosTime  = flag.Duration("chaos", 0, "how long TestChaos kills the server, such as 15m with -timeout 30m; 0: 10s, or 30s where PODGATE_REQUIRE names the sandbox")
+	chaosLeast = flag.Int("chaos-rounds", 3, "how often TestChaos kills the server at least")
+	powerCuts  = flag.Int("power-cuts", 2, "how often TestPowerCut takes the power from under the server")
+	chaosSeed  = flag.Uint64("seed", 0, "the choices of TestChaos, to repeat them; 0: others each time")
 )
 
 // actor is one who uses the server and keeps a ledger of what was acknowledged.
@@ -59,7 +60,7 @@ func TestChaos(t *testing.T) {
 	t.Parallel()
 	c := newChaos(t, t.TempDir())
 	rounds := 0
-	for end := time.Now().Add(chaosDuration()); !t.Failed() && (rounds < 3 || time.Now().Before(end)); rounds++ {
+	for end := time.Now().Add(chaosDuration()); !t.Failed() && (rounds < *chaosLeast || time.Now().Before(end)); rounds++ {
 		c.round()
 	}
 	if t.Failed() {
@@ -130,7 +131,7 @@ func newChaos(t *testing.T, dir string) *chaos {
 	}
 	c.actors = append(c.actors, &chaosSessions{chaosActor: actorOf(0)}, newChaosApps(actorOf(1)), newChaosApps(actorOf(2)))
 	if podsRun(t, c.srv) {
-		c.actors = append(c.actors, newChaosPods(actorOf(3)))
+		c.actors = append(c.actors, newChaosPods(actorOf(3)), newChaosUndo(actorOf(4)))
 	}
 	return c
 }
