@@ -123,12 +123,15 @@ func (db *DB) ForgetSnapshot(id SnapshotID) error {
 }
 
 // TrimSnapshots forgets those of a pod's snapshots that keep names, and returns these;
-// none while one of them is being restored.
+// none while one of them is being restored, or when there is no such pod.
 func (db *DB) TrimSnapshots(id PodID, keep Keep) (dropped []SnapshotID, err error) {
 	err = db.release(func(tx *bolt.Tx) error {
 		dropped = nil
 		p, err := pods.get(tx, []byte(id))
-		if err != nil || p.Restore != nil {
+		if errors.Is(err, ErrNotFound) || err == nil && p.Restore != nil {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		list, err := snapshotsOf(tx, id)

@@ -120,3 +120,39 @@ func TestSnapshots(t *testing.T) {
 		t.Errorf("after the pod: %+v, %v", list, err)
 	}
 }
+
+// Of a pod's snapshots those are trimmed that are named: none while one is being restored,
+// and none of a pod that has gone meanwhile.
+func TestTrimSnapshots(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	w := storetest.Populate(t, db, "ann", t0)
+	p := store.Pod{ID: "a", Name: "shop", Team: w.Team.ID, Region: "local", Want: store.WantRunning}
+	wantErr(t, db.CreatePod(p, t0, func([]store.Pod) error { return nil }), nil)
+	keepAll := func([]store.Snapshot) ([]store.SnapshotID, error) { return nil, nil }
+	for _, id := range []store.SnapshotID{"one", "two"} {
+		_, err := db.AddSnapshot(store.Snapshot{ID: id, Pod: "a", Why: store.SnapshotDeploy, Created: t0}, keepAll)
+		wantErr(t, err, nil)
+	}
+	trim := func(pod store.PodID) []store.SnapshotID {
+		t.Helper()
+		dropped, err := db.TrimSnapshots(pod, func(list []store.Snapshot) ([]store.SnapshotID, error) { return []store.SnapshotID{list[0].ID}, nil })
+		wantErr(t, err, nil)
+		return dropped
+	}
+	_, err := db.BeginRestore("a", store.Restore{From: "two", Old: "old"})
+	wantErr(t, err, nil)
+	if got := trim("a"); len(got) != 0 {
+		t.Errorf("while one is restored %q went", got)
+	}
+	wantErr(t, db.DropRestore("a"), nil)
+	if got := trim("a"); len(got) != 1 || got[0] != "one" {
+		t.Errorf("%q went", got)
+	}
+	if list, err := db.SnapshotsOf("a"); err != nil || len(list) != 1 || list[0].ID != "two" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if got := trim("gone"); len(got) != 0 {
+		t.Errorf("of a pod that is gone %q went", got)
+	}
+}
