@@ -124,24 +124,12 @@ func (b *Bucket) List(ctx context.Context, prefix string) ([]Object, error) {
 	last := ""
 	query := url.Values{"list-type": {"2"}, "prefix": {b.below(prefix)}}
 	for {
-		resp, err := b.ask(ctx, http.MethodGet, "", query, nil, 0, s3Empty)
-		if isAbsent(err) {
-			err = fmt.Errorf("there is no bucket %q; make it first", b.Name)
+		page, err := b.page(ctx, query)
+		if errors.Is(err, errPage) && ctx.Err() == nil {
+			page, err = b.page(ctx, query)
 		}
 		if err != nil {
 			return nil, err
-		}
-		var page struct {
-			IsTruncated           bool
-			NextContinuationToken string
-			Contents              []struct {
-				Key  string
-				Size int64
-			}
-		}
-		err = xml.NewDecoder(io.LimitReader(resp, s3Answer)).Decode(&page)
-		if err := errors.Join(err, resp.Close()); err != nil {
-			return nil, fmt.Errorf("%s: its list of objects cannot be read: %w", b, err)
 		}
 		for _, o := range page.Contents {
 			if name, ok := strings.CutPrefix(o.Key, b.below("")); ok {
@@ -157,6 +145,34 @@ func (b *Bucket) List(ctx context.Context, prefix string) ([]Object, error) {
 		last = page.Contents[len(page.Contents)-1].Key
 		query.Set("continuation-token", page.NextContinuationToken)
 	}
+}
+
+// s3Page is a part of a list.
+type s3Page struct {
+	IsTruncated           bool
+	NextContinuationToken string
+	Contents              []struct {
+		Key  string
+		Size int64
+	}
+}
+
+// errPage is that an answer broke off, or was no list.
+var errPage = errors.New("its list of objects cannot be read")
+
+func (b *Bucket) page(ctx context.Context, query url.Values) (p s3Page, err error) {
+	resp, err := b.ask(ctx, http.MethodGet, "", query, nil, 0, s3Empty)
+	if isAbsent(err) {
+		err = fmt.Errorf("there is no bucket %q; make it first", b.Name)
+	}
+	if err != nil {
+		return p, err
+	}
+	err = xml.NewDecoder(io.LimitReader(resp, s3Answer)).Decode(&p)
+	if err := errors.Join(err, resp.Close()); err != nil {
+		return p, fmt.Errorf("%s: %w: %w", b, errPage, err)
+	}
+	return p, nil
 }
 
 // ask sends a request, several times if need be, and returns what a good answer holds.
@@ -287,7 +303,11 @@ func (b *Bucket) refusal(resp *http.Response) error {
 	case said.Code == "RequestTimeTooSkewed":
 		r.words = "says that the clocks differ; set this machine's clock"
 		if there, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-			r.words += fmt.Sprintf(", which is %s off", b.Now().Sub(there).Round(time.Second))
+			off, way := b.Now().Sub(there).Round(time.Minute), "ahead"
+			if off < 0 {
+				off, way = -off, "behind"
+			}
+			r.words += fmt.Sprintf(", which is %s %s, as with «timedatectl set-ntp true»", off, way)
 		}
 	case said.Code == "NoSuchBucket":
 		r.words = fmt.Sprintf("has no bucket %q; make it first", b.Name)

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -91,6 +94,137 @@ func TestBucket(t *testing.T) {
 	}
 }
 
+// Any name is signed and sent as it is, also where it is spelled with what means something
+// in an address.
+func TestBucketNames(t *testing.T) {
+	t.Parallel()
+	f := s3test.New(t)
+	names := []string{
+		"a b", "a+b", "a%20b", "100%", "a?b", "a#b", "a&b=c", "~.-_", "'()*!;:@,$", "a//b", "/a", " a ", "ü/ß", "日本", "e\u0301", `a\b`, `"<&>"`, "a=", "=", "a;b", "%2F", ".", "..", "a/../b",
+	}
+	for _, prefix := range []string{"", "p", "with space+plus/ü%"} {
+		b := bucket(t, f, prefix)
+		for _, name := range names {
+			must(t, b.Put(t.Context(), name, strings.NewReader("of "+prefix+name)))
+		}
+		list, err := b.List(t.Context(), "") // over several pages, whose tokens are made of the names
+		must(t, err)
+		has := map[string]bool{}
+		for _, o := range list {
+			has[o.Name] = true
+		}
+		for _, name := range names {
+			if raw, err := readObject(t.Context(), b, name, 100); err != nil || string(raw) != "of "+prefix+name || !has[name] {
+				t.Errorf("%q below %q: %q, %v, listed %v", name, prefix, raw, err, has[name])
+			}
+			must(t, b.Delete(t.Context(), name))
+		}
+		if left := f.Names(); len(left) > 0 {
+			t.Errorf("below %q there is %q", prefix, left)
+		}
+	}
+}
+
+// A query is signed in the order of its names, with values that are empty or several.
+func TestBucketQueries(t *testing.T) {
+	t.Parallel()
+	f := s3test.New(t)
+	b := bucket(t, f, "")
+	for _, query := range []url.Values{
+		{"a": {"1"}, "a-b": {"2"}, "a.b": {"3"}, "a1": {"4"}, "a b": {"5"}, "aa": {"6"}},
+		{"lifecycle": {""}}, {"": {""}}, {"x": {"b", "a", ""}}, {"x+y": {"+ %"}, "x y": {"&="}}, {"ü": {"ß"}, "~": {"~"}}, {"prefix": {""}, "delimiter": {"/"}},
+	} {
+		answer, err := b.ask(t.Context(), http.MethodGet, "", query, nil, 0, s3Empty)
+		if err != nil {
+			t.Errorf("%v: %v", query, err)
+			continue
+		}
+		must(t, answer.Close())
+	}
+}
+
+// An answer that breaks off is asked for once more, and is never taken for all there is.
+func TestBucketBreaksOff(t *testing.T) {
+	t.Parallel()
+	f := s3test.New(t)
+	b := bucket(t, f, "p")
+	content := string(noise(7, 300_000))
+	must(t, b.Put(t.Context(), "x", strings.NewReader(content)))
+	f.Cut(1)
+	raw, err := readObject(t.Context(), b, "x", 1<<20)
+	if err != nil || string(raw) != content {
+		t.Errorf("%d bytes, %v", len(raw), err)
+	}
+	f.Cut(2)
+	if raw, err := readObject(t.Context(), b, "x", 1<<20); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("cut off twice: %d bytes, %v", len(raw), err)
+	}
+	f.Cut(1)
+	if list, err := b.List(t.Context(), ""); err != nil || len(list) != 1 {
+		t.Errorf("%v, %v", list, err)
+	}
+	f.Cut(2)
+	if list, err := b.List(t.Context(), ""); !errors.Is(err, errPage) {
+		t.Errorf("cut off twice: %v, %v", list, err)
+	}
+}
+
+// A pack that somebody took out of the bucket is missed by who reads, by name, and the
+// next backup does without it.
+func TestBucketLosesAPack(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.pod("a", map[string]string{"home/f": string(noise(1, 90_000))})
+	f := s3test.New(t)
+	k := keep(t, s, bucket(t, f, "p"), false)
+	first := k.must()
+	pack := packName(first.Generation, 0, false)
+	f.Lose("p/" + pack)
+	if _, err := k.at(first).Verify(t.Context()); err == nil || !strings.Contains(err.Error(), pack) {
+		t.Errorf("without %s: %v", pack, err)
+	}
+	second := k.must()
+	if _, err := k.at(second).Verify(t.Context()); err != nil || second.Generation == first.Generation {
+		t.Errorf("%+v: %v", second, err)
+	}
+}
+
+// A key that may not write or not delete is said to lack that, and what there is stays.
+func TestBucketRights(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.pod("a", map[string]string{"home/f": "x"})
+	f := s3test.New(t)
+	k := keep(t, s, bucket(t, f, "p"), false)
+	k.Daily = 1
+	k.must()
+	deny := func(method string) {
+		f.Refuse(func(r *http.Request) (int, string) {
+			if r.Method == method {
+				return http.StatusForbidden, "AccessDenied"
+			}
+			return 0, ""
+		})
+	}
+	deny(http.MethodPut)
+	before := f.Names()
+	if _, err := k.make(); err == nil || !strings.Contains(err.Error(), "the key needs to list, read, write and delete") {
+		t.Errorf("without the right to write: %v", err)
+	}
+	if now := f.Names(); !slices.Equal(now, before) {
+		t.Errorf("there was %q and is %q", before, now)
+	}
+	deny("")
+	k.must()
+	deny(http.MethodDelete)
+	if err := k.prune(t.Context(), k.list()); err == nil || !strings.Contains(err.Error(), "the key needs to list, read, write and delete") {
+		t.Errorf("without the right to delete: %v", err)
+	}
+	if l := k.list(); len(l.Made) != 2 {
+		t.Errorf("%v", l.Made)
+	}
+}
+
 // A list that never ends, and says so with each page, is given up.
 func TestEndlessList(t *testing.T) {
 	t.Parallel()
@@ -128,7 +262,9 @@ func TestBucketRefusals(t *testing.T) {
 	}{
 		"another key":    {func(_ *s3test.Server, b *Bucket) { b.key.secret = "wrong-secret" }, "s3_secret_key_file"},
 		"another person": {func(_ *s3test.Server, b *Bucket) { b.key.access = "nobody" }, "s3_access_key"},
-		"a clock":        {func(_ *s3test.Server, b *Bucket) { b.Now = func() time.Time { return time.Now().Add(time.Hour) } }, "clock, which is 1h0m"},
+		"a clock":        {func(_ *s3test.Server, b *Bucket) { b.Now = func() time.Time { return time.Now().Add(time.Hour) } }, "set this machine's clock, which is 1h0m0s ahead"},
+		"a clock behind": {func(*s3test.Server, *Bucket) { f.Ahead(20 * time.Minute) }, "set this machine's clock, which is 20m0s behind"},
+		"another region": {func(_ *s3test.Server, b *Bucket) { b.key.region = "us-east-1" }, "s3_region"},
 		"no bucket":      {func(_ *s3test.Server, b *Bucket) { b.Name = "absent" }, "make it first"},
 		"not allowed":    {answer(403, "AccessDenied"), "the key needs to"},
 		"elsewhere":      {answer(301, "PermanentRedirect"), "s3_region"},
@@ -139,6 +275,7 @@ func TestBucketRefusals(t *testing.T) {
 	} {
 		b := bucket(t, f, "p")
 		f.Refuse(nil)
+		f.Ahead(0)
 		c.set(f, b)
 		_, err := b.List(t.Context(), "x")
 		put := b.Put(t.Context(), "x", strings.NewReader("c"))

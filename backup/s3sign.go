@@ -59,15 +59,20 @@ func (k s3Key) signature(r *http.Request, names []string, sum string, now time.T
 	return scope, hex.EncodeToString(key)
 }
 
-// s3Query is a query as it is signed and sent.
+// s3Query is a query as it is signed and sent: in the order of the names, and of each the
+// values, which is not that of the whole parts, as a name may begin another.
 func s3Query(q url.Values) string {
-	var parts []string
-	for key, values := range q {
+	list := make([][2]string, 0, len(q))
+	for name, values := range q {
 		for _, v := range values {
-			parts = append(parts, s3Escape(key, "")+"="+s3Escape(v, ""))
+			list = append(list, [2]string{s3Escape(name, ""), s3Escape(v, "")})
 		}
 	}
-	slices.Sort(parts)
+	slices.SortFunc(list, func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
+	parts := make([]string, len(list))
+	for i, p := range list {
+		parts[i] = p[0] + "=" + p[1]
+	}
 	return strings.Join(parts, "&")
 }
 

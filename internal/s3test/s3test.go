@@ -2,9 +2,6 @@
 package s3test
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/xml"
 	"io"
 	"maps"
@@ -12,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +30,8 @@ type Server struct {
 	mu      sync.Mutex
 	objects map[string][]byte
 	refuse  func(*http.Request) (int, string)
+	cuts    int
+	ahead   time.Duration
 }
 
 // New starts a server, which ends with the test.
@@ -48,6 +48,29 @@ func (s *Server) Refuse(f func(*http.Request) (status int, code string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = f
+}
+
+// Cut has the next n answers that hold an object or a list break off in the middle.
+func (s *Server) Cut(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cuts = n
+}
+
+// Ahead sets the server's clock ahead of the machine's, or back.
+func (s *Server) Ahead(by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead = by
+}
+
+func (s *Server) now() time.Time { return time.Now().Add(s.ahead) }
+
+// Lose takes an object away, as somebody else might.
+func (s *Server) Lose(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.objects, name)
 }
 
 // Names lists the objects.
@@ -67,7 +90,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status, code := judge(r, body)
+	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
+	status, code := s.judge(r, body)
 	if status == 0 && s.refuse != nil {
 		status, code = s.refuse(r)
 	}
@@ -84,9 +108,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			Code, Message string
 		}{Code: code, Message: "no"})
 	case r.Method == http.MethodGet && key == "":
-		answer(w, s.list(r.URL.Query().Get("prefix"), r.URL.Query().Get("continuation-token")))
+		var list strings.Builder
+		answer(&list, s.list(r.URL.Query().Get("prefix"), r.URL.Query().Get("continuation-token")))
+		s.send(w, []byte(list.String()))
 	case r.Method == http.MethodGet:
-		_, _ = w.Write(content) // who asked may be gone
+		s.send(w, content)
 	case r.Method == http.MethodPut:
 		s.objects[key] = body
 	case r.Method == http.MethodDelete:
@@ -95,61 +121,19 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// send answers with all of it, unless it is to break off.
+func (s *Server) send(w http.ResponseWriter, all []byte) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(all)))
+	if s.cuts > 0 {
+		s.cuts--
+		_, _ = w.Write(all[:len(all)/2])          // who asked may be gone
+		_ = http.NewResponseController(w).Flush() // and hears of it only so
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = w.Write(all) // as above
+}
+
 func answer(w io.Writer, v any) { _ = xml.NewEncoder(w).Encode(v) } // who asked may be gone
-
-// judge returns what is wrong with a request, as S3 says it.
-func judge(r *http.Request, body []byte) (status int, code string) {
-	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
-	sum := sha256.Sum256(body)
-	said := r.Header.Get("Authorization")
-	_, signed, _ := strings.Cut(said, "SignedHeaders=")
-	signed, _, _ = strings.Cut(signed, ",")
-	bucket, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	switch {
-	case !strings.Contains(said, "Credential="+AccessKey+"/"):
-		return http.StatusForbidden, "InvalidAccessKeyId"
-	case err != nil || !slices.Contains(strings.Split(signed, ";"), "host") || said != authorization(r, strings.Split(signed, ";")):
-		return http.StatusForbidden, "SignatureDoesNotMatch"
-	case time.Since(at).Abs() > 15*time.Minute:
-		return http.StatusForbidden, "RequestTimeTooSkewed"
-	case r.Header.Get("X-Amz-Content-Sha256") != hex.EncodeToString(sum[:]):
-		return http.StatusBadRequest, "XAmzContentSHA256Mismatch"
-	case bucket != Bucket:
-		return http.StatusNotFound, "NoSuchBucket"
-	}
-	return 0, ""
-}
-
-// authorization is the header that a request should have, made of what came over the
-// wire.
-func authorization(r *http.Request, signed []string) string {
-	path, query, _ := strings.Cut(r.RequestURI, "?")
-	parts := strings.Split(query, "&")
-	slices.Sort(parts)
-	text := r.Method + "\n" + path + "\n" + strings.Join(parts, "&") + "\n"
-	for _, name := range signed {
-		value := r.Header.Get(name)
-		if name == "host" {
-			value = r.Host
-		}
-		text += name + ":" + value + "\n"
-	}
-	text += "\n" + strings.Join(signed, ";") + "\n" + r.Header.Get("X-Amz-Content-Sha256")
-	sum := sha256.Sum256([]byte(text))
-	date := r.Header.Get("X-Amz-Date")
-	scope := date[:8] + "/" + Region + "/s3/aws4_request"
-	key := mac([]byte("AWS4"+SecretKey), date[:8])
-	for _, part := range []string{Region, "s3", "aws4_request", "AWS4-HMAC-SHA256\n" + date + "\n" + scope + "\n" + hex.EncodeToString(sum[:])} {
-		key = mac(key, part)
-	}
-	return "AWS4-HMAC-SHA256 Credential=" + AccessKey + "/" + scope + ",SignedHeaders=" + strings.Join(signed, ";") + ",Signature=" + hex.EncodeToString(key)
-}
-
-func mac(key []byte, text string) []byte {
-	m := hmac.New(sha256.New, key)
-	_, _ = m.Write([]byte(text)) // never fails
-	return m.Sum(nil)
-}
 
 type object struct {
 	Key  string
