@@ -59,6 +59,10 @@ func (k *Keeper) Run(ctx context.Context) {
 			k.Log.Warn("what a backup has left could not be removed", "error", err)
 		}
 	}
+	k.look(ctx)
+	if k.list != nil { // a server that ended in the middle of this has left some
+		k.prune(ctx, k.list)
+	}
 	for {
 		if next := k.look(ctx).Next; !k.Now().Before(next) {
 			k.once(ctx)
@@ -162,10 +166,16 @@ func (k *Keeper) once(ctx context.Context) {
 		}
 	}
 	list, err := Backups(ctx, k.Repository.Storage, k.Now())
-	if err == nil {
-		err = k.Repository.prune(ctx, list)
-	}
 	if err != nil {
+		k.Log.Warn("old backups could not be removed", "error", err)
+		return
+	}
+	k.prune(ctx, list)
+}
+
+// prune deletes what need not be kept.
+func (k *Keeper) prune(ctx context.Context, list *Listing) {
+	if err := k.Repository.prune(ctx, list); err != nil && ctx.Err() == nil {
 		k.Log.Warn("old backups could not be removed", "error", err)
 	}
 }

@@ -312,18 +312,20 @@ func (r *Repository) keys() string {
 }
 
 // usable returns the cache if the next backup can refer to what it knows: it belongs to
-// this place and these keys, it is of the newest backup, and its generation is young.
-func (r *Repository) usable(l *Listing, now time.Time) (*cache, error) {
+// this place and these keys, it is of the newest backup, and its generation is young. One
+// that cannot be read is as none.
+func (r *Repository) usable(l *Listing, now time.Time) *cache {
 	c, err := openCache(r.Dir)
 	if err != nil || c == nil {
-		return nil, err
+		return nil // that it cannot be written either is said after the backup
 	}
 	began, err := time.Parse(stampForm, strings.TrimPrefix(c.Generation, begins))
 	g := l.all[c.Generation]
 	if err == nil && g != nil && len(l.Made) > 0 && l.Made[0].Name == c.Last && c.Storage == r.Storage.String() && c.Recipients == r.keys() && now.Sub(began) < generationAge && g.has(c.Packs) {
-		return c, nil
+		return c
 	}
-	return nil, c.file.Close()
+	c.file.Close() // it was only read
+	return nil
 }
 
 // WriteFunc writes a backup to w, with its contents in p.
@@ -339,10 +341,7 @@ func (r *Repository) Make(ctx context.Context, now time.Time, write WriteFunc) (
 	if err != nil {
 		return made, nil, err
 	}
-	c, err := r.usable(l, now)
-	if err != nil {
-		return made, nil, err
-	}
+	c := r.usable(l, now)
 	if c != nil {
 		defer c.file.Close()
 	}

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -346,61 +344,6 @@ func TestGenerations(t *testing.T) {
 	}
 }
 
-// Nothing is listed that refers to packs that went while it was made, or that somebody
-// else made in the same place: a copy of this server, say.
-func TestPlaceThatChanges(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	s.pod("a", map[string]string{"home/f": "1"})
-	k := keep(t, s, Folder{t.TempDir()}, false)
-	first := k.must()
-	for want, c := range map[string]struct {
-		change func()
-		lost   bool // packs of the generation
-	}{
-		"went or changed": {func() { removeAll(t, k, ".pack") }, true},
-		"another server's": {func() {
-			must(t, k.Storage.Put(t.Context(), nameOwner, strings.NewReader(`{"server":"another"}`)))
-		}, false},
-	} {
-		k.now = k.now.Add(24 * time.Hour)
-		made, _, err := k.Make(t.Context(), k.now, func(ctx context.Context, w io.Writer, p *Packs) (*Manifest, error) {
-			m, err := WriteTo(ctx, w, k.source(), p)
-			c.change()
-			return m, err
-		})
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want %s", err, want)
-		}
-		must(t, Release(t.Context(), k.Storage))
-		l, err := Backups(t.Context(), k.Storage, k.now)
-		if must(t, err); len(l.Made) > 0 && l.Made[0].Name == made.Name {
-			t.Errorf("%s: it is listed", want)
-		}
-		next := k.must()
-		if _, err := k.at(next).Verify(t.Context()); err != nil || c.lost && next.Generation == first.Generation {
-			t.Errorf("%s: the next one is %s: %v", want, next.Name, err)
-		}
-	}
-}
-
-// A bucket may be full of what need not be kept, and that goes first.
-func TestFullBucket(t *testing.T) {
-	t.Parallel()
-	f := s3test.New(t)
-	k := keep(t, newServer(t), bucket(t, f, ""), false)
-	k.must()
-	k.must()
-	k.Daily = 1
-	f.Refuse(func(r *http.Request) (int, string) {
-		if n := len(f.Held()); r.Method == http.MethodPut && n > 5 {
-			return 507, "XMinioStorageFull"
-		}
-		return 0, ""
-	})
-	k.must()
-}
-
 // Who holds the storage cannot put an older backup in the place of a newer, nor one that
 // is not encrypted in the place of one that is.
 func TestExchangedBackups(t *testing.T) {
@@ -443,49 +386,6 @@ func removeAll(t testing.TB, k *keeps, suffix string) {
 		if strings.HasSuffix(o.Name, suffix) {
 			must(t, k.Storage.Delete(t.Context(), o.Name))
 		}
-	}
-}
-
-// Two servers do not share one place, nor does a restored one go on in that of the one
-// it was, until a person says so.
-func TestForeignPlace(t *testing.T) {
-	t.Parallel()
-	st := bucket(t, s3test.New(t), "")
-	k, other := keep(t, newServer(t), st, false), keep(t, newServer(t), st, false)
-	k.must()
-	if _, err := other.make(); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "backup adopt") {
-		t.Error(err)
-	}
-	told := make(chan string, 9)
-	stop := startKeeper(t, NewKeeper(KeeperConfig{Repository: other.Repository, Write: nil, Failed: func(s string) { told <- s }, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return k.now }}))
-	stop(func(s KeeperState) bool {
-		return strings.Contains(s.Fault, "another server's") && s.Last.IsZero() && len(told) == 1
-	})
-	must(t, Release(t.Context(), other.Storage))
-	other.must()
-	if _, err := k.make(); !errors.Is(err, ErrForeign) {
-		t.Error(err)
-	}
-	if n := len(other.list().Made); n != 2 {
-		t.Errorf("%d backups", n)
-	}
-}
-
-// startKeeper lets a Keeper work; stop waits for a state of it.
-func startKeeper(t testing.TB, k *Keeper) (stop func(func(KeeperState) bool)) {
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); k.Run(ctx) }()
-	return func(good func(KeeperState) bool) {
-		t.Helper()
-		for end := time.Now().Add(time.Minute); !good(k.State()); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Errorf("the state is %+v", k.State())
-				break
-			}
-		}
-		cancel()
-		<-done
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -76,18 +77,32 @@ func (f Folder) Put(ctx context.Context, name string, content io.ReadSeeker) err
 	})
 }
 
-// Get implements Storage.
+// Get implements Storage. No link leads out of the folder.
 func (f Folder) Get(_ context.Context, name string) (io.ReadCloser, error) {
-	return os.Open(f.path(name))
+	root, err := os.OpenRoot(f.Dir)
+	if err != nil {
+		return nil, err
+	}
+	file, err := root.Open(filepath.FromSlash(name))
+	if err := errors.Join(err, root.Close()); err != nil {
+		return nil, err
+	}
+	return file, nil
 }
 
-// Delete implements Storage. A folder in which nothing is left goes too.
+// Delete implements Storage. A folder in which nothing is left goes too, and no link leads
+// out of f.
 func (f Folder) Delete(_ context.Context, name string) error {
-	if err := os.Remove(f.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	root, err := os.OpenRoot(f.Dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.Remove(filepath.FromSlash(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if dir := path.Dir(name); dir != "." {
-		_ = os.Remove(f.path(dir)) // something is still in it
+		_ = syscall.Rmdir(f.path(dir)) // something is still in it, or it is a link
 	}
 	return nil
 }
@@ -121,8 +136,14 @@ func (f Folder) List(_ context.Context, prefix string) ([]Object, error) {
 	return all, nil
 }
 
-// Clean implements Storage.
+// Clean implements Storage. Folders of generations in which there is nothing go, too.
 func (f Folder) Clean() error {
+	empty, _ := filepath.Glob(filepath.Join(f.Dir, begins+"*")) // the pattern is well formed
+	for _, path := range empty {
+		if isStamp(strings.TrimPrefix(filepath.Base(path), begins)) {
+			_ = syscall.Rmdir(path) // something is in it, or it is no folder
+		}
+	}
 	left, err := filepath.Glob(filepath.Join(f.Dir, partPattern)) // the pattern is well formed
 	for _, path := range left {
 		if gone := os.Remove(path); !errors.Is(gone, fs.ErrNotExist) {
