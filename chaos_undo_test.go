@@ -129,7 +129,9 @@ func (a *chaosUndo) look(name string) string {
 	if !slices.Contains(may, word) {
 		a.Errorf("%s has %q, want all of one of %q: %v", name, out, may, answer)
 	}
-	a.held = []string{word}
+	if !a.loses { // else the disk may have what was there before
+		a.held = []string{word}
+	}
 	return word
 }
 
