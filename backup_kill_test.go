@@ -79,6 +79,11 @@ func TestKillWhileBackingUp(t *testing.T) {
 			t.Errorf("%d bytes were restored, want %d", len(got), len(want))
 		}
 	}
+	last := b.launch()
+	last.waitReady()
+	if code := last.Stop(); code != exitDone { // which takes away its cgroups
+		t.Errorf("the server ended with code %d\n%s", code, last.Log)
+	}
 	t.Logf("%d kills at each of %s", *kills, b.moments)
 }
 

@@ -84,6 +84,9 @@ func TestKillWhileAPodIsMade(t *testing.T) {
 	if folders := there("home"); len(folders) != names || strings.Count(namesOfPods(t, srv), "\n") != names {
 		t.Errorf("%d pods, %q, and %q", names, namesOfPods(t, srv), slices.Sorted(slices.Values(folders)))
 	}
+	if code := srv.Stop(); code != exitDone { // which takes away its cgroups
+		t.Errorf("the server ended with code %d\n%s", code, srv.Log)
+	}
 }
 
 // namesOfPods are the names of all pods, each with a line end.

@@ -65,6 +65,9 @@ func TestKillWhileUndoing(t *testing.T) {
 		}
 		u.look("at the end")
 	}
+	if code := u.srv.Stop(); code != exitDone { // which takes away its cgroups
+		t.Errorf("the server ended with code %d\n%s", code, u.srv.Log)
+	}
 	t.Logf("%d kills at each of %s", *kills, u.moments)
 }
 
