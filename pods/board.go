@@ -14,10 +14,16 @@ import (
 const (
 	boardFresh    = 2 * time.Second        // an answer that is younger is not asked for again
 	boardPatience = 700 * time.Millisecond // how long a list waits for agents that have not answered yet
+	listPatience  = 3 * time.Second        // the same, of one that is to say which agents do not answer
+	// heardFresh is how long the last word of an agent counts that could say more. An
+	// agent that hangs says nothing, too, so then it is asked again.
+	heardFresh = time.Minute
+	useFresh   = 15 * time.Second // the same of what a pod uses, which its runtime reads from the kernel
 )
 
-// board has the newest answer of each agent, for lists of many pods and for whoever
-// follows them: an agent is asked once for all who look.
+// board has the newest of how each pod is, for lists of many pods and for whoever
+// follows them. The first who looks has an agent asked; from then on it says by itself
+// when something changes (see hear.go), so a look costs nothing more for a pod that runs.
 type board struct {
 	slots chan struct{} // holds a token for each question under way
 
@@ -27,24 +33,72 @@ type board struct {
 	watches watches
 }
 
-// seenPod is what was asked of one pod.
+// seenPod is what was heard of one pod.
 type seenPod struct {
-	asking bool
-	again  bool // something was done with the pod since it was asked
+	id   store.PodID
+	word fact[word]
+	use  fact[Usage]
+
+	stream *hearing  // through which the agent says more; nil: none is open
+	fails  int       // streams in a row that were refused or broke soon
+	retry  time.Time // none is opened before
+}
+
+// word is what lists show of what an agent says.
+type word struct {
+	status, reason string
+	started        time.Time
+	restarts       int
+}
+
+func wordOf(p Pod) word { return word{p.Status, p.Reason, p.Started, p.Restarts} }
+
+// fact is something that is asked once for all who want to know.
+type fact[T any] struct {
+	value  T
 	known  bool
-	at     time.Time // of the answer
-	pod    Pod       // what the agent and the runtime filled in, and nothing else
+	at     time.Time     // of value; it stays when that counts no more
+	answer chan struct{} // closed when the question under way has its answer; nil: there is none
+	era    int           // of what was asked before it grew, no answer counts
+}
+
+// ask begins a question, unless one is under way.
+func (f *fact[T]) ask() bool {
+	if f.answer != nil {
+		return false
+	}
+	f.answer = make(chan struct{})
+	return true
+}
+
+// over ends a question.
+func (f *fact[T]) over() {
+	close(f.answer)
+	f.answer = nil
+}
+
+func (f *fact[T]) set(value T, now time.Time) { f.value, f.known, f.at = value, true, now }
+
+// void notes that what was heard counts no more.
+func (f *fact[T]) void() {
+	f.known = false
+	f.era++
 }
 
 func newBoard() *board {
 	return &board{slots: make(chan struct{}, listWidth), seen: map[store.PodID]*seenPod{}, watches: newWatches()}
 }
 
-// changed notes that what was heard of a pod counts no more.
+// changed notes that what was heard of a pod counts no more. What its agent has said
+// and nobody has read is from before, so it is listened to anew.
 func (b *board) changed(id store.PodID) {
 	b.mu.Lock()
 	if e := b.seen[id]; e != nil {
-		e.at, e.again = time.Time{}, e.asking
+		e.word.void()
+		e.use.void()
+		e.word.at = time.Time{}
+		e.listen(nil)
+		e.fails, e.retry = 0, time.Time{}
 	}
 	b.mu.Unlock()
 	b.watches.wake()
@@ -53,89 +107,172 @@ func (b *board) changed(id store.PodID) {
 // drop forgets a pod.
 func (b *board) drop(id store.PodID) {
 	b.mu.Lock()
-	delete(b.seen, id)
+	if e := b.seen[id]; e != nil {
+		e.listen(nil)
+		delete(b.seen, id)
+	}
 	b.mu.Unlock()
 	b.watches.wake()
 }
 
-// get returns what was heard of a pod last.
-func (b *board) get(id store.PodID) (Pod, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	e := b.seen[id]
-	if e == nil || !e.known {
-		return Pod{}, false
+// listen ends the stream that is open for another, or for none. The lock is held.
+func (e *seenPod) listen(h *hearing) {
+	if e.stream != nil {
+		e.stream.close()
 	}
-	return e.pod, true
+	e.stream = h
 }
 
-// olderThan reports whether the answer of a pod is from before a time, or none.
-func (b *board) olderThan(id store.PodID, at time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	e := b.seen[id]
-	return e == nil || e.at.Before(at)
-}
-
-// claim makes the caller the one who asks a pod, when it is time to.
-func (b *board) claim(id store.PodID, now time.Time) bool {
+// get returns what was heard of a pod last. known is false when that counts no more;
+// since is then when it was heard, if anything was.
+func (b *board) get(id store.PodID) (w word, use Usage, since time.Time, known bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.seen[id]
 	if e == nil {
-		e = &seenPod{}
+		return word{}, Usage{}, time.Time{}, false
+	}
+	return e.word.value, e.use.value, e.word.at, e.word.known
+}
+
+// claim returns what the caller is to ask of a pod now, and what to wait for if it
+// wants to know how the pod is, and with withUse what it uses.
+func (b *board) claim(id store.PodID, withUse bool, now time.Time) (e *seenPod, askWord, askUse bool, wait []<-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e = b.seen[id]
+	if e == nil {
+		e = &seenPod{id: id}
 		b.seen[id] = e
 	}
-	if e.asking || now.Sub(e.at) < boardFresh {
+	age := now.Sub(e.word.at)
+	switch {
+	case e.word.known && e.stream != nil && age < heardFresh, e.word.known && age < boardFresh:
+	case e.word.known && e.stream != nil: // it is only to be heard again that the agent is there
+		askWord = e.word.ask()
+	default:
+		askWord = e.word.ask()
+		wait = append(wait, e.word.answer)
+	}
+	if withUse && !(e.use.known && now.Sub(e.use.at) < useFresh) {
+		askUse = e.use.ask()
+		wait = append(wait, e.use.answer)
+	}
+	return e, askWord, askUse, wait
+}
+
+// question returns in which era a pod is asked, and whether for a stream. ok is false
+// when the pod is forgotten.
+func (b *board) question(e *seenPod, now time.Time) (era int, listen, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return e.word.era, !now.Before(e.retry), b.seen[e.id] == e
+}
+
+// answered notes what an agent said, and the stream through which it says more, if
+// there is one. It returns false, and the stream is not kept, when the pod was changed
+// since it was asked. failed counts a stream that was wanted and not to be had.
+func (b *board) answered(e *seenPod, era int, w word, h *hearing, failed bool, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e.word.era != era || b.seen[e.id] != e {
 		return false
 	}
-	e.asking = true
+	e.word.set(w, now)
+	e.listen(h)
+	if failed {
+		e.fail(now)
+	}
 	return true
 }
 
-func (b *board) answered(id store.PodID, pod Pod, now time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if e := b.seen[id]; e != nil {
-		e.pod, e.known, e.asking, e.at = pod, true, false, now
-		if e.again {
-			e.again, e.at = false, time.Time{}
-		}
-	}
+// fail has the next stream wait. The lock is held.
+func (e *seenPod) fail(now time.Time) {
+	e.fails++
+	e.retry = now.Add(min(backoff(e.fails), maxHearPause))
 }
 
-// lookAll asks the agents of those pods of which there is no fresh answer. It returns
-// when all have answered, after patience, or when ctx ends; who is late then is heard
-// for the next one who looks.
-func (s *Service) lookAll(ctx context.Context, records []store.PodDeployed, patience time.Duration) {
+// heard notes what an agent said through a stream. It returns false when the stream
+// is not that of the pod any more: what it says may be from before a start.
+func (b *board) heard(e *seenPod, h *hearing, w word, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e.stream != h {
+		return false
+	}
+	if e.word.value != w {
+		b.watches.wake()
+	}
+	e.word.set(w, now)
+	return true
+}
+
+// broke notes that a stream has ended by itself: how the pod is, nobody knows. What was
+// said by one that was opened just now counts as any answer to a question does.
+func (b *board) broke(e *seenPod, h *hearing, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e.stream != h {
+		return
+	}
+	e.stream = nil
+	if now.Sub(h.opened) >= boardFresh {
+		e.word.void()
+	}
+	if now.Sub(h.opened) >= heardFresh {
+		e.fails = 0
+	} else {
+		e.fail(now)
+	}
+	b.watches.wake()
+}
+
+// lookAll asks about those pods of which there is no fresh answer. It returns when all
+// have answered, after patience, or when ctx ends; who is late then is heard for the
+// next one who looks.
+func (s *Service) lookAll(ctx context.Context, records []store.PodDeployed, withUse bool, patience time.Duration) {
 	if !s.beginWork() {
 		return
 	}
 	defer s.work.Done()
-	var asked sync.WaitGroup
+	var waiting []<-chan struct{}
 	for _, rec := range records {
-		if !s.isAsked(rec.Pod) || !s.board.claim(rec.ID, s.cfg.Now()) {
+		if !s.isAsked(rec.Pod) {
 			continue
 		}
-		asked.Add(1)
-		s.work.Add(1) // beginWork above holds the door open
-		go func() {
-			defer s.work.Done()
-			defer asked.Done()
-			s.board.slots <- struct{}{}
-			defer func() { <-s.board.slots }()
-			s.askForBoard(rec.Pod)
-		}()
+		e, askWord, askUse, wait := s.board.claim(rec.ID, withUse, s.cfg.Now())
+		waiting = append(waiting, wait...)
+		if askWord {
+			s.question(func() { s.askForBoard(rec.Pod, e) })
+		}
+		if askUse {
+			s.question(func() { s.askForUse(rec.Pod, e) })
+		}
 	}
-	done := make(chan struct{})
-	go func() { asked.Wait(); close(done) }()
+	if len(waiting) == 0 {
+		return
+	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	select {
-	case <-done:
-	case <-ctx.Done():
-	case <-timer.C:
+	for _, answer := range waiting {
+		select {
+		case <-answer:
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			return
+		}
 	}
+}
+
+// question does something beside the caller, of which so many go on at a time. The
+// caller holds the door of s.work open.
+func (s *Service) question(ask func()) {
+	s.work.Go(func() {
+		s.board.slots <- struct{}{}
+		defer func() { <-s.board.slots }()
+		ask()
+	})
 }
 
 // isAsked reports whether how a pod is depends on what its agent says.
@@ -144,13 +281,81 @@ func (s *Service) isAsked(rec store.Pod) bool {
 	return err == nil && rec.Want == store.WantRunning && s.of(rec).snapshot().phase == ""
 }
 
-func (s *Service) askForBoard(rec store.Pod) {
-	var pod Pod
-	s.ask(s.ctx, s.of(rec), &pod)
-	if st := s.seen(s.ctx, rec); st.Running {
-		pod.Usage = st.Usage
+// askForBoard asks how a pod is, again if it was changed meanwhile.
+func (s *Service) askForBoard(rec store.Pod, e *seenPod) {
+	for s.ctx.Err() == nil && s.isAsked(rec) {
+		era, listen, ok := s.board.question(e, s.cfg.Now())
+		if !ok {
+			break
+		}
+		var pod Pod
+		h, failed := s.askPod(s.of(rec), listen, &pod)
+		if s.board.answered(e, era, wordOf(pod), h, failed, s.cfg.Now()) {
+			if h != nil {
+				s.work.Go(func() { s.listen(e, h) })
+			}
+			break
+		}
+		if h != nil {
+			h.close()
+		}
 	}
-	s.board.answered(rec.ID, pod, s.cfg.Now())
+	s.board.mu.Lock()
+	defer s.board.mu.Unlock()
+	e.word.over()
+}
+
+// askPod fills in what the agent says, and returns the stream through which it says
+// more. Without listen, or when that cannot be had, which failed says, there is none.
+func (s *Service) askPod(l *live, listen bool, pod *Pod) (h *hearing, failed bool) {
+	if listen {
+		h, state, err := l.client.hear(s.ctx, s.cfg.Now())
+		switch {
+		case err == nil, errors.Is(err, ErrNotRunning):
+			s.showAnswer(l, pod, state, err)
+			return h, false
+		case errors.Is(err, context.DeadlineExceeded):
+			s.showAnswer(l, pod, state, err)
+			return nil, true
+		}
+		s.cfg.Log.Debug("an agent is not listened to, but asked", "pod", l.id, "error", err)
+		failed = true
+	}
+	s.ask(s.ctx, l, pod)
+	return nil, failed
+}
+
+// listen notes what an agent says until its stream ends.
+func (s *Service) listen(e *seenPod, h *hearing) {
+	defer h.close()
+	for {
+		state, err := h.next()
+		if err != nil {
+			s.cfg.Log.Debug("an agent is not heard any more", "pod", e.id, "error", err)
+			s.board.broke(e, h, s.cfg.Now())
+			return
+		}
+		var pod Pod
+		pod.show(state)
+		if !s.board.heard(e, h, wordOf(pod), s.cfg.Now()) {
+			return
+		}
+	}
+}
+
+// askForUse asks what a pod uses.
+func (s *Service) askForUse(rec store.Pod, e *seenPod) {
+	b := s.board
+	b.mu.Lock()
+	era := e.use.era
+	b.mu.Unlock()
+	st := s.seen(s.ctx, rec)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e.use.era == era {
+		e.use.set(st.Usage, s.cfg.Now())
+	}
+	e.use.over()
 }
 
 // boarded is how a pod is by the answers that are there.
@@ -160,12 +365,15 @@ func (s *Service) boarded(rec store.PodDeployed) Pod {
 		pod.LastDeploy = &Deploy{Number: rec.Last.Number, Action: rec.Last.Action, State: rec.Last.State, Reason: rec.Last.Reason}
 	}
 	s.judge(rec.Pod, &pod, func() {
-		heard, known := s.board.get(rec.ID)
+		heard, use, since, known := s.board.get(rec.ID)
 		if !known {
 			pod.Status = StatusUnknown
+			if !since.IsZero() {
+				pod.Reason = "its agent was heard last at " + since.UTC().Format(time.RFC3339)
+			}
 			return
 		}
-		pod.Status, pod.Reason, pod.Started, pod.Restarts, pod.Usage = heard.Status, heard.Reason, heard.Started, heard.Restarts, heard.Usage
+		pod.Status, pod.Reason, pod.Started, pod.Restarts, pod.Usage = heard.status, heard.reason, heard.started, heard.restarts, use
 	})
 	return pod
 }
@@ -174,31 +382,25 @@ func (s *Service) boarded(rec store.PodDeployed) Pod {
 // have it, which do not wait.
 const StatusUnknown = "unknown"
 
-// boardKnown is how long the number of failed pods goes by an answer, until the agent
-// is asked for the next time that somebody wants to know.
-const boardKnown = 20 * time.Second
-
 // CountFailed returns how many pods of a person's teams failed or are failing, by what
-// their agents said last. It waits for none: those that have said nothing for a while
-// are asked for the next time.
+// their agents said last. It waits for none: those of which nothing is known now are
+// asked for the next time.
 func (s *Service) CountFailed(ctx context.Context, user store.UserID, now time.Time) (int, error) {
 	teams, _, err := s.cfg.DB.PodsFor(user, now)
 	if err != nil {
 		return 0, err
 	}
 	failed := 0
-	var old []store.PodDeployed
+	var all []store.PodDeployed
 	for _, t := range teams {
+		all = append(all, t.Pods...)
 		for _, rec := range t.Pods {
 			if hasFailed(s.boarded(rec).Status) {
 				failed++
 			}
-			if s.board.olderThan(rec.ID, now.Add(-boardKnown)) {
-				old = append(old, rec)
-			}
 		}
 	}
-	s.lookAll(ctx, old, 0)
+	s.lookAll(ctx, all, false, 0)
 	return failed, nil
 }
 
@@ -242,7 +444,7 @@ func (s *Service) Front(ctx context.Context, user store.UserID, now time.Time) (
 		}
 		out.Teams, shown, all = append(out.Teams, FrontTeam{Actor: a}), append(shown, t.Pods), append(all, t.Pods...)
 	}
-	s.lookAll(ctx, all, boardPatience)
+	s.lookAll(ctx, all, true, boardPatience)
 	for i, records := range shown {
 		for _, rec := range records {
 			out.Teams[i].Pods = append(out.Teams[i].Pods, s.boarded(rec))

@@ -60,7 +60,8 @@ func TestPresetsOfOneRegion(t *testing.T) {
 	}
 }
 
-// A list says all that there is to say, and costs each pod one question.
+// A list says how pods are, and costs each pod one question; what it uses is said where
+// that is shown.
 func TestListIsWhole(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -75,7 +76,7 @@ func TestListIsWhole(t *testing.T) {
 		t.Fatalf("%+v %v", list, err)
 	}
 	p := list[0]
-	if want := (pods.Usage{Memory: 5 << 20, CPU: 1.5, Processes: 3, Disk: 7 << 20}); p.Usage != want || p.Limits.Memory != 256<<20 || p.Restarts != 2 || !p.Started.Equal(day) {
+	if p.Status != "running" || p.Limits.Memory != 256<<20 || p.Restarts != 2 || !p.Started.Equal(day) {
 		t.Errorf("listed %+v", p)
 	}
 	h.script.set(func(s *script) {
@@ -83,6 +84,9 @@ func TestListIsWhole(t *testing.T) {
 			t.Errorf("the agent was asked %d times", s.looks)
 		}
 	})
+	if p, want := h.status(t, "shop"), (pods.Usage{Memory: 5 << 20, CPU: 1.5, Processes: 3, Disk: 7 << 20}); p.Usage != want {
+		t.Errorf("it is %+v", p)
+	}
 	if _, err := h.Stop(t.Context(), h.ann, "shop", nil); err != nil {
 		t.Fatal(err)
 	}

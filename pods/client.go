@@ -36,12 +36,15 @@ const (
 // client speaks the protocol of pods/agent to the agent of one pod. It holds a
 // few idle connections; close lets go of them. It never follows a redirect,
 // because it uses the transport itself.
-type client struct{ transport *http.Transport }
+type client struct {
+	transport *http.Transport
+	dial      func(context.Context) (net.Conn, error)
+}
 
 func newClient(dial func(context.Context) (net.Conn, error)) *client {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	return &client{&http.Transport{
+	return &client{dial: dial, transport: &http.Transport{
 		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		Protocols:              protocols,
 		DisableCompression:     true,

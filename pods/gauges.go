@@ -28,11 +28,11 @@ func (s *Service) Gauges(ctx context.Context) ([]Gauge, error) {
 	for _, t := range teams {
 		ids, slugs[t.ID] = append(ids, t.ID), t.Slug
 	}
-	records, err := s.cfg.DB.PodsOfTeams(ids)
+	records, err := s.podsOf(ids...)
 	if err != nil {
 		return nil, err
 	}
-	s.lookAll(ctx, records, boardPatience)
+	s.lookAll(ctx, records, true, boardPatience)
 	list := make([]Gauge, 0, len(records))
 	for _, rec := range records {
 		pod := s.boarded(rec)

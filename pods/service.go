@@ -126,6 +126,7 @@ type Service struct {
 	links     links     // through which files come and go
 	terminals terminals // that are open
 	board     *board
+	records   records
 
 	mu       sync.Mutex
 	closed   bool

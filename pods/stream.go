@@ -29,7 +29,7 @@ func readEvents(r io.Reader, total int64, each func(wire.Event) (done bool, err 
 	lines := bufio.NewReaderSize(limited, 32<<10)
 	var buf []byte
 	for {
-		line, err := readLine(lines, buf[:0])
+		line, err := readLine(lines, buf[:0], maxEventLine)
 		switch {
 		case err != nil && limited.N <= 0:
 			return fmt.Errorf("%w: stream of more than %d bytes", errHostile, total)
@@ -49,12 +49,12 @@ func readEvents(r io.Reader, total int64, each func(wire.Event) (done bool, err 
 	}
 }
 
-// readLine appends one line without its end to buf.
-func readLine(r *bufio.Reader, buf []byte) ([]byte, error) {
+// readLine appends one line of at most so many bytes, without its end, to buf.
+func readLine(r *bufio.Reader, buf []byte, most int) ([]byte, error) {
 	for {
 		part, err := r.ReadSlice('\n')
-		if len(buf)+len(part) > maxEventLine {
-			return buf, fmt.Errorf("%w: event of more than %d bytes", errHostile, maxEventLine)
+		if len(buf)+len(part) > most {
+			return buf, fmt.Errorf("%w: event of more than %d bytes", errHostile, most)
 		}
 		buf = append(buf, part...)
 		switch {

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"podgate/internal/authz"
 	"podgate/internal/text"
 	"podgate/pods/egress"
@@ -22,28 +20,33 @@ import (
 // before the pod counts as not answering.
 const glanceTimeout = 2 * time.Second
 
-// listWidth is how many agents List asks at a time.
+// listWidth is how many agents are asked at a time.
 const listWidth = 16
 
 // List returns the pods of the actor's team by name, as far as the limits of
-// the connection let it see them.
+// the connection let it see them. How they are is what their agents said last, without
+// what the runtime counts; agents that have not said anything since their pods were
+// changed are waited for.
 func (s *Service) List(ctx context.Context, a authz.Actor) ([]Pod, error) {
 	if err := a.Allow(authz.ListPods, a.Team.ID); err != nil {
 		return nil, err
 	}
-	records, err := s.cfg.DB.PodsOf(a.Team.ID)
+	all, err := s.podsOf(a.Team.ID)
 	if err != nil {
 		return nil, fmt.Errorf("pods: list: %w", err)
 	}
-	records = slices.DeleteFunc(records, func(p store.Pod) bool { return p.Want == store.WantGone || !a.Sees(p.Name) })
-	slices.SortFunc(records, func(x, y store.Pod) int { return strings.Compare(x.Name, y.Name) })
-	list := make([]Pod, len(records))
-	var asked errgroup.Group
-	asked.SetLimit(listWidth)
-	for i, rec := range records {
-		asked.Go(func() error { list[i] = s.describe(ctx, rec); return nil })
+	seen := make([]store.PodDeployed, 0, len(all))
+	for _, rec := range all {
+		if a.Sees(rec.Name) {
+			seen = append(seen, rec)
+		}
 	}
-	return list, asked.Wait()
+	s.lookAll(ctx, seen, false, listPatience)
+	list := make([]Pod, len(seen))
+	for i, rec := range seen {
+		list[i] = s.boarded(rec)
+	}
+	return list, nil
 }
 
 // Get returns one pod with all that is known of it.
@@ -126,6 +129,11 @@ func (s *Service) ask(ctx context.Context, l *live, pod *Pod) {
 	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
 	defer cancel()
 	state, err := l.client.state(ctx)
+	s.showAnswer(l, pod, state, err)
+}
+
+// showAnswer fills in what the agent said, or that it did not.
+func (s *Service) showAnswer(l *live, pod *Pod, state wire.State, err error) {
 	switch {
 	case errors.Is(err, ErrNotRunning):
 		pod.Status, pod.Reason = "starting", l.snapshot().reason
@@ -133,12 +141,11 @@ func (s *Service) ask(ctx context.Context, l *live, pod *Pod) {
 			pod.Status = "failed"
 		}
 		s.wake(l.region)
-		return
 	case err != nil:
 		pod.Status, pod.Reason = "failed", "the pod's agent does not answer; use manage_pod with action stop, then start"
-		return
+	default:
+		pod.show(state)
 	}
-	pod.show(state)
 }
 
 // show fills in how the app is.

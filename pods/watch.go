@@ -124,7 +124,6 @@ func (w *Watch) Failed() (n int, changed bool) {
 // watchRounds looks at what is followed until nobody follows anything.
 func (s *Service) watchRounds(b *watches) {
 	last := map[store.PodID]Change{}
-	var seen roundMemory
 	for {
 		b.mu.Lock()
 		following := make([]*Watch, 0, len(b.all))
@@ -138,7 +137,7 @@ func (s *Service) watchRounds(b *watches) {
 		}
 		b.mu.Unlock()
 		began := s.cfg.Now()
-		last = s.watchRound(following, last, &seen)
+		last = s.watchRound(following, last)
 		pause := min(max(watchPause, watchShare*s.cfg.Now().Sub(began)), watchPauseMax)
 		s.pauseRounds(b, pause)
 	}
@@ -157,40 +156,24 @@ func (s *Service) pauseRounds(b *watches, pause time.Duration) {
 	}
 }
 
-// roundMemory is what a round need not read again.
-type roundMemory struct {
-	version int
-	teams   []store.TeamID
-	records []store.PodDeployed
-}
-
-// records are the pods of the teams that anybody follows.
-func (s *Service) watched(following []*Watch, m *roundMemory) ([]store.PodDeployed, error) {
+// watched are the pods of the teams that anybody follows.
+func (s *Service) watched(following []*Watch) ([]store.PodDeployed, error) {
 	var teams []store.TeamID
 	for _, w := range following {
 		teams = append(teams, w.teams...)
 	}
 	slices.Sort(teams)
-	teams = slices.Compact(teams)
-	version, err := s.cfg.DB.Version()
-	if err != nil || version == m.version && slices.Equal(teams, m.teams) {
-		return m.records, err
-	}
-	records, err := s.cfg.DB.PodsOfTeams(teams)
-	if err == nil {
-		*m = roundMemory{version, teams, records}
-	}
-	return records, err
+	return s.podsOf(slices.Compact(teams)...)
 }
 
 // watchRound tells those who follow what is different from the last round.
-func (s *Service) watchRound(following []*Watch, last map[store.PodID]Change, m *roundMemory) map[store.PodID]Change {
-	records, err := s.watched(following, m)
+func (s *Service) watchRound(following []*Watch, last map[store.PodID]Change) map[store.PodID]Change {
+	records, err := s.watched(following)
 	if err != nil {
 		s.cfg.Log.Error("how pods are cannot be told", "error", err)
 		return last
 	}
-	s.lookAll(context.WithoutCancel(s.ctx), records, glanceTimeout)
+	s.lookAll(context.WithoutCancel(s.ctx), records, false, listPatience)
 	now, names, bad := map[store.PodID]Change{}, map[store.TeamID][]string{}, map[store.TeamID]int{}
 	var changed []Change
 	for _, rec := range records {

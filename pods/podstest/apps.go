@@ -167,6 +167,66 @@ func testApp(t *testing.T, r pods.Runtime) {
 	}
 }
 
+// listed is how a pod is in a list.
+func (b *bench) listed(pod string) string {
+	b.t.Helper()
+	list, err := b.List(b.t.Context(), b.actor)
+	if err != nil {
+		b.t.Fatalf("list: %v", err)
+	}
+	for _, p := range list {
+		if p.Name == pod {
+			return p.Status
+		}
+	}
+	return "absent"
+}
+
+// testLists has the list after each tool show what came of it, what the agent says since
+// without being asked, and the end of a pod.
+func testLists(t *testing.T, r pods.Runtime, kill Kill) {
+	b := newBench(t, r)
+	id := b.create("shop", "command", nil).ID
+	wants := func(after, want string) {
+		t.Helper()
+		for range 3 {
+			if got := b.listed("shop"); got != want {
+				t.Errorf("after %s it is listed as %s, not %s", after, got, want)
+			}
+		}
+	}
+	must := func(p pods.Pod, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%+v %v", p, err)
+		}
+	}
+	wants("create", "running")
+	b.write("shop", "Procfile", "web: exit 3\n")
+	must(b.Restart(t.Context(), b.actor, "shop", nil))
+	wants("a restart that fails", "failing")
+	b.until("what its agent says since is listed", func() bool {
+		list, err := b.List(t.Context(), b.actor)
+		return err == nil && list[0].Restarts > 0
+	})
+	b.write("shop", "Procfile", "sleeper: exec sleep 1000\n")
+	must(b.Reload(t.Context(), b.actor, "shop", nil))
+	wants("a reload", "running")
+	must(b.Stop(t.Context(), b.actor, "shop", nil))
+	wants("a stop", "stopped")
+	must(b.Start(t.Context(), b.actor, "shop", nil))
+	wants("a start", "running")
+	kill(t, r, id)
+	b.until("its end is listed", func() bool { return b.listed("shop") == "starting" })
+	b.until("nothing of it is left", func() bool { return !look(t, r, id).Running })
+	must(b.Start(t.Context(), b.actor, "shop", nil))
+	wants("a start after its end", "running")
+	if err := b.Delete(t.Context(), b.actor, "shop", "shop"); err != nil {
+		t.Fatal(err)
+	}
+	wants("a delete", "absent")
+}
+
 // Workers and cron lines run in the pod, and show in it and in its log.
 func testBeside(t *testing.T, r pods.Runtime) {
 	b := newBench(t, r)

@@ -243,6 +243,9 @@ func testDetach(t *testing.T, open func() pods.Runtime) {
 	id := b.create("shop", "static", nil).ID
 	b.prints("shop", beating("on"))
 	b.until("the heart beats", func() bool { return b.run("shop", "test -s beat.on").Code == 0 })
+	if got := b.listed("shop"); got != "running" { // its agent is listened to from here on
+		t.Errorf("it is listed as %s", got)
+	}
 	before := look(t, first, id)
 	err := first.Detach(t.Context())
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -257,7 +260,11 @@ func testDetach(t *testing.T, open func() pods.Runtime) {
 	}
 	must(t, "detach", err)
 	must(t, "close what is detached", first.Close(t.Context()))
+	began := time.Now()
 	must(t, "close", b.Close())
+	if took := time.Since(began); took > patience/2 {
+		t.Errorf("the close took %s, with a stream open", took)
+	}
 	second := open()
 	if now := look(t, second, id); !now.Running || !now.Started.Equal(before.Started) {
 		t.Errorf("the pod was %+v and is %+v", before, now)
@@ -266,6 +273,9 @@ func testDetach(t *testing.T, open func() pods.Runtime) {
 	must(t, "reconcile", b.Reconcile(t.Context()))
 	if !b.beats("shop", "on") {
 		t.Error("its processes did not live on")
+	}
+	if got := b.listed("shop"); got != "running" {
+		t.Errorf("after the hand-over it is listed as %s", got)
 	}
 	must(t, "close at last", second.Close(t.Context()))
 	if st := look(t, open(), id); st.Running {

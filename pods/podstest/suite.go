@@ -85,6 +85,7 @@ func Run(t *testing.T, s Subject) {
 		"Snapshots": testSnapshots,
 		"Clones":    testClones,
 		"Undelete":  testUndelete,
+		"Lists":     func(t *testing.T, r pods.Runtime) { testLists(t, r, s.Kill) },
 		"Ended":     func(t *testing.T, r pods.Runtime) { testEnded(t, r, s.Kill) },
 		"Cut":       func(t *testing.T, r pods.Runtime) { testDeployCut(t, r, s.Kill) },
 	} {

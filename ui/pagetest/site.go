@@ -184,7 +184,16 @@ func agentSaying(ctx context.Context, l net.Listener, state string) error {
 			_, _ = io.WriteString(w, body)
 		}
 	}
-	mux.HandleFunc("GET /v1/state", answer(state))
+	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("follow") == "" {
+			answer(state)(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		_, _ = io.WriteString(w, `{"state":`+state+"}\n")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
 	mux.HandleFunc("GET /v1/usage", answer(`{"memory":12582912}`))
 	mux.HandleFunc("POST /v1/app", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-ndjson")
