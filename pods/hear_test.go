@@ -53,6 +53,7 @@ func TestHearRefuses(t *testing.T) {
 		"half a line and end": {script: says("%s", heardHead+heardWell[:10])},
 		"endless head":        {script: forever("HTTP/1.0 200 OK\r\n", "X-A: b\r\n")},
 		"a giant line":        {script: forever(heardHead, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaa")},
+		"a long line":         {script: stays(heardHead + strings.Replace(heardWell, "well", strings.Repeat("x", maxHeardLine), 1))},
 		"rubbish":             {script: stays(heardHead + "hello\n")},
 		"another event":       {script: stays(heardHead + `{"exit":{"code":0}}` + "\n")},
 		"another type":        {script: stays(strings.Replace(heardHead, "x-ndjson", "json", 1) + heardWell)},
@@ -138,7 +139,7 @@ func TestHearFlood(t *testing.T) {
 					t.Fatal(err)
 				}
 				n := 1
-				for began := time.Now(); time.Since(began) < long; n++ {
+				for began := time.Now(); time.Since(began) < long && n < 10_000; n++ {
 					state, err := h.next()
 					if err != nil || len(state.Reason) > 2*maxReason {
 						t.Fatalf("%d characters, %v", len(state.Reason), err)
