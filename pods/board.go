@@ -421,8 +421,8 @@ type FrontTeam struct {
 }
 
 // Front returns the pods of all teams of a person, from one read of the store. How
-// the pods are is what their agents said last; they are asked side by side, and those
-// that take long are not waited for.
+// the pods are is what their agents said last; those that have said nothing yet are asked
+// side by side, and not waited for when they take long.
 func (s *Service) Front(ctx context.Context, user store.UserID, now time.Time) (Front, error) {
 	teams, connections, err := s.cfg.DB.PodsFor(user, now)
 	if err != nil {
