@@ -418,48 +418,7 @@ func dialPort(ctx context.Context, conn net.Conn, port int) (net.Conn, error) {
 	return upgrade(ctx, conn, fmt.Sprintf("GET %s?port=%d", wire.PathDial, port), nil, upgradeTCP)
 }
 
-// dialSocket is dialPort for an agent that gives the connection itself.
-func dialSocket(ctx context.Context, conn Giver, port int) (net.Conn, error) {
-	from := &receiver{Giver: conn}
-	stream, err := upgrade(ctx, from, fmt.Sprintf("GET %s?port=%d", wire.PathDial, port), nil, upgradeSocket)
-	if err == nil {
-		err = stream.Close() // it has done its duty
-	}
-	if err == nil && from.given == nil {
-		err = fmt.Errorf("%w: no connection was given", errHostile)
-	}
-	if err != nil && from.given != nil {
-		err = errors.Join(err, from.given.Close())
-	}
-	if err != nil {
-		return nil, err
-	}
-	return from.given, nil
-}
-
-// receiver keeps the one connection that may be given with an answer.
-type receiver struct {
-	Giver
-	given net.Conn
-}
-
-// Read implements net.Conn.
-func (r *receiver) Read(p []byte) (int, error) {
-	n, given, err := r.Receive(p)
-	switch {
-	case given == nil:
-	case r.given == nil:
-		r.given = given
-	default:
-		return n, errors.Join(fmt.Errorf("%w: a second connection was given", errHostile), given.Close(), err)
-	}
-	return n, err
-}
-
-const (
-	upgradeTCP    = "podgate-tcp"    // the connection becomes one to the app
-	upgradeSocket = "podgate-socket" // the connection to the app is given
-)
+const upgradeTCP = "podgate-tcp"
 
 // upgrade sends a request, such as GET /path, that makes conn one of another
 // protocol. conn is a fresh stream to the agent and is closed on error.

@@ -86,12 +86,16 @@ func Exists(db *store.DB, name string) (bool, error) {
 func (s *Service) dialApp(ctx context.Context, rec store.Pod) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
+	if runtime, err := s.runtime(rec.Region); err == nil {
+		if direct, ok := runtime.(Connector); ok {
+			if conn, err := direct.Connect(ctx, rec.ID, portOf(rec.Preset)); err == nil {
+				return conn, nil
+			}
+		}
+	}
 	conn, err := s.dial(ctx, rec.Region, rec.ID)
 	if err != nil {
 		return nil, err
-	}
-	if giver, ok := conn.(Giver); ok {
-		return dialSocket(ctx, giver, portOf(rec.Preset))
 	}
 	return dialPort(ctx, conn, portOf(rec.Preset))
 }

@@ -73,14 +73,11 @@ type Runtime interface {
 	Close(ctx context.Context) error
 }
 
-// Giver is a stream to an agent over which that can also give connections within its pod,
-// whose bytes then need not pass through the agent. Streams of runtimes may be Givers.
-type Giver interface {
-	net.Conn
-	// Receive is Read, and returns what was given along with the bytes; nil: nothing. It
-	// gives only what is a connection of that pod to itself. The caller closes it, also
-	// when there is an error.
-	Receive(p []byte) (n int, given net.Conn, err error)
+// Connector is a Runtime that can connect to apps without their agents.
+type Connector interface {
+	// Connect opens a connection to a port of a pod's own 127.0.0.1, over a socket that
+	// nothing in the pod holds. An error says nothing of the app: the agent may reach it.
+	Connect(ctx context.Context, id store.PodID, port int) (net.Conn, error)
 }
 
 // StartSilence is how long a Start may say nothing before it is given up.

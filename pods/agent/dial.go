@@ -2,12 +2,10 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 
 	"podgate/pods/wire"
@@ -15,22 +13,18 @@ import (
 
 const (
 	dialTime    = 5 * time.Second
-	giveTime    = 5 * time.Second
 	maxDials    = 1024
 	dialUpgrade = "podgate-tcp"
-	giveUpgrade = "podgate-socket"
 )
 
-// serveDial is GET /v1/dial: after 101 the connection is the app's, or with that status
-// comes a connection to the app, for whoever can take it (unix(7), SCM_RIGHTS).
+// serveDial is GET /v1/dial: after 101 the connection is the app's.
 func (a *agent) serveDial(w http.ResponseWriter, r *http.Request) error {
 	port, err := parsePort(r.URL.RawQuery)
 	if err != nil {
 		return err
 	}
-	give := upgradesTo(r, giveUpgrade)
-	if !give && !upgradesTo(r, dialUpgrade) {
-		return badRequest("send Connection: Upgrade, and Upgrade: %s or %s", dialUpgrade, giveUpgrade)
+	if !upgradesTo(r, dialUpgrade) {
+		return badRequest("send Connection: Upgrade and Upgrade: %s", dialUpgrade)
 	}
 	select {
 	case a.dials <- struct{}{}:
@@ -48,10 +42,6 @@ func (a *agent) serveDial(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer server.Close()
-	if give {
-		_ = server.SetDeadline(time.Now().Add(giveTime))
-		return giveSocket(server, app)
-	}
 	server.SetDeadline(time.Time{})
 	// The request's context has ended with the hijack; the agent's goes on.
 	stop := context.AfterFunc(a.ctx, func() {
@@ -64,24 +54,6 @@ func (a *agent) serveDial(w http.ResponseWriter, r *http.Request) error {
 	}
 	pipe(server, app, io.LimitReader(buf.Reader, int64(buf.Reader.Buffered())))
 	return nil
-}
-
-// giveSocket sends app with the answer over server.
-func giveSocket(server, app net.Conn) error {
-	to, ok := server.(*net.UnixConn)
-	tcp, is := app.(*net.TCPConn)
-	if !ok || !is {
-		return errors.ErrUnsupported
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var sent error
-	err = raw.Control(func(fd uintptr) {
-		_, _, sent = to.WriteMsgUnix([]byte(switching(giveUpgrade)), syscall.UnixRights(int(fd)), nil)
-	})
-	return errors.Join(err, sent)
 }
 
 // upgradesTo reports whether a request asks for that protocol on its connection.

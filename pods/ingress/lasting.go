@@ -16,7 +16,6 @@ import (
 
 	"podgate/internal/connlimit"
 	"podgate/internal/handover"
-	"podgate/internal/sharedconn"
 )
 
 // This file is how connections that have changed protocols, as WebSockets do, go over to
@@ -222,7 +221,7 @@ func (in *Ingress) resume(before *handover.Baton, h Handed, bound func(net.Conn)
 	if err != nil {
 		return err
 	}
-	back, err := handedApp(before, h.Back)
+	back, err := handedConn[net.Conn](before, h.Back)
 	if err != nil {
 		return errors.Join(err, front.Close())
 	}
@@ -265,31 +264,6 @@ func handedConn[C net.Conn](before *handover.Baton, n int) (none C, err error) {
 		return none, errors.Join(errors.New("it is another socket"), c.Close())
 	}
 	return kind, nil
-}
-
-// handedApp is a connection to an app, which the program before has left. That of a pod's
-// own is one whose socket the pod may hold too.
-func handedApp(before *handover.Baton, n int) (net.Conn, error) {
-	f, err := before.File(n, "connection")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	c, err := net.FileConn(f)
-	if err != nil {
-		return nil, err
-	}
-	if _, ok := c.(*net.TCPConn); !ok {
-		return c, nil
-	}
-	if err := c.Close(); err != nil {
-		return nil, err
-	}
-	shared, err := sharedconn.New(f)
-	if err != nil {
-		return nil, err
-	}
-	return shared, nil
 }
 
 // pump copies in both directions until both have ended, or one fails.

@@ -62,7 +62,7 @@ func unixConn(fd int) (*net.UnixConn, error) {
 }
 
 // dial opens a stream to the other side. ErrNotRunning when it is gone.
-func (c *control) dial(ctx context.Context) (*net.UnixConn, error) {
+func (c *control) dial(ctx context.Context) (net.Conn, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("stream to a pod: %w", err)

@@ -18,6 +18,7 @@ const (
 	donatedControl = "control" // the control socket, for stage 2
 	donatedNetwork = "network" // a socket to send the other end of the network device over
 	donatedDiag    = "diag"    // a socket to send one over that tells about the pod's sockets
+	donatedApps    = "apps"    // a socket to send those over that reach apps
 	donatedSelf    = "self"    // our binary
 )
 

@@ -53,6 +53,7 @@ type handedPod struct {
 	Process  handedProcess  `json:"process"`
 	Grouped  bool           `json:"grouped"`
 	Sockets  int            `json:"sockets,omitempty"` // tells about its sockets; 0: a cgroup counts them
+	Apps     []int          `json:"apps,omitempty"`    // to reach its apps by
 	Limits   pods.Limits    `json:"limits"`
 	Started  time.Time      `json:"started"`
 	Enforced []string       `json:"enforced"`
@@ -118,7 +119,7 @@ func (r *Runtime) Detach(ctx context.Context) error {
 // handOver has the next program keep what belongs to the pod. This one serves it no more.
 func (in *instance) handOver(next *handover.Baton) (h handedPod, err error) {
 	in.mu.Lock()
-	n, idle, meter := in.network, in.adopted, in.sockets
+	n, idle, meter, door := in.network, in.adopted, in.sockets, in.door
 	h = handedPod{Grouped: in.group != nil, Limits: in.limits, Started: in.started, Enforced: in.enforced, Kills: slices.Clone(in.kills), Fault: in.noNetwork}
 	in.mu.Unlock()
 	if h.Process, err = handProcess(next, in.process, in.output, in.control.conn); err != nil {
@@ -128,6 +129,9 @@ func (in *instance) handOver(next *handover.Baton) (h handedPod, err error) {
 		if h.Sockets, err = meter.handOver(next); err != nil {
 			return h, err
 		}
+	}
+	if h.Apps, err = door.handOver(next); err != nil {
+		return h, err
 	}
 	if n == nil {
 		n = idle
@@ -241,6 +245,11 @@ func (r *Runtime) adoptPod(all *handedRuntime, h handedPod) (in *instance, err e
 		}
 		in.setSockets(&socketMeter{fd: fd})
 	}
+	door, err := adoptAppDoor(r.cfg.Before, h.Apps)
+	if err != nil {
+		return nil, errors.Join(err, in.abandon())
+	}
+	in.setDoor(door)
 	if h.Network != nil {
 		if err := r.adoptNetwork(in, *h.Network); err != nil {
 			return nil, errors.Join(err, in.abandon())

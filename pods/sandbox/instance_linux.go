@@ -46,6 +46,7 @@ type instance struct {
 	network *podNetwork  // nil without
 	adopted *podNetwork  // of a pod that was adopted, until its gate is known
 	sockets *socketMeter // nil where a cgroup counts
+	door    *appDoor     // to its apps; nil: through the agent only
 	gone    bool         // its first process has ended
 	up      bool         // Start has succeeded, so that ending is news
 	wanted  bool         // Stop was called, so that it is none
@@ -151,12 +152,13 @@ func (in *instance) gateway() int {
 func (in *instance) endNetwork() {
 	in.mu.Lock()
 	in.gone = true
-	n, m, idle := in.network, in.sockets, in.adopted
+	n, m, idle, door := in.network, in.sockets, in.adopted, in.door
 	in.adopted = nil
 	in.mu.Unlock()
 	n.end()
 	idle.drop()
 	m.close()
+	door.close()
 }
 
 // maxKills is how many of the last kills are remembered.

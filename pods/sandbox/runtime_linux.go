@@ -308,11 +308,7 @@ func (r *Runtime) Dial(ctx context.Context, id store.PodID) (net.Conn, error) {
 	if in == nil {
 		return nil, pods.ErrNotRunning
 	}
-	conn, err := in.control.dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &stream{UnixConn: conn, in: in}, nil
+	return in.control.dial(ctx)
 }
 
 // Stop implements pods.Runtime. The agent gets a moment to end the app

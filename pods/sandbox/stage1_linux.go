@@ -70,6 +70,9 @@ func stage1(files donated) error {
 			return fail(stepNetwork, err)
 		}
 	}
+	if _, wanted := files[donatedApps]; wanted {
+		sendAppSockets(files.file(donatedApps))
+	}
 	if s.Network { // first, as it needs the host's /dev and a writable /proc
 		if err := network(files.file(donatedNetwork)); err != nil {
 			return fail(stepNetwork, err)

@@ -53,11 +53,12 @@ func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec) error {
 	if err != nil {
 		return err
 	}
-	defer closeAll([]*os.File{h.status, h.network, h.diag})
+	defer closeAll([]*os.File{h.status, h.network, h.diag, h.apps})
 	if err := in.comesUp(ctx, h.status); err != nil {
 		return errors.Join(err, in.abandon())
 	}
 	in.setSockets(receiveDiag(h.diag))
+	in.setDoor(&appDoor{free: receiveAppSockets(h.apps)})
 	if err := r.connect(in, h, sp, hostID); err != nil {
 		return errors.Join(err, in.abandon())
 	}
@@ -130,6 +131,11 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *launchFiles,
 			return nil, nil, err
 		}
 	}
+	if r.wantsDoor() {
+		if h.apps, err = h.addSocket(donatedApps); err != nil {
+			return nil, nil, err
+		}
+	}
 	if in.process, err = r.spawnStage1(h, hostID); err != nil {
 		return nil, nil, err
 	}
@@ -138,7 +144,7 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *launchFiles,
 	if err = errors.Join(in.confine(), h.send(s)); err != nil {
 		undo = undo[:0] // reap does it all
 		h.closeTheirs() // it waits for the end of what the process prints
-		closeAll([]*os.File{h.status, h.network, h.diag})
+		closeAll([]*os.File{h.status, h.network, h.diag, h.apps})
 		return nil, nil, errors.Join(err, in.abandon())
 	}
 	return in, h, nil
@@ -216,6 +222,7 @@ type launchFiles struct {
 	stderr      *os.File // ours: read
 	network     *os.File // ours: read; nil for a pod without one
 	diag        *os.File // ours: read; nil where a cgroup counts memory
+	apps        *os.File // ours: read; nil for a pod whose apps are reached through its agent
 	childStderr *os.File
 	theirs      donation // what is given away, and closed here then
 }
@@ -264,7 +271,7 @@ func (h *launchFiles) closeOurs() {
 	if h.control != nil {
 		h.control.Close()
 	}
-	closeAll([]*os.File{h.spec, h.status, h.stderr, h.network, h.diag})
+	closeAll([]*os.File{h.spec, h.status, h.stderr, h.network, h.diag, h.apps})
 }
 
 func closeAll(files []*os.File) {

@@ -34,8 +34,7 @@
 //	GET  /v1/logs?lines=&since=&before=&grep=&source=&stream=                  []LogLine
 //	GET  /v1/logs?…&follow=1                          stream of Event with Lines: the newest lines, then those that come
 //	GET  /v1/usage                       Usage
-//	GET  /v1/dial?port=                  101, Upgrade: podgate-tcp: a raw stream to the pod's own 127.0.0.1:port;
-//	                                     Upgrade: podgate-socket: such a connection itself comes along (SCM_RIGHTS)
+//	GET  /v1/dial?port=                  101, Upgrade: podgate-tcp: a raw stream to the pod's own 127.0.0.1:port
 //	POST /v1/terminal    TerminalRequest 101, Upgrade: podgate-terminal: frames, see terminal.go
 //
 // The tar has files, folders, symbolic and hard links by their names in the home,
@@ -55,7 +54,7 @@ import "time"
 // Protocol is the number of the protocol. It rises with every change that an agent of an
 // earlier program, which runs on while another takes over from its server, would get
 // wrong: pods with such agents are started anew then.
-const Protocol = 2
+const Protocol = 1
 
 // Paths of the protocol.
 const (

@@ -1,0 +1,442 @@
+//go:build linux && (amd64 || arm64)
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"podgate/internal/handover"
+	"podgate/pods"
+	"podgate/store"
+)
+
+// This file connects the server to apps without the agent in between. A socket belongs to
+// the network namespace in which it was made, so stage 1 makes some in the pod's before
+// anything of the pod runs, and hands them over. No process of the pod has ever had them:
+// what an app does is on the other side of the connection, as with any server. They are
+// used again and again, since no more can be had later.
+
+const (
+	// appSockets is how many a pod has. Where more connections to its apps are open, the
+	// further ones go through the agent. They are fewer than one message can carry.
+	appSockets = 64
+
+	// appSocketShare is the part of the files which this process may have open that they
+	// may be in all, one of so many.
+	appSocketShare = 4
+)
+
+// sendAppSockets hands new ones over. It is no error when there are none.
+func sendAppSockets(to *os.File) {
+	fds := make([]int, 0, appSockets)
+	defer func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}()
+	for range appSockets {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+		if err != nil {
+			return
+		}
+		fds = append(fds, fd)
+	}
+	_ = unix.Sendmsg(int(to.Fd()), []byte{0}, unix.UnixRights(fds...), nil, 0)
+}
+
+// receiveAppSockets takes what stage 1 has sent.
+func receiveAppSockets(from *os.File) (list []*os.File) {
+	if from == nil {
+		return nil
+	}
+	oob := make([]byte, unix.CmsgSpace(4*appSockets))
+	_, n, _, _, err := unix.Recvmsg(int(from.Fd()), make([]byte, 1), oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil || len(messages) != 1 {
+		return nil
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil {
+		return nil
+	}
+	for _, fd := range fds {
+		list = append(list, os.NewFile(uintptr(fd), "app socket"))
+	}
+	return list
+}
+
+// appDoor has the sockets of a pod. nil has none.
+type appDoor struct {
+	mu     sync.Mutex
+	free   []*os.File
+	coming int // closed, with calls that are about to end
+	closed bool
+}
+
+var errNoSocket = errors.New("no socket to the pod's network is free")
+
+// connect opens a connection to a port of the pod's own 127.0.0.1. An error says nothing
+// of the app: another way may be open.
+func (d *appDoor) connect(ctx context.Context, port int) (net.Conn, error) {
+	f := d.take()
+	if f == nil {
+		return nil, errNoSocket
+	}
+	c := &appConn{door: d, file: f, to: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))}
+	if err := c.connect(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (d *appDoor) take() *os.File {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.free) == 0 {
+		return nil
+	}
+	last := len(d.free) - 1
+	f := d.free[last]
+	d.free = d.free[:last]
+	return f
+}
+
+// put takes back a socket that nobody uses.
+func (d *appDoor) put(f *os.File) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		if fresh := reopened(f); fresh != nil {
+			d.free = append(d.free, fresh)
+		}
+	}
+	_ = f.Close() // nothing is to be written
+}
+
+func (d *appDoor) comes(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.coming += n
+}
+
+// reopened is the same socket for Go's poller to watch anew: what it remembers of the old
+// connection, such as an error, would else meet the next one. nil when it cannot be.
+func reopened(f *os.File) *os.File {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	fd := -1
+	if err := raw.Control(func(old uintptr) { fd, _ = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil || fd < 0 {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), f.Name())
+}
+
+// close lets go of the sockets. What is connected goes on as long as its other side.
+func (d *appDoor) close() {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	closeAll(d.free)
+	d.free = nil
+}
+
+// handOver has the next program keep the sockets that are free. Those of connections which
+// were closed just now are waited for; without one the pod would be until its next start.
+func (d *appDoor) handOver(next *handover.Baton) (numbers []int, err error) {
+	if d == nil {
+		return nil, nil
+	}
+	for range 100 {
+		if d.settled() {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.free {
+		n, err := next.Keep(f)
+		if err != nil {
+			return nil, err
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers, nil
+}
+
+func (d *appDoor) settled() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.coming == 0
+}
+
+// adoptAppDoor is of a pod that the program before has handed over.
+func adoptAppDoor(before *handover.Baton, numbers []int) (*appDoor, error) {
+	d := &appDoor{}
+	for _, n := range numbers {
+		f, err := before.File(n, "app socket")
+		if err != nil {
+			d.close()
+			return nil, err
+		}
+		d.free = append(d.free, f)
+	}
+	return d, nil
+}
+
+// appConn is a connection to an app.
+type appConn struct {
+	door *appDoor
+	file *os.File
+	to   netip.AddrPort
+
+	mu     sync.Mutex
+	users  int // calls under way
+	closed bool
+}
+
+// connect waits until the app's side has accepted, or ctx ends.
+func (c *appConn) connect(ctx context.Context) error {
+	raw, err := c.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.file.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	begun := false
+	var failed error
+	err = raw.Write(func(fd uintptr) bool {
+		if begun {
+			failed = connected(int(fd))
+		} else {
+			begun, failed = true, c.begin(int(fd))
+		}
+		return failed != unix.EINPROGRESS
+	})
+	if !stop() {
+		return errors.Join(context.Cause(ctx), err, failed)
+	}
+	return errors.Join(err, failed)
+}
+
+// begin has the kernel connect a socket, whatever it was connected to before.
+// unix.EINPROGRESS: it goes on.
+func (c *appConn) begin(fd int) error {
+	if err := disconnect(fd); err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return err
+	}
+	return unix.Connect(fd, &unix.SockaddrInet4{Addr: c.to.Addr().As4(), Port: int(c.to.Port())})
+}
+
+// connected says how far that is. It may be asked too early, as the poller remembers that
+// a socket could be written to from before.
+func connected(fd int) error {
+	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return syscall.Errno(code)
+	}
+	if _, err := unix.Getpeername(fd); err == unix.ENOTCONN {
+		return unix.EINPROGRESS
+	}
+	return nil
+}
+
+// disconnect makes a socket as good as new: connect(2) with an address of no family.
+func disconnect(fd int) error {
+	var none unix.RawSockaddr
+	if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none)); errno != 0 {
+		return fmt.Errorf("disconnect: %w", errno)
+	}
+	return nil
+}
+
+func (c *appConn) enter() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	c.users++
+	return nil
+}
+
+// leave gives the socket back when it is closed and this was the last call.
+func (c *appConn) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.users--
+	if c.closed && c.users == 0 {
+		c.door.put(c.file)
+		c.door.comes(-1)
+	}
+}
+
+// Read implements net.Conn.
+func (c *appConn) Read(p []byte) (int, error) {
+	if err := c.enter(); err != nil {
+		return 0, err
+	}
+	defer c.leave()
+	n, err := c.file.Read(p)
+	return n, c.tell(err)
+}
+
+// Write implements net.Conn.
+func (c *appConn) Write(p []byte) (int, error) {
+	if err := c.enter(); err != nil {
+		return 0, err
+	}
+	defer c.leave()
+	n, err := c.file.Write(p)
+	return n, c.tell(err)
+}
+
+// tell is what a call says that ended because of Close.
+func (c *appConn) tell(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// Close implements net.Conn. As with any connection, what the app sends that nobody reads
+// resets it, and else it hears that this side has ended.
+func (c *appConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	c.closed = true
+	_ = c.control(func(fd int) error {
+		if unread, err := unix.IoctlGetInt(fd, unix.SIOCINQ); err == nil && unread > 0 {
+			return disconnect(fd)
+		}
+		return unix.Shutdown(fd, unix.SHUT_RDWR)
+	}) // one that is not connected any more has ended
+	_ = c.file.SetDeadline(time.Unix(1, 0)) // ends calls
+	if c.users == 0 {
+		c.door.put(c.file)
+	} else {
+		c.door.comes(1)
+	}
+	return nil
+}
+
+// CloseWrite ends our half.
+func (c *appConn) CloseWrite() error {
+	if err := c.enter(); err != nil {
+		return err
+	}
+	defer c.leave()
+	return c.control(func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
+}
+
+func (c *appConn) control(do func(fd int) error) error {
+	raw, err := c.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	return errors.Join(raw.Control(func(fd uintptr) { failed = do(int(fd)) }), failed)
+}
+
+// SyscallConn implements syscall.Conn.
+func (c *appConn) SyscallConn() (syscall.RawConn, error) { return c.file.SyscallConn() }
+
+// LocalAddr implements net.Conn.
+func (c *appConn) LocalAddr() net.Addr { return &net.TCPAddr{} }
+
+// RemoteAddr implements net.Conn.
+func (c *appConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.to) }
+
+// SetDeadline implements net.Conn.
+func (c *appConn) SetDeadline(t time.Time) error { return c.deadline(c.file.SetDeadline, t) }
+
+// SetReadDeadline implements net.Conn.
+func (c *appConn) SetReadDeadline(t time.Time) error { return c.deadline(c.file.SetReadDeadline, t) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *appConn) SetWriteDeadline(t time.Time) error { return c.deadline(c.file.SetWriteDeadline, t) }
+
+func (c *appConn) deadline(set func(time.Time) error, t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return set(t)
+}
+
+// Connect implements pods.Connector.
+func (r *Runtime) Connect(ctx context.Context, id store.PodID, port int) (net.Conn, error) {
+	in := r.running(id)
+	if in == nil {
+		return nil, pods.ErrNotRunning
+	}
+	in.mu.Lock()
+	d := in.door
+	in.mu.Unlock()
+	return d.connect(ctx, port)
+}
+
+// setDoor keeps d until the pod ends, which may have happened.
+func (in *instance) setDoor(d *appDoor) {
+	in.mu.Lock()
+	gone := in.gone
+	in.door = d
+	in.mu.Unlock()
+	if gone {
+		d.close()
+	}
+}
+
+// wantsDoor reports whether this process may have the sockets of one more pod open.
+func (r *Runtime) wantsDoor() bool {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return roomForApps(len(r.pods)-1, limit.Cur) // one of them is the new one
+}
+
+// roomForApps decides it for one beside other pods, of so many files.
+func roomForApps(others int, files uint64) bool {
+	return uint64(others+1)*appSockets <= files/appSocketShare
+}
