@@ -115,8 +115,8 @@ func TestParseStat(t *testing.T) {
 		want process
 		ok   bool
 	}{
-		{"9 (sh)" + tail, process{9, 7, 12345, 10}, true},
-		{"9 (a) S 1 (b)" + tail, process{9, 7, 12345, 10}, true},
+		{"9 (sh)" + tail, process{pid: 9, parent: 7, start: 12345, ticks: 10}, true},
+		{"9 (a) S 1 (b)" + tail, process{pid: 9, parent: 7, start: 12345, ticks: 10}, true},
 		{"9 (sh) S 7", process{}, false},
 		{"", process{}, false},
 		{"9 (sh)" + strings.Replace(tail, "7", "x", 1), process{}, false},

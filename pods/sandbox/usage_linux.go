@@ -128,11 +128,12 @@ func newHomeMeter(path string) *homeMeter {
 	return &homeMeter{path: path, known: make(chan struct{})}
 }
 
-// measure takes as long as the home is large. What the processes have open counts
-// too when it has no name any more.
+// measure takes as long as the home is large. What the processes hold counts too when
+// it has no name any more.
 func (m *homeMeter) measure(processes []process) (int64, error) {
 	n, device, err := measureTree(m.path)
-	n += unlinkedFiles(processes, device)
+	deleted, err2 := measureDeleted(processes, device)
+	n, err = n+deleted, cmp.Or(err2, err)
 	m.mu.Lock()
 	m.bytes = n
 	m.mu.Unlock()

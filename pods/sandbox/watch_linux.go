@@ -100,6 +100,32 @@ type process struct {
 	parent int
 	start  uint64
 	ticks  uint64 // of CPU time, its own and that of the children it has waited for
+	ended  bool   // its first thread has, and others may go on
+}
+
+// threads are the numbers of the process's threads.
+func (p process) threads() (tids []int) {
+	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.pid)) // gone
+	for _, e := range entries {
+		if tid, err := strconv.Atoi(e.Name()); err == nil {
+			tids = append(tids, tid)
+		}
+	}
+	return tids
+}
+
+// alive is the number of a thread that has the process's memory. The first has it no
+// more when it has ended before others.
+func (p process) alive() int {
+	if !p.ended {
+		return p.pid
+	}
+	for _, tid := range p.threads() {
+		if t, err := readProcess(tid); err == nil && !t.ended {
+			return tid
+		}
+	}
+	return p.pid // all have ended
 }
 
 // processTable is all processes by their parent.
@@ -150,7 +176,7 @@ func parseStat(pid int, stat string) (process, error) {
 		ticks += n
 	}
 	start, err := strconv.ParseUint(fields[19], 10, 64)
-	return process{pid, parent, start, ticks}, err
+	return process{pid, parent, start, ticks, strings.Contains("ZX", fields[0])}, err
 }
 
 // below is all descendants of a pod's first process. In a process namespace
@@ -255,7 +281,7 @@ func (in *instance) memory(processes []process, of func(pid int) int64) (sizes [
 		total += of(gateway)
 	}
 	for _, p := range processes {
-		size := of(p.pid)
+		size := of(p.alive())
 		sizes = append(sizes, size)
 		total += size
 	}

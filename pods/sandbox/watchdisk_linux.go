@@ -3,17 +3,11 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
-
-	"podgate/pods/wire"
 )
 
 // This file is the limit of the disk. Nothing tells when a home grows, so homes
@@ -159,6 +153,8 @@ func (in *instance) judge(now time.Time, m measured) {
 		w.alarm = math.MaxInt64
 	}
 	switch {
+	case errors.Is(m.err, errTooManyMappings):
+		in.killAll("disk full: what is mapped is more than can be looked through for deleted files")
 	case !over:
 	case !w.over:
 		in.log.Warn("the home of a pod is over its limit", "used", m.bytes, "limit", in.limits.Disk, "error", m.err)
@@ -224,31 +220,4 @@ func (in *instance) holdWriters(now time.Time, w *writing, processes []process, 
 func writtenBy(pid int) uint64 {
 	path := fmt.Sprintf("/proc/%d/io", pid)
 	return uint64(max(sumFields(path, "wchar:"), sumFields(path, "write_bytes:")))
-}
-
-// unlinkedFiles is what files take on the device that have no name any more and
-// that one of the processes has open, in bytes.
-func unlinkedFiles(processes []process, device uint64) (sum int64) {
-	seen := map[uint64]bool{}
-	for _, p := range processes {
-		dir := fmt.Sprintf("/proc/%d/fd", p.pid)
-		folder, err := os.Open(dir)
-		if err != nil {
-			continue // gone
-		}
-		names, _ := folder.Readdirnames(-1) // what cannot be read is closed
-		folder.Close()
-		for _, name := range names {
-			path := filepath.Join(dir, name)
-			if target, err := os.Readlink(path); err != nil || !strings.HasSuffix(target, " (deleted)") {
-				continue
-			}
-			var st unix.Stat_t
-			if unix.Stat(path, &st) == nil && st.Dev == device && st.Nlink == 0 && !seen[st.Ino] {
-				seen[st.Ino] = true
-				sum += max(st.Blocks*512, wire.LeastFile)
-			}
-		}
-	}
-	return sum
 }
