@@ -2,9 +2,12 @@ package mcp
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,12 +67,17 @@ func (b *bodies) release(user store.UserID, n int64) {
 	}
 }
 
-// read reads a request's body. release gives back what it holds, and is never
-// nil. A body whose length is known has its place before any of it is read, so
-// one that was let in is not given up half-way.
+// read reads a request's body. release gives back what it holds, which is nothing
+// after an error, and is never nil. A body whose length is known has its place before
+// any of it is read, so one that was let in is not given up half-way.
 func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
 	h := &held{bodies: b, user: authz.FromContext(r.Context()).User, from: http.MaxBytesReader(w, r.Body, maxRequest)}
-	release = func() { b.release(h.user, h.bytes) }
+	release = func() { b.release(h.user, h.bytes); h.bytes = 0 }
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
 	if r.ContentLength > maxRequest {
 		return nil, release, &http.MaxBytesError{Limit: maxRequest} // before a client sends all of it
 	}
@@ -114,4 +122,59 @@ func (h *held) upTo(n int64) error {
 	}
 	h.bytes = n
 	return nil
+}
+
+const (
+	// maxUnwanted is how much of a body that is refused is taken before the answer and
+	// thrown away, in bytes, and once more after it.
+	maxUnwanted = 64 << 20
+
+	// lingerTime is how long that may take after the answer.
+	lingerTime = 5 * time.Second
+)
+
+// refuseBody answers to a body that was not read, in the protocol's own form, since it
+// is the model that can do something about it. Most clients send all of a body before
+// they read, and one that cannot would see a broken pipe in place of the answer. So
+// what is left is taken, up to maxUnwanted. Of a longer one as much is taken after the
+// answer, which ends the connection: by then the other side may have begun to read.
+// It holds no memory, and time and pauses are bounded as those of every body.
+func refuseBody(w http.ResponseWriter, r *http.Request, err error) {
+	answer, status := rpcRefusal(w, err)
+	// One that asks first is told without.
+	asks := strings.EqualFold(r.Header.Get("Expect"), "100-continue")
+	if asks || tookRest(r) || r.ProtoMajor > 1 {
+		answer.write(w, status)
+		return
+	}
+	control := http.NewResponseController(w)
+	w.Header().Set("Connection", "close")
+	_ = control.EnableFullDuplex() // one that cannot has taken the rest already
+	answer.write(w, status)
+	_ = control.Flush() // nobody is there: nothing is left to take either
+	_ = control.SetReadDeadline(time.Now().Add(lingerTime))
+	tookRest(r)
+}
+
+// tookRest takes what is left of a body and reports whether nothing of it is to come.
+func tookRest(r *http.Request) bool {
+	_, err := io.CopyN(io.Discard, r.Body, maxUnwanted)
+	return err != nil
+}
+
+// rpcRefusal is what is answered to a body that was not read.
+func rpcRefusal(w http.ResponseWriter, err error) (answer *rpcError, status int) {
+	var tooBig *http.MaxBytesError
+	if errors.As(err, &tooBig) {
+		words := fmt.Sprintf("the message has more than %d bytes; send large files in parts, or to the address that create_upload gives", tooBig.Limit)
+		return &rpcError{Code: codeInvalidRequest, Message: words}, http.StatusRequestEntityTooLarge
+	}
+	refusal := web.AsError(err)
+	maps.Copy(w.Header(), refusal.Header)
+	w.Header().Set("Cache-Control", "no-store")
+	code := codeBusy
+	if refusal.Status == http.StatusBadRequest {
+		code = codeInvalidRequest
+	}
+	return &rpcError{Code: code, Message: refusal.Message}, refusal.Status
 }

@@ -1,9 +1,13 @@
 package mcp_test
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -64,6 +68,74 @@ func TestBodyLimit(t *testing.T) {
 	}
 	if words := c.refused("write_file", args{"name": "shop", "path": "large", "content": string(file) + "x"}); !strings.HasPrefix(words, "file too large: ") {
 		t.Errorf("a larger file: %s", words)
+	}
+}
+
+// blanks is a body without an end.
+type blanks struct{}
+
+func (blanks) Read(p []byte) (int, error) { return copy(p, strings.Repeat(" ", 32<<10)), nil }
+
+// wroteFirst sends a body of size bytes as clients do that read nothing before all of it
+// is sent, and returns the answer, or how much the server took before it gave up.
+func (b *bench) wroteFirst(t *testing.T, token string, size int) (a answered, code int, taken int64) {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST /api/mcp HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", token, size)
+	if taken, err = io.CopyN(c, blanks{}, int64(size)); err != nil {
+		return a, 0, taken
+	}
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("%d bytes: %v", size, err)
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	var refused struct {
+		Version string          `json:"jsonrpc"`
+		ID      json.RawMessage `json:"id"`
+		Error   struct {
+			Code    int    `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &refused)
+	}
+	if err != nil || refused.Version != "2.0" || string(refused.ID) != "null" {
+		t.Errorf("%d bytes: no error of JSON-RPC: %s, %v", size, raw, err)
+	}
+	return answered{res.StatusCode, res.Header.Get("Retry-After"), refused.Error.Message}, refused.Error.Code, taken
+}
+
+// Whoever sends all of a body before reading hears why it is refused: in the form of
+// JSON-RPC, at once or at the latest when the connection ends. There is an end to it.
+func TestRefusedBodiesAreAnswered(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const tooLarge = "the message has more than 16777216 bytes; "
+	for _, size := range []int{largest + 1, 60 << 20, 100 << 20} {
+		if a, code, _ := b.wroteFirst(t, "ann", size); a.status != http.StatusRequestEntityTooLarge || code != -32600 || !strings.HasPrefix(a.words, tooLarge) {
+			t.Errorf("%d bytes: %+v, %d", size, a, code)
+		}
+	}
+	// What the two ends buffer is taken, too.
+	const most = 2*64<<20 + 32<<20
+	if a, _, taken := b.wroteFirst(t, "ann", 512<<20); a.status != 0 || taken > most {
+		t.Errorf("without an end: %d bytes are taken, %+v", taken, a)
+	}
+	held := []*sending{b.begins(t, "ann", largest, true), b.begins(t, "ann", largest, true)}
+	if a, code, _ := b.wroteFirst(t, "ann", largest); a.status != http.StatusTooManyRequests || code != -32000 || a.retry != "2" || !strings.Contains(a.words, "of one person") {
+		t.Errorf("over the share: %+v, %d", a, code)
+	}
+	for _, s := range held {
+		if a := s.finish(largest - pingLength); a.status != http.StatusOK {
+			t.Errorf("%+v", a)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"podgate/history"
 	"podgate/internal/authz"
+	"podgate/internal/connlimit"
 	"podgate/internal/web"
 	"podgate/mcp"
 	"podgate/pods"
@@ -69,7 +70,7 @@ func newBench(t testing.TB, change ...func(*pods.Config)) *bench {
 	b.endpoint = handler
 	b.Cleanup(func() { _ = handler.Close() })
 	stack := &web.Stack{Log: log, Now: time.Now}
-	srv := httptest.NewServer(stack.Handle(b.bearer(handler), web.WriteJSONError))
+	srv := httptest.NewServer(connlimit.Deadlines(stack.Handle(b.bearer(handler), web.WriteJSONError)))
 	t.Cleanup(srv.Close)
 	b.url = srv.URL
 	b.person("ann")

@@ -86,10 +86,12 @@ func peek(body []byte) ([]call, error) {
 	return calls, nil
 }
 
-// The codes of JSON-RPC 2.0, section 5.1, that are used here.
+// The codes of JSON-RPC 2.0, section 5.1, that are used here. The last is of those that
+// are left to servers.
 const (
 	codeParse          = -32700
 	codeInvalidRequest = -32600
+	codeBusy           = -32000
 )
 
 // rpcError is a refusal of a whole body.

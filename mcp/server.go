@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
-	"strings"
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -177,34 +174,6 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r = e.withVisitor(r, calls)
 	e.serve(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)), body)
-}
-
-// refuseBody answers to a body that was not read. What is too large is told in the
-// protocol's own form, since it is the model that can do something about it.
-func refuseBody(w http.ResponseWriter, r *http.Request, err error) {
-	var tooBig *http.MaxBytesError
-	if errors.As(err, &tooBig) {
-		takeRest(r)
-		refused := &rpcError{Code: codeInvalidRequest, Message: fmt.Sprintf("the message has more than %d bytes; send large files in parts, or to the address that create_upload gives", tooBig.Limit)}
-		refused.write(w, http.StatusRequestEntityTooLarge)
-		return
-	}
-	refusal := web.AsError(err)
-	maps.Copy(w.Header(), refusal.Header)
-	web.WriteJSONError(w, r, refusal)
-}
-
-// maxUnwanted is how much of a body that is too large is taken, in bytes.
-const maxUnwanted = 64 << 20
-
-// takeRest takes what is left of a body and throws it away: most clients send all
-// of one before they read, and one that cannot would see a broken pipe in place of
-// the answer. One that asks first is told without. Time and pauses are bounded as
-// those of every body.
-func takeRest(r *http.Request) {
-	if !strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
-		_, _ = io.CopyN(io.Discard, r.Body, maxUnwanted) // the answer is the same
-	}
 }
 
 // serve lets the transport answer a body.
