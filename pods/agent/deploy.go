@@ -133,9 +133,9 @@ func (d *deployment) build(ctx context.Context) error {
 	}
 	p := presetOf(d.Spec)
 	if !d.Kept {
-		shell, err := p.Install(preset.App{Dir: dir})
-		if err == nil && shell != "" {
-			err = a.runInstall(ctx, dir, d.Spec, shell, d.tap)
+		steps, err := a.steps(dir, d.Spec)
+		if err == nil {
+			err = a.runSteps(ctx, steps, d.tap)
 		}
 		if err != nil {
 			return err

@@ -215,27 +215,52 @@ func (l *logged) finish() {
 	t.Stop()
 }
 
-// install runs the preset's install step for what lies in dir, if that has one.
-// The app goes on as it was meanwhile, and also when the install fails;
-// everything else in the pod ends first, since it may have used up what the
-// install needs.
+// install makes what lies in dir ready to start, if that takes anything. The app goes
+// on as it was meanwhile, and also when it fails; everything else in the pod ends
+// first, since it may have used up what the install needs.
 func (a *agent) install(ctx context.Context, dir string, spec wire.AppSpec, tap func([]byte)) error {
-	p := presetOf(spec)
-	shell, err := p.Install(preset.App{Dir: dir})
-	if err != nil || shell == "" {
+	steps, err := a.steps(dir, spec)
+	if err != nil || len(steps) == 0 {
 		return err
 	}
 	ctx, end := a.installs.begin(ctx)
 	defer end()
 	a.endAll(true)
 	done := a.app.Preparing()
-	err = a.runInstall(ctx, dir, spec, shell, tap)
+	err = a.runSteps(ctx, steps, tap)
 	done(err)
 	return err
 }
 
-func (a *agent) runInstall(ctx context.Context, dir string, spec wire.AppSpec, shell string, tap func([]byte)) error {
-	return a.runStep(ctx, step{name: "the install", shell: shell, dir: dir, env: a.installEnv(dir, spec)}, tap)
+// steps are what makes the app in dir ready: the preset's install, then the release
+// line of its Procfile, which has the environment that the app gets.
+func (a *agent) steps(dir string, spec wire.AppSpec) (steps []step, err error) {
+	p, app := presetOf(spec), preset.App{Dir: dir}
+	install, err := p.Install(app)
+	if err != nil {
+		return nil, err
+	}
+	release, err := p.Release(app)
+	if err != nil {
+		return nil, err
+	}
+	if install != "" {
+		steps = append(steps, step{name: "the install", shell: install, dir: dir, env: a.installEnv(dir, spec)})
+	}
+	if release != "" {
+		steps = append(steps, step{name: "the release line of the Procfile", shell: release, dir: dir, env: a.appEnv(dir, spec)})
+	}
+	return steps, nil
+}
+
+// runSteps runs steps one after the other, up to one that fails.
+func (a *agent) runSteps(ctx context.Context, steps []step, tap func([]byte)) error {
+	for _, s := range steps {
+		if err := a.runStep(ctx, s, tap); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // step is one command of what makes an app ready.

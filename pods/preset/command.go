@@ -9,8 +9,4 @@ var command = Preset{
 		{"Say how it starts; it must listen on $PORT", "app/Procfile — web: ./server --port $PORT"},
 		{"Reload the pod, and it answers here", "reload"},
 	},
-	install: func(app App) (string, error) {
-		shell, _, err := app.procfileLine("release")
-		return shell, err
-	},
 }

@@ -89,6 +89,16 @@ func (p Preset) Install(app App) (string, error) {
 	return p.install(app)
 }
 
+// Release returns the release line of the app's Procfile, a shell command for after the
+// install and before the new app starts; empty when there is none, or nothing but files.
+func (p Preset) Release(app App) (string, error) {
+	if p.filesOnly {
+		return "", nil
+	}
+	shell, _, err := app.procfileLine("release")
+	return shell, err
+}
+
 // Start is how an app is started: with podgate's own file server, with a shell
 // command, or not at all, because it is only what runs beside it.
 type Start struct {

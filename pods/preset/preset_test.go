@@ -196,12 +196,29 @@ func TestInstall(t *testing.T) {
 		{"go", map[string]string{"go.mod": "", "go.work": "", "lib.go": "package lib", "cmd/shop/shop.go": "package main", "cmd/README": ""}, build + "-o bin/app ./cmd/shop"},
 		{"go", map[string]string{"go.mod": "", "go.sum": "", "cmd/a/a.go": "package main", "cmd/b;x/b.go": "package main", "cmd/lib/c.go": "package lib"}, build + "-o bin/app ./cmd/a"},
 		{"go", map[string]string{"go.mod": "", "go.sum": "", "cmd/a/a.go": "package main", "cmd/b/b.go": "package main", "Procfile": "web: bin/b"}, build + "-o bin/ ./cmd/..."},
-		{"command", map[string]string{"Procfile": "web: x\nrelease: make"}, "make"},
-		{"command", nil, ""},
+		{"command", map[string]string{"Procfile": "web: x\nrelease: make"}, ""},
 	} {
 		got, err := preset(t, c.preset).Install(App{Dir: folder(t, c.files)})
 		if err != nil || got != c.want {
 			t.Errorf("%s with %q: %q, %v", c.preset, c.files, got, err)
+		}
+	}
+}
+
+// The release line is one of every kind of app that has processes.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{"Procfile": "web: x\nrelease: make all", "package.json": "{}"}
+	for _, p := range All() {
+		want := "make all"
+		if p.Name == "static" {
+			want = ""
+		}
+		if got, err := p.Release(App{Dir: folder(t, files)}); err != nil || got != want {
+			t.Errorf("%s: %q, %v", p.Name, got, err)
+		}
+		if got, err := p.Release(App{Dir: folder(t, nil)}); err != nil || got != "" {
+			t.Errorf("%s without a Procfile: %q, %v", p.Name, got, err)
 		}
 	}
 }
