@@ -35,10 +35,7 @@ func (s *Settings) checkNetwork(key string, r Region, report func(string, error)
 		report(key+"names", fmt.Errorf("has no effect while network is %q; write network = \"names\", or leave it out", r.Network))
 	}
 	for i, address := range r.AllowLocal {
-		rule, err := egress.ParseRule(address)
-		if err == nil && !rule.IsAddress() {
-			err = fmt.Errorf("%q is a name; write the address, such as 192.168.1.10:5432, since a name can lead elsewhere later", address)
-		}
+		_, err := egress.ParseLocal(address)
 		report(fmt.Sprintf("%sallow_local[%d]", key, i), err)
 	}
 }

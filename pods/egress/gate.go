@@ -126,7 +126,7 @@ func (g *Gate) Stale() bool {
 		return len(g.open) > 0
 	}
 	for _, o := range g.open {
-		if g.policy.allows(o.target) != nil || g.policy.reaches(o.addr, o.target.port, own) != nil {
+		if g.policy.allows(o.target) != nil || g.policy.reaches(o.target, o.addr, own) != nil {
 			return true
 		}
 	}
@@ -169,7 +169,7 @@ func (g *Gate) judge(t target, a netip.Addr) error {
 		return &Refusal{Target: t.String(), Reason: fmt.Sprintf("the server could not find out which addresses are its own (%v) and lets nothing out before it knows; try again, and tell the administrator when that does not help", err)}
 	}
 	p := g.Policy()
-	if err := p.reaches(a, t.port, own); err != nil {
+	if err := p.reaches(t, a, own); err != nil {
 		return &Refusal{Target: t.String(), Reason: err.Error()}
 	}
 	return nil

@@ -3,6 +3,7 @@ package egress
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -45,8 +46,8 @@ func (l *Layer) Hosts() []string {
 // reached is what all of them allow.
 type Policy struct {
 	Layers []Layer
-	// Local are addresses that are not public and are opened on purpose. Only
-	// the administrator gives these.
+	// Local are addresses that are not public and are opened on purpose, and names
+	// whose port for mail is: see [ParseLocal]. Only the administrator gives these.
 	Local []Rule
 	// Mail opens the ports of SMTP, which are closed otherwise: a pod that sends
 	// spam takes the whole server's reputation with it.
@@ -65,6 +66,11 @@ func (t target) host() string {
 		return t.name
 	}
 	return t.addr.String()
+}
+
+// hostPort is the target as [ParseRule] reads it.
+func (t target) hostPort() string {
+	return net.JoinHostPort(t.host(), strconv.Itoa(int(t.port)))
 }
 
 func (t target) String() string {
@@ -95,10 +101,27 @@ func (p *Policy) allows(t target) error {
 			return &Refusal{Target: t.String(), Reason: why}
 		}
 	}
-	if !p.Mail && slices.Contains(mailPorts, t.port) && !p.opened(t.addr, t.port) {
-		return &Refusal{Target: t.String(), Reason: "the ports for sending mail are closed; use a mail service's HTTPS interface, or ask the administrator to set mail = true for the region"}
+	if t.name != "" && p.opensPort(t.port) {
+		return nil // it may lead to an address that is opened
+	}
+	if err := p.mails(t, t.addr); err != nil {
+		return &Refusal{Target: t.String(), Reason: err.Error()}
 	}
 	return nil
+}
+
+// mails judges a port for mail: it is open to all, for the name that was asked for, or
+// for the address that is going to be dialled.
+func (p *Policy) mails(t target, a netip.Addr) error {
+	if p.Mail || !slices.Contains(mailPorts, t.port) || p.opened(a, t.port) || slices.ContainsFunc(p.Local, func(r Rule) bool { return r.name != "" && r.matches(t) }) {
+		return nil
+	}
+	return fmt.Errorf("the ports for sending mail are closed; use a mail service's HTTPS interface, or ask the administrator to open it for the region: with allow_local = [%q], or with mail = true for all", t.hostPort())
+}
+
+// opensPort reports whether the administrator opened some address with this port.
+func (p *Policy) opensPort(port uint16) bool {
+	return slices.ContainsFunc(p.Local, func(r Rule) bool { return r.IsAddress() && (r.port == 0 || r.port == port) })
 }
 
 // refuses returns why, or nothing.
@@ -147,14 +170,17 @@ func (p *Policy) lists(name string) bool {
 	})
 }
 
-// reaches judges the address that is going to be dialled. own are this
+// reaches judges the address that is going to be dialled for a target. own are this
 // machine's addresses with the networks that they are on. Addresses that are set
 // apart for examples stay open: they lead nowhere, or to what somebody has put
 // there for this machine to use.
-func (p *Policy) reaches(a netip.Addr, port uint16, own []netip.Prefix) error {
+func (p *Policy) reaches(t target, a netip.Addr, own []netip.Prefix) error {
 	a = a.Unmap()
-	if a.Zone() == "" && p.opened(a, port) {
+	if a.Zone() == "" && p.opened(a, t.port) {
 		return nil
+	}
+	if err := p.mails(t, a); err != nil {
+		return err
 	}
 	const remedy = "; the administrator can open an address on purpose with allow_local"
 	if err := netfilter.Public(a); err != nil && !netfilter.Documentation(a) {
@@ -213,6 +239,21 @@ func ParseRules(written []string, lists map[string][]Rule) (rules []Rule, err er
 		rules = append(rules, r)
 	}
 	return rules, errors.Join(faults...)
+}
+
+// ParseLocal reads a rule that opens what is closed to all pods otherwise: an address or
+// network that is not public, or a port for mail of one name.
+func ParseLocal(s string) (Rule, error) {
+	r, err := ParseRule(s)
+	switch {
+	case err != nil || r.IsAddress():
+		return r, err
+	case strings.HasPrefix(r.name, "*."):
+		return Rule{}, fmt.Errorf("%q opens a port for mail of more than one name; write each name with its port, such as smtp.example.com:587", s)
+	case !slices.Contains(mailPorts, r.port):
+		return Rule{}, fmt.Errorf("%q is a name; a name opens a port for mail, 25, 465 or 587, such as smtp.example.com:587, and anything else is opened by its address, such as 192.168.1.10:5432, since a name can lead elsewhere later", s)
+	}
+	return r, nil
 }
 
 // ParseRule reads "api.example.com", "*.example.net", "192.168.1.10:5432",

@@ -126,7 +126,7 @@ func TestReaches(t *testing.T) {
 	}{
 		{"8.8.8.8", 443}, {"2606:4700::1", 443}, {"192.168.1.10", 5432}, {"::ffff:192.168.1.10", 5432}, {"10.5.6.7", 1}, {"fd00::7", 6379}, {"9.9.9.8", 80}, {"9.9.10.1", 80}, {"203.0.113.80", 443}, {"2001:db8::1", 443},
 	} {
-		if err := p.reaches(netip.MustParseAddr(ok.addr), ok.port, own); err != nil {
+		if err := p.reaches(target{port: ok.port}, netip.MustParseAddr(ok.addr), own); err != nil {
 			t.Errorf("%v: %v", ok, err)
 		}
 	}
@@ -138,7 +138,7 @@ func TestReaches(t *testing.T) {
 		{"100.64.0.1", 80}, {"fe80::1", 80}, {"fe80::1%eth0", 80}, {"fd00::7%eth0", 6379}, {"fd00::8", 6379}, {"224.0.0.1", 80}, {"ff02::1", 80}, {"64:ff9b::a00:1", 80}, {"2002:a00:1::1", 80},
 		{"2001::1", 80}, {"198.18.0.9", 80}, {"255.255.255.255", 80}, {"9.9.9.7", 443}, {"9.9.9.200", 443}, {"9.9.9.8", 81}, {"::ffff:9.9.9.7", 443}, {"2a00:1::9", 443},
 	} {
-		if err := p.reaches(netip.MustParseAddr(bad.addr), bad.port, own); err == nil || !strings.Contains(err.Error(), "allow_local") {
+		if err := p.reaches(target{port: bad.port}, netip.MustParseAddr(bad.addr), own); err == nil || !strings.Contains(err.Error(), "allow_local") {
 			t.Errorf("%v is reached: %v", bad, err)
 		}
 	}
@@ -159,6 +159,78 @@ func TestModeOfAPolicy(t *testing.T) {
 		p := Policy{Layers: c.layers}
 		if p.Mode() != c.want || p.forwards() != c.forwards {
 			t.Errorf("%+v: %s, %v", c.layers, p.Mode(), p.forwards())
+		}
+	}
+}
+
+// What opens ports for mail says which, for one name or one address, and reads back.
+func TestParseLocal(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"192.168.1.10:5432": "", "10.1.0.0/16": "", "smtp.example.com:587": "", "smtp.example.com:25": "", "smtp.example.com:465": "",
+		"smtp.example.com": "a name opens a port for mail", "smtp.example.com:443": "a name opens a port for mail", "*.example.com:587": "each name with its port",
+		"smtp.example.com:x": "write a name such as", "": "write a name such as",
+	} {
+		r, err := ParseLocal(in)
+		if want == "" && (err != nil || r.String() != in) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, %v, want %q", in, r, err, want)
+		}
+	}
+}
+
+// A port for mail is open for the name that was asked for, or for the address that is
+// dialled, and for nothing else of either.
+func TestMailPorts(t *testing.T) {
+	t.Parallel()
+	const closed = "the ports for sending mail are closed"
+	for _, c := range []struct {
+		local []string
+		host  string // a name of world, or an address
+		port  uint16
+		want  string // in the refusal; empty: allowed
+	}{
+		{nil, "api.example.com", 587, `with allow_local = ["api.example.com:587"]`},
+		{nil, "93.184.216.34", 25, `with allow_local = ["93.184.216.34:25"]`},
+		{nil, "2606:2800:220::1", 25, `with allow_local = ["[2606:2800:220::1]:25"]`},
+		{[]string{"api.example.com:587"}, "api.example.com", 587, ""},
+		{[]string{"api.example.com:587"}, "api.example.com", 25, closed},
+		{[]string{"api.example.com:587"}, "two.example.com", 587, closed},                             // leads to the same address
+		{[]string{"api.example.com:587"}, "93.184.216.34", 587, closed},                               // is that address
+		{[]string{"inner.example.com:25"}, "inner.example.com", 25, "10.0.0.7 is not public"},         // the name alone opens nothing private
+		{[]string{"meta.example.com:25", "10.0.0.0/8:25"}, "meta.example.com", 25, "169.254.169.254"}, // nor beside something else
+		{[]string{"10.0.0.7:25"}, "inner.example.com", 25, ""},                                        // the address is enough
+		{[]string{"10.0.0.7:25"}, "10.0.0.7", 25, ""},                                                 //
+		{[]string{"10.0.0.7:25"}, "inner.example.com", 465, closed},                                   //
+		{[]string{"10.0.0.7"}, "inner.example.com", 465, ""},                                          // all its ports
+		{[]string{"10.0.0.7:25"}, "api.example.com", 25, closed},                                      // leads elsewhere
+		{[]string{"10.0.0.7:25"}, "mixed.example.com", 25, ""},                                        // and is dialled at 10.0.0.7
+		{[]string{"93.184.216.34:25"}, "two.example.com", 25, ""},                                     // but not at its other addresses
+		{[]string{"93.184.216.34:25"}, "six.example.com", 25, closed},                                 //
+	} {
+		p := internet
+		for _, s := range c.local {
+			r, err := ParseLocal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Local = append(p.Local, r)
+		}
+		o := world()
+		g := testGate(o, p)
+		to, err := netip.ParseAddr(c.host)
+		if err != nil {
+			to = g.Ask(t.Context(), c.host, KindA).Addr
+		}
+		conn, _, err := g.Dial(t.Context(), "tcp", netip.AddrPortFrom(to, c.port))
+		if err == nil {
+			conn.Close()
+		}
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v to %s port %d: %v, want %q", c.local, c.host, c.port, err, c.want)
+		}
+		_, dialed := o.took()
+		if len(dialed) > 1 || err != nil && len(dialed) > 0 {
+			t.Errorf("%v to %s port %d: dialled %v", c.local, c.host, c.port, dialed)
 		}
 	}
 }

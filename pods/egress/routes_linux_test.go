@@ -66,7 +66,7 @@ func TestOwnRoutes(t *testing.T) {
 		"2a00:3::9":     true, // all of a network taken for its own
 	} {
 		addr := netip.MustParseAddr(a)
-		if err := p.reaches(addr, 443, own); (err != nil) != refused {
+		if err := p.reaches(target{port: 443}, addr, own); (err != nil) != refused {
 			t.Errorf("%s: %v, want refused %v; own are %v", a, err, refused, own)
 		}
 	}
