@@ -132,6 +132,7 @@ type listDeploysInput struct {
 
 type listDeploysOutput struct {
 	Deploys []deployInfo `json:"deploys" jsonschema:"the newest first"`
+	Cut     int          `json:"cut,omitempty" jsonschema:"how many older ones were cut, as one answer has no room for them"`
 }
 
 type rollbackInput struct {
@@ -252,11 +253,12 @@ func (e *endpoint) listDeploys(_ context.Context, r request, in listDeploysInput
 	out := listDeploysOutput{Deploys: []deployInfo{}}
 	var b strings.Builder
 	room := maxOutput - framing
-	for _, d := range list {
+	for i, d := range list {
 		info := deployOf(d)
 		line := info.text()
 		if room -= len(line); room < 0 {
-			fmt.Fprintf(&b, "(older ones were cut)\n")
+			out.Cut = len(list) - i
+			fmt.Fprintf(&b, "(%d older ones were cut)\n", out.Cut)
 			break
 		}
 		out.Deploys = append(out.Deploys, info)

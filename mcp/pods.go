@@ -184,6 +184,7 @@ type managePodInput struct {
 }
 
 type managePodOutput struct {
+	Name    string     `json:"name"`
 	Deleted bool       `json:"deleted" jsonschema:"true after delete; there is no pod then"`
 	Job     string     `json:"job,omitempty" jsonschema:"for get_job and stop_job, while a reload goes on in the background"`
 	Pod     *podDetail `json:"pod,omitempty"`
@@ -258,7 +259,7 @@ func (e *endpoint) managePod(ctx context.Context, r request, in managePodInput) 
 			return answer[managePodOutput]{}, err
 		}
 		text := fmt.Sprintf("Pod %s is deleted. For seven days an owner of this team can bring it back with all its files, on podgate's page of pods or with «podgate pod undelete %s»; its name stays reserved for this team that long.", in.Name, in.Name)
-		return answer[managePodOutput]{text: text, data: managePodOutput{Deleted: true}}, nil
+		return answer[managePodOutput]{text: text, data: managePodOutput{Name: in.Name, Deleted: true}}, nil
 	}
 	if in.Background {
 		return e.reloadLater(ctx, r, in)
@@ -277,7 +278,7 @@ func (e *endpoint) managePod(ctx context.Context, r request, in managePodInput) 
 		return answer[managePodOutput]{}, err
 	}
 	d := detail(p)
-	return answer[managePodOutput]{text: d.text(), data: managePodOutput{Pod: &d}}, nil
+	return answer[managePodOutput]{text: d.text(), data: managePodOutput{Name: in.Name, Pod: &d}}, nil
 }
 
 func (e *endpoint) reloadLater(ctx context.Context, r request, in managePodInput) (answer[managePodOutput], error) {
@@ -289,7 +290,7 @@ func (e *endpoint) reloadLater(ctx context.Context, r request, in managePodInput
 		return answer[managePodOutput]{}, err
 	}
 	out := detail(p)
-	return answer[managePodOutput]{text: goesOn(d, p) + out.text(), data: managePodOutput{Job: pods.DeployJob(d.Number), Pod: &out}}, nil
+	return answer[managePodOutput]{text: goesOn(d, p) + out.text(), data: managePodOutput{Name: in.Name, Job: pods.DeployJob(d.Number), Pod: &out}}, nil
 }
 
 // failedReload answers with why a reload failed, and with the pod as it is now.
@@ -299,5 +300,5 @@ func (e *endpoint) failedReload(ctx context.Context, r request, name string, fai
 		return answer[managePodOutput]{}, failed
 	}
 	d := detail(p)
-	return answer[managePodOutput]{text: e.public(ctx, "manage_pod", failed), blocks: []string{d.text()}, data: managePodOutput{Pod: &d}, failed: failed}, nil
+	return answer[managePodOutput]{text: e.public(ctx, "manage_pod", failed), blocks: []string{d.text()}, data: managePodOutput{Name: name, Pod: &d}, failed: failed}, nil
 }

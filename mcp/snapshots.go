@@ -42,7 +42,9 @@ type snapshotInput struct {
 }
 
 type deleteSnapshotOutput struct {
-	Deleted bool `json:"deleted"`
+	Name     string `json:"name"`
+	Snapshot string `json:"snapshot"`
+	Deleted  bool   `json:"deleted"`
 }
 
 type clonePodInput struct {
@@ -130,7 +132,7 @@ func (e *endpoint) addSnapshotTools(s *sdk.Server) {
 		description: "Deletes one snapshot of a pod, to make room for others.",
 	}, func(ctx context.Context, r request, in snapshotInput) (answer[deleteSnapshotOutput], error) {
 		err := e.cfg.Pods.DeleteSnapshot(ctx, r.actor, in.Name, in.Snapshot)
-		return answer[deleteSnapshotOutput]{text: fmt.Sprintf("The snapshot %s of pod %s is deleted.", in.Snapshot, in.Name), data: deleteSnapshotOutput{true}}, err
+		return answer[deleteSnapshotOutput]{text: fmt.Sprintf("The snapshot %s of pod %s is deleted.", in.Snapshot, in.Name), data: deleteSnapshotOutput{in.Name, in.Snapshot, true}}, err
 	})
 	add(e, s, tool{
 		name: "clone_pod", title: "Clone a pod", action: authz.CreatePod, hints: changes(false, false), open: true, task: true, later: true,
