@@ -218,7 +218,10 @@ func checkPodExec(t *testing.T, g giver) {
 	if err := json.Unmarshal([]byte(g.must("pod jobs site --json")), &jobs); err != nil || len(jobs.Jobs) != 1 {
 		t.Fatalf("%+v, %v", jobs, err)
 	}
-	eventually(t, func() bool { return strings.Contains(g.must("pod job site "+jobs.Jobs[0].Job), "--- output\ndone\n") })
+	eventually(t, func() bool { // it has printed a moment before it has ended
+		said := g.must("pod job site " + jobs.Jobs[0].Job)
+		return strings.Contains(said, "exited") && strings.Contains(said, "--- output\ndone\n")
+	})
 	g.says("exited", "pod job-stop site "+jobs.Jobs[0].Job)
 	g.must("pod exec site", "printf 'one\\033[31m\\n' > /proc/1/fd/1 2>/dev/null || true")
 	g.says("/", "pod logs site --lines 5")
