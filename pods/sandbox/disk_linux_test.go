@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,6 +85,41 @@ func TestDeletingHidesNoWriting(t *testing.T) {
 	for name, moves := range map[string][]int64{"lost": {-step, -step, -step, -step}, "given back": {step, step, step, step}, "both": {-step, step, -step, step}} {
 		if !begins(moves...) {
 			t.Errorf("%s: it is not measured", name)
+		}
+	}
+}
+
+// A home that goes on growing over its limit has all its processes ended, though nobody
+// is seen to write; what was written before the last time is no news.
+func TestGrowthIsHeld(t *testing.T) {
+	t.Parallel()
+	const limit = 64 << 20
+	in := &instance{process: &os.Process{Pid: 1 << 30}, limits: pods.Limits{Disk: limit}, log: slog.New(slog.DiscardHandler)}
+	now := time.Now()
+	for i, c := range []struct {
+		bytes  int64
+		ended  int
+		reason string
+	}{
+		{limit, 0, "at the limit"},
+		{limit + 1, 0, "over it"},
+		{limit + writingMuch, 0, "little more"},
+		{limit + writingMuch + 2, 1, "much more"},
+		{limit + 3*writingMuch, 1, "what had been written by then"},
+		{limit + 3*writingMuch, 1, "as before"},
+		{limit + 5*writingMuch, 2, "more again"},
+		{limit - 1, 2, "below it"},
+		{limit + 2*writingMuch, 2, "over it again"},
+		{limit + 4*writingMuch, 3, "and more"},
+	} {
+		in.kills = in.kills[:min(len(in.kills), maxKills)]
+		for j := range in.kills {
+			in.kills[j].At = time.Time{} // long ago: the same reason within a second counts once
+		}
+		now = now.Add(time.Minute)
+		in.judge(now, measured{bytes: c.bytes, began: now.Add(-time.Second), took: time.Second})
+		if len(in.kills) != c.ended {
+			t.Errorf("%d: %s (%d bytes over): ended %d times, want %d", i, c.reason, c.bytes-limit, len(in.kills), c.ended)
 		}
 	}
 }

@@ -194,20 +194,7 @@ var memoryFills = map[string]func() error{
 		return fillMemory(func() error { return fillDatagrams(fillStep) })
 	},
 	// Each step reads one byte of each 2 MiB, which costs a page of tables.
-	"tables": func() error {
-		return fillMemory(func() error {
-			const pages = fillStep / 4096
-			b, err := unix.Mmap(-1, 0, pages*2<<20, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
-			if err != nil {
-				return err
-			}
-			_ = unix.Madvise(b, unix.MADV_NOHUGEPAGE) // where there are none it is not needed
-			for i := 0; i < len(b); i += 2 << 20 {
-				fillSum += b[i]
-			}
-			return nil
-		})
-	},
+	"tables": func() error { return fillMemory(takeTables) },
 }
 
 // takeMemory takes fillStep.
@@ -219,14 +206,29 @@ func takeMemory() error {
 	return err
 }
 
+// takeTables takes fillStep in tables of pages, and hardly any pages.
+func takeTables() error {
+	const pages = fillStep / 4096
+	b, err := unix.Mmap(-1, 0, pages*2<<20, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
+		return err
+	}
+	_ = unix.Madvise(b, unix.MADV_NOHUGEPAGE) // where there are none it is not needed
+	for i := 0; i < len(b); i += 2 << 20 {
+		fillSum += b[i]
+	}
+	return nil
+}
+
 const (
 	endedRole  = "ended"
 	endedSteps = 16
 )
 
-// takeAndWait tells when it has taken so many steps of memory, and waits for its end.
+// takeAndWait tells when it has taken so many steps of memory and as many of tables, and
+// waits for its end.
 func takeAndWait() error {
-	if err := fillMany(endedSteps, func(int) error { return takeMemory() }); err != nil {
+	if err := fillMany(endedSteps, func(int) error { return errors.Join(takeMemory(), takeTables()) }); err != nil {
 		return err
 	}
 	fmt.Println("taken")

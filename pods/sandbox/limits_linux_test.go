@@ -15,6 +15,7 @@ import (
 
 	"podgate/pods"
 	"podgate/pods/agent"
+	"podgate/pods/wire"
 )
 
 // small are limits for the tests that break them. Under the race detector the
@@ -93,6 +94,12 @@ func TestMeasureTree(t *testing.T) {
 	}
 	if after, _, err := measureTree(dir); err != nil || after > before+64<<10 {
 		t.Errorf("links count again: %d before, %d after, %v", before, after, err)
+	}
+	for i := range 100 {
+		write(filepath.Join(dir, "empty", fmt.Sprint(i)), 0)
+	}
+	if after, _, err := measureTree(dir); err != nil || after < before+100*wire.LeastFile {
+		t.Errorf("100 empty files count %d bytes, %v", after-before, err)
 	}
 	deep := dir
 	for range maxDepth + 1 {

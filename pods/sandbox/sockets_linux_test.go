@@ -43,6 +43,10 @@ func TestSocketMeter(t *testing.T) {
 	if n := m.used() - before; n < sent/2 {
 		t.Errorf("%d bytes more in sockets, %d were sent", n, sent)
 	}
+	pod := &instance{process: &os.Process{Pid: os.Getpid()}, sockets: m}
+	if _, sockets, total := pod.memory(nil, func(int) int64 { return 0 }); sockets < sent/2 || total < sockets {
+		t.Errorf("of what sockets hold %d bytes count, in all %d", sockets, total)
+	}
 	unix.Close(stream[0])
 	if n := m.used() - before; n < sent/2 {
 		t.Errorf("%d bytes more in sockets, %d were sent and nobody has read them", n, sent)
