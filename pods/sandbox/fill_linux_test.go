@@ -23,19 +23,27 @@ import (
 func TestPodMemoryFills(t *testing.T) {
 	t.Parallel()
 	r, program := filler(t)
-	start(t, r, "a", pods.Limits{Memory: 256 << 20, CPUs: 2, Disk: 1 << 30, Processes: 100})
-	began := statusOf(t, r, "a").Started
-	for name := range memoryFills {
-		got := command(t, r, "a", fmt.Sprintf("%s %s '%s'", program, fillRole, name))
+	for i, name := range slices.Sorted(maps.Keys(memoryFills)) {
+		id := store.PodID(fmt.Sprint("p", i)) // what one leaves in the kernel would stop the next
+		start(t, r, id, pods.Limits{Memory: 256 << 20, CPUs: 2, Disk: 1 << 30, Processes: 100})
+		began := statusOf(t, r, id)
+		if name == "netlink" && strings.Contains(began.Enforced[0], "netlink sockets are not counted") {
+			t.Log("skipped: this kernel does not tell about netlink sockets")
+			continue
+		}
+		got := command(t, r, id, fmt.Sprintf("%s %s '%s'", program, fillRole, name))
 		if strings.Contains(got.stdout, "filled") {
 			t.Errorf("%s: nothing stopped it: %+v", name, got)
 		}
-	}
-	if got := command(t, r, "a", "echo well"); got.stdout != "well\n" {
-		t.Errorf("after it: %+v", got)
-	}
-	if s := statusOf(t, r, "a"); s.Started != began {
-		t.Errorf("the agent did not survive: %+v", s)
+		if got := command(t, r, id, "echo well"); got.stdout != "well\n" {
+			t.Errorf("after %s: %+v", name, got)
+		}
+		if s := statusOf(t, r, id); s.Started != began.Started {
+			t.Errorf("the agent did not survive %s: %+v", name, s)
+		}
+		if err := r.Stop(t.Context(), id); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -181,6 +182,10 @@ var memoryFills = map[string]func() error{
 			return unix.SysvShmDetach(b)
 		})
 	},
+	// Less than in the others, as it takes long: many times what may be.
+	"netlink": func() error {
+		return fillMany(8*netlinkMost/fillStep, func(int) error { return fillNetlink() })
+	},
 	"first thread ended": func() error {
 		return withoutFirstThread(func() error { return fillMemory(takeMemory) })
 	},
@@ -248,6 +253,33 @@ func fillSocket(most int) error {
 			n = max(n, 0)
 		}
 		if !errors.Is(err, unix.EAGAIN) {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillNetlink leaves the answers of a netlink socket unread.
+func fillNetlink() error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, fillStep); err != nil {
+		return err
+	}
+	return askNetlink(fd)
+}
+
+// askNetlink asks for the interfaces so often that there is no room for an answer.
+func askNetlink(fd int) error {
+	ask := make([]byte, unix.NLMSG_HDRLEN+unix.SizeofRtGenmsg)
+	ne := binary.NativeEndian
+	ne.PutUint32(ask, uint32(len(ask)))
+	ne.PutUint16(ask[4:], unix.RTM_GETLINK)
+	ne.PutUint16(ask[6:], unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	for range 2 * fillStep / 768 { // what one answer takes, at least
+		if err := unix.Sendto(fd, ask, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 			return err
 		}
 	}

@@ -131,10 +131,14 @@ func (in *instance) setSockets(m *socketMeter) {
 // socketsHold is what waits in the pod's sockets, in bytes, as far as no cgroup
 // counts it.
 func (in *instance) socketsHold() int64 {
+	sum, _ := in.meter().used(counted...) // what could be read counts
+	return sum
+}
+
+func (in *instance) meter() *socketMeter {
 	in.mu.Lock()
-	m := in.sockets
-	in.mu.Unlock()
-	return m.used()
+	defer in.mu.Unlock()
+	return in.sockets
 }
 
 // gateway is the process that takes the pod's packets; 0 while there is none.

@@ -24,6 +24,9 @@ var small = pods.Limits{Memory: 192 << 20, CPUs: 2, Disk: 64 << 20, Processes: 4
 
 func TestPodEnforced(t *testing.T) {
 	t.Parallel()
+	if got := (&Runtime{}).enforced(small, nil); !strings.Contains(got[0], "; sockets are not counted, or not all") {
+		t.Errorf("where the kernel does not tell about sockets: %q", got)
+	}
 	r := open(t, Config{})
 	start(t, r, "a", small)
 	got := statusOf(t, r, "a").Enforced

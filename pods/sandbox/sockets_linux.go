@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -12,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file counts the buffers of a pod's sockets where no cgroup does. They are
-// memory that no process has. A socket of NETLINK_SOCK_DIAG tells about all sockets
+// This file counts the buffers of a pod's sockets where no cgroup does, and those of its
+// netlink sockets everywhere, as no cgroup counts these. They are memory that no process
+// has. A socket of NETLINK_SOCK_DIAG tells about all sockets
 // of the network namespace that it was made in, so stage 1 makes one in the pod's
 // and hands it over. No process of the pod can make such a socket (package seccomp).
 
@@ -24,8 +26,12 @@ const (
 
 	unixDiagRqlen, unixDiagMeminfo = 4, 5 // attributes (linux/unix_diag.h)
 	inetDiagSkmeminfo              = 7    // (linux/inet_diag.h)
+	netlinkDiagMeminfo             = 0    // (linux/netlink_diag.h)
 	unixDiagHead, inetDiagHead     = 16, 72
-	listening                      = 10 // a state, in which the length is of another queue
+	netlinkDiagHead                = 28
+	netlinkShowMeminfo             = 1   // NDIAG_SHOW_MEMINFO
+	allNetlink                     = 255 // protocols: NDIAG_PROTO_ALL
+	listening                      = 10  // a state, in which the length is of another queue
 )
 
 // sendDiag hands a new socket over that tells about the sockets of this network
@@ -79,27 +85,34 @@ func (m *socketMeter) close() {
 	m.fd = -1
 }
 
-// used is what waits in all the pod's sockets, in bytes.
-func (m *socketMeter) used() (sum int64) {
+// counted are the families whose sockets pods can fill, apart from netlink.
+var counted = []byte{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6}
+
+// used is what waits in all the pod's sockets of these families, in bytes. An error says
+// that it may be more.
+func (m *socketMeter) used(families ...byte) (sum int64, err error) {
 	if m == nil {
-		return 0
+		return 0, errors.New("this kernel does not tell about sockets")
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fd < 0 {
-		return 0
+		return 0, nil
 	}
-	for _, family := range []byte{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6} {
+	for _, family := range families {
 		for _, protocol := range diagProtocols(family) {
-			_ = m.dump(diagRequest(family, protocol), func(message []byte) { sum += heldBy(family, message) }) // what could be read counts
+			err = errors.Join(err, m.dump(diagRequest(family, protocol), func(message []byte) { sum += heldBy(family, message) }))
 		}
 	}
-	return sum
+	return sum, err
 }
 
 func diagProtocols(family byte) []byte {
-	if family == unix.AF_UNIX {
+	switch family {
+	case unix.AF_UNIX:
 		return []byte{0}
+	case unix.AF_NETLINK:
+		return []byte{allNetlink}
 	}
 	return []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP}
 }
@@ -107,10 +120,13 @@ func diagProtocols(family byte) []byte {
 // diagRequest asks for all sockets of a family and protocol, in all states, with
 // their memory.
 func diagRequest(family, protocol byte) []byte {
-	const head, unixBody, inetBody = unix.NLMSG_HDRLEN, 24, 56
+	const head, unixBody, inetBody, netlinkBody = unix.NLMSG_HDRLEN, 24, 56, 20
 	body := inetBody
-	if family == unix.AF_UNIX {
+	switch family {
+	case unix.AF_UNIX:
 		body = unixBody
+	case unix.AF_NETLINK:
+		body = netlinkBody
 	}
 	b := make([]byte, head+body)
 	ne := binary.NativeEndian
@@ -118,6 +134,10 @@ func diagRequest(family, protocol byte) []byte {
 	ne.PutUint16(b[4:], sockDiagByFamily)
 	ne.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 	b[head], b[head+1] = family, protocol
+	if family == unix.AF_NETLINK {
+		ne.PutUint32(b[head+8:], netlinkShowMeminfo)
+		return b
+	}
 	ne.PutUint32(b[head+4:], 0xffffffff) // states
 	if family == unix.AF_UNIX {
 		ne.PutUint32(b[head+12:], 1<<unixDiagRqlen|1<<unixDiagMeminfo) // UDIAG_SHOW_…
@@ -144,8 +164,10 @@ func (m *socketMeter) dump(request []byte, each func(message []byte)) error {
 				break
 			}
 			switch kind := binary.NativeEndian.Uint16(rest[4:]); kind {
-			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+			case unix.NLMSG_DONE:
 				return nil
+			case unix.NLMSG_ERROR:
+				return errors.New("sockets of a pod: the kernel does not tell about all families")
 			case sockDiagByFamily:
 				each(rest[unix.NLMSG_HDRLEN:size])
 			}
@@ -158,8 +180,11 @@ func (m *socketMeter) dump(request []byte, each func(message []byte)) error {
 // sent that waits elsewhere. What a closed sender has left is counted by its length.
 func heldBy(family byte, message []byte) (sum int64) {
 	head, memory := inetDiagHead, uint16(inetDiagSkmeminfo)
-	if family == unix.AF_UNIX {
+	switch family {
+	case unix.AF_UNIX:
 		head, memory = unixDiagHead, unixDiagMeminfo
+	case unix.AF_NETLINK:
+		head, memory = netlinkDiagHead, netlinkDiagMeminfo
 	}
 	ne := binary.NativeEndian
 	for rest := message[min(head, len(message)):]; len(rest) >= 4; {

@@ -30,7 +30,7 @@ func TestSocketMeter(t *testing.T) {
 		t.Skip("this kernel does not tell about sockets")
 	}
 	defer m.close()
-	before := m.used()
+	before := heldIn(t, m, counted...)
 	stream, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func TestSocketMeter(t *testing.T) {
 	if _, err := unix.Write(stream[0], make([]byte, sent)); err != nil {
 		t.Fatal(err)
 	}
-	if n := m.used() - before; n < sent/2 {
+	if n := heldIn(t, m, counted...) - before; n < sent/2 {
 		t.Errorf("%d bytes more in sockets, %d were sent", n, sent)
 	}
 	pod := &instance{process: &os.Process{Pid: os.Getpid()}, sockets: m}
@@ -48,13 +48,38 @@ func TestSocketMeter(t *testing.T) {
 		t.Errorf("of what sockets hold %d bytes count, in all %d", sockets, total)
 	}
 	unix.Close(stream[0])
-	if n := m.used() - before; n < sent/2 {
+	if n := heldIn(t, m, counted...) - before; n < sent/2 {
 		t.Errorf("%d bytes more in sockets, %d were sent and nobody has read them", n, sent)
 	}
+	netlink, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(netlink)
+	before = heldIn(t, m, unix.AF_NETLINK)
+	if err := askNetlink(netlink); err != nil {
+		t.Fatal(err)
+	}
+	if n := heldIn(t, m, unix.AF_NETLINK) - before; n < 64<<10 {
+		t.Errorf("%d bytes more in netlink sockets, one of which is full", n)
+	}
 	m.close()
-	if n := m.used() + (*socketMeter)(nil).used(); n != 0 {
+	if n := heldIn(t, m, counted...); n != 0 {
 		t.Errorf("closed: %d", n)
 	}
+	if n, err := (*socketMeter)(nil).used(counted...); n != 0 || err == nil {
+		t.Errorf("without a meter: %d, %v", n, err)
+	}
+}
+
+// heldIn is what a meter says of families that the kernel tells about.
+func heldIn(t *testing.T, m *socketMeter, families ...byte) int64 {
+	t.Helper()
+	n, err := m.used(families...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // aloneInNetwork gives a test that counts all sockets of a network namespace one of its

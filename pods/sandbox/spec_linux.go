@@ -27,6 +27,7 @@ type spec struct {
 	Scratch   int64    `json:"scratch"` // bytes of /tmp, of /var/tmp and of /dev/shm; 0 leaves it to the kernel
 	Rlimits   []rlimit `json:"rlimits"`
 	Uncounted bool     `json:"uncounted,omitempty"` // no cgroup counts its memory
+	Meter     bool     `json:"meter,omitempty"`     // hand over what tells about its sockets
 	Network   bool     `json:"network,omitempty"`   // make a device and hand its other end over
 	Agent     agentSpec
 }

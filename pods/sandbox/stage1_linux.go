@@ -65,7 +65,7 @@ func stage1(files donated) error {
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return fail(stepClone, err)
 	}
-	if s.Uncounted {
+	if s.Meter {
 		if err := sendDiag(files.file(donatedDiag)); err != nil {
 			return fail(stepNetwork, err)
 		}

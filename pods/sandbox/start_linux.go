@@ -57,7 +57,9 @@ func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec) error {
 	if err := in.comesUp(ctx, h.status); err != nil {
 		return errors.Join(err, in.abandon())
 	}
-	in.setSockets(receiveDiag(h.diag))
+	meter := receiveDiag(h.diag)
+	in.enforced = r.enforced(sp.Limits, meter)
+	in.setSockets(meter)
 	in.setDoor(&appDoor{free: receiveAppSockets(h.apps)})
 	if err := r.connect(in, h, sp, hostID); err != nil {
 		return errors.Join(err, in.abandon())
@@ -126,7 +128,7 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *launchFiles,
 			return nil, nil, err
 		}
 	}
-	if s.Uncounted {
+	if s.Meter {
 		if h.diag, err = h.addSocket(donatedDiag); err != nil {
 			return nil, nil, err
 		}
@@ -152,7 +154,7 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *launchFiles,
 
 func (r *Runtime) newInstance(sp pods.Spec) *instance {
 	return &instance{
-		limits: sp.Limits, enforced: r.enforced(sp.Limits), home: newHomeMeter(filepath.Join(r.folder(sp.ID), "home")), started: time.Now(),
+		limits: sp.Limits, home: newHomeMeter(filepath.Join(r.folder(sp.ID), "home")), started: time.Now(),
 		done: make(chan struct{}), log: r.log.With("pod", sp.ID), ended: func(reason string) { r.deaths.Add(pods.Death{ID: sp.ID, Reason: reason}) },
 	}
 }
@@ -308,7 +310,7 @@ func (r *Runtime) spawnStage1(h *launchFiles, hostID int) (*os.Process, error) {
 // specification is what stage 1 does for this pod, but for its home.
 func (r *Runtime) specification(sp pods.Spec) spec {
 	limits := sp.Limits
-	s := spec{Hostname: hostname(sp), Rlimits: rlimits(limits), Scratch: limits.Memory / 2, Network: sp.Gate != nil}
+	s := spec{Hostname: hostname(sp), Rlimits: rlimits(limits), Scratch: limits.Memory / 2, Meter: limits.Memory > 0, Network: sp.Gate != nil}
 	if limits.Memory > 0 && !r.groups.has("memory") {
 		s.Uncounted = true
 		s.Agent.Data = uint64(max(2*limits.Memory, limits.Memory+256<<20)) + agent.ReservedData
@@ -338,13 +340,21 @@ func rlimits(l pods.Limits) []rlimit {
 	return all
 }
 
-// enforced is Status.Enforced of a pod with these limits.
-func (r *Runtime) enforced(l pods.Limits) []string {
+// enforced is Status.Enforced of a pod with these limits, whose sockets m counts.
+func (r *Runtime) enforced(l pods.Limits, m *socketMeter) []string {
 	var all []string
 	if l.Memory > 0 {
+		_, sockets := m.used(counted...)
+		_, netlink := m.used(unix.AF_NETLINK)
 		how := "summed twice a second, and RLIMIT_DATA for each process; buffers of pipes, and what the kernel keeps for open files, are bounded each, not in all"
 		if r.groups.has("memory") {
-			how = r.groups.how()
+			how, sockets = r.groups.how(), nil
+		}
+		switch {
+		case sockets != nil:
+			how += "; sockets are not counted, or not all, as this kernel does not tell about them"
+		case netlink != nil:
+			how += "; netlink sockets are not counted, as this kernel does not tell about them"
 		}
 		all = append(all, "memory ("+how+")")
 	}

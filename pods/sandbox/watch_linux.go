@@ -51,6 +51,7 @@ func (r *Runtime) watchPods(ctx context.Context) {
 func (r *Runtime) watchMemory() {
 	var table processTable
 	for _, in := range r.runningAll() {
+		in.holdNetlink()
 		if r.groups.has("memory") {
 			in.noteKills()
 			continue
@@ -62,6 +63,20 @@ func (r *Runtime) watchMemory() {
 			table = readProcesses()
 		}
 		in.holdMemory(table.below(in.process.Pid))
+	}
+}
+
+// netlinkMost is what may wait in all netlink sockets of a pod, in bytes. Programs ask
+// about interfaces and addresses with them, and read what is answered.
+const netlinkMost = 16 << 20
+
+// holdNetlink ends all processes of a pod whose netlink sockets hold too much.
+func (in *instance) holdNetlink() {
+	if in.limits.Memory == 0 {
+		return
+	}
+	if held, _ := in.meter().used(unix.AF_NETLINK); held > netlinkMost { // what could be read counts
+		in.killAll(fmt.Sprintf("out of memory: netlink sockets hold more than %d MiB", netlinkMost>>20))
 	}
 }
 
