@@ -125,7 +125,8 @@ type tour struct {
 	t         *testing.T
 	c         *connection
 	addresses map[string]string // of pods
-	answer    string            // the text of the last call
+	last      tourStep          // the last call
+	answer    string            // its text
 }
 
 func (g *tour) step(s tourStep) {
@@ -139,6 +140,9 @@ func (g *tour) step(s tourStep) {
 	case "text ECHO":
 		got = webSocketEcho(g.t, g.address(s)+s.kind[3], want)
 	case "text ANSWER":
+		if g.last.kind[1] == "get_logs" { // what an app prints is there a moment later
+			eventually(g.t, func() bool { g.call(g.last); return strings.Contains(g.answer, want) })
+		}
 		got = g.answer
 	default:
 		g.call(s)
@@ -175,7 +179,7 @@ func (g *tour) call(s tourStep) {
 	if err != nil {
 		g.t.Fatalf("docs/tour.md:%d: %v", s.line, err)
 	}
-	g.answer = ""
+	g.last, g.answer = s, ""
 	for _, content := range result.Content {
 		if text, ok := content.(*sdk.TextContent); ok {
 			g.answer += text.Text + "\n"
