@@ -31,6 +31,7 @@ const (
 // limit of the tests.
 var fills = map[string]func() error{
 	"blocks":   func() error { return fillFiles(fallocate) },
+	"reserved": func() error { return fillFiles(reserve) },
 	"pages":    func() error { return fillFiles(mapPages) },
 	"unlinked": fillUnlinked,
 	"mapped":   fillMapped,
@@ -453,6 +454,16 @@ func fillFiles(fill func(f *os.File) error) error {
 }
 
 func fallocate(f *os.File) error { return unix.Fallocate(int(f.Fd()), 0, 0, fillStep) }
+
+// reserve is fallocate as an ioctl (FS_IOC_RESVSP64).
+func reserve(f *os.File) error {
+	var space [48]byte
+	binary.NativeEndian.PutUint64(space[16:], fillStep) // l_len, from the beginning
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), 0x4030582a, uintptr(unsafe.Pointer(&space))); errno != 0 {
+		return errno
+	}
+	return nil
+}
 
 // mapPages writes without a call that writes.
 func mapPages(f *os.File) error {

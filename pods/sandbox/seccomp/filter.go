@@ -95,6 +95,11 @@ const (
 	ioctlTIOCSTI   = 0x5412 // types into a terminal as if its user did
 	ioctlTIOCLINUX = 0x541c // pastes into a console
 
+	// Fallocate by another name (linux/falloc.h), as every file system has it.
+	ioctlReserve, ioctlReserve64, ioctlZeroRange = 0x40305828, 0x4030582a, 0x40305839
+	// A tree in a tree of btrfs (linux/btrfs.h), whose files are those of another device.
+	ioctlSnapshot, ioctlSubvolume, ioctlSnapshot2, ioctlSubvolume2 = 0x50009401, 0x5000940e, 0x50009417, 0x50009418
+
 	familyUnix, familyInet, familyInet6, familyNetlink = 1, 2, 10, 16
 
 	fallocFreeing = 0x2 | 0x8 // FALLOC_FL_PUNCH_HOLE and COLLAPSE_RANGE
@@ -121,6 +126,8 @@ func byArgument(arch string) []rule {
 		}},
 		{number: uint32(callIoctl.number(arch)), verdict: errno(ePERM), when: [][]test{
 			{{arg: 1, values: []uint32{ioctlTIOCSTI, ioctlTIOCLINUX}}},
+			{{arg: 1, values: []uint32{ioctlReserve, ioctlReserve64, ioctlZeroRange}}},
+			{{arg: 1, values: []uint32{ioctlSnapshot, ioctlSubvolume, ioctlSnapshot2, ioctlSubvolume2}}},
 		}},
 		// Linux, Linux for 32 bits, both with an old version number, and the
 		// question which one is set.

@@ -87,6 +87,15 @@ func TestFilter(t *testing.T) {
 		{callIoctl, [6]uint64{0, 0x5412 | high}, perm},
 		{callIoctl, [6]uint64{0, 0x541c}, perm},
 		{callIoctl, [6]uint64{0x5412, 0}, allow},
+		{callIoctl, [6]uint64{3, 0x40305828}, perm}, // FS_IOC_RESVSP
+		{callIoctl, [6]uint64{3, 0x4030582a}, perm},
+		{callIoctl, [6]uint64{3, 0x40305839 | high}, perm}, // FS_IOC_ZERO_RANGE
+		{callIoctl, [6]uint64{3, 0x4030582b}, allow},       // FS_IOC_UNRESVSP64 gives room back
+		{callIoctl, [6]uint64{3, 0x50009401}, perm},        // BTRFS_IOC_SNAP_CREATE
+		{callIoctl, [6]uint64{3, 0x5000940e}, perm},        // BTRFS_IOC_SUBVOL_CREATE
+		{callIoctl, [6]uint64{3, 0x50009417}, perm},
+		{callIoctl, [6]uint64{3, 0x50009418 | high}, perm},
+		{callIoctl, [6]uint64{3, 0x40049409}, allow}, // FICLONE
 		{callPersonality, [6]uint64{0xffffffff}, allow},
 		{callPersonality, [6]uint64{0}, allow},
 		{callPersonality, [6]uint64{0x20008}, allow},
