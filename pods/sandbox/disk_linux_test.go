@@ -4,8 +4,11 @@ package sandbox
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -120,6 +123,64 @@ func TestGrowthIsHeld(t *testing.T) {
 		in.judge(now, measured{bytes: c.bytes, began: now.Add(-time.Second), took: time.Second})
 		if len(in.kills) != c.ended {
 			t.Errorf("%d: %s (%d bytes over): ended %d times, want %d", i, c.reason, c.bytes-limit, len(in.kills), c.ended)
+		}
+	}
+}
+
+// Who writes much while nothing should is ended at the next look, whatever else the
+// machine does, and who writes as little as deleting does goes on.
+func TestWritersAreHeld(t *testing.T) {
+	t.Parallel()
+	const little = writingMuch / 4 // ten looks are a period
+	for name, c := range map[string]struct {
+		writes []int // before each look but the first, a diskPeriod after the one before
+		ended  int   // at which look; 0: at none
+	}{
+		"at once":             {[]int{writingMuch + 1}, 1},
+		"within a period":     {[]int{little, little, little, little, little}, 5},
+		"little each period":  {[]int{little, 0, 0, 0, 0, little, 0, 0, 0, 0, little, 0, 0, 0, 0, little, 0, 0, 0, 0, little, 0, 0, 0, 0, little}, 0},
+		"nothing, then much":  {[]int{0, 0, 0, 0, 0, 0, 0, writingMuch + 1}, 8},
+		"exactly what it may": {[]int{writingMuch, 0, 0, 0, 0, 0, 0, 0, 0, 0, little}, 0},
+	} {
+		cmd := exec.Command("sh", "-c", `while read n; do printf "%0${n}d" 0; done`)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		writer, err := readProcess(cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod := &instance{log: slog.New(slog.DiscardHandler)}
+		var w writing
+		now, ended := time.Now(), 0
+		pod.holdWriters(now, &w, []process{writer}, "full")
+		for i, n := range c.writes {
+			if n > 0 {
+				fmt.Fprintln(in, n)
+				if _, err := io.CopyN(io.Discard, out, int64(n)); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+			}
+			now = now.Add(diskPeriod)
+			if pod.holdWriters(now, &w, []process{writer}, "full") {
+				ended = i + 1
+				break
+			}
+		}
+		if ended != c.ended || len(pod.kills) != min(ended, 1) {
+			t.Errorf("%s: ended at look %d, want %d; %+v", name, ended, c.ended, pod.kills)
+		}
+		in.Close()
+		if err := cmd.Wait(); (err != nil) != (ended > 0) {
+			t.Errorf("%s: the writer ended with %v", name, err)
 		}
 	}
 }

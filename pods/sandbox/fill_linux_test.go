@@ -197,7 +197,8 @@ func TestPodDiskFills(t *testing.T) {
 			}
 			// What it may have by then follows from how fast it writes: through mapped
 			// pages a third of a GiB in a third of a second, on a machine with nothing
-			// else to do. TestPodHolesFill bounds it for one that takes its time.
+			// else to do. At which look it is stopped TestWritersAreHeld and
+			// TestGrowthIsHeld say, and TestPodHolesFill holds one that takes its time.
 			used, _, err := measureTree(filepath.Join(r.folder("a"), "home"))
 			if err != nil || used > 8*most {
 				t.Errorf("%d MiB of %d are used, %v", used>>20, most>>20, err)
