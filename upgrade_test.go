@@ -3,6 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +23,7 @@ import (
 	"time"
 
 	"podgate/control"
+	"podgate/internal/acmetest"
 	"podgate/store"
 )
 
@@ -302,9 +306,9 @@ func comeIn(t *testing.T, s *testServer) (end func()) {
 	}
 }
 
-func ask(t *testing.T, s *testServer, pod, more string) (net.Conn, *http.Response, *bufio.Reader) {
+func dialServer(t *testing.T, address string) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,19 +316,24 @@ func ask(t *testing.T, s *testServer, pod, more string) (net.Conn, *http.Respons
 	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s.localhost\r\n%s\r\n", pod, more)
+	return conn
+}
+
+func askOver(t *testing.T, conn net.Conn, host, more string) (*http.Response, *bufio.Reader) {
+	t.Helper()
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n%s\r\n", host, more)
 	r := bufio.NewReader(conn)
 	res, err := http.ReadResponse(r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return conn, res, r
+	return res, r
 }
 
 // openStream begins a download that ends when there is /tmp/go-on in the pod.
 func openStream(t *testing.T, s *testServer, pod string) io.Reader {
 	t.Helper()
-	_, res, _ := ask(t, s, pod, "")
+	res, _ := askOver(t, dialServer(t, strings.TrimPrefix(s.URL, "http://")), pod+".localhost", "")
 	body := bufio.NewReader(res.Body)
 	if line, err := body.ReadString('\n'); line != "data: first\n" {
 		t.Fatalf("%q, %v", line, err)
@@ -335,7 +344,12 @@ func openStream(t *testing.T, s *testServer, pod string) io.Reader {
 // openSocket opens a WebSocket and returns what proves that it works.
 func openSocket(t *testing.T, s *testServer, pod string) func(string) {
 	t.Helper()
-	conn, res, r := ask(t, s, pod, "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n")
+	return openSocketOver(t, dialServer(t, strings.TrimPrefix(s.URL, "http://")), pod+".localhost")
+}
+
+func openSocketOver(t *testing.T, conn net.Conn, host string) func(string) {
+	t.Helper()
+	res, r := askOver(t, conn, host, "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n")
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatal(res.Status)
 	}
@@ -346,6 +360,81 @@ func openSocket(t *testing.T, s *testServer, pod string) func(string) {
 		if _, err := io.ReadFull(r, got); err != nil || string(got) != "echo "+word {
 			t.Errorf("echo: %q, %v", got, err)
 		}
+	}
+}
+
+// A WebSocket over https goes on from program to program, if it is over TLS 1.3, and its
+// keys are written nowhere. One over TLS 1.2 ends.
+func TestUpgradeOverHTTPS(t *testing.T) {
+	t.Parallel()
+	dir, port := t.TempDir(), freePort(t)
+	certificate, key := acmetest.SelfSigned(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "files.test", "*.apps.test")
+	write(t, dir, map[string]string{"cert.pem": string(certificate), "key.pem": string(key)})
+	s := startUpgradable(t, filepath.Join(t.TempDir(), "data"), fmt.Sprintf("public_url = \"https://files.test:%s\"\nlisten = \"127.0.0.1:0\"\n[tls]\nmode = \"files\"\nlisten = \"127.0.0.1:%s\"\nhttp_listen = \"\"\ncert_files = [%q]\nkey_files = [%q]\n[pods]\ndomain = \"apps.test\"",
+		port, port, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")))
+	needSandbox(t, s)
+	g := onMachine(t, s)
+	g.must("team add ann")
+	app := t.TempDir()
+	write(t, app, map[string]string{"Procfile": "web: perl app.pl\n", "app.pl": upgrader})
+	g.must("pod deploy " + app + " --name live")
+	var keys bytes.Buffer // as TLS names them for debugging: words and numbers of base 16
+	open := func(version uint16) (net.Conn, func(string)) {
+		conn := tls.Client(dialServer(t, "127.0.0.1:"+port), &tls.Config{ServerName: "live.apps.test", InsecureSkipVerify: true, MaxVersion: version, KeyLogWriter: &keys})
+		return conn, openSocketOver(t, conn, "live.apps.test:"+port)
+	}
+	old, _ := open(tls.VersionTLS12)
+	_, rests := open(tls.VersionTLS13)
+	_, talk := open(tls.VersionTLS13)
+	hung, talked := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(talked)
+		for n := 0; ; n++ {
+			select {
+			case <-hung:
+				t.Logf("%d words over the WebSocket", n)
+				return
+			default:
+				talk(fmt.Sprint("word ", n, strings.Repeat(" and so on", n%100)))
+			}
+		}
+	}()
+	for _, version := range []string{"2.0", "3.0"} {
+		install(t, s.program, version)
+		if code, out, errs := s.command("upgrade"); code != exitDone {
+			t.Fatalf("%s%s\n%s", out, errs, s.Log)
+		}
+		if now := statusOf(t, s).Version; now != version {
+			t.Errorf("version %s", now)
+		}
+	}
+	close(hung)
+	<-talked
+	rests("still there")
+	if n, err := old.Read(make([]byte, 1)); n > 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d, %v", n, err)
+	}
+	said := s.Log.String() + s.Stdout.String()
+	secrets := 0
+	for line := range strings.Lines(keys.String()) {
+		words := strings.Fields(line)
+		secret, err := hex.DecodeString(words[len(words)-1])
+		if err != nil || len(secret) < 32 {
+			t.Fatalf("%q, %v", line, err)
+		}
+		secrets++
+		if strings.Contains(said, words[len(words)-1]) || strings.Contains(said, base64.StdEncoding.EncodeToString(secret)) {
+			t.Errorf("%s is in the log", words[0])
+		}
+	}
+	if secrets < 8 {
+		t.Errorf("%d secrets", secrets)
+	}
+	if code := s.Stop(); code != exitDone {
+		t.Errorf("code %d\n%s", code, s.Log)
+	}
+	if strings.Contains(s.Log.String(), "DATA RACE") || strings.Contains(s.Log.String(), "connections of visitors") {
+		t.Error(s.Log)
 	}
 }
 

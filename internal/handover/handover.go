@@ -15,7 +15,7 @@ import (
 
 // Format is the number of the form in which a [Baton] is written. It rises with every
 // change that an earlier or a later program would misread, also of what parts say.
-const Format = 1
+const Format = 2
 
 // Variable is the environment variable that names the descriptor of a baton.
 const Variable = "PODGATE_HANDOVER"

@@ -92,13 +92,15 @@ func (b *Baton) FD(n int) (int, error) {
 	return unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 3)
 }
 
-// Drop closes what the baton keeps: the next program serves, or none is to.
+// Drop closes what the baton keeps, and forgets what was said, in which there are keys: the
+// next program serves, or none is to.
 func (b *Baton) Drop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, fd := range append(b.state.Files, b.state.Image) {
 		_ = unix.Close(fd) // only a number that is not open fails
 	}
+	clear(b.state.Parts)
 	b.state.Files, b.dropped = nil, true
 }
 
@@ -156,7 +158,8 @@ func inherit(fds []int, flag int) error {
 
 const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 
-// sealed is a file in memory that nobody can change any more.
+// sealed is a file in memory that nobody can change any more, and no other user can open:
+// there are keys in it.
 func sealed(content []byte) (int, error) {
 	fd, err := unix.MemfdCreate("podgate-handover", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
@@ -167,7 +170,7 @@ func sealed(content []byte) (int, error) {
 	if _, err := f.Write(content); err != nil {
 		return -1, fmt.Errorf("hand over: %w", err)
 	}
-	if err := Seal(f.Fd()); err != nil {
+	if err := errors.Join(f.Chmod(0o400), Seal(f.Fd())); err != nil {
 		return -1, fmt.Errorf("hand over: %w", err)
 	}
 	return high(int(f.Fd()))

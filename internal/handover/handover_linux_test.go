@@ -76,6 +76,10 @@ func TestBaton(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var about unix.Stat_t
+	if err := unix.Fstat(memory, &about); err != nil || about.Mode&0o077 != 0 {
+		t.Errorf("others can open what was handed over: %o, %v", about.Mode, err)
+	}
 	got, err := Received([]string{Variable + "=" + strconv.Itoa(memory)})
 	if err != nil || got == nil || got.Failure() != "it was bad" || got.CanGoBack() == nil {
 		t.Fatalf("%+v, %v", got, err)
@@ -116,6 +120,9 @@ func TestBaton(t *testing.T) {
 	}
 	if n, err := r.Read(all); n != 0 {
 		t.Errorf("something is open still: %v", err)
+	}
+	if err := got.Get("part", &part); err != ErrNone {
+		t.Errorf("what a part has said is still known: %v", err)
 	}
 	if got.CanGoBack() == nil {
 		t.Error("what serves could give back")

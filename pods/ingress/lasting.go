@@ -16,16 +16,21 @@ import (
 
 	"podgate/internal/connlimit"
 	"podgate/internal/handover"
+	"podgate/internal/tlsrecord"
 )
 
 // This file is how connections that have changed protocols, as WebSockets do, go over to
 // the next program: from then on they are bytes in both directions, which need nothing but
-// the two descriptors. Where a visitor came by https the keys are in this program, so these
-// do not.
+// the two descriptors, and the keys where a visitor came by https. Those of TLS 1.2 cannot
+// be handed over.
 
 // parkTime is how long a lasting connection may take to bring what was read of it to the
 // other side, until the next program takes it.
 const parkTime = 500 * time.Millisecond
+
+// maxUnread is how much of what visitors have sent over https may wait in this program for
+// all that goes over, in bytes. What does not fit stays behind.
+const maxUnread = 16 << 20
 
 // lasting is one that can go over.
 type lasting struct {
@@ -39,6 +44,8 @@ type Handed struct {
 	Visitor string `json:"visitor"`
 	Front   int    `json:"front"`
 	Back    int    `json:"back"`
+
+	TLS *tlsrecord.State `json:"tls,omitempty"` // of the visitor's side; nil: it has none
 }
 
 // tap is a connection whose reads can be ended without anything being lost: what was read
@@ -93,6 +100,19 @@ func (t *tap) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
+// Close implements net.Conn. On one that goes over nothing more is said: the next program
+// speaks with its keys.
+func (t *tap) Close() error {
+	t.mu.Lock()
+	frozen := t.frozen
+	t.broken = t.broken || !frozen
+	t.mu.Unlock()
+	if secure := secured(t.Conn); frozen && secure != nil {
+		return secure.NetConn().Close()
+	}
+	return t.Conn.Close()
+}
+
 func (t *tap) isFrozen() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -133,15 +153,66 @@ func (t *tap) rests(ctx context.Context) bool {
 	return !t.broken
 }
 
-// socket is what is below a connection; nil where there is TLS in between.
-func socket(c net.Conn) syscall.Conn {
+// rest waits until both sides rest and returns the keys of the visitor's, nil where it has
+// none; false when it cannot go over. unread is what may still wait, in bytes.
+func (l *lasting) rest(ctx context.Context, unread *int) (*tlsrecord.State, bool) {
+	if !l.front.rests(ctx) || !l.back.rests(ctx) {
+		return nil, false
+	}
+	keys, err := keysOf(l.front)
+	if err != nil || keys == nil {
+		return nil, err == nil
+	}
+	n := len(keys.Raw) + len(keys.Data)
+	if n > *unread {
+		return nil, false
+	}
+	*unread -= n
+	return keys, true
+}
+
+// layer is a connection over another one.
+type layer interface{ NetConn() net.Conn }
+
+// secured is the TLS of a connection; nil where there is none.
+func secured(c net.Conn) layer {
 	for {
 		switch below := c.(type) {
 		case *tls.Conn:
+			return below
+		case *tlsrecord.Conn:
+			return below
+		case layer:
+			c = below.NetConn()
+		default:
 			return nil
+		}
+	}
+}
+
+// keysOf is what another program needs to go on with a connection that rests; nil where
+// there is no TLS.
+func keysOf(c net.Conn) (*tlsrecord.State, error) {
+	var s tlsrecord.State
+	var err error
+	switch secure := secured(c).(type) {
+	case *tls.Conn:
+		s, err = tlsrecord.Of(secure)
+	case *tlsrecord.Conn:
+		s, err = secure.State()
+	default:
+		return nil, nil
+	}
+	return &s, err
+}
+
+// socket is what is below a connection; nil where it is nothing that could be kept.
+func socket(c net.Conn) syscall.Conn {
+	for {
+		switch below := c.(type) {
 		case syscall.Conn:
 			return below
-		case interface{ NetConn() net.Conn }:
+		case layer:
 			c = below.NetConn()
 		default:
 			return nil
@@ -158,6 +229,9 @@ func (a *appAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
 	if err != nil || a.back == nil || socket(conn) == nil || socket(a.back) == nil {
 		return conn, buffered, err
+	}
+	if _, err := keysOf(conn); err != nil {
+		return conn, buffered, nil // it stays in this program
 	}
 	front := newTap(conn)
 	a.lasts(front, a.back)
@@ -187,15 +261,19 @@ func (in *Ingress) HandOver(next *handover.Baton) []Handed {
 			next.Forget(front)
 			continue
 		}
-		kept[i] = Handed{l.pod, l.visitor, front, back}
+		kept[i] = Handed{Pod: l.pod, Visitor: l.visitor, Front: front, Back: back}
 		l.freeze()
 	}
+	unread := maxUnread
 	for i, l := range all {
-		switch h := kept[i]; {
-		case h.Pod == "":
-		case l.front.rests(ctx) && l.back.rests(ctx):
+		h := kept[i]
+		if h.Pod == "" {
+			continue
+		}
+		var ok bool
+		if h.TLS, ok = l.rest(ctx, &unread); ok {
 			list = append(list, h)
-		default:
+		} else {
 			next.Forget(h.Front)
 			next.Forget(h.Back)
 		}
@@ -232,6 +310,13 @@ func (in *Ingress) resume(before *handover.Baton, h Handed, bound func(net.Conn)
 	bounded, ok := bound(front)
 	if !ok {
 		return errors.Join(errTooMany, front.Close(), back.Close())
+	}
+	if h.TLS != nil {
+		secure, err := tlsrecord.Resume(bounded, *h.TLS)
+		if err != nil {
+			return errors.Join(err, bounded.Close(), back.Close())
+		}
+		bounded = secure
 	}
 	if !in.readmit(h.Pod, h.Visitor) {
 		return errors.Join(errTooMany, bounded.Close(), back.Close())

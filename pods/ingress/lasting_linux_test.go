@@ -1,10 +1,14 @@
 package ingress
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +16,7 @@ import (
 
 	"podgate/internal/authz"
 	"podgate/internal/handover"
+	"podgate/internal/webtest"
 	"podgate/pods"
 	"podgate/pods/podstest"
 	"podgate/store"
@@ -52,11 +57,28 @@ func pair(t *testing.T, network, address string) (near, far net.Conn) {
 	return near, far
 }
 
-// open has an ingress serve a lasting connection to the pod shop, and returns the ends of
-// visitor and app, and what is closed when it is served no more.
-func open(t *testing.T, in *Ingress) (visitor, app net.Conn, over <-chan struct{}) {
+// secure has TLS between two ends.
+func secure(t *testing.T, near, far net.Conn, version uint16) (server, client *tls.Conn) {
+	t.Helper()
+	hour := time.Now().Add(time.Hour)
+	server = tls.Server(near, &tls.Config{MaxVersion: version, Certificates: []tls.Certificate{webtest.SelfSigned(t, "shop.test", hour.Add(-2*time.Hour), hour)}})
+	client = tls.Client(far, &tls.Config{InsecureSkipVerify: true})
+	failed := make(chan error, 1)
+	go func() { failed <- client.Handshake() }()
+	if err := errors.Join(server.Handshake(), <-failed); err != nil {
+		t.Fatal(err)
+	}
+	return server, client
+}
+
+// open has an ingress serve a lasting connection to the pod shop, over https or not, and
+// returns the ends of visitor and app, and what is closed when it is served no more.
+func open(t *testing.T, in *Ingress, https bool) (visitor, app net.Conn, over <-chan struct{}) {
 	t.Helper()
 	front, visitor := pair(t, "tcp", "127.0.0.1:0")
+	if https {
+		front, visitor = secure(t, front, visitor, tls.VersionTLS13)
+	}
 	back, app := pair(t, "unix", filepath.Join(t.TempDir(), "s"))
 	for _, c := range []net.Conn{front, back} {
 		if err := c.SetDeadline(time.Time{}); err != nil {
@@ -99,6 +121,15 @@ func receive(t *testing.T, c net.Conn, words string) {
 // program, and is held to what the next one allows.
 func TestHandOver(t *testing.T) {
 	t.Parallel()
+	for name, https := range map[string]bool{"http": false, "https": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testHandOver(t, https)
+		})
+	}
+}
+
+func testHandOver(t *testing.T, https bool) {
 	db := storetest.New(t)
 	service := podstest.ServiceOver(t, db, podstest.NewFake(t))
 	w := storetest.Populate(t, db, "ann", time.Now())
@@ -107,7 +138,7 @@ func TestHandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := New(Config{Pods: service})
-	visitor, app, over := open(t, in)
+	visitor, app, over := open(t, in, https)
 	send(t, visitor, app, "one")
 	send(t, app, visitor, "two")
 	handOver := func() (*handover.Baton, []Handed) {
@@ -119,9 +150,9 @@ func TestHandOver(t *testing.T) {
 		return baton, in.HandOver(baton)
 	}
 	freely := func(c net.Conn) (net.Conn, bool) { return c, true }
-	for range 2 {
+	for range 3 {
 		baton, list := handOver()
-		if len(list) != 1 || list[0].Pod != "shop" || list[0].Visitor != "somebody" {
+		if len(list) != 1 || list[0].Pod != "shop" || list[0].Visitor != "somebody" || (list[0].TLS != nil) != https {
 			t.Fatalf("%+v", list)
 		}
 		if over != nil {
@@ -151,7 +182,7 @@ func TestHandOver(t *testing.T) {
 	}
 
 	t.Run("one too many", func(t *testing.T) {
-		visitor, _, over := open(t, in)
+		visitor, _, over := open(t, in, https)
 		baton, list := handOver()
 		<-over
 		next := New(Config{Pods: service})
@@ -164,8 +195,26 @@ func TestHandOver(t *testing.T) {
 		}
 	})
 
+	t.Run("keys that cannot be", func(t *testing.T) {
+		if !https {
+			return // there are none
+		}
+		_, _, over := open(t, in, https)
+		baton, list := handOver()
+		<-over
+		for i := range list {
+			list[i].TLS.Suite = tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+		}
+		next := New(Config{Pods: service})
+		var bounded closed
+		if err := next.Resume(baton, list[:1], func(c net.Conn) (net.Conn, bool) { bounded.Conn = c; return &bounded, true }); err == nil || !bounded.is || len(next.open) != 0 {
+			t.Errorf("%v, its place is free: %v, %v", err, bounded.is, next.open)
+		}
+		baton.Drop()
+	})
+
 	t.Run("the pod has as many as it can have", func(t *testing.T) {
-		_, _, over := open(t, in)
+		_, _, over := open(t, in, https)
 		baton, list := handOver()
 		<-over
 		next := New(Config{Pods: service})
@@ -182,7 +231,7 @@ func TestHandOver(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		visitor, app, over := open(t, in)
+		visitor, app, over := open(t, in, https)
 		list := in.HandOver(baton)
 		<-over
 		for i := range list {
@@ -201,7 +250,7 @@ func TestHandOver(t *testing.T) {
 
 	t.Run("what is read and cannot be written", func(t *testing.T) {
 		in := New(Config{Pods: service})
-		visitor, _, over := open(t, in)
+		visitor, _, over := open(t, in, https)
 		if err := visitor.SetWriteDeadline(time.Now().Add(2 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
@@ -222,4 +271,71 @@ func TestHandOver(t *testing.T) {
 		in.mu.Unlock()
 		<-over
 	})
+}
+
+// What goes over carries only so much that nobody has read.
+func TestUnreadIsBounded(t *testing.T) {
+	t.Parallel()
+	near, far := pair(t, "tcp", "127.0.0.1:0")
+	server, client := secure(t, near, far, tls.VersionTLS13)
+	if _, err := io.WriteString(client, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, server, "he") // and the rest waits
+	l := &lasting{front: newTap(server), back: newTap(near)}
+	close(l.front.parked)
+	close(l.back.parked)
+	for room, want := range map[int]int{2: 2, 3: 0, 10: 7} {
+		keys, ok := l.rest(t.Context(), &room)
+		if ok != (want != 2) || room != want || ok && string(keys.Data) != "llo" {
+			t.Errorf("%v, %d, want %d", ok, room, want)
+		}
+	}
+}
+
+// hijacked is the answer to a request that becomes a connection.
+type hijacked struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (h hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) { return h.conn, nil, nil }
+
+// Over TLS 1.2 a connection stays in this program, and its end is waited for like that of
+// any request; over TLS 1.3 it goes over, and until then and afterwards it ends as such a
+// connection does: with a word in this program, and with none that is not the next one's.
+func TestWhatGoesOver(t *testing.T) {
+	t.Parallel()
+	for version, over := range map[uint16]bool{tls.VersionTLS12: false, tls.VersionTLS13: true} {
+		near, far := pair(t, "tcp", "127.0.0.1:0")
+		server, _ := secure(t, near, far, version)
+		back, _ := pair(t, "unix", filepath.Join(t.TempDir(), "s"))
+		lasts := false
+		a := &appAnswer{ResponseWriter: hijacked{nil, server}, back: newTap(back), lasts: func(_, _ *tap) { lasts = true }}
+		conn, _, err := a.Hijack()
+		if err != nil || lasts != over || (conn == net.Conn(server)) == over {
+			t.Errorf("%s: %T, %v, %v", tls.VersionName(version), conn, lasts, err)
+		}
+	}
+	for _, frozen := range []bool{false, true} {
+		near, far := pair(t, "tcp", "127.0.0.1:0")
+		server, _ := secure(t, near, far, tls.VersionTLS13)
+		l := &lasting{front: newTap(server), back: newTap(near)}
+		if frozen {
+			l.freeze()
+		}
+		if err := l.front.Close(); err != nil {
+			t.Error(err)
+		}
+		said, err := io.ReadAll(far)
+		const size = 24 // of a record with an alert
+		bye := len(said) >= size && bytes.HasPrefix(said[len(said)-size:], []byte("\x17\x03\x03\x00\x13"))
+		if err != nil || bye == frozen {
+			t.Errorf("it goes over: %v, and the visitor hears a last word: %v, %v", frozen, bye, err)
+		}
+		close(l.front.parked)
+		if !frozen && l.front.rests(context.Background()) {
+			t.Error("what was closed goes over")
+		}
+	}
 }
