@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"podgate/control"
 	"podgate/internal/config"
 	"podgate/internal/metrics"
 	"podgate/internal/web"
@@ -119,12 +120,17 @@ func (srv *server) sampleServer() {
 	build := g.Number(metrics.Gauge, "podgate_build_info", "The version that runs; always 1.", "version")
 	connections := g.Number(metrics.Gauge, "podgate_connections", "Open network connections.")
 	dropped := g.Number(metrics.Total, "podgate_spans_dropped_total", "Parts of traces that were not sent.")
+	upgraded := g.Number(metrics.Total, "podgate_upgrades_total", "Programs that were to take over, by what became of it; counted on by those that did.", "result")
 	problems := g.Number(metrics.Gauge, "podgate_problems", "What keeps the server from doing all that it is there for, as in /readyz.")
 	srv.numbers.Sampled(g, func(put func(*metrics.Number, float64, ...string)) {
 		put(build, 1, version())
 		put(connections, float64(srv.bounds.Open()))
 		if srv.traces != nil {
 			put(dropped, float64(srv.traces.Dropped()))
+		}
+		ended := srv.upgrades.count()
+		for _, state := range []string{control.UpgradeDone, control.UpgradeFailed} {
+			put(upgraded, float64(ended[state]), state)
 		}
 		put(problems, float64(len(srv.problems(srv.certs == nil || srv.certs.Status().Ready(time.Now())))))
 	})

@@ -58,7 +58,7 @@ func (srv *server) prepareUpgrades(ctx context.Context, p process, rehearsal []s
 	if err := p.Baton.Get("server", &srv.takeover.handed); err != nil {
 		return err
 	}
-	u.path = srv.takeover.Path
+	u.path, u.ended = srv.takeover.Path, srv.takeover.Ended
 	srv.takeover.limit = time.AfterFunc(takeOverTime, func() {
 		srv.giveBack(ctx, fmt.Errorf("it did not serve within %v", takeOverTime), log)
 		if srv.takeover.baton.CanGoBack() == nil { // but it could not
@@ -256,6 +256,7 @@ func (srv *server) tookOver() error {
 		u.State, u.Reason = control.UpgradeFailed, why
 	}
 	srv.upgrades.note(u)
+	srv.upgraded(u)
 	var visitors []ingress.Handed
 	err := t.baton.Get("visitors", &visitors)
 	if err == nil {

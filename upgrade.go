@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"podgate/control"
+	"podgate/history"
 	"podgate/internal/handover"
 	"podgate/pods"
 	"podgate/store"
@@ -46,6 +48,7 @@ type upgrades struct {
 
 	mu       sync.Mutex
 	latest   *control.Upgrade // nil: none yet
+	ended    map[string]int   // how many, by the state in which they ended, since podgate was started
 	reloaded *string          // what the configuration file said when it was read again last; nil: it was not
 
 	sockets     []opened // what is listened on
@@ -84,6 +87,33 @@ func (u *upgrades) note(latest control.Upgrade) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.latest = &latest
+}
+
+// count returns how many upgrades have ended in each state.
+func (u *upgrades) count() map[string]int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return maps.Clone(u.ended)
+}
+
+// upgraded has the audit list and the numbers know of an upgrade that is done or has failed,
+// be it that it did not begin.
+func (srv *server) upgraded(u control.Upgrade) {
+	e := store.AuditEntry{Action: history.AuditUpgrade, ActorName: history.CommandLine, Object: "from " + u.From, Outcome: store.AuditOK}
+	if u.To != "" {
+		e.Object += " to " + u.To
+	}
+	e.Object += ", by a " + u.By
+	if u.State != control.UpgradeDone {
+		e.Outcome = u.Reason
+	}
+	srv.history.Audit(history.Visitor{}, e)
+	srv.upgrades.mu.Lock()
+	defer srv.upgrades.mu.Unlock()
+	if srv.upgrades.ended == nil {
+		srv.upgrades.ended = map[string]int{}
+	}
+	srv.upgrades.ended[u.State]++
 }
 
 // visits are the requests that go on, in waves: those that were there when the present
@@ -272,6 +302,10 @@ func removeRehearsals(dir string) {
 
 // upgrade answers a command.
 func (srv *server) upgrade(ctx context.Context, check bool) (control.Upgrade, error) {
+	return srv.beginUpgrade(ctx, control.UpgradeByCommand, check)
+}
+
+func (srv *server) beginUpgrade(ctx context.Context, by string, check bool) (control.Upgrade, error) {
 	if !srv.hasStarted(ctx) {
 		return control.Upgrade{}, ctx.Err()
 	}
@@ -279,6 +313,11 @@ func (srv *server) upgrade(ctx context.Context, check bool) (control.Upgrade, er
 		return control.Upgrade{}, errors.New("another upgrade goes on; «podgate status» says how it ends")
 	}
 	p, u, err := srv.examine(ctx)
+	u.By = by
+	if err != nil && !check {
+		u.State, u.Reason = control.UpgradeFailed, err.Error()
+		srv.upgraded(u)
+	}
 	if err != nil || check {
 		srv.upgrades.one.Unlock()
 		if p != nil {
@@ -294,6 +333,7 @@ func (srv *server) upgrade(ctx context.Context, check bool) (control.Upgrade, er
 			defer srv.upgrades.one.Unlock() // else there is nothing more to upgrade
 			u.State, u.Reason = control.UpgradeFailed, err.Error()
 			srv.upgrades.note(u)
+			srv.upgraded(u)
 			srv.tell("ready", srv.ready())
 			srv.log.Error("the program was not replaced, and all goes on", "program", u.Program, "error", err)
 		}
@@ -312,7 +352,7 @@ func (srv *server) upgradeIfReplaced(ctx context.Context) bool {
 	if err := p.Close(); err != nil || same {
 		return false
 	}
-	if _, err := srv.upgrade(ctx, false); err != nil {
+	if _, err := srv.beginUpgrade(ctx, control.UpgradeBySignal, false); err != nil {
 		srv.log.Error("the program's file was replaced, and the one that runs goes on", "error", err)
 		return false
 	}
@@ -408,6 +448,7 @@ type handed struct {
 	Control   int              `json:"control"`
 	Addresses map[string][]int `json:"addresses"` // by address, as configured
 	Regions   []string         `json:"regions"`   // where pods can run
+	Ended     map[string]int   `json:"ended"`     // upgrades before this one, by state
 	Silent    time.Time        `json:"silent"`    // since when nobody is answered
 	Stop      bool             `json:"stop"`      // it was asked to end meanwhile
 }
@@ -445,7 +486,7 @@ func (srv *server) handOver(ctx context.Context, next successor) error {
 	}
 	// From here on a signal that asks to stop ends the process, and is not lost with it.
 	signal.Reset(syscall.SIGTERM, syscall.SIGINT)
-	h.Stop, h.Upgrade = ctx.Err() != nil, *srv.upgrades.last()
+	h.Stop, h.Upgrade, h.Ended = ctx.Err() != nil, *srv.upgrades.last(), srv.upgrades.count()
 	if err := baton.Put("server", h); err != nil {
 		return err
 	}

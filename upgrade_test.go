@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,6 +24,7 @@ import (
 	"time"
 
 	"podgate/control"
+	"podgate/history"
 	"podgate/internal/acmetest"
 	"podgate/store"
 )
@@ -82,6 +84,22 @@ func statusOf(t *testing.T, s *testServer) (st control.Status) {
 		t.Fatalf("%v: %s%s\n%s", err, out, errs, s.Log)
 	}
 	return st
+}
+
+// upgradesOf are the upgrades in the audit list, the newest first: on what, and how it ended.
+func upgradesOf(t *testing.T, s *testServer) (list []string) {
+	t.Helper()
+	code, out, errs := s.command("audit", "--json")
+	var all []control.Entry
+	if err := json.Unmarshal([]byte(out), &all); code != exitDone || err != nil {
+		t.Fatalf("%v: %s%s", err, out, errs)
+	}
+	for _, e := range all {
+		if e.Action == history.AuditUpgrade {
+			list = append(list, fmt.Sprintf("%s %s: %s", e.Actor, e.Object, e.Outcome))
+		}
+	}
+	return list
 }
 
 // firstProcess is when the first process of a pod began, in ticks.
@@ -166,6 +184,9 @@ func TestUpgrade(t *testing.T) {
 		if now := statusOf(t, s).Version; now != "2.0" {
 			t.Errorf("version %s", now)
 		}
+		if got := upgradesOf(t, s); !slices.Equal(got, []string{"command line from 1.0 to 2.0, by a command: ok"}) {
+			t.Errorf("%q", got)
+		}
 		same()
 		if text := s.Log.String(); strings.Contains(text, "cut off") || strings.Contains(text, "level=ERROR") {
 			t.Errorf("%s", text)
@@ -218,6 +239,9 @@ func TestUpgrade(t *testing.T) {
 			if now := statusOf(t, s).Version; now != "2.0" {
 				t.Errorf("%s: version %s", c.name, now)
 			}
+			if got := upgradesOf(t, s)[0]; !strings.HasPrefix(got, "command line from 2.0") || !strings.Contains(got, ", by a command: ") || strings.HasSuffix(got, ": ok") {
+				t.Errorf("%s: %q", c.name, got)
+			}
 			same()
 		}
 		g.must("pod create small --preset static --plan tiny")
@@ -231,6 +255,9 @@ func TestUpgrade(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, func() bool { return statusOf(t, s).Version == "3.0" })
+		if got := upgradesOf(t, s); len(got) != 10 || got[0] != "command line from 2.0 to 3.0, by a signal: ok" {
+			t.Errorf("%q", got)
+		}
 		same()
 		if entries, err := filepath.Glob(filepath.Join(s.DataDir, ".rehearsal-*")); err != nil || len(entries) > 0 {
 			t.Errorf("%q, %v", entries, err)
@@ -367,11 +394,11 @@ func openSocketOver(t *testing.T, conn net.Conn, host string) func(string) {
 // keys are written nowhere. One over TLS 1.2 ends.
 func TestUpgradeOverHTTPS(t *testing.T) {
 	t.Parallel()
-	dir, port := t.TempDir(), freePort(t)
+	dir, port, metrics := t.TempDir(), freePort(t), freePort(t)
 	certificate, key := acmetest.SelfSigned(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "files.test", "*.apps.test")
 	write(t, dir, map[string]string{"cert.pem": string(certificate), "key.pem": string(key)})
-	s := startUpgradable(t, filepath.Join(t.TempDir(), "data"), fmt.Sprintf("public_url = \"https://files.test:%s\"\nlisten = \"127.0.0.1:0\"\n[tls]\nmode = \"files\"\nlisten = \"127.0.0.1:%s\"\nhttp_listen = \"\"\ncert_files = [%q]\nkey_files = [%q]\n[pods]\ndomain = \"apps.test\"",
-		port, port, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")))
+	s := startUpgradable(t, filepath.Join(t.TempDir(), "data"), fmt.Sprintf("public_url = \"https://files.test:%s\"\nlisten = \"127.0.0.1:0\"\n[tls]\nmode = \"files\"\nlisten = \"127.0.0.1:%s\"\nhttp_listen = \"\"\ncert_files = [%q]\nkey_files = [%q]\n[pods]\ndomain = \"apps.test\"\n[metrics]\nlisten = \"127.0.0.1:%s\"",
+		port, port, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), metrics))
 	needSandbox(t, s)
 	g := onMachine(t, s)
 	g.must("team add ann")
@@ -410,6 +437,14 @@ func TestUpgradeOverHTTPS(t *testing.T) {
 	}
 	close(hung)
 	<-talked
+	replace(t, s.program, "echo hello")
+	if code, out, errs := s.command("upgrade"); code != exitFailed {
+		t.Errorf("%s%s", out, errs)
+	}
+	_, numbers := look(t, "http://127.0.0.1:"+metrics+metricsPath, "", "")
+	if done, failed := number(t, numbers, `podgate_upgrades_total{result="done"}`), number(t, numbers, `podgate_upgrades_total{result="failed"}`); done != 2 || failed != 1 {
+		t.Errorf("%v done, %v failed", done, failed)
+	}
 	rests("still there")
 	if n, err := old.Read(make([]byte, 1)); n > 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d, %v", n, err)

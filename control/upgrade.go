@@ -15,6 +15,7 @@ type Upgrader func(ctx context.Context, check bool) (Upgrade, error)
 type Upgrade struct {
 	ID         string    `json:"id,omitempty"` // empty for one that was only checked
 	State      string    `json:"state"`        // checked, going, done, failed
+	By         string    `json:"by"`           // what asked for it: command, signal
 	Program    string    `json:"program"`      // the path of its file
 	From       string    `json:"from"`         // versions
 	To         string    `json:"to"`
@@ -33,6 +34,12 @@ const (
 	UpgradeGoing   = "going"
 	UpgradeDone    = "done"
 	UpgradeFailed  = "failed"
+)
+
+// What asks for an upgrade.
+const (
+	UpgradeByCommand = "command"
+	UpgradeBySignal  = "signal"
 )
 
 type upgradeRequest struct {

@@ -206,7 +206,8 @@ func refusalWords(s store.Step) string {
 func auditWords() map[store.AuditAction][2]string {
 	return map[store.AuditAction][2]string{
 		AuditSetup: {"set this server up", "set this server up"}, AuditSetupLink: {"made a setup link", "make a setup link"}, AuditBackup: {"copied the server into a backup", "copy the server into a backup"},
-		AuditSignIn: {"signed in", "sign in"}, AuditSignOut: {"signed out", "sign out"}, AuditEndSession: {"ended a session", "end a session"},
+		AuditUpgrade: {"had another program take over", "have another program take over"},
+		AuditSignIn:  {"signed in", "sign in"}, AuditSignOut: {"signed out", "sign out"}, AuditEndSession: {"ended a session", "end a session"},
 		AuditEverywhere: {"logged out everywhere", "log out everywhere"}, AuditPassword: {"changed the password", "change the password"},
 		AuditApprove: {"approved a connection", "approve a connection"}, AuditDeny: {"denied a connection", "deny a connection"},
 		AuditToken: {"got a token", "get a token"}, AuditRefresh: {"renewed a token", "renew a token"},

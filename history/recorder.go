@@ -118,6 +118,7 @@ const (
 	AuditSetup          store.AuditAction = "setup"
 	AuditSetupLink      store.AuditAction = "setup_link"
 	AuditBackup         store.AuditAction = "backup"
+	AuditUpgrade        store.AuditAction = "upgrade"
 	AuditSignIn         store.AuditAction = "sign_in"
 	AuditSignOut        store.AuditAction = "sign_out"
 	AuditEndSession     store.AuditAction = "end_session"
