@@ -31,6 +31,9 @@ type process struct {
 	// Baton is what the program before has left, in whose place this one was executed;
 	// nil: it was started.
 	Baton *handover.Baton
+	// Deafen has a signal that asks to stop end the process at once from now on, and reports
+	// whether one came before; nil: none is heard.
+	Deafen func() bool
 	// Reloaded is what was in force of settings that had been read again, when this program
 	// comes back from an upgrade; nil: none had.
 	Reloaded *config.Settings

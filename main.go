@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"podgate/internal/handover"
@@ -32,11 +33,30 @@ func program() int {
 		fmt.Fprintln(os.Stderr, "podgate:", err)
 		return exitFailed
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks to finish; with the default back in place a second
-	// one ends the process at once.
-	context.AfterFunc(ctx, stop)
-	code := run(ctx, process{Args: os.Args[1:], Env: handover.Without(os.Environ()), Baton: baton, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
-	stop()
+	ctx, deafen := untilAsked()
+	code := run(ctx, process{Args: os.Args[1:], Env: handover.Without(os.Environ()), Baton: baton, Deafen: deafen, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+	deafen()
 	return code
+}
+
+// untilAsked is a context that ends with the first signal that asks to finish. With the
+// default back in place a second one ends the process at once. From the call of deafen on
+// the first does, too; it reports whether one came before.
+func untilAsked() (ctx context.Context, deafen func() bool) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals, heard := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		defer close(heard)
+		if _, asked := <-signals; asked {
+			signal.Stop(signals)
+			cancel()
+		}
+	}()
+	return ctx, sync.OnceValue(func() bool {
+		signal.Stop(signals) // which waits for what is on its way; Reset would lose it
+		close(signals)
+		<-heard
+		return ctx.Err() != nil
+	})
 }

@@ -47,7 +47,10 @@ const (
 // prepareUpgrades takes the baton, and finds out where the next program will be.
 func (srv *server) prepareUpgrades(ctx context.Context, p process, rehearsal []string, log *heldLog) (err error) {
 	u := &srv.upgrades
-	u.rehearsal, u.ready = rehearsal, make(chan successor)
+	u.rehearsal, u.ready, u.deafen = rehearsal, make(chan successor), p.Deafen
+	if u.deafen == nil {
+		u.deafen = func() bool { return ctx.Err() != nil }
+	}
 	if p.Baton == nil {
 		if u.path, err = programPath(); err != nil {
 			srv.log.Warn("this program's file is not found, so no other can take over from it", "error", err)
@@ -83,7 +86,7 @@ func (t *takeover) decide(wanted outcome) (is outcome, first bool) {
 }
 
 // giveBack has the program before take over again. It returns when there is none, it
-// cannot be, or ctx has ended: the program before would not hear that it is to stop.
+// cannot be, or ctx has ended.
 func (srv *server) giveBack(ctx context.Context, why error, log *heldLog) {
 	t := srv.takeover
 	if t == nil || t.baton.CanGoBack() != nil || ctx.Err() != nil {
@@ -100,7 +103,12 @@ func (srv *server) giveBack(ctx context.Context, why error, log *heldLog) {
 	if err := t.unmigrate(control.DatabasePath(srv.settings.DataDir)); err != nil {
 		srv.log.Error("the database from before the migration could not be put back", "error", err)
 	}
-	err := t.baton.Back(why.Error(), os.Args, os.Environ())
+	h := t.handed
+	h.Stop = srv.upgrades.deafen() || h.Stop // the program before would not hear of it
+	err := t.baton.Put("server", h)
+	if err == nil {
+		err = t.baton.Back(why.Error(), os.Args, os.Environ())
+	}
 	srv.log.Error("the program before cannot be executed any more", "error", err)
 }
 

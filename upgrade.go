@@ -39,7 +39,8 @@ const (
 
 // upgrades is how another program takes this one's place.
 type upgrades struct {
-	path      string   // of this program's file, where the next one is looked for
+	path      string // of this program's file, where the next one is looked for
+	deafen    func() bool
 	rehearsal []string // the command line with which a program tries the settings
 	visits    visits
 	ready     chan successor // has the program that is to take over now
@@ -484,9 +485,8 @@ func (srv *server) handOver(ctx context.Context, next successor) error {
 	if err := errors.Join(faults, srv.stop()); err != nil {
 		srv.log.Warn("not all could be let go in good order before another program takes over", "error", err)
 	}
-	// From here on a signal that asks to stop ends the process, and is not lost with it.
-	signal.Reset(syscall.SIGTERM, syscall.SIGINT)
-	h.Stop, h.Upgrade, h.Ended = ctx.Err() != nil, *srv.upgrades.last(), srv.upgrades.count()
+	// A signal that asked to stop goes over; from here on one ends the process.
+	h.Stop, h.Upgrade, h.Ended = srv.upgrades.deafen(), *srv.upgrades.last(), srv.upgrades.count()
 	if err := baton.Put("server", h); err != nil {
 		return err
 	}
