@@ -30,6 +30,7 @@ func (f podFiles) ExportPod(ctx context.Context, w io.Writer, name string, withE
 	if err != nil {
 		return nil, err
 	}
+	defer f.upgrades.hold("the pod " + rec.Name + " is copied into a file")()
 	about := backup.PodExport{
 		ID: rec.ID, Name: rec.Name, Preset: rec.Preset, Plan: rec.Plan, Network: rec.Network, Release: rec.Release, Deploys: rec.Deploys,
 		Stopped: rec.Want != store.WantRunning, Names: slices.Sorted(maps.Keys(rec.Env)),

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,6 +51,7 @@ type upgrades struct {
 	mu       sync.Mutex
 	latest   *control.Upgrade // nil: none yet
 	ended    map[string]int   // how many, by the state in which they ended, since podgate was started
+	held     map[string]int   // what people wait for that would be lost, in words, and how often
 	reloaded *string          // what the configuration file said when it was read again last; nil: it was not
 
 	sockets     []opened // what is listened on
@@ -88,6 +90,28 @@ func (u *upgrades) note(latest control.Upgrade) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.latest = &latest
+}
+
+// hold has upgrades wait for something, which is in words, until release is called.
+func (u *upgrades) hold(what string) (release func()) {
+	add := func(n int) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.held == nil {
+			u.held = map[string]int{}
+		}
+		if u.held[what] += n; u.held[what] == 0 {
+			delete(u.held, what)
+		}
+	}
+	add(1)
+	return func() { add(-1) }
+}
+
+func (u *upgrades) holding() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Sorted(maps.Keys(u.held))
 }
 
 // count returns how many upgrades have ended in each state.
@@ -418,10 +442,14 @@ func (srv *server) makeWay(p *handover.Program) (err error) {
 
 // awaitWork waits until nothing goes on that would be lost.
 func (srv *server) awaitWork(limit time.Time) error {
-	for {
+	for said := ""; ; {
 		busy := srv.working()
 		if len(busy) == 0 {
 			return nil
+		}
+		if words := strings.Join(busy, ", "); words != said {
+			said = words
+			srv.log.Info("an upgrade waits for what goes on", "work", words)
 		}
 		if time.Now().After(limit) {
 			return fmt.Errorf("%s; try again when that has ended", strings.Join(busy, ", "))
@@ -432,7 +460,7 @@ func (srv *server) awaitWork(limit time.Time) error {
 
 // working is what goes on that would be lost, in words.
 func (srv *server) working() []string {
-	busy := srv.pods.Working()
+	busy := append(srv.pods.Working(), srv.upgrades.holding()...)
 	if len(srv.backingUp) > 0 {
 		busy = append(busy, "a backup is made")
 	}

@@ -263,6 +263,39 @@ func TestUpgrade(t *testing.T) {
 			t.Errorf("%q, %v", entries, err)
 		}
 	})
+
+	t.Run("while a pod is copied into a file", func(t *testing.T) {
+		g.must("pod exec live -- dd if=/dev/urandom of=/home/pod/large bs=1M count=8")
+		c, err := control.Open(t.Context(), s.DataDir, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		began, goOn, copied := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		begin := sync.OnceFunc(func() { close(began) })
+		go func() {
+			_, err := c.ExportPod(t.Context(), onWrite{io.Discard, func([]byte) { begin(); <-goOn }}, "live", false)
+			copied <- err
+		}()
+		<-began
+		install(t, s.program, "4.0")
+		upgraded := make(chan string, 1)
+		go func() {
+			_, out, errs := s.command("upgrade")
+			upgraded <- out + errs
+		}()
+		eventually(t, func() bool {
+			return strings.Contains(s.Log.String(), `work="the pod live is copied into a file"`)
+		})
+		close(goOn)
+		if err := <-copied; err != nil {
+			t.Error(err)
+		}
+		if said := <-upgraded; !strings.Contains(said, "4.0") || statusOf(t, s).Version != "4.0" {
+			t.Errorf("%s", said)
+		}
+		same()
+	})
 	if code := s.Stop(); code != exitDone {
 		t.Errorf("code %d\n%s", code, s.Log)
 	}
