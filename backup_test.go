@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"podgate/backup"
@@ -64,5 +66,50 @@ func TestBackupTooOld(t *testing.T) {
 	srv.keeper, srv.began = late, time.Now()
 	if b := srv.backupState(); !srv.backupTooOld() || !b.Last.Equal(old) {
 		t.Errorf("one of 2020 is not too old: %+v", b)
+	}
+}
+
+// Who makes the daily backups waits in a program that takes over until that serves: the one
+// before could still take over again, and what it leaves must not be cleaned away meanwhile.
+func TestKeeperWaitsForTakeOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s := &config.Settings{}
+		s.DataDir, s.Backup.To = t.TempDir(), dir
+		srv := &server{settings: s, takeover: &takeover{}, started: make(chan struct{}), backingUp: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler)}
+		srv.backingUp <- struct{}{} // so that none begins
+		write(t, dir, map[string]string{".podgate-backup-before.part": "unfinished"})
+		left := func() int {
+			t.Helper()
+			list, err := os.ReadDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(list)
+		}
+		if err := srv.openBackup(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(48 * time.Hour)
+		synctest.Wait()
+		if left() != 1 {
+			t.Error("it did not wait")
+		}
+		close(srv.started)
+		synctest.Wait()
+		if left() != 0 {
+			t.Error("it does not begin")
+		}
+		if err := srv.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+
+	// One whose take-over ends before it serves ends as well.
+	srv := &server{settings: &config.Settings{}, takeover: &takeover{}, started: make(chan struct{}), log: slog.New(slog.DiscardHandler)}
+	srv.settings.Backup.To = t.TempDir()
+	if err := errors.Join(srv.openBackup(t.Context()), srv.stop()); err != nil {
+		t.Error(err)
 	}
 }
