@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"podgate/control"
+	"podgate/internal/config"
 	"podgate/store"
 	"podgate/store/storetest"
 )
@@ -32,7 +35,7 @@ func roomyData(t *testing.T) string {
 }
 
 // A database of which most is free is written anew: by a command, whatever moment that
-// is killed in, and by the server when it starts.
+// is killed in, by a program that takes over, and by the server when it starts.
 func TestCompactCommandAndStart(t *testing.T) {
 	t.Parallel()
 	dir := roomyData(t)
@@ -79,6 +82,11 @@ func TestCompactCommandAndStart(t *testing.T) {
 	if err := os.WriteFile(path, whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	compactWhileTakingOver(t, dir)
+
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	srv := startServerIn(t, dir)
 	if !strings.Contains(srv.Log.String(), "was mostly free room and was written anew") {
 		t.Errorf("the server does not compact:\n%s", srv.Log)
@@ -91,5 +99,39 @@ func TestCompactCommandAndStart(t *testing.T) {
 	}
 	if code, out, errs := srv.command("check"); code != exitDone {
 		t.Errorf("%s%s", out, errs)
+	}
+}
+
+// compactWhileTakingOver has a program that takes over write such a database anew, which
+// it leaves as it is when it holds so much that people would wait for it.
+func compactWhileTakingOver(t *testing.T, dir string) {
+	t.Helper()
+	path := control.DatabasePath(dir)
+	size := func() int64 {
+		t.Helper()
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	whole := size()
+	db, err := control.OpenDatabase(dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stats, err := db.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(compactRoomy(db, stats.Size-stats.Free-1, slog.New(slog.DiscardHandler)), db.Close()); err != nil || size() != whole {
+		t.Errorf("%d bytes of %d: %v", size(), whole, err)
+	}
+	srv := &server{settings: &config.Settings{Config: config.Config{DataDir: dir}}, takeover: &takeover{}, log: slog.New(slog.DiscardHandler)}
+	if db, err = srv.openDatabase(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil || size() > whole/2 {
+		t.Errorf("%d bytes of %d: %v", size(), whole, err)
 	}
 }

@@ -214,12 +214,20 @@ func (srv *server) openStore(ctx context.Context) error {
 	return nil
 }
 
-// compactRoomy gives back the room of a database that is mostly free. Where it cannot,
-// the server goes on with the file as it is.
-func compactRoomy(db *store.DB, log *slog.Logger) error {
+// compactRoomy gives back the room of a database that is mostly free, if it holds no more
+// than most, in bytes. Where it cannot, the server goes on with the file as it is.
+func compactRoomy(db *store.DB, most int64, log *slog.Logger) error {
 	roomy, err := db.Roomy()
 	if err != nil || !roomy {
 		return err
+	}
+	s, err := db.Stats()
+	if err != nil {
+		return err
+	}
+	if holds := s.Size - s.Free; holds > most {
+		log.Info("the database is mostly free room and is written anew when the server starts", "bytes", s.Size, "held", holds)
+		return nil
 	}
 	c, err := db.Compact()
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,6 +21,10 @@ import (
 
 // takeOverTime is what the next program may take until it serves. Then it gives all back.
 const takeOverTime = 20 * time.Second
+
+// compactMeanwhile is how much a database may hold, in bytes, to be written anew in a
+// take-over, in which people wait for it. A larger one waits for a start.
+const compactMeanwhile = 16 << 20
 
 // controlAddress stands for the socket of commands among those that are listened on.
 const controlAddress = "control"
@@ -149,10 +154,11 @@ func (srv *server) openDatabase(ctx context.Context) (*store.DB, error) {
 		return nil, err
 	}
 	removeRehearsals(dir)
+	most := int64(math.MaxInt64)
 	if srv.takeover != nil {
-		return db, nil // to write it anew takes too long now
+		most = compactMeanwhile
 	}
-	if err := compactRoomy(db, srv.log); err != nil {
+	if err := compactRoomy(db, most, srv.log); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
