@@ -21,6 +21,8 @@ import (
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"podgate/control"
 )
 
 // post sends one MCP request over a kept connection and drops the answer.
@@ -322,14 +324,77 @@ func BenchmarkProgram(b *testing.B) {
 	})
 }
 
-type launched struct{ cmd *exec.Cmd }
+// BenchmarkUpgrade measures from outside for how long nobody is answered while a program
+// takes over from itself: longest-ms is what the visitor waited who waited longest, and
+// silent-ms what the program says, from when it accepts nobody more until the next one does.
+// The time of an op is that of the whole command, with the try before. What it is held
+// against is a start of the same file in the same folder, to its first answer.
+func BenchmarkUpgrade(b *testing.B) {
+	path, dir := buildProgram(b), b.TempDir()
+	b.Run("take over", func(b *testing.B) {
+		p := launchIn(b, path, dir)
+		defer p.end(b)
+		var silent int64
+		var longest time.Duration
+		for b.Loop() {
+			over, waited := make(chan struct{}), make(chan time.Duration)
+			go func() { waited <- p.visit(b, over) }()
+			out, err := exec.Command(path, "upgrade", "--data", dir, "--json").Output()
+			close(over)
+			longest += <-waited
+			var u control.Upgrade
+			if err != nil || json.Unmarshal(out, &u) != nil || u.State != control.UpgradeDone {
+				b.Fatalf("%v: %s", err, out)
+			}
+			silent += u.Took
+		}
+		b.ReportMetric(float64(silent)/float64(b.N), "silent-ms")
+		b.ReportMetric(float64(longest.Milliseconds())/float64(b.N), "longest-ms")
+	})
+	b.Run("start", func(b *testing.B) {
+		for b.Loop() {
+			p := launchIn(b, path, dir)
+			b.StopTimer()
+			p.end(b)
+			b.StartTimer()
+		}
+	})
+}
+
+// visit comes again and again, each time on a connection of its own, and returns how long
+// the longest visit took.
+func (l launched) visit(b *testing.B, over <-chan struct{}) (longest time.Duration) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for {
+		select {
+		case <-over:
+			return longest
+		default:
+		}
+		began := time.Now()
+		res, err := client.Get("http://" + l.address + "/healthz")
+		if err != nil {
+			b.Error(err)
+			return longest
+		}
+		_ = res.Body.Close()
+		longest = max(longest, time.Since(began))
+	}
+}
+
+type launched struct {
+	cmd     *exec.Cmd
+	address string
+}
 
 // launch starts the program with an empty data folder and returns when it has
 // answered a request.
-func launch(b *testing.B, path string) launched {
+func launch(b *testing.B, path string) launched { return launchIn(b, path, b.TempDir()) }
+
+func launchIn(b *testing.B, path, dir string) launched {
 	b.Helper()
 	address := "127.0.0.1:" + freePort(b)
-	cmd := exec.Command(path, "--listen", address, "--data", b.TempDir())
+	cmd := exec.Command(path, "--listen", address, "--data", dir)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
@@ -341,7 +406,7 @@ func launch(b *testing.B, path string) launched {
 			resp, err := http.Get("http://" + address + "/.well-known/oauth-protected-resource")
 			if err == nil {
 				resp.Body.Close()
-				return launched{cmd}
+				return launched{cmd, address}
 			}
 		}
 		if time.Now().After(deadline) {
