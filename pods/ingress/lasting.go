@@ -100,15 +100,15 @@ func (t *tap) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// Close implements net.Conn. On one that goes over nothing more is said: the next program
-// speaks with its keys.
+// Close implements net.Conn. One that goes over is left alone: the next program speaks with
+// its keys, and what is set on a socket is set for both.
 func (t *tap) Close() error {
 	t.mu.Lock()
 	frozen := t.frozen
 	t.broken = t.broken || !frozen
 	t.mu.Unlock()
-	if secure := secured(t.Conn); frozen && secure != nil {
-		return secure.NetConn().Close()
+	if frozen {
+		return nil
 	}
 	return t.Conn.Close()
 }
@@ -138,6 +138,12 @@ func (l *lasting) freeze() {
 	for _, t := range []*tap{l.front, l.back} {
 		_ = t.SetReadDeadline(time.Unix(1, 0)) // it is closed then, and broken
 	}
+}
+
+// cut closes both sides, which takes as long as the other ends make it.
+func (l *lasting) cut() {
+	_ = l.back.Conn.Close()
+	_ = l.front.Conn.Close()
 }
 
 // rests waits until the reads have ended; false when that is not in time, or not all of it
@@ -276,6 +282,7 @@ func (in *Ingress) HandOver(next *handover.Baton) []Handed {
 		} else {
 			next.Forget(h.Front)
 			next.Forget(h.Back)
+			go l.cut()
 		}
 	}
 	return list

@@ -80,6 +80,10 @@ func open(t *testing.T, in *Ingress, https bool) (visitor, app net.Conn, over <-
 		front, visitor = secure(t, front, visitor, tls.VersionTLS13)
 	}
 	back, app := pair(t, "unix", filepath.Join(t.TempDir(), "s"))
+	sockets := []io.Closer{back, front}
+	if secure := secured(front); secure != nil {
+		sockets[1] = secure.NetConn()
+	}
 	for _, c := range []net.Conn{front, back} {
 		if err := c.SetDeadline(time.Time{}); err != nil {
 			t.Fatal(err)
@@ -96,6 +100,9 @@ func open(t *testing.T, in *Ingress, https bool) (visitor, app net.Conn, over <-
 		defer in.leave(l.pod, l.visitor)
 		defer in.forget(l)
 		l.pump()
+		for _, c := range sockets { // as the execution of another program does
+			_ = c.Close()
+		}
 	}()
 	return visitor, app, ended
 }
@@ -327,6 +334,10 @@ func TestWhatGoesOver(t *testing.T) {
 		if err := l.front.Close(); err != nil {
 			t.Error(err)
 		}
+		if _, err := near.Write(nil); (err == nil) != frozen {
+			t.Errorf("it goes over: %v, and it is closed: %v", frozen, err)
+		}
+		_ = near.Close()
 		said, err := io.ReadAll(far)
 		const size = 24 // of a record with an alert
 		bye := len(said) >= size && bytes.HasPrefix(said[len(said)-size:], []byte("\x17\x03\x03\x00\x13"))
