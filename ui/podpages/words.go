@@ -21,6 +21,7 @@ var pageWords = strings.NewReplacer(
 	"list_deploys shows those that were kept", "those that were kept have a button",
 	"the pod has none with that id; list_snapshots shows those it has", "the pod has no such snapshot; it may have made room for a newer one",
 	"delete one with delete_snapshot", "delete one",
+	"delete some with delete_snapshot", "delete some",
 	"send an archive with create_upload", "send them as one archive",
 	"write it to a file with write_file and run that", "write it to a file and run that",
 	"write it to a file with write_file", "write it to a file",
