@@ -46,7 +46,7 @@ func heedMemory(limit int64) {
 	if limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(collectAt(limit))
 	}
-	if roomy(limit, os.Getenv("GOGC")) {
+	if roomy(limit, os.Getenv("GOGC")+os.Getenv("GOMEMLIMIT")) {
 		spare()
 	}
 }
@@ -60,8 +60,9 @@ const (
 	roomyMemory = 512 << 20 // the least limit in bytes under which there is room for it
 )
 
-func roomy(limit int64, gogc string) bool {
-	return gogc == "" && (limit == 0 || limit >= roomyMemory)
+// roomy says whether there is room for it. asked is what the environment wants.
+func roomy(limit int64, asked string) bool {
+	return asked == "" && (limit == 0 || limit >= roomyMemory)
 }
 
 var spare = sync.OnceValue(func() []byte { return make([]byte, spareMemory) })

@@ -2,6 +2,8 @@ package store
 
 import (
 	"fmt"
+	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -77,5 +79,31 @@ func TestAccessCacheIsBounded(t *testing.T) {
 	}
 	if c.retireAll(nil); len(c.entries)+len(c.grants) != 0 {
 		t.Error("something is left")
+	}
+}
+
+// A commit that the disk did not take may be there all the same.
+func TestFailedCommitsRetire(t *testing.T) {
+	t.Parallel()
+	for no, want := range map[syscall.Errno]bool{syscall.EIO: true, syscall.ENOSPC: true, 0: false} {
+		db, err := Open(filepath.Join(t.TempDir(), "podgate.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, a := entry(1, "g")
+		_, retired := db.access.get(h)
+		db.access.put(h, a, retired)
+		var failure error
+		if no != 0 {
+			failure = fmt.Errorf("commit: %w", no)
+		}
+		_ = db.writing(func() error { return failure })
+		if got, _ := db.access.get(h); (got == nil) != want {
+			t.Errorf("after %v: %v", failure, got)
+		}
+		if err := db.bolt.Close(); err != nil {
+			t.Fatal(err)
+		}
+		caches.Delete(db.bolt)
 	}
 }

@@ -66,3 +66,28 @@ func TestAccessIsRememberedUntilItChanges(t *testing.T) {
 		})
 	}
 }
+
+// A database that was written anew forgets as before.
+func TestAccessAfterCompact(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	w := storetest.Populate(t, db, "ada", t0)
+	_, access := w.Connect(t, db, read)
+	if _, err := db.Access(access, t0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"before", "after"} {
+		if _, err := db.Access(access, t0); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.RenameTeam(w.Team.ID, name, name); err != nil {
+			t.Fatal(err)
+		}
+		if a, err := db.Access(access, t0); err != nil || a.Team.Name != name {
+			t.Errorf("%+v, %v", a, err)
+		}
+	}
+}

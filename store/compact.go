@@ -63,6 +63,9 @@ func (db *DB) Compact() (c Compacted, err error) {
 		}
 		return c, err
 	}
+	caches.Delete(db.bolt)
+	caches.Store(b, &db.access)
+	db.access.retireAll(nil) // what was committed in between found no cache
 	db.bolt = b
 	return Compacted{info.Size(), copied.Size()}, nil
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Timed returns c with a time for its writes: one fails when the other side
-// takes nothing of 16 KiB for as long as stall.
+// takes less than 16 KiB in as long as stall.
 func Timed(c net.Conn, stall time.Duration) net.Conn { return timed{c, stall} }
 
 type timed struct {
