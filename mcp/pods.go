@@ -19,7 +19,7 @@ import (
 // podSummary is a pod in a list.
 type podSummary struct {
 	Name   string `json:"name"`
-	Status string `json:"status" jsonschema:"creating, starting, running, failing (its app dies again and again), stopping, stopped or failed"`
+	Status string `json:"status" jsonschema:"creating, starting, running, failing (its app dies again and again), stopping, stopped, failed, or unknown (its agent has not answered yet)"`
 	Preset string `json:"preset"`
 	Plan   string `json:"plan"`
 	Region string `json:"region"`

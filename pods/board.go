@@ -27,6 +27,10 @@ const (
 type board struct {
 	slots chan struct{} // holds a token for each question under way
 
+	// Of each team so many are under way at a time that agents of one that are slow to
+	// answer leave room for all others.
+	teams sync.Map // of store.TeamID to chan struct{}
+
 	mu   sync.Mutex
 	seen map[store.PodID]*seenPod
 
@@ -86,7 +90,7 @@ func (f *fact[T]) void() {
 }
 
 func newBoard() *board {
-	return &board{slots: make(chan struct{}, listWidth), seen: map[store.PodID]*seenPod{}, watches: newWatches()}
+	return &board{slots: make(chan struct{}, 4*listWidth), seen: map[store.PodID]*seenPod{}, watches: newWatches()}
 }
 
 // changed notes that what was heard of a pod counts no more. What its agent has said
@@ -132,7 +136,10 @@ func (b *board) get(id store.PodID) (w word, use Usage, since time.Time, known b
 	if e == nil {
 		return word{}, Usage{}, time.Time{}, false
 	}
-	return e.word.value, e.use.value, e.word.at, e.word.known
+	if e.use.known {
+		use = e.use.value
+	}
+	return e.word.value, use, e.word.at, e.word.known
 }
 
 // claim returns what the caller is to ask of a pod now, and what to wait for if it
@@ -227,12 +234,12 @@ func (b *board) broke(e *seenPod, h *hearing, now time.Time) {
 	b.watches.wake()
 }
 
-// lookAll asks about those pods of which there is no fresh answer. It returns when all
-// have answered, after patience, or when ctx ends; who is late then is heard for the
-// next one who looks.
-func (s *Service) lookAll(ctx context.Context, records []store.PodDeployed, withUse bool, patience time.Duration) {
+// lookAll asks about those pods of which there is no fresh answer. It returns true when all
+// have answered, and false after patience, or when ctx ends; who is late then is heard for
+// the next one who looks.
+func (s *Service) lookAll(ctx context.Context, records []store.PodDeployed, withUse bool, patience time.Duration) bool {
 	if !s.beginWork() {
-		return
+		return false
 	}
 	defer s.work.Done()
 	var waiting []<-chan struct{}
@@ -243,14 +250,14 @@ func (s *Service) lookAll(ctx context.Context, records []store.PodDeployed, with
 		e, askWord, askUse, wait := s.board.claim(rec.ID, withUse, s.cfg.Now())
 		waiting = append(waiting, wait...)
 		if askWord {
-			s.question(func() { s.askForBoard(rec.Pod, e) })
+			s.question(rec.Team, func() { s.askForBoard(rec.Pod, e) })
 		}
 		if askUse {
-			s.question(func() { s.askForUse(rec.Pod, e) })
+			s.question(rec.Team, func() { s.askForUse(rec.Pod, e) })
 		}
 	}
 	if len(waiting) == 0 {
-		return
+		return true
 	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -258,19 +265,23 @@ func (s *Service) lookAll(ctx context.Context, records []store.PodDeployed, with
 		select {
 		case <-answer:
 		case <-ctx.Done():
-			return
+			return false
 		case <-timer.C:
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // question does something beside the caller, of which so many go on at a time. The
 // caller holds the door of s.work open.
-func (s *Service) question(ask func()) {
+func (s *Service) question(team store.TeamID, ask func()) {
 	s.work.Go(func() {
-		s.board.slots <- struct{}{}
-		defer func() { <-s.board.slots }()
+		of, _ := s.board.teams.LoadOrStore(team, make(chan struct{}, listWidth))
+		for _, slots := range []chan struct{}{of.(chan struct{}), s.board.slots} {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+		}
 		ask()
 	})
 }
@@ -379,7 +390,7 @@ func (s *Service) boarded(rec store.PodDeployed) Pod {
 }
 
 // StatusUnknown is the status of a pod whose agent has not answered yet. Only lists
-// have it, which do not wait.
+// have it, which do not wait for ever.
 const StatusUnknown = "unknown"
 
 // CountFailed returns how many pods of a person's teams failed or are failing, by what

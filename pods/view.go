@@ -41,12 +41,18 @@ func (s *Service) List(ctx context.Context, a authz.Actor) ([]Pod, error) {
 			seen = append(seen, rec)
 		}
 	}
-	s.lookAll(ctx, seen, false, listPatience)
-	list := make([]Pod, len(seen))
-	for i, rec := range seen {
-		list[i] = s.boarded(rec)
+	for again := true; ; again = false {
+		answered := s.lookAll(ctx, seen, false, listPatience)
+		list, unknown := make([]Pod, len(seen)), false
+		for i, rec := range seen {
+			list[i] = s.boarded(rec)
+			unknown = unknown || list[i].Status == StatusUnknown
+		}
+		// Something that changed a pod may have ended just now.
+		if !again || !answered || !unknown {
+			return list, nil
+		}
 	}
-	return list, nil
 }
 
 // Get returns one pod with all that is known of it.

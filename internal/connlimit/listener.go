@@ -106,6 +106,9 @@ func (b *Bounds) tell(err error) {
 
 // key is under which an address is counted; "" for one that is not.
 func (b *Bounds) key(a net.Addr) string {
+	if a == nil { // of a connection that ended before anybody asked
+		return ""
+	}
 	peer, err := netip.ParseAddrPort(a.String())
 	if err != nil || b.Shared != nil && b.Shared(peer.Addr().Unmap()) {
 		return ""

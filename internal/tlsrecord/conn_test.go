@@ -198,6 +198,15 @@ func TestOfRefuses(t *testing.T) {
 			return server
 		},
 	}
+	conns["a long message under way"] = func(server, client *tls.Conn) *tls.Conn {
+		long := record(t, resumed(t, client), kindHandshake, "\x0b\x04\x00\x00"+strings.Repeat("x", 1000))
+		interrupt(t, server, func() {
+			if _, err := client.NetConn().Write(long); err != nil {
+				t.Error(err)
+			}
+		})
+		return server
+	}
 	for name, make := range conns {
 		server, client := shake(t, tls.VersionTLS13)
 		if s, err := Of(make(server, client)); err == nil || s.In.Secret != nil {

@@ -51,6 +51,9 @@ func (p *peeled) state(suite uint16) State {
 	s := State{Suite: suite, In: p.half("in"), Out: p.half("out"), Raw: p.buffer("rawInput"), Message: p.buffer("hand")}
 	data, read := p.bytes("input.s"), p.int("input.i")
 	s.Data = data[min(max(read, 0), int64(len(data))):]
+	if len(s.Message) >= keyUpdateSize { // crypto/tls collects longer ones, and waits for their end
+		p.refuse("a handshake message is under way that clients do not send")
+	}
 	if p.bool("closeNotifySent") || p.bool("buffering") || len(p.bytes("sendBuf")) > 0 {
 		p.refuse("it has ended, or something waits to be sent")
 	}

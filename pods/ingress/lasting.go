@@ -169,7 +169,7 @@ func (l *lasting) rest(ctx context.Context, unread *int) (*tlsrecord.State, bool
 	if err != nil || keys == nil {
 		return nil, err == nil
 	}
-	n := len(keys.Raw) + len(keys.Data)
+	n := len(keys.Raw) + len(keys.Message) + len(keys.Data)
 	if n > *unread {
 		return nil, false
 	}
@@ -338,7 +338,10 @@ func (in *Ingress) resume(before *handover.Baton, h Handed, bound func(net.Conn)
 	return nil
 }
 
-var errTooMany = errors.New("it is one too many")
+var (
+	errTooMany = errors.New("it is one too many")
+	errGone    = errors.New("its other side is gone")
+)
 
 // handedConn is a connection of that kind which the program before has left.
 func handedConn[C net.Conn](before *handover.Baton, n int) (none C, err error) {
@@ -350,6 +353,9 @@ func handedConn[C net.Conn](before *handover.Baton, n int) (none C, err error) {
 	c, err := net.FileConn(f)
 	if err != nil {
 		return none, err
+	}
+	if c.RemoteAddr() == nil { // it was reset since
+		return none, errors.Join(errGone, c.Close())
 	}
 	kind, ok := c.(C)
 	if !ok {

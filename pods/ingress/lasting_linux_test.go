@@ -300,6 +300,30 @@ func TestUnreadIsBounded(t *testing.T) {
 	}
 }
 
+// A visitor who resets a connection on its way costs nobody else anything.
+func TestGoneOnTheWay(t *testing.T) {
+	t.Parallel()
+	baton, err := handover.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer baton.Drop()
+	near, far := pair(t, "tcp", "127.0.0.1:0")
+	n, err := baton.Keep(near.(*net.TCPConn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(far.(*net.TCPConn).SetLinger(0), far.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := near.Read(make([]byte, 1)); err == nil || err == io.EOF {
+		t.Fatalf("it was not reset: %v", err)
+	}
+	if c, err := handedConn[*net.TCPConn](baton, n); !errors.Is(err, errGone) {
+		t.Errorf("%v, %v", c, err)
+	}
+}
+
 // hijacked is the answer to a request that becomes a connection.
 type hijacked struct {
 	http.ResponseWriter

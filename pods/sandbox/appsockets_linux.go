@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -34,8 +37,14 @@ const (
 	appSockets = 64
 
 	// appSocketShare is the part of the files which this process may have open that they
-	// may be in all, one of so many.
+	// may be in all, one of so many, and appSocketsMost how many at most: they go over to
+	// the next program together with all else.
 	appSocketShare = 4
+	appSocketsMost = 16384
+
+	// appConnectTime is how long a connection may take. Within a machine it is there at
+	// once, or the app has no room for more and the kernel tries again after a second.
+	appConnectTime = 50 * time.Millisecond
 )
 
 // sendAppSockets hands new ones over. It is no error when there are none.
@@ -84,7 +93,7 @@ func receiveAppSockets(from *os.File) (list []*os.File) {
 type appDoor struct {
 	mu     sync.Mutex
 	free   []*os.File
-	coming int // closed, with calls that are about to end
+	open   map[*appConn]bool // what has the others
 	closed bool
 }
 
@@ -98,8 +107,18 @@ func (d *appDoor) connect(ctx context.Context, port int) (net.Conn, error) {
 		return nil, errNoSocket
 	}
 	c := &appConn{door: d, file: f, to: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))}
-	if err := c.connect(ctx); err != nil {
+	if err := errors.Join(ctx.Err(), c.connect()); err != nil {
 		return nil, errors.Join(err, c.Close())
+	}
+	d.mu.Lock()
+	if d.open == nil {
+		d.open = map[*appConn]bool{}
+	}
+	d.open[c] = true
+	ended := d.closed
+	d.mu.Unlock()
+	if ended {
+		return nil, errors.Join(pods.ErrNotRunning, c.Close())
 	}
 	return c, nil
 }
@@ -113,94 +132,71 @@ func (d *appDoor) take() *os.File {
 	if len(d.free) == 0 {
 		return nil
 	}
-	last := len(d.free) - 1
-	f := d.free[last]
-	d.free = d.free[:last]
+	f := d.free[0] // the one whose app had most time to take what was sent last
+	d.free = d.free[1:]
 	return f
 }
 
-// put takes back a socket that nobody uses.
-func (d *appDoor) put(f *os.File) {
+// put takes back the socket of a connection that nobody uses any more.
+func (d *appDoor) put(c *appConn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.closed {
-		if fresh := reopened(f); fresh != nil {
-			d.free = append(d.free, fresh)
-		}
+	delete(d.open, c)
+	if d.closed {
+		_ = c.file.Close() // nothing is to be written
+		return
 	}
-	_ = f.Close() // nothing is to be written
+	d.free = append(d.free, c.file)
 }
 
-func (d *appDoor) comes(n int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.coming += n
-}
-
-// reopened is the same socket for Go's poller to watch anew: what it remembers of the old
-// connection, such as an error, would else meet the next one. nil when it cannot be.
-func reopened(f *os.File) *os.File {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	fd := -1
-	if err := raw.Control(func(old uintptr) { fd, _ = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil || fd < 0 {
-		return nil
-	}
-	return os.NewFile(uintptr(fd), f.Name())
-}
-
-// close lets go of the sockets. What is connected goes on as long as its other side.
+// close ends all connections and lets go of the sockets.
 func (d *appDoor) close() {
 	if d == nil {
 		return
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.closed = true
 	closeAll(d.free)
 	d.free = nil
+	open := slices.Collect(maps.Keys(d.open))
+	d.mu.Unlock()
+	for _, c := range open {
+		_ = c.Close() // it may be just now
+	}
 }
 
-// handOver has the next program keep the sockets that are free. Those of connections which
-// were closed just now are waited for; without one the pod would be until its next start.
+// handOver has the next program keep the sockets, but for those of connections that go
+// over themselves.
 func (d *appDoor) handOver(next *handover.Baton) (numbers []int, err error) {
 	if d == nil {
 		return nil, nil
 	}
-	for range 100 {
-		if d.settled() {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, f := range d.free {
+	files := slices.Clone(d.free)
+	for c := range d.open {
+		if !c.taken.Load() {
+			files = append(files, c.file)
+		}
+	}
+	for _, f := range files {
 		n, err := next.Keep(f)
 		if err != nil {
-			return nil, err
+			return numbers, err
 		}
 		numbers = append(numbers, n)
 	}
 	return numbers, nil
 }
 
-func (d *appDoor) settled() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.coming == 0
-}
-
-// adoptAppDoor is of a pod that the program before has handed over.
+// adoptAppDoor is of a pod that the program before has handed over, with as many sockets as
+// there are.
 func adoptAppDoor(before *handover.Baton, numbers []int) (*appDoor, error) {
 	d := &appDoor{}
 	for _, n := range numbers {
 		f, err := before.File(n, "app socket")
 		if err != nil {
-			d.close()
-			return nil, err
+			return d, err
 		}
 		d.free = append(d.free, f)
 	}
@@ -213,33 +209,39 @@ type appConn struct {
 	file *os.File
 	to   netip.AddrPort
 
+	taken atomic.Bool // somebody has its descriptor, so it is used no more when this ends
+
 	mu     sync.Mutex
 	users  int // calls under way
 	closed bool
 }
 
-// connect waits until the app's side has accepted, or ctx ends.
-func (c *appConn) connect(ctx context.Context) error {
-	raw, err := c.file.SyscallConn()
+// connect waits until the app's side has accepted.
+func (c *appConn) connect() error {
+	err := c.control(func(fd int) error {
+		err := c.begin(fd)
+		if err == unix.EINPROGRESS {
+			err = connected(fd)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.file.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	begun := false
-	var failed error
-	err = raw.Write(func(fd uintptr) bool {
-		if begun {
-			failed = connected(int(fd))
-		} else {
-			begun, failed = true, c.begin(int(fd))
-		}
-		return failed != unix.EINPROGRESS
-	})
-	if !stop() {
-		return errors.Join(context.Cause(ctx), err, failed)
+	return c.reopen()
+}
+
+// reopen has Go's poller watch the socket anew: what it remembers of earlier connections,
+// such as an error, would else meet this one.
+func (c *appConn) reopen() error {
+	fd := -1
+	err := c.control(func(old int) (err error) { fd, err = unix.FcntlInt(uintptr(old), unix.F_DUPFD_CLOEXEC, 0); return err })
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, failed)
+	_ = c.file.Close() // there is another descriptor
+	c.file = os.NewFile(uintptr(fd), c.file.Name())
+	return nil
 }
 
 // begin has the kernel connect a socket, whatever it was connected to before.
@@ -254,20 +256,20 @@ func (c *appConn) begin(fd int) error {
 	return unix.Connect(fd, &unix.SockaddrInet4{Addr: c.to.Addr().As4(), Port: int(c.to.Port())})
 }
 
-// connected says how far that is. It may be asked too early, as the poller remembers that
-// a socket could be written to from before.
+// connected waits for the end of that.
 func connected(fd int) error {
-	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err != nil {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(appConnectTime.Milliseconds()))
+	switch {
+	case err != nil:
 		return err
+	case n == 0:
+		return os.ErrDeadlineExceeded
 	}
-	if code != 0 {
-		return syscall.Errno(code)
+	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && code != 0 {
+		err = syscall.Errno(code)
 	}
-	if _, err := unix.Getpeername(fd); err == unix.ENOTCONN {
-		return unix.EINPROGRESS
-	}
-	return nil
+	return err
 }
 
 // disconnect makes a socket as good as new: connect(2) with an address of no family.
@@ -295,8 +297,7 @@ func (c *appConn) leave() {
 	defer c.mu.Unlock()
 	c.users--
 	if c.closed && c.users == 0 {
-		c.door.put(c.file)
-		c.door.comes(-1)
+		c.door.put(c)
 	}
 }
 
@@ -350,9 +351,7 @@ func (c *appConn) Close() error {
 	}) // one that is not connected any more has ended
 	_ = c.file.SetDeadline(time.Unix(1, 0)) // ends calls
 	if c.users == 0 {
-		c.door.put(c.file)
-	} else {
-		c.door.comes(1)
+		c.door.put(c)
 	}
 	return nil
 }
@@ -375,8 +374,11 @@ func (c *appConn) control(do func(fd int) error) error {
 	return errors.Join(raw.Control(func(fd uintptr) { failed = do(int(fd)) }), failed)
 }
 
-// SyscallConn implements syscall.Conn.
-func (c *appConn) SyscallConn() (syscall.RawConn, error) { return c.file.SyscallConn() }
+// SyscallConn implements syscall.Conn, for who hands the connection over.
+func (c *appConn) SyscallConn() (syscall.RawConn, error) {
+	c.taken.Store(true)
+	return c.file.SyscallConn()
+}
 
 // LocalAddr implements net.Conn.
 func (c *appConn) LocalAddr() net.Addr { return &net.TCPAddr{} }
@@ -438,5 +440,5 @@ func (r *Runtime) wantsDoor() bool {
 
 // roomForApps decides it for one beside other pods, of so many files.
 func roomForApps(others int, files uint64) bool {
-	return uint64(others+1)*appSockets <= files/appSocketShare
+	return uint64(others+1)*appSockets <= min(files/appSocketShare, appSocketsMost)
 }

@@ -27,6 +27,9 @@ const (
 	// one that wants can have 65,530.
 	mappingsMost = 64 << 20
 
+	// mappedMost is how many files without a name a pod may have mapped.
+	mappedMost = 50_000
+
 	deletedMark = " (deleted)"
 )
 
@@ -138,7 +141,9 @@ func (d *deletedFiles) mappings(tid int, found map[string]mapping) error {
 		if ok {
 			m.link = fmt.Sprintf("/proc/%d/map_files/%s", tid, m.link)
 			m.end = max(m.end, found[m.file].end)
-			found[m.file] = m
+			if found[m.file] = m; len(found) > mappedMost {
+				return errTooManyMappings
+			}
 		}
 	}
 }

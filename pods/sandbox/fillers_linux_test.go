@@ -426,7 +426,7 @@ func fillMain(args []string) {
 		return
 	}
 	if ofMemory {
-		time.Sleep(3 * watchPeriod) // a look twice a second meets it
+		time.Sleep(time.Minute) // a look twice a second meets it, and ends this
 	}
 	fmt.Println("filled")
 }
@@ -513,7 +513,7 @@ func fillMappings() error {
 			return err
 		}
 	}
-	time.Sleep(5 * measurePeriod)
+	time.Sleep(time.Minute)
 	return nil
 }
 
@@ -557,7 +557,7 @@ func withoutFirstThread(rest func() error) error {
 		if err := rest(); err != nil {
 			fmt.Println("refused:", err)
 		} else {
-			time.Sleep(3 * watchPeriod)
+			time.Sleep(time.Minute)
 			fmt.Println("filled")
 		}
 		os.Exit(0)

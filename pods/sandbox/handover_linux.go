@@ -131,7 +131,7 @@ func (in *instance) handOver(next *handover.Baton) (h handedPod, err error) {
 		}
 	}
 	if h.Apps, err = door.handOver(next); err != nil {
-		return h, err
+		in.log.Warn("some connections to the pod's apps go through its agent from now on", "error", err)
 	}
 	if n == nil {
 		n = idle
@@ -247,7 +247,7 @@ func (r *Runtime) adoptPod(all *handedRuntime, h handedPod) (in *instance, err e
 	}
 	door, err := adoptAppDoor(r.cfg.Before, h.Apps)
 	if err != nil {
-		return nil, errors.Join(err, in.abandon())
+		in.log.Warn("some connections to the pod's apps go through its agent from now on", "error", err)
 	}
 	in.setDoor(door)
 	if h.Network != nil {
