@@ -375,6 +375,34 @@ func TestListsFindOutWhoIsSilent(t *testing.T) {
 	})
 }
 
+// Agents of one team that say nothing hold up nobody else's list.
+func TestSilentAgentsHoldUpTheirTeam(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &crew{newHouse(t, func(c *pods.Config) { c.Quota = pods.Quota{Pods: 100, Memory: 1 << 40} }), map[string]*speaker{}}
+		silent, speaks := newSpeaker(), newSpeaker()
+		c.fake.SetAgent(silent.serve)
+		for i := range 70 {
+			c.create(t, fmt.Sprintf("mute-%d", i))
+		}
+		c.fake.SetAgent(speaks.serve)
+		if _, err := c.Create(t.Context(), c.bob, pods.CreateRequest{Name: "bobs", Preset: "static"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		silent.set(func(a *speaker) { a.silent = true })
+		done := make(chan bool)
+		go func() { c.listed(t); close(done) }()
+		synctest.Wait() // as many of them are asked as may be at a time
+		began := time.Now()
+		list, err := c.List(t.Context(), c.bob)
+		if err != nil || len(list) != 1 || list[0].Status != "running" || time.Since(began) > 0 {
+			t.Errorf("%+v, %v after %s", list, err, time.Since(began))
+		}
+		<-done
+		c.end(t, silent)
+	})
+}
+
 // A pod that ends by itself is not listed as it was, and one whose agent cannot be
 // reached says since when.
 func TestListsNoticeTheEnd(t *testing.T) {
