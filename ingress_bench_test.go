@@ -104,9 +104,13 @@ func startIngressApp(b *testing.B) string {
 // startCaddy has Caddy pass on what comes to the address that it returns.
 func startCaddy(b *testing.B, caddy, to string) string {
 	b.Helper()
-	address := "127.0.0.1:" + freePort(b)
-	cmd := exec.Command(caddy, "reverse-proxy", "--from", "http://"+address, "--to", to)
-	home := b.TempDir()
+	address, home := "127.0.0.1:"+freePort(b), b.TempDir()
+	config := filepath.Join(home, "Caddyfile")
+	words := fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n}\nhttp://%s {\n\treverse_proxy %s\n}\n", address, to)
+	if err := os.WriteFile(config, []byte(words), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(caddy, "run", "--config", config, "--adapter", "caddyfile")
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_DATA_HOME="+home)
 	startBeside(b, cmd, address)
 	return "http://" + address
