@@ -213,6 +213,9 @@ func TestBackupKilled(t *testing.T) {
 		}
 	}
 	t.Logf("%d of each, killed before their end: %v", *kills, cut)
+	if len(cut) == 0 {
+		t.Error("none was killed before it ended")
+	}
 	leftIn(t, s.dir)
 }
 

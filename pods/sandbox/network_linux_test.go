@@ -560,3 +560,23 @@ func echoed(network string, size int) error {
 	}
 	return nil
 }
+
+// Of two descriptors that come along with a message neither is kept.
+func TestOneRightKeepsNoTwo(t *testing.T) {
+	t.Parallel()
+	var reads, writes [2]int
+	for i := range reads {
+		var p [2]int
+		must(t, unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK))
+		reads[i], writes[i] = p[0], p[1]
+		defer unix.Close(p[0])
+	}
+	if fd, err := oneRight(unix.UnixRights(writes[:]...)); err == nil {
+		t.Errorf("%d is taken", fd)
+	}
+	for _, fd := range reads {
+		if n, err := unix.Read(fd, make([]byte, 1)); n != 0 || err != nil {
+			t.Errorf("it stays open: %d, %v", n, err)
+		}
+	}
+}
