@@ -66,7 +66,9 @@ var mayImport = map[string][]string{
 	"": {
 		"account", "backup", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/handover", "internal/mail", "internal/mainthread", "internal/metrics", "internal/notify", "internal/registries", "internal/service", "internal/text", "internal/trace", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/serverpages", "ui/teampages",
 	},
-	"scripts/release": {"internal/service"}, // a program of its own
+	// Programs of their own.
+	"scripts/plot":    {},
+	"scripts/release": {"internal/service"},
 	// For tests only: see testOnly.
 	"internal/acmetest":    {},
 	"internal/clocktest":   {},
@@ -128,7 +130,7 @@ var bannedCalls = map[string]map[string]string{
 	"fmt.Println":          {},
 	"fmt.Printf":           {},
 	"os.Exit": {
-		"": "main", "scripts/release": "main", "pods/agent": "child process", "pods/sandbox": "child process",
+		"": "main", "scripts/plot": "main", "scripts/release": "main", "pods/agent": "child process", "pods/sandbox": "child process",
 	},
 	"time.Now": {
 		"": "wiring", "ui/page": "default of Config.Now", "ui/podpages": "deadlines of streams", "account": "default of Config.Now", "pods": "default of Config.Now", "pods/egress": "default of Config.Now", "pods/egress/netstack": "deadlines of datagrams",
