@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -318,7 +317,7 @@ func BenchmarkProgram(b *testing.B) {
 		for b.Loop() {
 			p := launch(b, path)
 			time.Sleep(2 * time.Second) // nothing to wait for: idling is what is measured
-			b.ReportMetric(residentMiB(b, p.cmd.Process.Pid), "MiB-resident")
+			b.ReportMetric(memoryOf(b, p.cmd.Process.Pid)["VmRSS:"], "MiB-resident")
 			p.end(b)
 		}
 	})
@@ -393,7 +392,11 @@ func launch(b *testing.B, path string) launched { return launchIn(b, path, b.Tem
 
 func launchIn(b *testing.B, path, dir string) launched {
 	b.Helper()
-	address := "127.0.0.1:" + freePort(b)
+	return launchAt(b, path, dir, "127.0.0.1:"+freePort(b))
+}
+
+func launchAt(b *testing.B, path, dir, address string) launched {
+	b.Helper()
 	cmd := exec.Command(path, "--listen", address, "--data", dir)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	if err := cmd.Start(); err != nil {
@@ -424,24 +427,4 @@ func (l launched) end(b *testing.B) {
 	if err := l.cmd.Wait(); err != nil {
 		b.Fatal(err)
 	}
-}
-
-// residentMiB reads VmRSS of a process (proc(5)).
-func residentMiB(b *testing.B, pid int) float64 {
-	b.Helper()
-	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		b.Skip("memory is read from /proc, which this system does not have")
-	}
-	for line := range strings.Lines(string(raw)) {
-		if after, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			return kib / 1024
-		}
-	}
-	b.Fatal("no VmRSS")
-	return 0
 }

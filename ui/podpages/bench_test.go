@@ -6,16 +6,14 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"podgate/internal/webtest"
 	"podgate/store"
+	"podgate/store/storetest"
 	"podgate/ui/page"
 	"podgate/ui/podpages"
 )
@@ -30,7 +28,12 @@ func BenchmarkFront(b *testing.B) {
 	b.Run("stopped", func(b *testing.B) { benchmarkFront(b, stopped, 0) })
 	b.Run("running", func(b *testing.B) { benchmarkFront(b, running, 0) })
 	b.Run("asked", func(b *testing.B) { benchmarkFront(b, running, 3*time.Second) })
-	b.Run("bare", func(b *testing.B) { benchmarkBareReads(b, 2*many) })
+	b.Run("bare", func(b *testing.B) {
+		read := storetest.BareReads(b, 2*many, 400)
+		for b.Loop() {
+			read()
+		}
+	})
 }
 
 // benchmarkFront has so much time pass before each page for the answers of agents.
@@ -107,35 +110,6 @@ func followQuietly(b *testing.B, origin, secret string) {
 	}()
 	<-listed
 	go func() { _, _ = io.Copy(io.Discard, res.Body) }()
-}
-
-func benchmarkBareReads(b *testing.B, records int) {
-	bare, err := bolt.Open(filepath.Join(b.TempDir(), "bare.db"), 0o600, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer bare.Close()
-	err = bare.Update(func(tx *bolt.Tx) error {
-		t, err := tx.CreateBucket([]byte("records"))
-		for i := range records {
-			if err == nil {
-				err = t.Put(fmt.Appendf(nil, "%06d", i), make([]byte, 400))
-			}
-		}
-		return err
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		n := 0
-		err := bare.View(func(tx *bolt.Tx) error {
-			return tx.Bucket([]byte("records")).ForEach(func(_, v []byte) error { n += len(v); return nil })
-		})
-		if err != nil || n != 400*records {
-			b.Fatal(n, err)
-		}
-	}
 }
 
 // cpuTime is what this process has used, which a busy machine does not make longer.
