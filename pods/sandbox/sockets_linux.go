@@ -32,6 +32,7 @@ const (
 	netlinkShowMeminfo             = 1   // NDIAG_SHOW_MEMINFO
 	allNetlink                     = 255 // protocols: NDIAG_PROTO_ALL
 	listening                      = 10  // a state, in which the length is of another queue
+	allStates                      = ^uint32(0)
 )
 
 // sendDiag hands a new socket over that tells about the sockets of this network
@@ -91,20 +92,34 @@ var counted = []byte{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6}
 // used is what waits in all the pod's sockets of these families, in bytes. An error says
 // that it may be more.
 func (m *socketMeter) used(families ...byte) (sum int64, err error) {
+	err = m.ask(allStates, families, func(family byte, message []byte) { sum += heldBy(family, message) })
+	return sum, err
+}
+
+// tells is nil when used can say something of all these families. It asks for sockets that
+// listen: for all of them, the kernel walks through its whole table of connections, which
+// takes milliseconds and is the same for all pods.
+func (m *socketMeter) tells(families ...byte) error {
+	return m.ask(1<<listening, families, func(byte, []byte) {})
+}
+
+// ask has the kernel tell of the pod's sockets of these families that are in one of the
+// states, which are bits.
+func (m *socketMeter) ask(states uint32, families []byte, each func(family byte, message []byte)) (err error) {
 	if m == nil {
-		return 0, errors.New("this kernel does not tell about sockets")
+		return errors.New("this kernel does not tell about sockets")
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fd < 0 {
-		return 0, nil
+		return nil
 	}
 	for _, family := range families {
 		for _, protocol := range diagProtocols(family) {
-			err = errors.Join(err, m.dump(diagRequest(family, protocol), func(message []byte) { sum += heldBy(family, message) }))
+			err = errors.Join(err, m.dump(diagRequest(family, protocol, states), func(message []byte) { each(family, message) }))
 		}
 	}
-	return sum, err
+	return err
 }
 
 func diagProtocols(family byte) []byte {
@@ -117,9 +132,9 @@ func diagProtocols(family byte) []byte {
 	return []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP}
 }
 
-// diagRequest asks for all sockets of a family and protocol, in all states, with
-// their memory.
-func diagRequest(family, protocol byte) []byte {
+// diagRequest asks for all sockets of a family and protocol that are in one of the states,
+// with their memory. Those of netlink have none.
+func diagRequest(family, protocol byte, states uint32) []byte {
 	const head, unixBody, inetBody, netlinkBody = unix.NLMSG_HDRLEN, 24, 56, 20
 	body := inetBody
 	switch family {
@@ -138,7 +153,7 @@ func diagRequest(family, protocol byte) []byte {
 		ne.PutUint32(b[head+8:], netlinkShowMeminfo)
 		return b
 	}
-	ne.PutUint32(b[head+4:], 0xffffffff) // states
+	ne.PutUint32(b[head+4:], states)
 	if family == unix.AF_UNIX {
 		ne.PutUint32(b[head+12:], 1<<unixDiagRqlen|1<<unixDiagMeminfo) // UDIAG_SHOW_…
 	} else {

@@ -63,9 +63,18 @@ func TestSocketMeter(t *testing.T) {
 	if n := heldIn(t, m, unix.AF_NETLINK) - before; n < 64<<10 {
 		t.Errorf("%d bytes more in netlink sockets, one of which is full", n)
 	}
+	for _, family := range []byte{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK, unix.AF_IPX} {
+		_, err := m.used(family)
+		if told := m.tells(family); (told == nil) != (err == nil) || family == unix.AF_IPX && told == nil {
+			t.Errorf("family %d: whether it is told about: %v; what is told: %v", family, told, err)
+		}
+	}
 	m.close()
 	if n := heldIn(t, m, counted...); n != 0 {
 		t.Errorf("closed: %d", n)
+	}
+	if err := (*socketMeter)(nil).tells(counted...); err == nil {
+		t.Error("no meter tells about sockets")
 	}
 	if n, err := (*socketMeter)(nil).used(counted...); n != 0 || err == nil {
 		t.Errorf("without a meter: %d, %v", n, err)

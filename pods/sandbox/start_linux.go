@@ -344,12 +344,14 @@ func rlimits(l pods.Limits) []rlimit {
 func (r *Runtime) enforced(l pods.Limits, m *socketMeter) []string {
 	var all []string
 	if l.Memory > 0 {
-		_, sockets := m.used(counted...)
-		_, netlink := m.used(unix.AF_NETLINK)
+		var sockets error
 		how := "summed twice a second, and RLIMIT_DATA for each process; buffers of pipes, and what the kernel keeps for open files, are bounded each, not in all"
 		if r.groups.has("memory") {
-			how, sockets = r.groups.how(), nil
+			how = r.groups.how()
+		} else {
+			sockets = m.tells(counted...)
 		}
+		netlink := m.tells(unix.AF_NETLINK)
 		switch {
 		case sockets != nil:
 			how += "; sockets are not counted, or not all, as this kernel does not tell about them"
