@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"podgate/account"
@@ -121,7 +122,7 @@ func (srv *server) waitsFor() string {
 		srv.settings.TLS.CA, here, here)
 }
 
-var userName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}$`)
+var userName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}$`) })
 
 // tunnel is the command that brings the address of this machine to that of the
 // person, when there is no browser here: they came by ssh and there is no
@@ -133,7 +134,7 @@ func tunnel(env config.Environ, issuer *url.URL, listener net.Addr) string {
 		return ""
 	}
 	user := cmp.Or(value("SUDO_USER"), value("USER"))
-	if !userName.MatchString(user) {
+	if !userName().MatchString(user) {
 		user = "USER"
 	}
 	client, _ := netip.ParseAddr(way[0])

@@ -191,6 +191,7 @@ func (s source) faults() []string {
 	}
 	s.importFaults(say)
 	s.callFaults(say)
+	s.initFaults(say)
 	return out
 }
 
@@ -248,6 +249,32 @@ func (s source) callFaults(say func(string, ...any)) {
 		}
 		return true
 	})
+}
+
+// atFirstUse is what a variable of a package may not be made with when the program starts:
+// it starts three times a pod.
+var atFirstUse = []string{"regexp.MustCompile", "template.Must"}
+
+func (s source) initFaults(say func(string, ...any)) {
+	if s.test || s.pkg == "scripts/release" || slices.Contains(testOnly, s.pkg) {
+		return
+	}
+	for _, d := range s.file.Decls {
+		if _, isFunc := d.(*ast.FuncDecl); isFunc {
+			continue
+		}
+		ast.Inspect(d, func(n ast.Node) bool {
+			if _, later := n.(*ast.FuncLit); later {
+				return false
+			}
+			if sel, ok := n.(*ast.SelectorExpr); ok {
+				if x, ok := sel.X.(*ast.Ident); ok && slices.Contains(atFirstUse, x.Name+"."+sel.Sel.Name) {
+					say("calls %s.%s when the program starts: use sync.OnceValue", x.Name, sel.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
 }
 
 func TestLayout(t *testing.T) {
@@ -329,6 +356,7 @@ func TestLayoutFindsFaults(t *testing.T) {
 		"exit":         {"ui/x.go", "package ui\nimport \"os\"\nfunc f() { os.Exit(1) }", "uses os.Exit"},
 		"client":       {"oauth/x.go", "package oauth\nimport \"net/http\"\nvar c = http.DefaultClient", "uses http.DefaultClient"},
 		"hidden":       {"ui/x.go", `package ui; import _ "github.com/caddyserver/certmagic"`, "for certs alone"},
+		"early work":   {"ui/x.go", "package ui\nimport \"regexp\"\nvar x = regexp.MustCompile(`x`)", "when the program starts"},
 		"bare skip":    {"store/x_test.go", "package store\nimport \"testing\"\nfunc TestX(t *testing.T) { t.Skip() }", "without saying why"},
 		"long file":    {"store/x.go", "package store\n" + strings.Repeat("//\n", maxLines), "lines, more than"},
 	} {

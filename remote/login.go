@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"podgate/internal/errorpage"
@@ -99,7 +100,7 @@ func (l *Logins) discover(ctx context.Context, origin string) (site, error) {
 	return s, nil
 }
 
-var metadataOf = regexp.MustCompile(`(?i)\bresource_metadata="([^"\\]+)"`)
+var metadataOf = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)\bresource_metadata="([^"\\]+)"`) })
 
 // challenge returns the address of the resource's document.
 func (l *Logins) challenge(ctx context.Context, origin string) (string, error) {
@@ -115,7 +116,7 @@ func (l *Logins) challenge(ctx context.Context, origin string) (string, error) {
 		return "", fmt.Errorf("reach %s: %w", origin, err)
 	}
 	defer resp.Body.Close()
-	found := metadataOf.FindStringSubmatch(strings.Join(resp.Header.Values("WWW-Authenticate"), ", "))
+	found := metadataOf().FindStringSubmatch(strings.Join(resp.Header.Values("WWW-Authenticate"), ", "))
 	if resp.StatusCode != http.StatusUnauthorized || found == nil {
 		return "", fmt.Errorf("there is no podgate at %s: it answered %d where a podgate asks for a login", origin, resp.StatusCode)
 	}

@@ -12,14 +12,17 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 //go:embed page.html
 var source string
 
 var (
-	page   = template.Must(template.New("page").Parse(source))
-	policy = "default-src 'none'; style-src '" + styleHash(source) + "'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+	page   = sync.OnceValue(func() *template.Template { return template.Must(template.New("page").Parse(source)) })
+	policy = sync.OnceValue(func() string {
+		return "default-src 'none'; style-src '" + styleHash(source) + "'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+	})
 )
 
 // styleHash is the CSP source of the page's one style element (CSP level 3
@@ -44,7 +47,7 @@ type Page struct {
 func (p Page) Write(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", policy)
+	h.Set("Content-Security-Policy", policy())
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
@@ -55,5 +58,5 @@ func (p Page) Write(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	_ = page.Execute(w, p) // fails only when the visitor is gone
+	_ = page().Execute(w, p) // fails only when the visitor is gone
 }

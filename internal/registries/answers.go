@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // hostOf returns the host of an address that things are fetched from. Names and
@@ -39,8 +40,10 @@ func hostsOf(addresses []string) (hosts []string, err error) {
 func npmHosts(answers []string) ([]string, error) { return hostsOf(answers) }
 
 var (
-	pipSetting = regexp.MustCompile(`(?m)^[^=\n]*\.(index-url|extra-index-url|find-links)=(.*)$`)
-	webAddress = regexp.MustCompile(`https?://[^\s'"\\]+`)
+	pipSetting = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^[^=\n]*\.(index-url|extra-index-url|find-links)=(.*)$`)
+	})
+	webAddress = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`https?://[^\s'"\\]+`) })
 )
 
 // pipHosts reads pip's default index with the host of its files, and then the
@@ -52,8 +55,8 @@ func pipHosts(answers []string) ([]string, error) {
 	}
 	var indexes []string
 	replaced := false
-	for _, set := range pipSetting.FindAllStringSubmatch(answers[1], -1) {
-		indexes = append(indexes, webAddress.FindAllString(set[2], -1)...)
+	for _, set := range pipSetting().FindAllStringSubmatch(answers[1], -1) {
+		indexes = append(indexes, webAddress().FindAllString(set[2], -1)...)
 		replaced = replaced || set[1] == "index-url"
 	}
 	if !replaced {

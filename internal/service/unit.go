@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Where things are on a machine.
@@ -39,12 +40,12 @@ func Default() Unit {
 }
 
 // plainPath has nothing in it that a unit or a profile would understand.
-var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._+@-]+)+$`)
+var plainPath = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(/[A-Za-z0-9._+@-]+)+$`) })
 
 // Check says what of the unit cannot be written into one.
 func (u Unit) Check() error {
 	for _, path := range append([]string{u.Program, u.Config, u.Data}, u.Writes...) {
-		if !plainPath.MatchString(path) || filepath.Clean(path) != path {
+		if !plainPath().MatchString(path) || filepath.Clean(path) != path {
 			return fmt.Errorf("the path %q cannot stand in a unit: use an absolute one of letters, digits and ._+@-", path)
 		}
 		for _, hidden := range []string{"/home", "/root", "/run/user", "/tmp", "/var/tmp"} {
@@ -53,13 +54,13 @@ func (u Unit) Check() error {
 			}
 		}
 	}
-	if u.User != "" && !plainUser.MatchString(u.User) {
+	if u.User != "" && !plainUser().MatchString(u.User) {
 		return fmt.Errorf("%q is no name for a system user", u.User)
 	}
 	return nil
 }
 
-var plainUser = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+var plainUser = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`) })
 
 // group is lines of a unit, with what they are for.
 type group struct {

@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -43,7 +44,7 @@ type Shelf struct {
 // Hold holds a pod still, as [pods.Holder] does.
 type Hold func(context.Context) (release func() bool, err error)
 
-var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+var validName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`) })
 
 func (s *Shelf) folder(id store.PodID) string { return filepath.Join(s.Dir, folder, string(id)) }
 
@@ -57,7 +58,7 @@ func (s *Shelf) at(p pods.Place) string {
 
 func valid(names ...string) error {
 	for _, name := range names {
-		if !validName.MatchString(name) {
+		if !validName().MatchString(name) {
 			return fmt.Errorf("%w: %q is no id", pods.ErrBadInput, name)
 		}
 	}
@@ -243,7 +244,7 @@ func (s *Shelf) List() (map[store.PodID][]store.SnapshotID, error) {
 		return found, nil
 	}
 	for _, pod := range all {
-		if !pod.IsDir() || !validName.MatchString(pod.Name()) {
+		if !pod.IsDir() || !validName().MatchString(pod.Name()) {
 			continue
 		}
 		id := store.PodID(pod.Name())

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -32,7 +33,7 @@ type Cron struct {
 // maxBeside is how many workers, and how many cron lines, an app has at most.
 const maxBeside = 8
 
-var processName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
+var processName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`) })
 
 // Beside returns what the Procfile has beside its web and release lines: cron
 // lines, and workers, which are all others. An error is one of the Procfile, in
@@ -48,7 +49,7 @@ func (p Preset) Beside(app App) (Beside, error) {
 	var b Beside
 	for name, shell := range procfileEntries(text) {
 		switch {
-		case shell == "" || !processName.MatchString(name) || name == "web" || name == "release":
+		case shell == "" || !processName().MatchString(name) || name == "web" || name == "release":
 		case name == "cron":
 			c, err := parseCron(shell)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 var golang = Preset{
@@ -61,7 +62,7 @@ func startGo(app App) (Start, error) {
 	return Start{}, nil
 }
 
-var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+var plainName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`) })
 
 // mains returns which programs of a module are built, and to where: the folder
 // itself, else what lies in cmd.
@@ -71,7 +72,7 @@ func (a App) mains() (string, error) {
 	}
 	var found []string
 	for _, name := range a.names("cmd") {
-		if plainName.MatchString(name) && a.isMain(path.Join("cmd", name)) {
+		if plainName().MatchString(name) && a.isMain(path.Join("cmd", name)) {
 			found = append(found, name)
 		}
 	}
@@ -89,13 +90,13 @@ func (a App) mains() (string, error) {
 	return "-o bin/app ./cmd/" + found[0], nil
 }
 
-var mainClause = regexp.MustCompile(`(?m)^package\s+main\b`)
+var mainClause = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^package\s+main\b`) })
 
 // isMain reports whether the folder has a package main.
 func (a App) isMain(dir string) bool {
 	for _, name := range a.sources(dir) {
 		// Of a long file the beginning is enough.
-		if src, _ := a.read(path.Join(dir, name)); mainClause.Match(src) {
+		if src, _ := a.read(path.Join(dir, name)); mainClause().Match(src) {
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 var nodejs = Preset{
@@ -107,11 +108,13 @@ func (m manifest) built(app App) string {
 	return folder
 }
 
-var developmentServer = regexp.MustCompile(`^\s*(?:npx\s+)?(?:react-scripts start|astro (?:dev|start|preview)|vite|vue-cli-service serve|parcel(?: serve)?|webpack(?:-dev-server| serve))(?:\s|$)`)
+var developmentServer = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^\s*(?:npx\s+)?(?:react-scripts start|astro (?:dev|start|preview)|vite|vue-cli-service serve|parcel(?: serve)?|webpack(?:-dev-server| serve))(?:\s|$)`)
+})
 
 // onlyDevelops reports whether a start script runs the server with which a site is
 // developed or looked at, although it has been built, as Create React App's and
 // Astro's do. Next refuses to serve what it exported.
 func onlyDevelops(start, built string) bool {
-	return developmentServer.MatchString(start) || built == "out" && strings.HasPrefix(strings.TrimSpace(start), "next start")
+	return developmentServer().MatchString(start) || built == "out" && strings.HasPrefix(strings.TrimSpace(start), "next start")
 }

@@ -3,6 +3,7 @@ package preset
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 var python = Preset{
@@ -36,8 +37,12 @@ func installPython(app App) (string, error) {
 }
 
 var (
-	asgiApp = regexp.MustCompile(`(?m)^(app|application)\s*(?::[^=\n]+)?=\s*(?:\w+\.)*(?:FastAPI|Starlette|Quart|Litestar)\(`)
-	wsgiApp = regexp.MustCompile(`(?m)^(app|application)\s*(?::[^=\n]+)?=\s*(?:\w+\.)*(?:Flask|Bottle|create_app|get_wsgi_application|API)\(`)
+	asgiApp = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^(app|application)\s*(?::[^=\n]+)?=\s*(?:\w+\.)*(?:FastAPI|Starlette|Quart|Litestar)\(`)
+	})
+	wsgiApp = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^(app|application)\s*(?::[^=\n]+)?=\s*(?:\w+\.)*(?:Flask|Bottle|create_app|get_wsgi_application|API)\(`)
+	})
 )
 
 func startPython(app App) (Start, error) {
@@ -47,10 +52,10 @@ func startPython(app App) (Start, error) {
 			continue
 		}
 		module := strings.TrimSuffix(f, ".py")
-		if m := asgiApp.FindSubmatch(src); m != nil && app.HasTool("uvicorn") {
+		if m := asgiApp().FindSubmatch(src); m != nil && app.HasTool("uvicorn") {
 			return app.run("uvicorn", `--host 127.0.0.1 --port "$PORT" `+module+":"+string(m[1]))
 		}
-		if m := wsgiApp.FindSubmatch(src); m != nil && app.HasTool("gunicorn") {
+		if m := wsgiApp().FindSubmatch(src); m != nil && app.HasTool("gunicorn") {
 			return app.run("gunicorn", `--bind "127.0.0.1:$PORT" `+module+":"+string(m[1]))
 		}
 	}

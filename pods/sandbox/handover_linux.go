@@ -216,7 +216,7 @@ func (r *Runtime) adoptPod(all *handedRuntime, h handedPod) (in *instance, err e
 	switch {
 	case all.Protocol != wire.Protocol:
 		return nil, fmt.Errorf("its agent speaks protocol %d, and this program %d", all.Protocol, wire.Protocol)
-	case !validID.MatchString(string(h.ID)) || r.running(h.ID) != nil:
+	case !validID().MatchString(string(h.ID)) || r.running(h.ID) != nil:
 		return nil, errors.New("it cannot have this id")
 	case h.Grouped != (r.groups != nil):
 		return nil, errors.New("its limits are held in another way now")

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // phpFolders are where PHP's command line looks for more settings, on the systems that
@@ -21,7 +22,9 @@ const (
 )
 
 // phpExtension is a setting that loads an extension, by its name or file.
-var phpExtension = regexp.MustCompile(`(?m)^[ \t]*(?:zend_)?extension[ \t]*=[ \t]*"?[A-Za-z0-9_./-]+"?[ \t]*\r?$`)
+var phpExtension = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^[ \t]*(?:zend_)?extension[ \t]*=[ \t]*"?[A-Za-z0-9_./-]+"?[ \t]*\r?$`)
+})
 
 // phpSettings are files for a pod, by their paths: they have PHP load what the machine's
 // own command line loads, without which there is neither mbstring nor composer. Of the
@@ -50,7 +53,7 @@ func phpExtensions(folder string) string {
 		if err != nil || len(raw) > maxPHPFile {
 			continue
 		}
-		for _, line := range phpExtension.FindAll(raw, -1) {
+		for _, line := range phpExtension().FindAll(raw, -1) {
 			b.Write(bytes.TrimSpace(line))
 			b.WriteByte('\n')
 		}

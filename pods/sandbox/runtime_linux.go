@@ -59,7 +59,7 @@ type pod struct {
 
 var (
 	errClosed = errors.New("the sandbox is closed")
-	validID   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+	validID   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`) })
 )
 
 // Open prepares Dir and proves with a real pod, which it throws away, that
@@ -263,7 +263,7 @@ func (r *Runtime) running(id store.PodID) *instance {
 // take waits for the turn to change the pod id and returns it with what gives
 // the turn back.
 func (r *Runtime) take(ctx context.Context, id store.PodID) (*pod, func(), error) {
-	if !validID.MatchString(string(id)) {
+	if !validID().MatchString(string(id)) {
 		return nil, nil, fmt.Errorf("%w: a pod cannot have the id %q", pods.ErrBadInput, id)
 	}
 	for {
@@ -377,7 +377,7 @@ func (r *Runtime) List(context.Context) ([]pods.Status, error) {
 	}
 	var all []pods.Status
 	for _, e := range entries {
-		if e.IsDir() && validID.MatchString(e.Name()) {
+		if e.IsDir() && validID().MatchString(e.Name()) {
 			all = append(all, r.statusLocked(store.PodID(e.Name())))
 		}
 	}
@@ -408,7 +408,7 @@ func (r *Runtime) statusLocked(id store.PodID) pods.Status {
 
 // Logs implements pods.Runtime.
 func (r *Runtime) Logs(_ context.Context, id store.PodID, query url.Values) ([]wire.LogLine, error) {
-	if !validID.MatchString(string(id)) {
+	if !validID().MatchString(string(id)) {
 		return nil, nil
 	}
 	return agent.StoredLogs(r.logs(id), query.Encode())

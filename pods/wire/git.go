@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Git names a repository to be fetched over http or https.
@@ -14,7 +15,7 @@ type Git struct {
 	Token string `json:"token,omitempty"` // for an https URL only
 }
 
-var gitRef = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._/@+-]{0,250}$`)
+var gitRef = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._/@+-]{0,250}$`) })
 
 // Check takes nothing but http and https, which go where the pod may go, nothing that
 // git could take for an option, and no address with a secret in it: addresses are
@@ -32,7 +33,7 @@ func (g *Git) Check() error {
 		return errors.New("a token is sent over https only")
 	case strings.ContainsFunc(g.Token, func(r rune) bool { return r <= ' ' || r > '~' }) || len(g.Token) > 1024:
 		return errors.New("the token must be printable ASCII without spaces, at most 1024 characters")
-	case g.Ref != "" && !gitRef.MatchString(g.Ref):
+	case g.Ref != "" && !gitRef().MatchString(g.Ref):
 		return errors.New("the ref must be a branch, a tag or a commit")
 	}
 	return nil
