@@ -29,8 +29,7 @@ func (r *Runtime) usage(ctx context.Context, in *instance) pods.Usage {
 		u = in.group.usage()
 	}
 	if u.Memory == 0 || u.CPU == 0 || u.Processes == 0 {
-		counted := in.count(r.processes())
-		u.Memory, u.CPU, u.Processes = cmp.Or(u.Memory, counted.Memory), cmp.Or(u.CPU, counted.CPU), cmp.Or(u.Processes, counted.Processes)
+		in.addUp(&u, r.members(in))
 	}
 	u.Disk = in.home.used(ctx)
 	if left, err := DiskLeft(r.cfg.Dir); err == nil {
@@ -39,16 +38,38 @@ func (r *Runtime) usage(ctx context.Context, in *instance) pods.Usage {
 	return u
 }
 
-// count adds up the processes of a pod.
-func (in *instance) count(table processTable) pods.Usage {
-	all := table.below(in.process.Pid)
-	_, _, memory := in.memory(all, proportionalMemory)
-	first, _ := readProcess(in.process.Pid) // gone: the zero process
-	ticks := first.ticks
-	for _, p := range all {
-		ticks += p.ticks
+// members is the processes of a pod beside the first and its gateway. Its group names them,
+// where it has one: a look at all processes of the machine takes longer than a start.
+func (r *Runtime) members(in *instance) (all []process) {
+	named := in.group.members()
+	if len(named) == 0 {
+		return r.processes().below(in.process.Pid)
 	}
-	return pods.Usage{Memory: memory, CPU: float64(ticks) / clockTick, Processes: 1 + len(all)}
+	for _, pid := range named {
+		if pid == in.process.Pid || pid == in.gateway() {
+			continue
+		}
+		if p, err := readProcess(pid); err == nil { // it has ended otherwise
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// addUp fills in what u lacks, from the pod's processes beside the first.
+func (in *instance) addUp(u *pods.Usage, processes []process) {
+	if u.Memory == 0 {
+		_, _, u.Memory = in.memory(processes, proportionalMemory)
+	}
+	if u.CPU == 0 {
+		first, _ := readProcess(in.process.Pid) // gone: the zero process
+		ticks := first.ticks
+		for _, p := range processes {
+			ticks += p.ticks
+		}
+		u.CPU = float64(ticks) / clockTick
+	}
+	u.Processes = cmp.Or(u.Processes, 1+len(processes))
 }
 
 // tableAge is how old a table of processes may be that only counts.
@@ -75,7 +96,7 @@ func (r *Runtime) processes() processTable {
 
 // usage is what the kernel counts for the group; 0 what it does not.
 func (g *group) usage() pods.Usage {
-	u := pods.Usage{Processes: len(strings.Fields(g.read("cgroup.procs", "pids", "memory", "cpu")))}
+	u := pods.Usage{Processes: len(g.members())}
 	if g.h.version == 2 {
 		u.Memory = number(g.read("memory.current", "memory")) - valueOf(g.read("memory.stat", "memory"), "inactive_file")
 		u.CPU = float64(valueOf(g.read("cpu.stat", "cpu"), "usage_usec")) / 1e6
@@ -85,6 +106,17 @@ func (g *group) usage() pods.Usage {
 	}
 	u.Memory = max(0, u.Memory) // the files are not read in one instant
 	return u
+}
+
+// members is the numbers of all processes in the group. nil has none.
+func (g *group) members() (all []int) {
+	if g == nil {
+		return nil
+	}
+	for _, text := range strings.Fields(g.read("cgroup.procs", "pids", "memory", "cpu")) {
+		all = append(all, int(number(text)))
+	}
+	return all
 }
 
 // read returns a file of the group below the first of the controllers that

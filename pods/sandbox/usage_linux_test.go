@@ -33,6 +33,12 @@ func TestPodUsage(t *testing.T) {
 		u := usageOf(t, r)
 		return u.Processes == 2 && u.CPU > idle.CPU && u.Disk >= 3<<20
 	})
+	in := r.running("a")
+	var all pods.Usage
+	in.addUp(&all, r.members(in))
+	if u := usageOf(t, r); all.Processes != u.Processes || all.Memory <= 0 || all.Memory > limits.Memory/2 || all.CPU <= 0 {
+		t.Errorf("the processes of a pod together are %+v, it uses %+v", all, u)
+	}
 	if err := r.Stop(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
