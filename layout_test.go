@@ -104,19 +104,18 @@ var bannedImports = map[string]string{
 
 // onlyInside are packages of others that one of ours hides from the rest.
 var onlyInside = map[string]string{
-	"github.com/caddyserver/certmagic":    "certs",
-	"go.uber.org/zap":                     "certs",
-	"gvisor.dev/gvisor":                   "pods/egress/netstack",
-	"github.com/prometheus/client_golang": "internal/metrics",
-	"github.com/robfig/cron/v3":           "pods/preset",
-	"github.com/alecthomas/chroma/v2":     "ui/podpages",
-	"github.com/wneessen/go-mail":         "internal/mail",
-	"github.com/wneessen/go-mail/smtp":    "internal/mail",
-	"filippo.io/age":                      "backup",
-	"github.com/restic/chunker":           "backup",
-	"github.com/klauspost/compress/zstd":  "backup",
-	"github.com/spf13/cobra":              "",
-	"github.com/spf13/pflag":              "",
+	"github.com/caddyserver/certmagic":   "certs",
+	"go.uber.org/zap":                    "certs",
+	"gvisor.dev/gvisor":                  "pods/egress/netstack",
+	"github.com/robfig/cron/v3":          "pods/preset",
+	"github.com/alecthomas/chroma/v2":    "ui/podpages",
+	"github.com/wneessen/go-mail":        "internal/mail",
+	"github.com/wneessen/go-mail/smtp":   "internal/mail",
+	"filippo.io/age":                     "backup",
+	"github.com/restic/chunker":          "backup",
+	"github.com/klauspost/compress/zstd": "backup",
+	"github.com/spf13/cobra":             "",
+	"github.com/spf13/pflag":             "",
 }
 
 // bannedCalls are functions and variables that hide state or an effect. The
