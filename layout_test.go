@@ -255,7 +255,7 @@ func (s source) callFaults(say func(string, ...any)) {
 var atFirstUse = []string{"regexp.MustCompile", "template.Must"}
 
 func (s source) initFaults(say func(string, ...any)) {
-	if s.test || s.pkg == "scripts/release" || slices.Contains(testOnly, s.pkg) {
+	if s.test || strings.HasPrefix(s.pkg, "scripts/") || slices.Contains(testOnly, s.pkg) {
 		return
 	}
 	for _, d := range s.file.Decls {
