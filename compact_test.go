@@ -20,7 +20,7 @@ func roomyData(t *testing.T) string {
 	t.Helper()
 	dir, now := t.TempDir(), time.Now().Add(-24*time.Hour)
 	path := control.DatabasePath(dir)
-	storetest.NewBig(t, path, "http://localhost/api/mcp", now, storetest.Size{Users: 20, Clients: 20, Connections: 500, Tokens: 5_000, Dying: 12_000})
+	storetest.NewBig(t, path, "http://localhost/api/mcp", now, storetest.Size{Users: 20, Clients: 20, Connections: 500, Tokens: 5_000, Dying: 24_000})
 	db, err := store.Open(path)
 	if err != nil {
 		t.Fatal(err)

@@ -88,7 +88,7 @@ func (w *world) signIn(email string) string {
 }
 
 // connect makes a connection of the user to the team.
-func (w *world) connect(u store.User, slug string) (store.Grant, store.Hash) {
+func (w *world) connect(u store.User, slug string) (store.Grant, store.Credential) {
 	w.t.Helper()
 	team, err := w.db.TeamBySlug(slug)
 	if err != nil {

@@ -99,8 +99,8 @@ func serveReference(t *testing.T) string {
 func issueToken(t *testing.T, db *store.DB) string {
 	t.Helper()
 	w := storetest.Populate(t, db, "ann", time.Now())
-	token := "pgat_" + strings.Repeat("t", 43)
 	r := w.Code(t, db, authz.Scopes()...)
+	token := "pgat_" + string(r.Grant) + strings.Repeat("t", 43)
 	r.Access = store.HashSecret(token)
 	if _, err := db.RedeemCode(r, w.Now); err != nil {
 		t.Fatal(err)

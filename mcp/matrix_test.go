@@ -84,7 +84,6 @@ func newMatrixWorld(t *testing.T) *matrixWorld {
 	w := &matrixWorld{guarded: newGuarded(t), tokens: map[string]string{}}
 	w.owner = authz.Person(w.world.User.ID, store.Membership{Team: w.world.Team, Role: store.RoleOwner})
 	for _, name := range callers {
-		w.tokens[name] = "pgat_" + fmt.Sprintf("%043d", len(w.tokens))
 		w.arrive(name)
 	}
 	if _, err := w.db.RemoveMember(w.world.Team.ID, w.userOf("removed")); err != nil {
@@ -123,6 +122,7 @@ func (w *matrixWorld) arrive(name string) {
 		}
 	}
 	code := theirs.Code(w, w.db, authz.Scopes()...)
+	w.tokens[name] = fmt.Sprintf("pgat_%s%043d", code.Grant, len(w.tokens))
 	code.Access = store.HashSecret(w.tokens[name])
 	redeemed, err := w.db.RedeemCode(code, w.world.Now)
 	if err == nil && name == "read-only" {

@@ -42,7 +42,9 @@ type guarded struct {
 }
 
 // token is the access token of the one connection.
-var token = "pgat_" + strings.Repeat("t", 43)
+var token = "pgat_" + string(tokenOf) + strings.Repeat("t", 43)
+
+var tokenOf = store.GrantID(strings.Repeat("g", 26))
 
 func newGuarded(t testing.TB) *guarded {
 	t.Helper()
@@ -81,7 +83,7 @@ func (g *guarded) connect(service *pods.Service, fake *podstest.Fake) {
 	}
 	g.folder = fake.Dir(pod.ID)
 	g.code = g.world.OfflineCode(g, g.db, authz.Scopes()...)
-	g.code.Access = store.HashSecret(token)
+	g.code.Grant, g.code.Access = tokenOf, store.HashSecret(token)
 	redeemed, err := g.db.RedeemCode(g.code, g.world.Now)
 	if err != nil {
 		g.Fatal(err)
@@ -107,8 +109,8 @@ func (g *guarded) takes() map[string]func() error {
 		"a new password was set":     func() error { _, _, err := g.db.ResetPassword(g.grant.User, "$argon2id$"); return err },
 		"the membership ended":       func() error { return none(g.db.RemoveMember(g.grant.Team, g.grant.User)) },
 		"the person was deleted":     func() error { return g.db.DeleteUser(g.grant.User) },
-		"the access token was ended": func() error { return g.db.RevokeToken(store.HashSecret(token), g.grant.Client) },
-		"the refresh token was":      func() error { return g.db.RevokeRefresh(g.grant.Refresh.Family, g.grant.Client) },
+		"the access token was ended": func() error { return g.db.RevokeToken(storetest.AccessOf(g.code), g.grant.Client) },
+		"the refresh token was":      func() error { return g.db.RevokeRefresh(g.family(), g.grant.Client) },
 		"the code came twice":        func() error { return expect(store.ErrSpent)(g.db.RedeemCode(g.code, g.world.Now)) },
 		"a refresh token came twice": g.replayRefresh,
 		"a new connection took its place": func() error {
@@ -143,11 +145,16 @@ func expect(want error) func(any, error) error {
 	}
 }
 
+// family is what the refresh tokens of the connection share.
+func (g *guarded) family() store.Credential {
+	return store.Credential{Grant: g.grant.ID, Hash: g.grant.Refresh.Family}
+}
+
 // rotation is a refresh with a token, for tokens of its own.
 func (g *guarded) rotation(of store.Hash) store.Rotation {
 	name := store.NewID()
 	return store.Rotation{
-		Family: g.grant.Refresh.Family, Token: of, Client: g.grant.Client, Salt: []byte(name), Next: store.HashSecret("next" + name),
+		Family: g.family(), Token: of, Client: g.grant.Client, Salt: []byte(name), Next: store.HashSecret("next" + name),
 		NextExpires: g.world.Now.Add(24 * time.Hour), Access: store.HashSecret("access" + name), AccessExpires: g.world.Now.Add(time.Hour),
 	}
 }

@@ -263,7 +263,8 @@ func TestTokenForAnotherResource(t *testing.T) {
 // grantFor makes a connection for any resource, straight in the store.
 func (f *fixture) grantFor(resource string) string {
 	f.Helper()
-	handle, code, token := newSecret(), newSecret(), accessPrefix+newSecret()
+	handle, code, id := newSecret(), newSecret(), store.GrantID(store.NewID())
+	token := newAccessToken(id)
 	now, client := f.now(), f.register()
 	f.must(f.db.CreateAuthRequest(store.AuthRequest{
 		Handle: store.HashSecret(handle), Session: store.HashSecret("alice"), Client: client, RedirectURI: testRedirect, Challenge: testChallenge,
@@ -274,7 +275,7 @@ func (f *fixture) grantFor(resource string) string {
 	}, now)
 	f.must(err)
 	_, err = f.db.RedeemCode(store.Redemption{
-		Code: store.HashSecret(code), Client: client, RedirectURI: testRedirect, Challenge: testChallenge, Grant: store.GrantID(store.NewID()),
+		Code: store.HashSecret(code), Client: client, RedirectURI: testRedirect, Challenge: testChallenge, Grant: id,
 		Access: store.HashSecret(token), Expires: now.Add(time.Hour),
 	}, now)
 	f.must(err)
@@ -330,14 +331,16 @@ func TestBearerWithoutStore(t *testing.T) {
 	broken := storetest.Open(t, t.TempDir()+"/podgate.db")
 	f.must(broken.Close())
 	f.db = broken
-	for _, token := range []string{"x", testChallenge, accessPrefix + testChallenge + "x", accessPrefix + testChallenge[1:] + "!", strings.Repeat("x", 1<<16)} {
+	for _, token := range []string{"x", testChallenge, accessPrefix + testChallenge + "x", accessPrefix + testChallenge[1:] + "!", accessPrefix + strings.Repeat("A", grantLen) + testChallenge, strings.Repeat("x", 1<<16)} {
 		if a := f.call(token); a.status != http.StatusUnauthorized {
 			t.Errorf("%.20q is looked up: %d", token, a.status)
 		}
 	}
-	a := f.call(accessPrefix + testChallenge)
-	if a.status != http.StatusInternalServerError || a.header.Get("WWW-Authenticate") != "" || strings.Contains(a.body, "database") {
-		t.Errorf("%d %v %s", a.status, a.header, a.body)
+	for _, token := range []string{accessPrefix + testChallenge, accessPrefix + strings.Repeat("a", grantLen) + testChallenge} {
+		a := f.call(token)
+		if a.status != http.StatusInternalServerError || a.header.Get("WWW-Authenticate") != "" || strings.Contains(a.body, "database") {
+			t.Errorf("%d %v %s", a.status, a.header, a.body)
+		}
 	}
 }
 
@@ -403,7 +406,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 		t.Fatalf("the flow is not in the log:\n%s", text)
 	}
 	for name, secret := range map[string]string{
-		"handle": handle, "code": code, "token": token, "refresh token": refresh, "family": refresh[:len(refreshPrefix)+familyLen],
+		"handle": handle, "code": code, "token": token, "refresh token": refresh, "family": refresh[len(refreshPrefix)+grantLen:][:familyLen],
 		"access token of a refresh": renewed, "next refresh token": next, "verifier": testVerifier, "wrong verifier": wrong, "state": "the-state-of-the-client",
 		"client secret": "a-secret-of-the-client", "Basic": "YTphLXNlY3JldC1pbi1iYXNpYw==", "Basic in clear": "a-secret-in-basic", "session": "session=",
 		"hash of the code": store.HashSecret(code).String(), "hash of the token": store.HashSecret(token).String(), "challenge": testChallenge,

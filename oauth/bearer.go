@@ -69,11 +69,12 @@ func (s *Server) Bearer(next http.Handler) http.Handler {
 // access returns what the token opens; when that is nothing, nil and the word of
 // the timeline for why, which the client does not hear.
 func (s *Server) access(token string) (access *store.Access, fault string, err error) {
-	if !isAccessToken(token) {
+	sent, ok := accessToken(token)
+	if !ok {
 		return nil, history.FaultUnknownToken, nil
 	}
 	now := s.now()
-	access, err = s.db.Access(store.HashSecret(token), now)
+	access, err = s.db.Access(sent, now)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, history.FaultUnknownToken, nil
@@ -141,10 +142,11 @@ func (s *Server) InsufficientScope(w http.ResponseWriter, r *http.Request, neede
 func (s *Server) Watch(r *http.Request, mayGoOn func(authz.Actor) error) (watched *http.Request, stop func()) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	token, _ := bearerToken(r.Header["Authorization"])
+	sent, _ := accessToken(token)
 	look := func() (authz.Actor, error) {
 		// A token that runs out in mid-call was good when it came, so the time
 		// does not matter any more.
-		access, err := s.db.Access(store.HashSecret(token), time.Time{})
+		access, err := s.db.Access(sent, time.Time{})
 		if err != nil {
 			return authz.Actor{}, err
 		}

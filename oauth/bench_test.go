@@ -79,9 +79,10 @@ func BenchmarkBearer(b *testing.B) {
 // mint makes a connection straight in the store.
 func (f *fixture) mint(client store.ClientID) string {
 	f.Helper()
-	code, token := f.mintCode(client), accessPrefix+newSecret()
+	code, id := f.mintCode(client), store.GrantID(store.NewID())
+	token := newAccessToken(id)
 	_, err := f.db.RedeemCode(store.Redemption{
-		Code: store.HashSecret(code), Client: client, RedirectURI: testRedirect, Challenge: testChallenge, Grant: store.GrantID(store.NewID()),
+		Code: store.HashSecret(code), Client: client, RedirectURI: testRedirect, Challenge: testChallenge, Grant: id,
 		Access: store.HashSecret(token), Expires: f.now().Add(f.accessTTL),
 	}, f.now())
 	f.must(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"flag"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -30,6 +31,28 @@ func bigSize() storetest.Size {
 	return size
 }
 
+var smallSize = storetest.Size{Users: 100, Clients: 100, Connections: 500, Tokens: 1000}
+
+// BenchmarkRefresh measures 64 clients that refresh at once, from the request to the
+// answer, beside as many that each put a record like a connection's over another in bbolt's
+// own Batch. A refresh writes one.
+func BenchmarkRefresh(b *testing.B) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	small := storetest.NewBig(b, filepath.Join(b.TempDir(), "small.db"), testIssuer+resourcePath, now, smallSize)
+	b.Run("bare bbolt batch", func(b *testing.B) {
+		const size = 700
+		db, keys := bareStore(b, small.Size.Connections, size)
+		fromClients(b, func(client, n int) {
+			key := keys[mine(client, n, len(keys))]
+			err := db.Batch(func(tx *bolt.Tx) error { return tx.Bucket(bareBucket).Put(key, make([]byte, size)) })
+			if err != nil {
+				b.Error(err)
+			}
+		})
+	})
+	b.Run("refresh", newRefresher(small).bench)
+}
+
 // BenchmarkBigStore measures a store with a million live access tokens beside
 // one with a thousand, in the same run: what a check of a token costs, how long
 // opening takes, the token endpoint under 64 clients beside bare commits, and
@@ -42,23 +65,24 @@ func BenchmarkBigStore(b *testing.B) {
 	began := time.Now()
 	big := storetest.NewBig(b, filepath.Join(dir, "big.db"), testIssuer+resourcePath, now, bigSize())
 	b.Logf("made in %v", time.Since(began).Round(time.Second))
-	small := storetest.NewBig(b, filepath.Join(dir, "small.db"), testIssuer+resourcePath, now, storetest.Size{Users: 100, Clients: 100, Connections: 500, Tokens: 1000})
+	small := storetest.NewBig(b, filepath.Join(dir, "small.db"), testIssuer+resourcePath, now, smallSize)
 	b.Run("open", func(b *testing.B) { benchOpen(b, big) })
 	for _, s := range []storetest.Big{small, big} {
-		name := map[bool]string{true: "big", false: "small"}[s.Path == big.Path]
-		b.Run("check/remembered/"+name, func(b *testing.B) { benchHot(b, s) })
-		b.Run("check/first/"+name, func(b *testing.B) { benchFirst(b, s) })
+		b.Run("check/remembered/"+nameOf(s), func(b *testing.B) { benchHot(b, s) })
+		b.Run("check/first/"+nameOf(s), func(b *testing.B) { benchFirst(b, s) })
 	}
 	b.Run("token endpoint/bare", func(b *testing.B) { benchBare(b, big.Size.Tokens) })
+	for _, s := range []storetest.Big{small, big} {
+		b.Run("token endpoint/refresh/"+nameOf(s), newRefresher(s).bench)
+	}
 	db := storetest.Open(b, big.Path)
-	f := newFixtureOn(b, db)
-	f.clock.now = now
-	b.Run("token endpoint/refresh", func(b *testing.B) { benchRefresh(b, f, big) })
 	b.Run("sweep", func(b *testing.B) { benchSweep(b, db, big) })
 	if err := db.Close(); err != nil {
 		b.Error(err)
 	}
 }
+
+func nameOf(s storetest.Big) string { return strings.TrimSuffix(filepath.Base(s.Path), ".db") }
 
 // benchOpen measures what the start of the server waits for.
 func benchOpen(b *testing.B, big storetest.Big) {
@@ -80,12 +104,12 @@ const round = 1000
 func benchHot(b *testing.B, s storetest.Big) {
 	db := storetest.Open(b, s.Path)
 	defer func() { _ = db.Close() }()
-	hashes := hashesOf(s, 0, round)
-	checkAll(b, db, hashes, s.Now)
+	tokens := tokensOf(s, 0, round)
+	checkAll(b, db, tokens, s.Now)
 	var rounds latencies
 	for b.Loop() {
 		began := time.Now()
-		checkAll(b, db, hashes, s.Now)
+		checkAll(b, db, tokens, s.Now)
 		rounds.add(time.Since(began))
 	}
 	reportRounds(b, &rounds)
@@ -106,9 +130,9 @@ func benchFirst(b *testing.B, s storetest.Big) {
 			db = storetest.Open(b, s.Path)
 			touchPages(b, db)
 		}
-		hashes := hashesOf(s, n*7%(s.Size.Tokens/round)*round, round)
+		tokens := tokensOf(s, n*7%(s.Size.Tokens/round)*round, round)
 		began := time.Now()
-		checkAll(b, db, hashes, s.Now)
+		checkAll(b, db, tokens, s.Now)
 		rounds.add(time.Since(began))
 	}
 	reportRounds(b, &rounds)
@@ -120,9 +144,9 @@ func touchPages(b *testing.B, db *store.DB) {
 	}
 }
 
-func checkAll(b *testing.B, db *store.DB, hashes []store.Hash, now time.Time) {
-	for _, hash := range hashes {
-		if _, err := db.Access(hash, now); err != nil {
+func checkAll(b *testing.B, db *store.DB, list []store.Credential, now time.Time) {
+	for _, token := range list {
+		if _, err := db.Access(token, now); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -134,10 +158,10 @@ func reportRounds(b *testing.B, rounds *latencies) {
 	b.ReportMetric(float64(rounds.list[len(rounds.list)/2])/round, "p50-ns/check")
 }
 
-func hashesOf(s storetest.Big, from, n int) []store.Hash {
-	list := make([]store.Hash, n)
+func tokensOf(s storetest.Big, from, n int) []store.Credential {
+	list := make([]store.Credential, n)
 	for i := range list {
-		list[i] = store.HashSecret(s.Token(from + i))
+		list[i] = s.Access(from + i)
 	}
 	return list
 }
@@ -168,17 +192,18 @@ func (l *latencies) report(b *testing.B, quantiles map[string]float64) {
 // parallelClients is how many clients use the token endpoint at once.
 const parallelClients = 64
 
-// fromClients runs do from 64 clients at once, b.N times in all.
-func fromClients(b *testing.B, do func(n int)) {
+// fromClients runs do from 64 clients at once, b.N times in all. n counts the times of
+// each client.
+func fromClients(b *testing.B, do func(client, n int)) {
 	var taken latencies
-	var n atomic.Int64
+	var done atomic.Int64
 	var wg sync.WaitGroup
 	b.ResetTimer()
-	for range parallelClients {
+	for client := range parallelClients {
 		wg.Go(func() {
-			for i := n.Add(1); i <= int64(b.N); i = n.Add(1) {
+			for n := 0; done.Add(1) <= int64(b.N); n++ {
 				began := time.Now()
-				do(int(i))
+				do(client, n)
 				taken.add(time.Since(began))
 			}
 		})
@@ -210,8 +235,8 @@ func benchBare(b *testing.B, records int) {
 			b.Fatal(err)
 		}
 	}
-	fromClients(b, func(n int) {
-		key := bareKey(records + n)
+	fromClients(b, func(client, n int) {
+		key := bareKey(records + n*parallelClients + client)
 		if err := db.Batch(func(tx *bolt.Tx) error { return tx.Bucket(bareBucket).Put(key[:], make([]byte, 300)) }); err != nil {
 			b.Error(err)
 		}
@@ -222,29 +247,54 @@ func bareKey(n int) store.Hash {
 	return store.HashSecret(string(binary.BigEndian.AppendUint64(nil, uint64(n))))
 }
 
-// benchRefresh is a refresh of another connection each time, from the request
-// to the answer.
-func benchRefresh(b *testing.B, f *fixture, big storetest.Big) {
-	fromClients(b, func(int) {
-		i := int(refreshed.Add(1)) % big.Size.Connections
-		w := httptest.NewRecorder()
-		r := httptest.NewRequest("POST", "/api/oauth/token", strings.NewReader(refreshing(big.Client(i), big.Refresh(i)).Encode()))
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		f.handler.ServeHTTP(w, r)
-		if w.Code != http.StatusOK {
-			b.Errorf("%d %s", w.Code, w.Body)
-		}
-	})
+// mine is the n-th of so many things that only this client uses.
+func mine(client, n, things int) int {
+	each := things / parallelClients
+	return client*each + n%each
 }
 
-// refreshed counts the connections whose first refresh token is spent.
-var refreshed atomic.Int64
+// refresher holds the refresh tokens of a store while they are replaced.
+type refresher struct {
+	storetest.Big
+	held []string
+}
+
+func newRefresher(s storetest.Big) *refresher {
+	r := &refresher{s, make([]string, s.Size.Connections)}
+	for i := range r.held {
+		r.held[i] = s.Refresh(i)
+	}
+	return r
+}
+
+// bench is a refresh of another connection each time, from the request to the answer.
+func (s *refresher) bench(b *testing.B) {
+	db := storetest.Open(b, s.Path)
+	defer func() { _ = db.Close() }()
+	f := &fixture{TB: b, clock: &fakeClock{now: s.Now}, reached: &counter{}}
+	var err error
+	f.Server, err = New(Config{Issuer: testIssuer, DB: db, Pages: &fakePages{}, Sessions: &fakeSessions{db: db, now: f.clock.Now}, Now: f.clock.Now, Log: slog.New(slog.DiscardHandler), RefreshTTL: 90 * 24 * time.Hour})
+	f.must(err)
+	handler := f.mount(http.HandlerFunc(f.standIn))
+	fromClients(b, func(client, n int) {
+		i := mine(client, n, len(s.held))
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("POST", "/api/oauth/token", strings.NewReader(refreshing(s.Client(i), s.held[i]).Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		handler.ServeHTTP(w, r)
+		if w.Code != http.StatusOK {
+			b.Errorf("%d %s", w.Code, w.Body)
+			return
+		}
+		s.held[i] = refreshPattern.FindString(w.Body.String())
+	})
+}
 
 // benchSweep lets the sweeper take away what has expired while somebody checks
 // tokens all the time. There is something to sweep once only.
 func benchSweep(b *testing.B, db *store.DB, big storetest.Big) {
 	later := big.Now.Add(time.Hour)
-	hashes := hashesOf(big, 0, 20_000)
+	tokens := tokensOf(big, 0, 20_000)
 	var taken latencies
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -256,7 +306,7 @@ func benchSweep(b *testing.B, db *store.DB, big storetest.Big) {
 			default:
 			}
 			began := time.Now()
-			_, err := db.Access(hashes[n%len(hashes)], later)
+			_, err := db.Access(tokens[n%len(tokens)], later)
 			taken.add(time.Since(began))
 			if err != nil {
 				b.Error(err)

@@ -352,9 +352,15 @@ func (f *fixture) post(path string, v url.Values, headers ...string) answer {
 	return f.send("POST", path, v.Encode(), append(headers, "Content-Type: application/x-www-form-urlencoded")...)
 }
 
-var tokenPattern = regexp.MustCompile(`pgat_[A-Za-z0-9_-]{43}`)
+var tokenPattern = regexp.MustCompile(`pgat_[a-z2-7]{26}[A-Za-z0-9_-]{43}`)
 
-var refreshPattern = regexp.MustCompile(`pgrt_[A-Za-z0-9_-]{65}`)
+var refreshPattern = regexp.MustCompile(`pgrt_[a-z2-7]{26}[A-Za-z0-9_-]{65}`)
+
+// credential is an access token as the store knows it.
+func credential(token string) store.Credential {
+	c, _ := accessToken(token)
+	return c
+}
 
 // connect makes a whole connection and returns its access token.
 func (f *fixture) connect(client store.ClientID, user, team string) string {

@@ -1,7 +1,6 @@
 package oauth
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -268,10 +267,7 @@ func (c *modelConn) drop(token string) {
 }
 
 func (c *modelConn) rotate(got tokenAnswer, presented string, now time.Time, accessTTL, refreshTTL time.Duration) {
-	slices.SortFunc(c.access, func(a, b modelAccess) int {
-		x, y := store.HashSecret(a.token), store.HashSecret(b.token)
-		return 2*a.created.Compare(b.created) + bytes.Compare(x[:], y[:])
-	})
+	c.access = slices.DeleteFunc(c.access, func(a modelAccess) bool { return !now.Before(a.expires) })
 	for len(c.access) >= 10 {
 		c.access = c.access[1:]
 	}
@@ -438,7 +434,7 @@ func (m *model) compare() {
 		for _, token := range c.given {
 			at := slices.IndexFunc(c.access, func(a modelAccess) bool { return a.token == token })
 			alive := c.exists && at >= 0 && now.Before(c.access[at].expires)
-			a, err := m.db.Access(store.HashSecret(token), now)
+			a, err := m.db.Access(credential(token), now)
 			if alive != (err == nil) || alive && (joinScopes(a.Scopes()) != c.left(c.access[at].scopes) || a.Grant.Limits != c.limits) {
 				m.Errorf("connection %d, an access token: alive %v, found %+v, %v", i, alive, a, err)
 			}

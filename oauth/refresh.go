@@ -18,39 +18,17 @@ import (
 	"podgate/store"
 )
 
-// A refresh token is refreshPrefix, the part that its whole family shares (132
-// random bits), and a part of its own (256 bits). The first part finds the
-// connection even for a token that was replaced long ago; it is a secret too,
-// because it is enough to end the connection.
-const (
-	refreshPrefix = "pgrt_"
-	familyLen     = 22
-	refreshLen    = len(refreshPrefix) + familyLen + secretLen
-)
-
-// newRefreshToken returns the first token of a new family.
-func newRefreshToken() string { return refreshPrefix + newSecret()[:familyLen] + newSecret() }
-
-// refreshFamily returns the part of a refresh token that its family shares;
-// false for what cannot be a refresh token.
-func refreshFamily(token string) (family string, ok bool) {
-	if len(token) != refreshLen || token[:len(refreshPrefix)] != refreshPrefix || !isBase64URL(token[len(refreshPrefix):]) {
-		return "", false
-	}
-	return token[len(refreshPrefix):][:familyLen], true
-}
-
 // successors derives what replaces a refresh token. The same token and salt
 // always give the same two, so that an answer can be repeated that nobody kept;
 // without the token the salt is worth nothing.
-func successors(token, family string, salt []byte) (refresh, access string) {
+func successors(id store.GrantID, token, family string, salt []byte) (refresh, access string) {
 	derive := func(label string) string {
 		mac := hmac.New(sha256.New, []byte(token))
 		mac.Write(salt)
 		mac.Write([]byte(label))
 		return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 	}
-	return refreshPrefix + family + derive("refresh"), accessPrefix + derive("access")
+	return refreshPrefix + string(id) + family + derive("refresh"), accessPrefix + string(id) + derive("access")
 }
 
 // newSalt returns 128 random bits.
@@ -77,13 +55,13 @@ func (s *Server) refreshShown(req store.AuthRequest) time.Duration {
 // firstRefresh makes the refresh token of a new connection, which the store
 // takes if the authorization asked for one. Both results are empty when this
 // server has none.
-func (s *Server) firstRefresh(now time.Time) (*store.NewRefresh, string) {
+func (s *Server) firstRefresh(id store.GrantID, now time.Time) (*store.NewRefresh, string) {
 	if !s.refreshes() {
 		return nil, ""
 	}
-	token := newRefreshToken()
-	family, _ := refreshFamily(token)
-	return &store.NewRefresh{Family: store.HashSecret(family), Token: store.HashSecret(token), Expires: now.Add(s.refreshTTL)}, token
+	token := newRefreshToken(id)
+	_, family, _ := refreshFamily(token)
+	return &store.NewRefresh{Family: family.Hash, Token: store.HashSecret(token), Expires: now.Add(s.refreshTTL)}, token
 }
 
 // parseRefresh reads what a refresh token needs (RFC 6749 section 6).
@@ -102,14 +80,21 @@ func parseRefresh(form url.Values, t *tokenRequest) (err error) {
 // redeemRefresh exchanges a refresh token (RFC 6749 section 6) for its
 // successor and an access token. Package store decides what the token is worth.
 func (s *Server) redeemRefresh(ctx context.Context, t tokenRequest, client store.Client) (tokenAnswer, error) {
-	family, ok := refreshFamily(t.refresh)
+	family, shared, ok := refreshFamily(t.refresh)
 	if !ok {
 		return tokenAnswer{}, deadRefresh(history.FaultUnknownRefresh)
 	}
+	if shared.Grant == "" { // its successors name the connection
+		g, err := s.db.FamilyGrant(shared)
+		if err != nil {
+			return tokenAnswer{}, s.refuseRefresh(err, client.ID, g)
+		}
+		shared.Grant = g.ID
+	}
 	now, salt := s.now(), newSalt()
-	next, access := successors(t.refresh, family, salt)
+	next, access := successors(shared.Grant, t.refresh, family, salt)
 	rotation := store.Rotation{
-		Family: store.HashSecret(family), Token: store.HashSecret(t.refresh), Client: client.ID, Resources: t.resources, Scopes: t.scopes,
+		Family: shared, Token: store.HashSecret(t.refresh), Client: client.ID, Resources: t.resources, Scopes: t.scopes,
 		Salt: salt, Next: store.HashSecret(next), NextExpires: now.Add(s.refreshTTL),
 		Access: store.HashSecret(access), AccessExpires: now.Add(s.accessTTL),
 	}
@@ -117,7 +102,7 @@ func (s *Server) redeemRefresh(ctx context.Context, t tokenRequest, client store
 	if err != nil {
 		return tokenAnswer{}.about(out.Grant), s.refuseRefresh(err, client.ID, out.Grant)
 	}
-	next, access = successors(t.refresh, family, out.Salt) // other ones when the store has answered this before
+	next, access = successors(shared.Grant, t.refresh, family, out.Salt) // other ones when the store has answered this before
 	s.log.Debug("connection refreshed", "connection", out.Grant.ID, "client", client.ID)
 	opened := store.Access{Token: out.Access, Grant: out.Grant}
 	return newAnswer(access, out.Access.Expires.Sub(now), next, opened.Scopes()).about(out.Grant), nil

@@ -184,10 +184,11 @@ func TestStoreHoldsNoRefreshToken(t *testing.T) {
 	var file strings.Builder
 	_, err := f.db.WriteTo(&file)
 	f.must(err)
-	family, _ := refreshFamily(first)
+	family, _, _ := refreshFamily(first)
+	own := len(refreshPrefix) + grantLen
 	for name, secret := range map[string]string{
-		"first token": first[len(refreshPrefix):], "second token": second[len(refreshPrefix):], "family": family,
-		"own part": second[len(refreshPrefix)+familyLen:], "access token": access[len(accessPrefix):],
+		"first token": first[own:], "second token": second[own:], "family": family,
+		"own part": second[own+familyLen:], "access token": access[len(accessPrefix)+grantLen:],
 	} {
 		if strings.Contains(file.String(), secret) {
 			t.Errorf("the file holds the %s", name)
@@ -195,40 +196,105 @@ func TestStoreHoldsNoRefreshToken(t *testing.T) {
 	}
 	list, err := f.db.Grants("alice", f.now())
 	f.must(err)
-	r := list[0].Refresh
-	for _, key := range []string{r.Current.String(), r.Previous.String(), r.Family.String(), ""} {
-		if refresh, got := successors(key, family, r.Salt); refresh == second || got == access {
-			t.Errorf("the file derives the tokens from %q", key)
+	r, id := list[0].Refresh, list[0].ID
+	again, err := f.db.RotateRefresh(store.Rotation{Family: store.Credential{Grant: id, Hash: r.Family}, Token: r.Previous, Client: client}, f.now())
+	f.must(err)
+	if refresh, got := successors(id, first, family, again.Salt); refresh != second || got != access {
+		t.Error("the salt is not what the tokens were derived with")
+	}
+	for _, salt := range [][]byte{r.Salt, again.Salt} {
+		for _, key := range []string{r.Current.String(), r.Previous.String(), r.Family.String(), ""} {
+			if refresh, got := successors(id, key, family, salt); refresh == second || got == access {
+				t.Errorf("the file derives the tokens from %q", key)
+			}
 		}
+	}
+	if refresh, _ := successors(id, first, family, r.Salt); refresh == second {
+		t.Error("the salt is not sealed")
 	}
 }
 
 func TestRefreshFamily(t *testing.T) {
 	t.Parallel()
-	token := newRefreshToken()
-	family, ok := refreshFamily(token)
-	if !ok || len(family) != familyLen || !strings.HasPrefix(token, refreshPrefix+family) {
-		t.Fatalf("%q has the family %q, %v", token, family, ok)
+	id := store.GrantID(store.NewID())
+	token := newRefreshToken(id)
+	family, shared, ok := refreshFamily(token)
+	if !ok || len(family) != familyLen || shared != (store.Credential{Grant: id, Hash: store.HashSecret(family)}) || !strings.HasPrefix(token, refreshPrefix+string(id)+family) {
+		t.Fatalf("%q has the family %q, %v, %v", token, family, shared, ok)
 	}
 	salt := newSalt()
-	next, access := successors(token, family, salt)
-	if got, ok := refreshFamily(next); !ok || got != family || next == token || !isAccessToken(access) || next[len(refreshPrefix)+familyLen:] == access[len(accessPrefix):] {
+	next, access := successors(id, token, family, salt)
+	if got, of, ok := refreshFamily(next); !ok || got != family || of != shared || next == token || next[len(next)-secretLen:] == access[len(access)-secretLen:] {
 		t.Errorf("successors %q and %q", next, access)
 	}
-	if again, same := successors(token, family, salt); again != next || same != access {
+	if of, ok := accessToken(access); !ok || of != (store.Credential{Grant: id, Hash: store.HashSecret(access)}) {
+		t.Errorf("the access token is %v, %v", of, ok)
+	}
+	if again, same := successors(id, token, family, salt); again != next || same != access {
 		t.Error("the same token and salt give other successors")
 	}
-	if other, _ := successors(token, family, newSalt()); other == next {
+	if other, _ := successors(id, token, family, newSalt()); other == next {
 		t.Error("another salt gives the same successor")
 	}
-	if other, _ := successors(next, family, salt); other == next {
+	if other, _ := successors(id, next, family, salt); other == next {
 		t.Error("another token gives the same successor")
 	}
-	for _, bad := range []string{"", "pgrt_", token[1:], token + "A", "pgat_" + token[5:], token[:20] + "!" + token[21:], token[:20] + "\x00" + token[21:]} {
-		if family, ok := refreshFamily(bad); ok {
-			t.Errorf("%q has the family %q", bad, family)
+}
+
+// What has not the form of a token is none, and the form of before is one that names no
+// connection.
+func TestTokenForms(t *testing.T) {
+	t.Parallel()
+	id := store.GrantID(store.NewID())
+	access, refresh := newAccessToken(id), newRefreshToken(id)
+	oldAccess, oldRefresh := accessPrefix+access[len(access)-secretLen:], refreshPrefix+refresh[len(refreshPrefix)+grantLen:]
+	if c, ok := accessToken(oldAccess); !ok || c != (store.Credential{Hash: store.HashSecret(oldAccess)}) {
+		t.Errorf("%q is %v, %v", oldAccess, c, ok)
+	}
+	if family, c, ok := refreshFamily(oldRefresh); !ok || c != (store.Credential{Hash: store.HashSecret(family)}) || oldRefresh[len(refreshPrefix):][:familyLen] != family {
+		t.Errorf("%q is %v, %v", oldRefresh, c, ok)
+	}
+	for _, token := range []string{access, refresh, oldAccess, oldRefresh} {
+		for _, bad := range []string{
+			"", token[:5], token[1:], token[:len(token)-1], token + "A", strings.ToUpper(token[:5]) + token[5:], token[:20] + "!" + token[21:],
+			token[:20] + "\x00" + token[21:], token[:len(token)-1] + "=", token[:5] + strings.Repeat("0", grantLen) + token[len(token)-secretLen:],
+			token[:5] + strings.ToUpper(string(id)) + token[len(token)-secretLen:], token[:5] + " " + token[6:], token + token,
+		} {
+			if _, ok := accessToken(bad); ok {
+				t.Errorf("%q is taken for an access token", bad)
+			}
+			if _, _, ok := refreshFamily(bad); ok {
+				t.Errorf("%q is taken for a refresh token", bad)
+			}
+		}
+		_, isAccess := accessToken(token)
+		if _, _, isRefresh := refreshFamily(token); isAccess == isRefresh {
+			t.Errorf("%q is both, or neither", token)
 		}
 	}
+}
+
+// Whatever is sent for a token, what is read of it is what stands in it.
+func FuzzTokenForms(f *testing.F) {
+	id := store.GrantID(store.NewID())
+	for _, token := range []string{newAccessToken(id), newRefreshToken(id), accessPrefix + newSecret(), "pgat_", "", strings.Repeat("a", 74), "pgrt_" + strings.Repeat("7", 91)} {
+		f.Add(token)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		c, ok := accessToken(token)
+		if ok && (c.Hash != store.HashSecret(token) || !strings.HasPrefix(token, accessPrefix+string(c.Grant)) || len(token) != len(accessPrefix)+len(c.Grant)+secretLen) {
+			t.Errorf("%q is %v", token, c)
+		}
+		family, r, isRefresh := refreshFamily(token)
+		if isRefresh && (ok || r.Hash != store.HashSecret(family) || !strings.HasPrefix(token, refreshPrefix+string(r.Grant)+family) || len(token) != len(refreshPrefix)+len(r.Grant)+familyLen+secretLen) {
+			t.Errorf("%q is %v of %q", token, r, family)
+		}
+		for _, grant := range []store.GrantID{c.Grant, r.Grant} {
+			if len(grant) != 0 && len(grant) != grantLen {
+				t.Errorf("%q names %q", token, grant)
+			}
+		}
+	})
 }
 
 // What cannot be a refresh token is refused without asking the store.
@@ -242,7 +308,7 @@ func TestRefreshWithoutStore(t *testing.T) {
 	broken := storetest.Open(t, t.TempDir()+"/podgate.db")
 	f.must(broken.Close())
 	f.db = broken
-	_, err := f.redeemRefresh(t.Context(), tokenRequest{refresh: newRefreshToken()}, store.Client{})
+	_, err := f.redeemRefresh(t.Context(), tokenRequest{refresh: newRefreshToken(store.GrantID(store.NewID()))}, store.Client{})
 	if err == nil || strings.Contains(err.Error(), "pgrt_") {
 		t.Errorf("a broken store: %v", err)
 	}

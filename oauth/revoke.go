@@ -43,11 +43,11 @@ func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request) error {
 // revoke ends an access token alone, and with a refresh token everything that
 // its connection has.
 func (s *Server) revoke(token string, client store.ClientID) error {
-	if isAccessToken(token) {
-		return s.db.RevokeToken(store.HashSecret(token), client)
+	if sent, ok := accessToken(token); ok {
+		return s.db.RevokeToken(sent, client)
 	}
-	if family, ok := refreshFamily(token); ok {
-		return s.db.RevokeRefresh(store.HashSecret(family), client)
+	if _, family, ok := refreshFamily(token); ok {
+		return s.db.RevokeRefresh(family, client)
 	}
 	return nil
 }

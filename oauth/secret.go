@@ -5,11 +5,22 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"strings"
+
+	"podgate/store"
 )
 
-// accessPrefix marks access tokens, so that a scanner for leaked secrets can
-// tell them from noise.
-const accessPrefix = "pgat_"
+// A token is a prefix, by which a scanner for leaked secrets can tell it from
+// noise; the id of its connection, which says where to look and proves nothing; and
+// a secret. In refresh tokens the first part of the secret is what its whole family
+// shares (132 random bits). It shows that a token is of that connection even when it
+// was replaced long ago; it is a secret too, because it is enough to end the
+// connection. Tokens that were given out before format 17 of the database lack the id.
+const (
+	accessPrefix  = "pgat_"
+	refreshPrefix = "pgrt_"
+	grantLen      = 26 // of store.NewID
+	familyLen     = 22
+)
 
 // secretLen is the length of newSecret in characters.
 const secretLen = 43
@@ -38,10 +49,47 @@ func isVerifier(s string) bool {
 	})
 }
 
-// isAccessToken reports whether s has the form of an access token, so that
-// anything else is refused without a look at the store.
-func isAccessToken(s string) bool {
-	return len(s) == len(accessPrefix)+secretLen && s[:len(accessPrefix)] == accessPrefix && isBase64URL(s[len(accessPrefix):])
+// newAccessToken returns an access token of that connection.
+func newAccessToken(id store.GrantID) string { return accessPrefix + string(id) + newSecret() }
+
+// newRefreshToken returns the first token of a new family of that connection.
+func newRefreshToken(id store.GrantID) string {
+	return refreshPrefix + string(id) + newSecret()[:familyLen] + newSecret()
+}
+
+// accessToken reads an access token. Anything that has not the form of one is refused
+// without a look at the store.
+func accessToken(token string) (c store.Credential, ok bool) {
+	id, _, ok := cutToken(token, accessPrefix, secretLen)
+	if !ok {
+		return store.Credential{}, false
+	}
+	return store.Credential{Grant: id, Hash: store.HashSecret(token)}, true
+}
+
+// refreshFamily reads what a refresh token shares with its family, in clear and as the
+// store knows it; false for what cannot be a refresh token.
+func refreshFamily(token string) (family string, c store.Credential, ok bool) {
+	id, secret, ok := cutToken(token, refreshPrefix, familyLen+secretLen)
+	if !ok {
+		return "", store.Credential{}, false
+	}
+	family = secret[:familyLen]
+	return family, store.Credential{Grant: id, Hash: store.HashSecret(family)}, true
+}
+
+// cutToken takes a token apart whose secret has that length. The id is empty where the
+// token names no connection.
+func cutToken(token, prefix string, length int) (id store.GrantID, secret string, ok bool) {
+	rest, ok := strings.CutPrefix(token, prefix)
+	if !ok || len(rest) != length && len(rest) != grantLen+length || !isBase64URL(rest) {
+		return "", "", false
+	}
+	named := rest[:len(rest)-length]
+	if strings.Trim(named, "abcdefghijklmnopqrstuvwxyz234567") != "" {
+		return "", "", false
+	}
+	return store.GrantID(named), rest[len(named):], true
 }
 
 func isBase64URL(s string) bool {

@@ -62,7 +62,8 @@ func (f *fixture) connection(client store.ClientID, user, team string, scopes st
 	}
 	l, err := (authz.LimitFields{ReadOnly: slices.Contains(limits, "read_only"), Prefix: value(limits, "prefix"), MaxPods: value(limits, "max_pods")}).Parse()
 	f.must(err)
-	handle, code, token := store.HashSecret(newSecret()), store.HashSecret(newSecret()), accessPrefix+newSecret()
+	handle, code, id := store.HashSecret(newSecret()), store.HashSecret(newSecret()), store.GrantID(store.NewID())
+	token := newAccessToken(id)
 	session := store.HashSecret(user)
 	f.must(f.db.CreateAuthRequest(store.AuthRequest{
 		Handle: handle, Session: session, Client: client, RedirectURI: testRedirect, Challenge: testChallenge, Scopes: list, Resource: f.resource, Created: now, Expires: now.Add(requestTTL),
@@ -70,7 +71,7 @@ func (f *fixture) connection(client store.ClientID, user, team string, scopes st
 	_, err = f.db.Approve(store.Approval{Handle: handle, Session: session, Team: store.TeamID(team), Scopes: list, Limits: l, Code: code, Expires: now.Add(time.Minute)}, now)
 	f.must(err)
 	_, err = f.db.RedeemCode(store.Redemption{
-		Code: code, Client: client, RedirectURI: testRedirect, RedirectHost: "localhost", Challenge: testChallenge, Grant: store.GrantID(store.NewID()), Access: store.HashSecret(token), Expires: now.Add(time.Hour),
+		Code: code, Client: client, RedirectURI: testRedirect, RedirectHost: "localhost", Challenge: testChallenge, Grant: id, Access: store.HashSecret(token), Expires: now.Add(time.Hour),
 	}, now)
 	f.must(err)
 	return token
@@ -215,7 +216,7 @@ func TestReplacementIsTold(t *testing.T) {
 	t.Parallel()
 	f := withHistory(t)
 	client := f.register()
-	access, err := f.db.Access(store.HashSecret(f.connect(client, "bob", "blue")), f.now())
+	access, err := f.db.Access(credential(f.connect(client, "bob", "blue")), f.now())
 	f.must(err)
 	ended := access.Grant
 	f.clock.advance(time.Second)

@@ -231,12 +231,13 @@ func (s *Server) redeemCode(ctx context.Context, t tokenRequest, client store.Cl
 	if err != nil {
 		return tokenAnswer{}, wrongRedirect()
 	}
-	now, access := s.now(), accessPrefix+newSecret()
-	first, refresh := s.firstRefresh(now)
+	now, id := s.now(), store.GrantID(store.NewID())
+	access := newAccessToken(id)
+	first, refresh := s.firstRefresh(id, now)
 	redemption := store.Redemption{
 		Code: store.HashSecret(t.code), Client: client.ID, RedirectURI: t.redirectURI, Challenge: challengeOf(t.verifier), Resources: t.resources,
 		ClientName: text.Line(client.Name, maxNameShown), RedirectHost: target.host,
-		Grant: store.GrantID(store.NewID()), Access: store.HashSecret(access), Expires: now.Add(s.accessTTL), Refresh: first,
+		Grant: id, Access: store.HashSecret(access), Expires: now.Add(s.accessTTL), Refresh: first,
 	}
 	grant, err := trace.Do(ctx, "store redeem_code", func() (store.Redeemed, error) { return s.db.RedeemCode(redemption, now) })
 	if err != nil {

@@ -89,7 +89,7 @@ func (s *Server) finish(rec *requestRecord) {
 		return
 	}
 	rec.told = true
-	if rec.note.Attempt == "" && rec.note.Client != "" && rec.refresh != "" {
+	if rec.note.Grant == "" && rec.note.Client != "" && rec.refresh != "" {
 		s.ofRefresh(rec)
 	}
 	if rec.note.Attempt == "" && rec.note.Client != "" && !rec.code.IsZero() {
@@ -112,11 +112,11 @@ func (s *Server) ofRefresh(rec *requestRecord) {
 		rec.connected(tokenAnswer{}.about(g))
 		return
 	}
-	family, ok := refreshFamily(rec.refresh)
+	_, family, ok := refreshFamily(rec.refresh)
 	if !ok || rec.note.Fault != history.FaultUnknownRefresh {
 		return
 	}
-	a, err := s.db.AttemptOfFamily(store.HashSecret(family))
+	a, err := s.db.AttemptOfFamily(family)
 	switch {
 	case err == nil && a.Client == rec.note.Client:
 		rec.note.Attempt = a.ID
@@ -229,10 +229,10 @@ func (s *Server) documentRead(r *http.Request, c found) {
 func (s *Server) connectionOf(token string) (store.Grant, bool) {
 	var g store.Grant
 	err := store.ErrNotFound
-	if isAccessToken(token) {
-		_, g, err = s.db.TokenGrant(store.HashSecret(token))
-	} else if family, ok := refreshFamily(token); ok {
-		g, err = s.db.FamilyGrant(store.HashSecret(family))
+	if sent, ok := accessToken(token); ok {
+		g, err = s.db.TokenGrant(sent)
+	} else if _, family, ok := refreshFamily(token); ok {
+		g, err = s.db.FamilyGrant(family)
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		s.log.Error("find the connection of a token", "error", err)
@@ -275,10 +275,10 @@ func (s *Server) decided(r *http.Request, req store.AuthRequest, n history.Note,
 // the connection that it is of or was of.
 func (s *Server) refusedToken(r *http.Request, token, fault string) {
 	n := history.Note{Kind: history.StepCall, Fault: fault, From: s.history.Visitor(r)}
-	if isAccessToken(token) {
+	if sent, ok := accessToken(token); ok {
 		if g, ok := s.connectionOf(token); ok {
 			n = history.OfGrant(g, n)
-		} else if a, err := s.db.AttemptOfToken(store.HashSecret(token)); err == nil {
+		} else if a, err := s.db.AttemptOfToken(sent); err == nil {
 			n.Attempt, n.Fault = a.ID, history.DeadToken(a) // the token is gone, its attempt remembers
 		}
 	}

@@ -286,7 +286,7 @@ func TestTimelineOfRefusedCalls(t *testing.T) {
 	}
 	f = withHistory(t)
 	token = f.connect(f.register(), "alice", "red")
-	access, err := f.db.Access(store.HashSecret(token), f.now())
+	access, err := f.db.Access(credential(token), f.now())
 	f.must(err)
 	r := newRequest("POST", "/api/mcp")
 	f.InsufficientScope(discard{}, r.WithContext(authz.WithActor(r.Context(), authz.Connection(access))), []store.Scope{authz.ScopeWrite})
@@ -318,6 +318,30 @@ func TestTimelineOfDeadTokens(t *testing.T) {
 		got := f.attempts(store.AttemptQuery{User: "alice"})
 		if len(got) != 1 || !strings.HasSuffix(got[0], " call!"+fault) {
 			t.Errorf("%s is told as %q", fault, got)
+		}
+	}
+}
+
+// Who knows which connection a token names, and not the token, tells nothing in the
+// connection's timeline, neither while it lives nor when it has ended.
+func TestTimelineOfANameAlone(t *testing.T) {
+	t.Parallel()
+	f := withHistory(t)
+	client := f.register()
+	token, refresh := f.connectBoth(client, "alice", "red")
+	id := credential(token).Grant
+	for _, live := range []bool{true, false} {
+		want := f.attempts(store.AttemptQuery{User: "alice"})
+		f.clock.advance(time.Second)
+		f.call(newAccessToken(id))
+		f.refresh(f.register(), newRefreshToken(id)) // the client's own would be told of the client
+		f.post("/api/oauth/revoke", values("client_id="+string(client), "token="+newRefreshToken(id)))
+		f.post("/api/oauth/revoke", values("client_id="+string(client), "token="+newAccessToken(id)))
+		if got := f.attempts(store.AttemptQuery{User: "alice"}); !slices.Equal(got, want) {
+			t.Errorf("alive %v: alice's attempt is %q, was %q", live, got, want)
+		}
+		if live {
+			f.post("/api/oauth/revoke", values("client_id="+string(client), "token="+refresh))
 		}
 	}
 }

@@ -246,8 +246,8 @@ var randoms = []struct {
 	pattern *regexp.Regexp
 }{
 	{"client", regexp.MustCompile(`"client_id": "([a-z2-7]{26})"`)},
-	{"token", regexp.MustCompile(`(pgat_[A-Za-z0-9_-]{43})`)},
-	{"refresh", regexp.MustCompile(`(pgrt_[A-Za-z0-9_-]{65})`)},
+	{"token", regexp.MustCompile(`(pgat_[a-z2-7]{26}[A-Za-z0-9_-]{43})`)},
+	{"refresh", regexp.MustCompile(`(pgrt_[a-z2-7]{26}[A-Za-z0-9_-]{65})`)},
 	{"request", regexp.MustCompile(`CONSENT ([A-Za-z0-9_-]{43})`)},
 	{"code", regexp.MustCompile(`[?&]code=([A-Za-z0-9_-]{43})`)},
 }

@@ -27,20 +27,26 @@ func (a *Access) Scopes() []Scope {
 	return slices.DeleteFunc(slices.Clone(a.Token.Scopes), func(s Scope) bool { return !slices.Contains(a.Grant.Scopes, s) })
 }
 
-// Access looks an access token up and follows it to connection, membership
+// Access looks an access token up in its connection and follows that to membership
 // and team in one read transaction. ErrNotFound for an unknown or revoked
 // token, ErrExpired, ErrNotMember.
 //
-// The result is remembered until a commit writes or deletes one of the four records.
-func (db *DB) Access(hash Hash, now time.Time) (*Access, error) {
-	// What is retired meanwhile may be what is read.
-	a, retired := db.access.get(hash)
-	if a == nil {
-		var err error
-		if a, err = db.readAccess(hash); err != nil {
+// The result is remembered until a commit writes or deletes one of the three records.
+func (db *DB) Access(c Credential, now time.Time) (*Access, error) {
+	if c.Grant == "" { // it has to be read who it is of, for as long as there are such
+		err := db.view(func(tx *bolt.Tx) (err error) { c, err = c.named(tx); return err })
+		if err != nil {
 			return nil, err
 		}
-		db.access.put(hash, a, retired)
+	}
+	// What is retired meanwhile may be what is read.
+	a, retired := db.access.get(c)
+	if a == nil {
+		var err error
+		if a, err = db.readAccess(c); err != nil {
+			return nil, err
+		}
+		db.access.put(a, retired)
 	}
 	if !now.Before(a.Token.Expires) {
 		return nil, ErrExpired
@@ -48,15 +54,14 @@ func (db *DB) Access(hash Hash, now time.Time) (*Access, error) {
 	return a, nil
 }
 
-func (db *DB) readAccess(hash Hash) (*Access, error) {
+func (db *DB) readAccess(c Credential) (*Access, error) {
 	a, m := &Access{}, Member{}
 	err := db.view(func(tx *bolt.Tx) error {
-		if err := load(&a.Token)(tokens.get(tx, hash[:])); err != nil {
+		g, t, err := ofToken(tx, c)
+		if err != nil {
 			return err
 		}
-		if err := load(&a.Grant)(grants.get(tx, []byte(a.Token.Grant))); err != nil {
-			return err
-		}
+		a.Grant, a.Token = *g, *t
 		if err := load(&m)(members.get(tx, memberKey(a.Grant.Team, a.Grant.User))); err != nil {
 			return ErrNotMember
 		}
@@ -69,56 +74,48 @@ func (db *DB) readAccess(hash Hash) (*Access, error) {
 	return a, nil
 }
 
-// accessCacheSize bounds the cache (about a KiB an entry). Past it any one
-// entry makes room: with twice as many tokens in use, half of the checks still
-// find theirs.
+// accessCacheSize bounds the cache in connections (about a KiB a token that is in
+// use). Past it any one makes room: with twice as many in use, half of the checks
+// still find theirs.
 const accessCacheSize = 4096
 
 // accessCache remembers the accesses that were read.
 type accessCache struct {
 	mu      sync.RWMutex
-	entries map[Hash]*Access
-	grants  map[GrantID][]Hash // of the entries
-	retired uint64             // how often anything was
+	grants  map[GrantID][]*Access // one for each token that was used
+	retired uint64                // how often anything was
 }
 
 // get returns what is remembered, and what to hand to put for what is read in its place.
-func (c *accessCache) get(hash Hash) (a *Access, retired uint64) {
+func (c *accessCache) get(of Credential) (a *Access, retired uint64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.entries[hash], c.retired
+	for _, a := range c.grants[of.Grant] {
+		if a.Token.Hash.is(of.Hash) {
+			return a, c.retired
+		}
+	}
+	return nil, c.retired
 }
 
 // put remembers what was read, unless something was retired since: it may be older.
-func (c *accessCache) put(hash Hash, a *Access, retired uint64) {
+func (c *accessCache) put(a *Access, retired uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.retired != retired || c.entries[hash] != nil {
+	list := c.grants[a.Grant.ID]
+	if c.retired != retired || slices.ContainsFunc(list, func(had *Access) bool { return had.Token.Hash == a.Token.Hash }) {
 		return
 	}
-	if c.entries == nil {
-		c.entries, c.grants = map[Hash]*Access{}, map[GrantID][]Hash{}
+	if c.grants == nil {
+		c.grants = map[GrantID][]*Access{}
 	}
-	if len(c.entries) >= accessCacheSize {
-		for other := range c.entries {
-			c.forgetLocked(other)
+	if list == nil && len(c.grants) >= accessCacheSize {
+		for other := range c.grants {
+			delete(c.grants, other)
 			break
 		}
 	}
-	c.entries[hash] = a
-	c.grants[a.Grant.ID] = append(c.grants[a.Grant.ID], hash)
-}
-
-func (c *accessCache) forgetLocked(hash Hash) {
-	a := c.entries[hash]
-	if a == nil {
-		return
-	}
-	delete(c.entries, hash)
-	rest := slices.DeleteFunc(c.grants[a.Grant.ID], func(h Hash) bool { return h == hash })
-	if c.grants[a.Grant.ID] = rest; len(rest) == 0 {
-		delete(c.grants, a.Grant.ID)
-	}
+	c.grants[a.Grant.ID] = append(list, a)
 }
 
 // retire is for what a commit has changed: which says what to forget.
@@ -129,26 +126,12 @@ func (c *accessCache) retire(which func()) {
 	which()
 }
 
-func (c *accessCache) retireToken(key []byte) {
-	c.retire(func() {
-		if len(key) == len(Hash{}) {
-			c.forgetLocked(Hash(key))
-		}
-	})
-}
-
 func (c *accessCache) retireGrant(key []byte) {
-	c.retire(func() {
-		for _, hash := range slices.Clone(c.grants[GrantID(key)]) {
-			c.forgetLocked(hash)
-		}
-	})
+	c.retire(func() { delete(c.grants, GrantID(key)) })
 }
 
 // retireAll is for what changes seldom.
-func (c *accessCache) retireAll([]byte) {
-	c.retire(func() { clear(c.entries); clear(c.grants) })
-}
+func (c *accessCache) retireAll([]byte) { c.retire(func() { clear(c.grants) }) }
 
 // caches are those of the open databases. Tables know of a write only its transaction.
 var caches sync.Map // *bolt.DB to *accessCache

@@ -7,77 +7,78 @@ import (
 	"testing"
 )
 
-func entry(n int, grant GrantID) (Hash, *Access) {
-	h := HashSecret(fmt.Sprint(n))
-	return h, &Access{Token: Token{Hash: h}, Grant: Grant{ID: grant}}
+func entry(n int, grant GrantID) *Access {
+	return &Access{Token: Token{Hash: HashSecret(fmt.Sprint(n))}, Grant: Grant{ID: grant}}
 }
+
+func (a *Access) credential() Credential { return Credential{a.Grant.ID, a.Token.Hash} }
 
 // What was read before something was retired is not remembered after it: it may be what
 // was retired.
 func TestLateReadersRememberNothing(t *testing.T) {
 	t.Parallel()
 	for name, retire := range map[string]func(*accessCache){
-		"its token":   func(c *accessCache) { h, _ := entry(1, ""); c.retireToken(h[:]) },
 		"its grant":   func(c *accessCache) { c.retireGrant([]byte("g")) },
 		"all":         func(c *accessCache) { c.retireAll(nil) },
 		"another one": func(c *accessCache) { c.retireGrant([]byte("other")) },
 	} {
 		var c accessCache
-		h, a := entry(1, "g")
-		_, retired := c.get(h)
+		a := entry(1, "g")
+		_, retired := c.get(a.credential())
 		retire(&c)
-		c.put(h, a, retired)
-		if got, _ := c.get(h); got != nil {
+		c.put(a, retired)
+		if got, _ := c.get(a.credential()); got != nil {
 			t.Errorf("%s: it is remembered", name)
 		}
-		_, retired = c.get(h)
-		c.put(h, a, retired)
-		if got, _ := c.get(h); got != a {
+		_, retired = c.get(a.credential())
+		c.put(a, retired)
+		if got, _ := c.get(a.credential()); got != a {
 			t.Errorf("%s: nothing is remembered any more", name)
 		}
 	}
 }
 
-// The cache is bounded, and both its maps hold the same.
+// What is remembered of a connection opens to its own tokens only.
+func TestAccessCacheProvesTokens(t *testing.T) {
+	t.Parallel()
+	var c accessCache
+	a, b := entry(1, "g"), entry(2, "g")
+	c.put(a, 0)
+	c.put(b, 0)
+	c.put(entry(1, "g"), 0)
+	for _, want := range []*Access{a, b} {
+		if got, _ := c.get(want.credential()); got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+	for _, other := range []Credential{{"g", HashSecret("3")}, {"g", Hash{}}, {"h", a.Token.Hash}, {"", a.Token.Hash}} {
+		if got, _ := c.get(other); got != nil {
+			t.Errorf("%v opens %+v", other, got)
+		}
+	}
+	if len(c.grants["g"]) != 2 {
+		t.Errorf("%d entries of two tokens", len(c.grants["g"]))
+	}
+}
+
 func TestAccessCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	var c accessCache
 	for n := range accessCacheSize + 100 {
-		h, a := entry(n, GrantID(fmt.Sprint(n/3)))
-		c.put(h, a, 0)
+		c.put(entry(n, GrantID(fmt.Sprint(n))), 0)
 	}
-	agree := func() {
-		t.Helper()
-		n := 0
-		for g, list := range c.grants {
-			n += len(list)
-			for _, h := range list {
-				if c.entries[h] == nil || c.entries[h].Grant.ID != g {
-					t.Fatalf("%x of %s is no entry", h[:4], g)
-				}
-			}
-			if len(list) == 0 {
-				t.Fatalf("nothing of %s is kept", g)
-			}
-		}
-		if n != len(c.entries) {
-			t.Fatalf("%d of %d entries", n, len(c.entries))
-		}
+	if len(c.grants) != accessCacheSize {
+		t.Errorf("%d connections", len(c.grants))
 	}
-	if agree(); len(c.entries) != accessCacheSize {
-		t.Errorf("%d entries", len(c.entries))
+	last := entry(accessCacheSize+99, GrantID(fmt.Sprint(accessCacheSize+99)))
+	if got, _ := c.get(last.credential()); got == nil {
+		t.Error("the newest is not remembered")
 	}
-	for n := range 600 {
-		c.retireGrant([]byte(fmt.Sprint(n)))
-		h, _ := entry(2000+n, "")
-		c.retireToken(h[:])
+	c.retireGrant([]byte(last.Grant.ID))
+	if got, _ := c.get(last.credential()); got != nil {
+		t.Error("a retired one is remembered")
 	}
-	agree()
-	h, _ := entry(2000, "")
-	if got, _ := c.get(h); got != nil {
-		t.Error("a retired token is remembered")
-	}
-	if c.retireAll(nil); len(c.entries)+len(c.grants) != 0 {
+	if c.retireAll(nil); len(c.grants) != 0 {
 		t.Error("something is left")
 	}
 }
@@ -90,15 +91,15 @@ func TestFailedCommitsRetire(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, a := entry(1, "g")
-		_, retired := db.access.get(h)
-		db.access.put(h, a, retired)
+		a := entry(1, "g")
+		_, retired := db.access.get(a.credential())
+		db.access.put(a, retired)
 		var failure error
 		if no != 0 {
 			failure = fmt.Errorf("commit: %w", no)
 		}
 		_ = db.writing(func() error { return failure })
-		if got, _ := db.access.get(h); (got == nil) != want {
+		if got, _ := db.access.get(a.credential()); (got == nil) != want {
 			t.Errorf("after %v: %v", failure, got)
 		}
 		if err := db.bolt.Close(); err != nil {

@@ -16,7 +16,7 @@ func TestAccessIsRememberedUntilItChanges(t *testing.T) {
 		db     *store.DB
 		w      storetest.World
 		grant  store.GrantID
-		access store.Hash
+		access store.Credential
 	}
 	fails := func(want error) func(*store.Access, error) bool {
 		return func(_ *store.Access, err error) bool { return errors.Is(err, want) }

@@ -146,18 +146,6 @@ var attempts = &table[Attempt]{
 		{"user_fruitless", func(a *Attempt) []byte { return fruitless(a, agedUnder(string(a.User), a)) }},
 		{"client", func(a *Attempt) []byte { return agedUnder(string(a.Client), a) }},
 		{"grant", func(a *Attempt) []byte { return agedUnder(string(a.Grant), a) }},
-		{"token", func(a *Attempt) []byte {
-			if a.Token.IsZero() {
-				return nil
-			}
-			return join(a.Token[:], []byte(a.ID))
-		}},
-		{"family", func(a *Attempt) []byte {
-			if a.Family.IsZero() {
-				return nil
-			}
-			return join(a.Family[:], []byte(a.ID))
-		}},
 	},
 	expires: func(a *Attempt) time.Time { return a.oldest().Add(AttemptTTL) },
 }
@@ -347,41 +335,55 @@ func (db *DB) AttemptOfCode(hash Hash, client ClientID) (id AttemptID, user User
 	return id, user, err
 }
 
-// AttemptOfToken returns the attempt whose newest access token has that hash,
-// however long it has been dead. ErrNotFound when there is none.
-func (db *DB) AttemptOfToken(hash Hash) (Attempt, error) { return db.attemptBy("token", hash) }
+// AttemptOfToken returns the attempt whose newest access token this is, however long
+// it has been dead. ErrNotFound when there is none.
+func (db *DB) AttemptOfToken(c Credential) (Attempt, error) {
+	return db.attemptOf(c, func(a *Attempt) Hash { return a.Token })
+}
 
 // AttemptOfFamily returns the attempt of the connection that refresh tokens of a
 // family were of, however long it has ended. ErrNotFound when there is none.
-func (db *DB) AttemptOfFamily(family Hash) (Attempt, error) { return db.attemptBy("family", family) }
+func (db *DB) AttemptOfFamily(c Credential) (Attempt, error) {
+	return db.attemptOf(c, func(a *Attempt) Hash { return a.Family })
+}
 
-func (db *DB) attemptBy(index string, hash Hash) (a Attempt, err error) {
+// attemptOf looks among the attempts of the connection that the credential names for
+// the one that remembers its hash.
+func (db *DB) attemptOf(c Credential, remembered func(*Attempt) Hash) (a Attempt, err error) {
 	err = db.view(func(tx *bolt.Tx) error {
-		keys := attempts.keysBy(tx, index, hash[:])
-		if len(keys) == 0 {
-			return ErrNotFound
+		c, err := c.named(tx)
+		if err != nil {
+			return err
 		}
-		return load(&a)(attempts.get(tx, keys[0]))
+		for _, key := range attempts.keysBy(tx, "grant", []byte(c.Grant)) {
+			found, err := attempts.get(tx, key)
+			if err != nil {
+				return err
+			}
+			if remembered(found).is(c.Hash) {
+				a = *found
+				return nil
+			}
+		}
+		return ErrNotFound
 	})
 	return a, err
 }
 
-// TokenGrant returns an access token and its connection whether or not they
-// have expired, to say why they open nothing. ErrNotFound when they are gone.
-func (db *DB) TokenGrant(hash Hash) (t Token, g Grant, err error) {
+// TokenGrant returns the connection of an access token whether or not they have
+// expired, to say why it opens nothing. ErrNotFound when it is gone.
+func (db *DB) TokenGrant(c Credential) (g Grant, err error) {
 	err = db.view(func(tx *bolt.Tx) error {
-		if err := load(&t)(tokens.get(tx, hash[:])); err != nil {
-			return err
-		}
-		return load(&g)(grants.get(tx, []byte(t.Grant)))
+		found, _, err := ofToken(tx, c)
+		return load(&g)(found, err)
 	})
-	return t, g, err
+	return g, err
 }
 
 // FamilyGrant returns the connection that refresh tokens of a family are of,
 // whether or not it has expired. ErrNotFound when it is gone.
-func (db *DB) FamilyGrant(family Hash) (g Grant, err error) {
-	err = db.view(func(tx *bolt.Tx) error { return load(&g)(grants.byUnique(tx, "family", family[:])) })
+func (db *DB) FamilyGrant(c Credential) (g Grant, err error) {
+	err = db.view(func(tx *bolt.Tx) error { return load(&g)(ofFamily(tx, c)) })
 	return g, err
 }
 
@@ -397,7 +399,7 @@ func (db *DB) LiveGrants(ids []GrantID, now time.Time) (live map[GrantID]bool, e
 			if err != nil {
 				return err
 			}
-			if now.Before(g.Expires) { // not grantDeadline, which may come earlier
+			if now.Before(g.Expires) {
 				live[g.ID] = true
 			}
 		}

@@ -17,7 +17,7 @@ import (
 func BenchmarkAccess(b *testing.B) {
 	db := storetest.New(b)
 	w := storetest.Populate(b, db, "ada", t0)
-	var access store.Hash
+	var access store.Credential
 	for range 100 {
 		_, access = w.Connect(b, db, read)
 	}

@@ -47,6 +47,7 @@ func (db *DB) Check() error {
 			t.check(tx, report)
 		}
 		checkExpiry(tx, report)
+		checkGrants(tx, report)
 		checkHistory(tx, report)
 		return nil
 	})

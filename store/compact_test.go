@@ -16,7 +16,7 @@ import (
 func emptied(t *testing.T) (path string, now time.Time) {
 	t.Helper()
 	path, now = filepath.Join(t.TempDir(), "podgate.db"), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	storetest.NewBig(t, path, "https://pods.example.com/api/mcp", now, storetest.Size{Users: 20, Clients: 20, Connections: 50, Tokens: 100, Dying: 12_000})
+	storetest.NewBig(t, path, "https://pods.example.com/api/mcp", now, storetest.Size{Users: 20, Clients: 20, Connections: 50, Tokens: 100, Dying: 24_000})
 	return path, now
 }
 

@@ -257,7 +257,9 @@ func TestUnknownRecordsNeverPanic(t *testing.T) {
 // the first one.
 func putJunk(b *bolt.Bucket) error {
 	first, _ := b.Cursor().First()
-	first = bytes.Clone(first)
+	if first = bytes.Clone(first); first == nil {
+		first = []byte("first")
+	}
 	values := [][]byte{nil, []byte("{"), []byte("null"), []byte("[]"), []byte("{}"), []byte(`{"id":7}`), []byte(`{"hash":"x"}`), {0, 1, 2}}
 	for i, v := range values {
 		for _, key := range [][]byte{{byte(i)}, {0xff, byte(i)}, append(bytes.Clone(first), byte(i))} {
@@ -279,12 +281,12 @@ func useEverything(t *testing.T, db *DB) {
 		func() error { _, err := db.Users(); return err },
 		func() error { _, err := db.Teams(); return err },
 		func() error { _, err := db.Pods(); return err },
-		func() error { _, err := db.Access(HashSecret("access 2"), now); return err },
+		func() error { _, err := db.Access(Credential{"grant", HashSecret("access 2")}, now); return err },
 		func() error { _, err := db.Grants("ada", now); return err },
 		func() error { _, err := db.Sessions("ada", now); return err },
 		func() error { _, err := db.Attempts(AttemptQuery{Limit: 100}, now); return err },
 		func() error { _, err := db.Attempts(AttemptQuery{User: "ada", Limit: 100}, now); return err },
-		func() error { _, err := db.AttemptOfToken(HashSecret("access 2")); return err },
+		func() error { _, err := db.AttemptOfToken(Credential{"grant", HashSecret("access 2")}); return err },
 		func() error { _, err := db.Audit(AuditQuery{Limit: 100}, now); return err },
 		func() error { _, err := db.Audit(AuditQuery{User: "ada", Limit: 100}, now); return err },
 		func() error { return fixtureHistory(db) },
@@ -315,7 +317,7 @@ func redeemAgain(db *DB, now time.Time) error {
 
 func rotateAgain(db *DB, now time.Time) error {
 	_, err := db.RotateRefresh(Rotation{
-		Family: HashSecret("family"), Token: HashSecret("refresh 2"), Client: "client", Salt: []byte("salt"),
+		Family: Credential{"grant", HashSecret("family")}, Token: HashSecret("refresh 2"), Client: "client", Salt: []byte("salt"),
 		Next: HashSecret("refresh 3"), NextExpires: now, Access: HashSecret("access 3"), AccessExpires: now,
 	}, now)
 	return err

@@ -7,11 +7,24 @@ import (
 )
 
 // ForgetAccess makes the next Access read everything.
-func (db *DB) ForgetAccess(h Hash) { db.access.retireToken(h[:]) }
+func (db *DB) ForgetAccess(c Credential) { db.access.retireGrant([]byte(c.Grant)) }
+
+// Salt returns what the last refresh of a connection was derived with, as far as
+// anybody can read it.
+func (db *DB) Salt(id GrantID) (salt []byte, err error) {
+	err = db.view(func(tx *bolt.Tx) error {
+		g, err := grants.get(tx, []byte(id))
+		if err == nil {
+			salt, err = g.salt(tx)
+		}
+		return err
+	})
+	return salt, err
+}
 
 // Retired returns how often something was to be forgotten.
 func (db *DB) Retired() uint64 {
-	_, n := db.access.get(Hash{})
+	_, n := db.access.get(Credential{})
 	return n
 }
 

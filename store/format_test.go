@@ -326,6 +326,13 @@ func TestFormatDocument(t *testing.T) {
 			t.Errorf("docs/format.md does not describe the bucket %s", bucket)
 		}
 	}
+	p := packer{about: new(strings.Builder)}
+	new(Grant).fields(&p)
+	for _, field := range strings.Fields(strings.NewReplacer("[", " ", "]", " ", " scope ", " ", "?", " ").Replace(p.about.String())) {
+		if !strings.Contains(text, "`"+field+"`") && !strings.Contains(text, "`"+field+"?`") {
+			t.Errorf("docs/format.md does not name the field %s of grants", field)
+		}
+	}
 	for _, part := range []string{fmt.Sprintf("**%d**", Format), fmt.Sprintf("\n| %d |", Format)} {
 		if !strings.Contains(text, part) {
 			t.Errorf("docs/format.md lacks %q", part)

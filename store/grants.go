@@ -34,35 +34,81 @@ type Code struct {
 }
 
 // Grant is a connection: what one user allowed one client to do for one team.
-// Every token belongs to a grant and dies with it.
+// Every token belongs to a grant, is a part of its record and dies with it.
 type Grant struct {
-	ID           GrantID   `json:"id"`
-	User         UserID    `json:"user"`
-	Client       ClientID  `json:"client"`
-	ClientName   string    `json:"client_name,omitempty"` // as claimed at approval
-	RedirectHost string    `json:"redirect_host"`         // where the code went
-	Nickname     string    `json:"nickname,omitempty"`    // what people call it
-	Team         TeamID    `json:"team"`
-	Scopes       []Scope   `json:"scopes"`
-	Declined     []Scope   `json:"declined,omitempty"` // asked for and not granted
-	Revoked      []Scope   `json:"revoked,omitempty"`  // granted once and taken away since
-	Limits       Limits    `json:"limits,omitzero"`
-	Resource     string    `json:"resource"`
-	Created      time.Time `json:"created"`
-	LastUsed     time.Time `json:"last_used"`
-	Expires      time.Time `json:"expires"`           // of its last token
-	Refresh      *Refresh  `json:"refresh,omitempty"` // nil: it has no refresh token
-	Attempt      AttemptID `json:"attempt,omitempty"` // in the timeline
+	ID           GrantID
+	User         UserID
+	Client       ClientID
+	ClientName   string // as claimed at approval
+	RedirectHost string // where the code went
+	Nickname     string // what people call it
+	Team         TeamID
+	Scopes       []Scope
+	Declined     []Scope // asked for and not granted
+	Revoked      []Scope // granted once and taken away since
+	Limits       Limits
+	Resource     string
+	Created      time.Time
+	LastUsed     time.Time
+	Expires      time.Time // with its last token
+	// Due is when the sweeper looks at it, not after Expires. It stays when Expires
+	// is put off, so that a refresh does not write to the list of deadlines.
+	Due     time.Time
+	Attempt AttemptID // in the timeline
+	Refresh *Refresh  // nil: it has no refresh token
+	Tokens  []Token   // the newest last; those that have expired are no more
 }
 
 // Token is an access token (RFC 6750), opaque and looked up on every call.
 type Token struct {
-	Hash    Hash      `json:"hash"`
-	Grant   GrantID   `json:"grant"`
-	Scopes  []Scope   `json:"scopes,omitempty"` // fewer than the connection has; nil: all of them
-	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires"`
+	Hash    Hash
+	Scopes  []Scope // fewer than the connection has; nil: all of them
+	Expires time.Time
 }
+
+// Credential is a secret of a connection as somebody sent it: the connection that its
+// text names, which everybody may know, and its hash, which proves it.
+type Credential struct {
+	Grant GrantID // empty: its text names none, because it was given out before format 17
+	Hash  Hash
+}
+
+// fields is the record, in the order of docs/format.md.
+func (g *Grant) fields(p *packer) {
+	packText(p, "id", &g.ID)
+	packText(p, "user", &g.User)
+	packText(p, "client", &g.Client)
+	packText(p, "client_name", &g.ClientName)
+	packText(p, "redirect_host", &g.RedirectHost)
+	packText(p, "nickname", &g.Nickname)
+	packText(p, "team", &g.Team)
+	packList(p, "scopes", &g.Scopes, (*Scope).fields)
+	packList(p, "declined", &g.Declined, (*Scope).fields)
+	packList(p, "revoked", &g.Revoked, (*Scope).fields)
+	p.yes("read_only", &g.Limits.ReadOnly)
+	packText(p, "prefix", &g.Limits.Prefix)
+	p.number("max_pods", &g.Limits.MaxPods)
+	packText(p, "resource", &g.Resource)
+	p.moment("created", &g.Created)
+	p.moment("last_used", &g.LastUsed)
+	p.moment("expires", &g.Expires)
+	p.moment("due", &g.Due)
+	packText(p, "attempt", &g.Attempt)
+	packMaybe(p, "refresh", &g.Refresh, (*Refresh).fields)
+	packList(p, "tokens", &g.Tokens, (*Token).fields)
+}
+
+func (t *Token) fields(p *packer) {
+	p.hash("hash", &t.Hash)
+	packList(p, "scopes", &t.Scopes, (*Scope).fields)
+	p.moment("expires", &t.Expires)
+}
+
+// MarshalBinary implements encoding.BinaryMarshaler. It never fails.
+func (g *Grant) MarshalBinary() ([]byte, error) { return packed(g.fields), nil }
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler.
+func (g *Grant) UnmarshalBinary(raw []byte) error { return unpack(raw, g.fields) }
 
 var codes = &table[Code]{
 	name: "codes",
@@ -87,31 +133,105 @@ var grants = &table[Grant]{
 		{"client", func(g *Grant) []byte { return join([]byte(g.Client), []byte(g.ID)) }},
 		{"team", func(g *Grant) []byte { return join([]byte(g.Team), g.aged()) }},
 		{"created", (*Grant).aged},
-		{"family", func(g *Grant) []byte {
-			if g.Refresh == nil {
-				return nil
-			}
-			return g.Refresh.Family[:]
-		}},
 	},
 	refs: func(g *Grant) []ref {
 		return []ref{{"members", memberKey(g.Team, g.User)}, {"clients", []byte(g.Client)}}
 	},
-	expires: grantDeadline,
+	expires: func(g *Grant) time.Time { return g.Due },
 	retire:  (*accessCache).retireGrant,
 }
 
 // aged is the end of an index key: by age, then by id.
 func (g *Grant) aged() []byte { return append(bigTime(g.Created), g.ID...) }
 
-var tokens = &table[Token]{
-	name:    "tokens",
-	kind:    7,
-	key:     func(t *Token) []byte { return t.Hash[:] },
-	indexes: []index[Token]{{"grant", func(t *Token) []byte { return join([]byte(t.Grant), t.Hash[:]) }}},
-	refs:    func(t *Token) []ref { return []ref{{"grants", []byte(t.Grant)}} },
-	expires: func(t *Token) time.Time { return t.Expires },
-	retire:  (*accessCache).retireToken,
+// legacyToken leads from a secret that was given out before format 17 to its connection:
+// an access token, or the part that the refresh tokens of a connection share. It proves
+// nothing by itself, and outlives the connection as long as the timeline does.
+type legacyToken struct {
+	Hash    Hash      `json:"hash"`
+	Grant   GrantID   `json:"grant"`
+	Expires time.Time `json:"expires"`
+}
+
+var legacyTokens = &table[legacyToken]{
+	name:    "legacy_tokens",
+	kind:    10,
+	key:     func(t *legacyToken) []byte { return t.Hash[:] },
+	expires: func(t *legacyToken) time.Time { return t.Expires },
+}
+
+// expireLegacy forgets an old secret, unless it is still what the refresh tokens of a
+// connection share.
+func expireLegacy(tx *bolt.Tx, key []byte, now time.Time) error {
+	t, err := legacyTokens.get(tx, key)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	g, err := ofFamily(tx, Credential{t.Grant, t.Hash})
+	if errors.Is(err, ErrNotFound) {
+		return legacyTokens.delete(tx, key)
+	}
+	if err != nil {
+		return err
+	}
+	kept := *t
+	if kept.Expires = g.Expires.Add(AttemptTTL); !now.Before(kept.Expires) {
+		return legacyTokens.delete(tx, key)
+	}
+	return legacyTokens.replace(tx, t, &kept)
+}
+
+// named fills in the connection of a secret whose text names none. ErrNotFound when
+// nothing is known of it.
+func (c Credential) named(tx *bolt.Tx) (Credential, error) {
+	if c.Grant != "" {
+		return c, nil
+	}
+	t, err := legacyTokens.get(tx, c.Hash[:])
+	if err != nil {
+		return c, err
+	}
+	return Credential{t.Grant, c.Hash}, nil
+}
+
+// ofToken returns the connection that an access token is of, and the token.
+// ErrNotFound unless the token is one of the connection's.
+func ofToken(tx *bolt.Tx, c Credential) (*Grant, *Token, error) {
+	g, err := ofName(tx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range g.Tokens {
+		if g.Tokens[i].Hash.is(c.Hash) {
+			return g, &g.Tokens[i], nil
+		}
+	}
+	return nil, nil, ErrNotFound
+}
+
+// ofFamily returns the connection that refresh tokens of a family are of. ErrNotFound
+// unless the family is the connection's.
+func ofFamily(tx *bolt.Tx, c Credential) (*Grant, error) {
+	g, err := ofName(tx, c)
+	if err != nil {
+		return nil, err
+	}
+	if g.Refresh == nil || !g.Refresh.Family.is(c.Hash) {
+		return nil, ErrNotFound
+	}
+	return g, nil
+}
+
+// ofName returns the connection that a credential names, which proves nothing.
+func ofName(tx *bolt.Tx, c Credential) (*Grant, error) {
+	c, err := c.named(tx)
+	if err != nil {
+		return nil, err
+	}
+	return grants.get(tx, []byte(c.Grant))
 }
 
 // Redemption is a token request for a code, already parsed.
@@ -228,19 +348,16 @@ func redeem(tx *bolt.Tx, code Code, r Redemption, now time.Time) (Grant, error) 
 	}
 	g := Grant{
 		Nickname: nickname, ID: r.Grant, User: code.User, Client: code.Client, ClientName: r.ClientName, RedirectHost: r.RedirectHost,
-		Team: code.Team, Scopes: code.Scopes, Declined: code.Declined, Limits: code.Limits, Resource: code.Resource, Created: now, LastUsed: now, Expires: r.Expires,
-		Attempt: code.Attempt,
+		Team: code.Team, Scopes: code.Scopes, Declined: code.Declined, Limits: code.Limits, Resource: code.Resource, Created: now, LastUsed: now,
+		Attempt: code.Attempt, Tokens: []Token{{Hash: r.Access, Expires: r.Expires}},
 	}
 	if n := r.Refresh; n != nil && code.Offline {
 		g.Refresh = &Refresh{Family: n.Family, Current: n.Token, Expires: n.Expires}
-		if n.Expires.After(g.Expires) {
-			g.Expires = n.Expires
-		}
 	}
+	g.plan()
 	return g, errors.Join(
 		codes.replace(tx, &code, &spent),
 		grants.insert(tx, &g),
-		tokens.insert(tx, &Token{Hash: r.Access, Grant: g.ID, Created: now, Expires: r.Expires}),
 		keepClient(tx, client, g.Expires.Add(ClientIdleTTL)),
 	)
 }
@@ -262,35 +379,79 @@ func inheritedNickname(tx *bolt.Tx, ids []GrantID) (string, error) {
 	return "", nil
 }
 
-// keepClient notes that the client is used and puts its deadline off to about
-// until. A day more or less is nobody's loss, so a client that connects often is not
-// written each time.
+// plan puts the deadlines of a connection where its tokens have them.
+func (g *Grant) plan() {
+	g.Expires = g.last()
+	if g.Due.IsZero() || g.Expires.Before(g.Due) {
+		g.Due = g.Expires
+	}
+}
+
+// last is when the last token of the connection expires; the zero time when it has none.
+func (g *Grant) last() (last time.Time) {
+	if g.Refresh != nil {
+		last = g.Refresh.Expires
+	}
+	for _, t := range g.Tokens {
+		last = latest(last, t.Expires)
+	}
+	return last
+}
+
+// expireGrant ends a connection whose last token has expired, and puts off the deadline
+// of one that has got others since.
+func expireGrant(tx *bolt.Tx, key []byte, now time.Time) error {
+	g, err := grants.get(tx, key)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !now.Before(g.Expires) {
+		return grants.delete(tx, key)
+	}
+	kept := *g
+	kept.Due = g.Expires
+	return grants.replace(tx, g, &kept)
+}
+
+// checkGrants reports deadlines that are not those of the tokens.
+func checkGrants(tx *bolt.Tx, report func(string, ...any)) {
+	_ = grants.bucket(tx).ForEach(func(key, raw []byte) error {
+		g, err := grants.decode(raw)
+		switch {
+		case err != nil: // is told elsewhere
+		case !g.last().IsZero() && !g.Expires.Equal(g.last()):
+			report("grants %q: expires %v, its last token %v", key, g.Expires, g.last())
+		case g.Due.After(g.Expires):
+			report("grants %q: is looked at %v, after it expired %v", key, g.Due, g.Expires)
+		case len(g.Tokens) > maxTokens:
+			report("grants %q: has %d access tokens", key, len(g.Tokens))
+		}
+		return nil
+	})
+}
+
+// clientSlack is how much longer than promised a client is kept, so that one that
+// connects often is not written each time.
+const clientSlack = 30 * 24 * time.Hour
+
+// keepClient notes that the client is used, and that it is kept until then at least.
 func keepClient(tx *bolt.Tx, c *Client, until time.Time) error {
-	later := until.Sub(c.Expires) >= 24*time.Hour
-	if c.Used && !later {
+	if c.Used && !until.After(c.Expires) {
 		return nil
 	}
 	kept := *c
-	kept.Used = true
-	if later {
-		kept.Expires = until
-	}
+	kept.Used, kept.Expires = true, latest(c.Expires, until.Add(clientSlack))
 	return clients.replace(tx, c, &kept)
 }
 
-// endGrant deletes a connection and its tokens; nil when it is gone already.
-func endGrant(tx *bolt.Tx, key []byte) error {
-	if _, err := tokens.deleteBy(tx, "grant", key); err != nil {
-		return err
-	}
-	return grants.delete(tx, key)
-}
-
-// revokeGrant is endGrant for a connection whose time is not up, which those who
-// watch it are told of.
+// revokeGrant deletes a connection whose time is not up, which those who watch it are
+// told of; nil when it is gone already.
 func (db *DB) revokeGrant(tx *bolt.Tx, id GrantID) error {
 	db.takes(tx, id)
-	return endGrant(tx, []byte(id))
+	return grants.delete(tx, []byte(id))
 }
 
 // revokeGrants ends those of the connections that there still are, and returns
@@ -348,62 +509,50 @@ func (db *DB) RevokeGrant(id GrantID, user UserID) error {
 // nothing is left of it (RFC 7009 section 2.1). A refresh token stays: the
 // client that wants it gone says so. An unknown token, or another client's, is
 // left alone; the caller answers the same either way.
-func (db *DB) RevokeToken(hash Hash, client ClientID) error {
-	owned := false
-	err := db.view(func(tx *bolt.Tx) (err error) { owned, err = ownsToken(tx, hash, client); return err })
-	if err != nil || !owned {
-		return err
+func (db *DB) RevokeToken(c Credential, client ClientID) error {
+	owned := func(tx *bolt.Tx) (*Grant, error) {
+		g, _, err := ofToken(tx, c)
+		if err == nil && g.Client != client {
+			err = ErrNotFound
+		}
+		return g, err
 	}
-	return db.release(func(tx *bolt.Tx) error {
-		if owned, err := ownsToken(tx, hash, client); err != nil || !owned {
-			return err
-		}
-		t, err := tokens.get(tx, hash[:])
-		if err != nil {
-			return err
-		}
-		db.takes(tx, t.Grant)
-		if err := tokens.delete(tx, hash[:]); err != nil {
-			return err
-		}
-		return shortenGrant(tx, t)
-	})
+	err := db.view(func(tx *bolt.Tx) error { _, err := owned(tx); return err })
+	if err == nil {
+		err = db.release(func(tx *bolt.Tx) error {
+			g, err := owned(tx)
+			if err != nil {
+				return err
+			}
+			db.takes(tx, g.ID)
+			return dropToken(tx, g, c.Hash)
+		})
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
-// shortenGrant puts the deadline of a connection back to that of its last
-// token after the client gave one up, and ends it after the last. A client that
-// gives up the access token of the last refresh has received it.
-func shortenGrant(tx *bolt.Tx, gone *Token) error {
-	key := []byte(gone.Grant)
-	g, err := grants.get(tx, key)
-	if err != nil {
-		return err
-	}
-	left, err := tokens.by(tx, "grant", key)
-	if err != nil {
-		return err
-	}
+// dropToken takes an access token that its client gave up from a connection, which
+// ends with its last one. Who gives up the access token of the last refresh has
+// received it.
+func dropToken(tx *bolt.Tx, g *Grant, gone Hash) error {
 	kept := *g
-	if kept.Expires = lastDeadline(g, left); kept.Expires.IsZero() {
-		return grants.delete(tx, key)
+	kept.Tokens = allBut(g.Tokens, gone)
+	if kept.plan(); kept.Expires.IsZero() {
+		return grants.delete(tx, []byte(g.ID))
 	}
-	if f := g.Refresh; f != nil && f.Access == gone.Hash {
+	if f := g.Refresh; f != nil && f.Access == gone {
 		seen := *f
 		seen.Seen, kept.Refresh = true, &seen
 	}
 	return grants.replace(tx, g, &kept)
 }
 
-func ownsToken(tx *bolt.Tx, hash Hash, client ClientID) (bool, error) {
-	t, err := tokens.get(tx, hash[:])
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	g, err := grants.get(tx, []byte(t.Grant))
-	return err == nil && g.Client == client, err
+// allBut returns the tokens but one.
+func allBut(list []Token, gone Hash) []Token {
+	return slices.DeleteFunc(slices.Clone(list), func(t Token) bool { return t.Hash == gone })
 }
 
 // NoteGrantUse notes that the access was used at now. The time costs no

@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -38,6 +39,9 @@ func HashSecret(secret string) Hash { return sha256.Sum256([]byte(secret)) }
 
 // IsZero reports whether h was never set.
 func (h Hash) IsZero() bool { return h == Hash{} }
+
+// is reports whether both are the same, in a time that does not say how far they are.
+func (h Hash) is(other Hash) bool { return subtle.ConstantTimeCompare(h[:], other[:]) == 1 }
 
 // String returns the unpadded base64url form, as it stands in the file.
 func (h Hash) String() string { return base64.RawURLEncoding.EncodeToString(h[:]) }

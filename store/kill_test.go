@@ -31,7 +31,7 @@ const (
 func killedRotation(n int) Rotation {
 	name := func(kind string, n int) Hash { return HashSecret(fmt.Sprint(kind, " ", n)) }
 	return Rotation{
-		Family: HashSecret("family"), Token: name("refresh", n), Client: "c", Salt: []byte(fmt.Sprint("salt ", n)),
+		Family: Credential{"g", HashSecret("family")}, Token: name("refresh", n), Client: "c", Salt: []byte(fmt.Sprint("salt ", n)),
 		Next: name("refresh", n+1), NextExpires: t0.Add(time.Hour), Access: name("access", n+1), AccessExpires: t0.Add(time.Hour),
 	}
 }
@@ -98,7 +98,7 @@ func connectForKill(t *testing.T, path string) {
 	first := killedRotation(-1) // its successor is the first token
 	_, err = db.RedeemCode(Redemption{
 		Code: code, Client: "c", Grant: "g", Access: first.Access, Expires: first.AccessExpires,
-		Refresh: &NewRefresh{Family: first.Family, Token: first.Next, Expires: first.NextExpires},
+		Refresh: &NewRefresh{Family: first.Family.Hash, Token: first.Next, Expires: first.NextExpires},
 	}, t0)
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ func TestLimitsGoFromApprovalToAccess(t *testing.T) {
 	if err != nil || g.Limits != want {
 		t.Fatalf("%+v, %v", g, err)
 	}
-	if a, err := db.Access(store.HashSecret("a"), t0); err != nil || a.Grant.Limits != want {
+	if a, err := db.Access(store.Credential{Grant: "g", Hash: store.HashSecret("a")}, t0); err != nil || a.Grant.Limits != want {
 		t.Errorf("%+v, %v", a, err)
 	}
 }
@@ -176,7 +176,7 @@ func TestRefreshAfterAScopeWasTaken(t *testing.T) {
 	_, err = f.db.RotateRefresh(named, t0)
 	wantErr(t, err, nil)
 	plain := f.mustRotate("1", "2", t0)
-	for _, access := range []store.Hash{f.access, named.Access, plain.Access.Hash} {
+	for _, access := range []store.Credential{f.access, f.accessOf("1"), {Grant: f.grant.ID, Hash: plain.Access.Hash}} {
 		if a, err := f.db.Access(access, t0); err != nil || !slices.Equal(a.Scopes(), []store.Scope{read}) || a.Grant.Limits.Prefix != "web-" {
 			t.Errorf("%+v, %v", a, err)
 		}
@@ -223,7 +223,7 @@ func TestDeclinedScopes(t *testing.T) {
 			t.Errorf("asked for %v, left %v: declined %v", c.asked, c.left, g.Declined)
 		}
 		_, err := db.RotateRefresh(store.Rotation{
-			Family: g.Refresh.Family, Token: g.Refresh.Current, Client: g.Client, Salt: []byte("salt"), Next: store.HashSecret(store.NewID()), NextExpires: t0.Add(time.Hour),
+			Family: storetest.Family(g.ID), Token: g.Refresh.Current, Client: g.Client, Salt: []byte("salt"), Next: store.HashSecret(store.NewID()), NextExpires: t0.Add(time.Hour),
 			Access: store.HashSecret(store.NewID()), AccessExpires: t0.Add(time.Hour),
 		}, t0)
 		wantErr(t, err, nil)

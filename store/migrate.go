@@ -6,10 +6,12 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // A migration takes a file from one format to the next. All that are needed run
@@ -21,7 +23,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied, toFamilies, toDeploys, toManagement, toSnapshots}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied, toFamilies, toDeploys, toManagement, toSnapshots, toTokensInside}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -199,6 +201,31 @@ func toManagement(tx *bolt.Tx) error {
 func toSnapshots(tx *bolt.Tx) error {
 	for _, name := range []string{"pods_by_deleted", "snapshots", "snapshots_by_pod"} {
 		if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// toTokensInside, from 16 to 17, has access tokens in the records of their connections,
+// which are packed; see migrate_tokens.go.
+func toTokensInside(tx *bolt.Tx) error {
+	for _, name := range []string{"legacy_tokens", "seals"} {
+		if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"grants", "tokens", "tokens_by_grant", "expiry"} {
+		if tx.Bucket([]byte(name)) == nil {
+			return fmt.Errorf("%w: bucket %s is missing", ErrDamaged, name)
+		}
+	}
+	m := packer17{tx: tx, seals: map[int64][]byte{}}
+	if err := errors.Join(m.dropDeadlines(), m.pack()); err != nil {
+		return err
+	}
+	for _, name := range []string{"tokens", "tokens_by_grant", "grants_by_family", "attempts_by_token", "attempts_by_family"} {
+		if err := tx.DeleteBucket([]byte(name)); err != nil && !errors.Is(err, bolterrors.ErrBucketNotFound) {
 			return err
 		}
 	}

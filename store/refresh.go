@@ -13,8 +13,8 @@ const (
 	// with the same successor again: parallel processes of one client send it
 	// milliseconds apart, and an answer can get lost on the wire.
 	RefreshGrace = 60 * time.Second
-	// saltTTL is when the sweeper may take a salt away. It is longer than the
-	// grace so that a request which began within it cannot come too late.
+	// saltTTL is how long a salt can be read. It is longer than the grace so that
+	// a request which began within it cannot come too late.
 	saltTTL = 2 * RefreshGrace
 	// maxTokens bounds the access tokens of one connection; the oldest gives
 	// way. Processes that share a connection use two or three.
@@ -44,14 +44,25 @@ const (
 // token that the other has replaced before, unless both always come within the
 // same grace, which looks like one client with two processes.
 type Refresh struct {
-	Family   Hash      `json:"family"` // of the part that all tokens of the family share
-	Current  Hash      `json:"current"`
-	Previous Hash      `json:"previous,omitzero"` // the one that Current replaced
-	Access   Hash      `json:"access,omitzero"`   // the access token that came with Current
-	Seen     bool      `json:"seen,omitempty"`    // Access was used or revoked, so Current has arrived
-	Salt     []byte    `json:"salt,omitempty"`    // Current and Access were derived with; gone some time after the grace
-	Rotated  time.Time `json:"rotated,omitzero"`
-	Expires  time.Time `json:"expires"`
+	Family   Hash // of the part that all tokens of the family share
+	Current  Hash
+	Previous Hash   // the one that Current replaced
+	Access   Hash   // the access token that came with Current
+	Seen     bool   // Access was used or revoked, so Current has arrived
+	Salt     []byte // Current and Access were derived with, sealed: nobody can read it some time after the grace
+	Rotated  time.Time
+	Expires  time.Time
+}
+
+func (f *Refresh) fields(p *packer) {
+	p.hash("family", &f.Family)
+	p.hash("current", &f.Current)
+	p.hash("previous", &f.Previous)
+	p.hash("access", &f.Access)
+	p.yes("seen", &f.Seen)
+	p.bytes("salt", &f.Salt)
+	p.moment("rotated", &f.Rotated)
+	p.moment("expires", &f.Expires)
 }
 
 // NewRefresh is the first token of a new family.
@@ -64,13 +75,13 @@ type NewRefresh struct {
 // Rotation is a token request for a refresh token, already parsed, with what
 // is to take its place.
 type Rotation struct {
-	Family    Hash // of the part of the token that its family shares
-	Token     Hash // of the whole token
+	Family    Credential // of the part of the token that its family shares
+	Token     Hash       // of the whole token
 	Client    ClientID
 	Resources []string // what the client named, under each of its names; empty: it named nothing
 	Scopes    []Scope  // of the access token; nil: all that was granted
 
-	Salt          []byte // Next and Access are derived with
+	Salt          []byte // Next and Access are derived with; 32 bytes at most
 	Next          Hash   // of the successor
 	NextExpires   time.Time
 	Access        Hash // of the fresh access token
@@ -128,12 +139,9 @@ func (db *DB) RotateRefresh(r Rotation, now time.Time) (out Rotated, err error) 
 			out, err = repeat(tx, g, r)
 		case turnLost:
 			db.takes(tx, g.ID)
-			if err := tokens.delete(tx, g.Refresh.Access[:]); err != nil {
-				return err
-			}
-			out, err = rotate(tx, g, r, now)
+			out, err = rotate(tx, g, allBut(g.Tokens, g.Refresh.Access), r, now)
 		case turnNext:
-			out, err = rotate(tx, g, r, now)
+			out, err = rotate(tx, g, g.Tokens, r, now)
 		}
 		return err
 	})
@@ -153,14 +161,17 @@ const (
 // turnOf finds the connection of the token and what the token has coming. There
 // is no error with turnReused.
 func turnOf(tx *bolt.Tx, r Rotation, now time.Time) (*Grant, turn, error) {
-	g, err := grants.byUnique(tx, "family", r.Family[:])
+	g, err := ofFamily(tx, r.Family)
 	if err != nil {
 		return nil, turnReused, err
 	}
-	if g.Client != r.Client || g.Refresh == nil {
+	if g.Client != r.Client {
 		return nil, turnReused, ErrNotFound
 	}
-	turn := g.Refresh.turn(r.Token, now)
+	turn, err := g.turn(tx, r.Token, now)
+	if err != nil {
+		return nil, turn, err
+	}
 	switch {
 	case turn == turnReused:
 		return g, turn, nil
@@ -177,50 +188,49 @@ func turnOf(tx *bolt.Tx, r Rotation, now time.Time) (*Grant, turn, error) {
 	return g, turn, nil
 }
 
-func (f *Refresh) turn(token Hash, now time.Time) turn {
+func (g *Grant) turn(tx *bolt.Tx, token Hash, now time.Time) (turn, error) {
+	f := g.Refresh
 	switch {
-	case token == f.Current:
-		return turnNext
-	case token != f.Previous:
-		return turnReused
-	case len(f.Salt) > 0 && now.Sub(f.Rotated).Abs() < RefreshGrace: // a clock that was set back makes it no longer
-		return turnAgain
-	case f.Seen:
-		return turnReused
+	case f.Current.is(token):
+		return turnNext, nil
+	case !f.Previous.is(token):
+		return turnReused, nil
+	case now.Sub(f.Rotated).Abs() < RefreshGrace: // a clock that was set back makes it no longer
+		if salt, err := g.salt(tx); err != nil || salt != nil {
+			return turnAgain, err
+		}
 	}
-	return turnLost
+	if f.Seen {
+		return turnReused, nil
+	}
+	return turnLost, nil
 }
 
 // repeat is the answer of the last rotation.
-func repeat(tx *bolt.Tx, g *Grant, r Rotation) (Rotated, error) {
-	out := Rotated{Grant: *g, Salt: g.Refresh.Salt, Access: Token{Hash: g.Refresh.Access, Grant: g.ID, Expires: r.AccessExpires}}
-	t, err := tokens.get(tx, g.Refresh.Access[:])
-	if errors.Is(err, ErrNotFound) {
-		return out, nil
+func repeat(tx *bolt.Tx, g *Grant, r Rotation) (out Rotated, err error) {
+	out = Rotated{Grant: *g, Access: Token{Hash: g.Refresh.Access, Expires: r.AccessExpires}}
+	for _, t := range g.Tokens {
+		if t.Hash == g.Refresh.Access {
+			out.Access = t
+		}
 	}
-	if err != nil {
-		return Rotated{}, err
-	}
-	out.Access = *t
-	return out, nil
+	out.Salt, err = g.salt(tx)
+	return out, err
 }
 
-// rotate makes r.Next the current token of g.
-func rotate(tx *bolt.Tx, g *Grant, r Rotation, now time.Time) (Rotated, error) {
-	next := *g
-	next.LastUsed = now
-	next.Refresh = &Refresh{
-		Family: r.Family, Current: r.Next, Previous: r.Token, Access: r.Access, Salt: r.Salt, Rotated: now, Expires: r.NextExpires,
-	}
-	t := Token{Hash: r.Access, Grant: g.ID, Scopes: r.Scopes, Created: now, Expires: r.AccessExpires}
-	kept, err := dropOldest(tx, g.ID)
+// rotate makes r.Next the current token of g, of whose access tokens those in list go on.
+func rotate(tx *bolt.Tx, g *Grant, list []Token, r Rotation, now time.Time) (Rotated, error) {
+	next, t := *g, Token{Hash: r.Access, Scopes: r.Scopes, Expires: r.AccessExpires}
+	sealed, err := seal(tx, r.Next, r.Salt, now)
 	if err != nil {
 		return Rotated{}, err
 	}
-	if err := tokens.insert(tx, &t); err != nil {
-		return Rotated{}, err
+	next.LastUsed = now
+	next.Refresh = &Refresh{
+		Family: g.Refresh.Family, Current: r.Next, Previous: r.Token, Access: r.Access, Salt: sealed, Rotated: now, Expires: r.NextExpires,
 	}
-	next.Expires = lastDeadline(&next, append(kept, t))
+	next.Tokens = append(newest(list, now), t)
+	next.plan()
 	client, err := clients.get(tx, []byte(g.Client))
 	if err != nil {
 		return Rotated{}, err
@@ -229,66 +239,15 @@ func rotate(tx *bolt.Tx, g *Grant, r Rotation, now time.Time) (Rotated, error) {
 		errors.Join(grants.replace(tx, g, &next), keepClient(tx, client, next.Expires.Add(ClientIdleTTL)))
 }
 
-// dropOldest makes room for one more access token of the connection and
-// returns those that stay.
-func dropOldest(tx *bolt.Tx, id GrantID) ([]Token, error) {
-	list, err := tokens.by(tx, "grant", []byte(id))
-	if err != nil {
-		return nil, err
-	}
-	slices.SortStableFunc(list, func(a, b Token) int { return a.Created.Compare(b.Created) })
-	for len(list) >= maxTokens {
-		if err := tokens.delete(tx, list[0].Hash[:]); err != nil {
-			return nil, err
-		}
-		list = list[1:]
-	}
-	return list, nil
-}
-
-// lastDeadline is when the last token of the connection expires; the zero time
-// when it has none.
-func lastDeadline(g *Grant, list []Token) (last time.Time) {
-	if g.Refresh != nil {
-		last = g.Refresh.Expires
-	}
+// newest returns those of the tokens that live at now and leave room for one more.
+func newest(list []Token, now time.Time) []Token {
+	live := make([]Token, 0, maxTokens)
 	for _, t := range list {
-		if t.Expires.After(last) {
-			last = t.Expires
+		if now.Before(t.Expires) {
+			live = append(live, t)
 		}
 	}
-	return last
-}
-
-// grantDeadline is when the sweeper has something to do with a connection:
-// take the salt away, or end it.
-func grantDeadline(g *Grant) time.Time {
-	if g.Refresh != nil && len(g.Refresh.Salt) > 0 {
-		if at := g.Refresh.Rotated.Add(saltTTL); at.Before(g.Expires) {
-			return at
-		}
-	}
-	return g.Expires
-}
-
-// expireGrant does what is due at grantDeadline.
-func expireGrant(tx *bolt.Tx, key []byte, now time.Time) error {
-	g, err := grants.get(tx, key)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	switch {
-	case !now.Before(g.Expires):
-		return endGrant(tx, key)
-	case now.Before(grantDeadline(g)):
-		return nil // it was changed earlier in this sweep
-	}
-	kept, refresh := *g, *g.Refresh
-	refresh.Salt, kept.Refresh = nil, &refresh
-	return grants.replace(tx, g, &kept)
+	return live[max(0, len(live)-maxTokens+1):]
 }
 
 // RevokeRefresh ends the connection of a refresh token (RFC 7009 section 2.1):
@@ -296,9 +255,9 @@ func expireGrant(tx *bolt.Tx, key []byte, now time.Time) error {
 // more of it. family is the hash of the part that the family shares. An unknown
 // family, or another client's, is left alone; the caller answers the same
 // either way.
-func (db *DB) RevokeRefresh(family Hash, client ClientID) error {
+func (db *DB) RevokeRefresh(family Credential, client ClientID) error {
 	owned := func(tx *bolt.Tx) (*Grant, error) {
-		g, err := grants.byUnique(tx, "family", family[:])
+		g, err := ofFamily(tx, family)
 		if err == nil && g.Client != client {
 			err = ErrNotFound
 		}

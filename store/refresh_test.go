@@ -22,7 +22,7 @@ type family struct {
 	db     *store.DB
 	w      storetest.World
 	grant  store.Grant
-	access store.Hash // the first access token
+	access store.Credential // the first access token
 }
 
 func newFamily(t testing.TB) *family {
@@ -33,15 +33,17 @@ func newFamily(t testing.TB) *family {
 	return f
 }
 
-func (f *family) token(name string) store.Hash    { return store.HashSecret(string(f.grant.ID) + name) }
-func (f *family) accessOf(name string) store.Hash { return store.HashSecret("access " + name) }
+func (f *family) token(name string) store.Hash { return store.HashSecret(string(f.grant.ID) + name) }
+func (f *family) accessOf(name string) store.Credential {
+	return store.Credential{Grant: f.grant.ID, Hash: store.HashSecret("access " + name)}
+}
 
 // rotation exchanges the token named old for one named next and an access token.
 func (f *family) rotation(old, next string, now time.Time) store.Rotation {
 	return store.Rotation{
-		Family: store.HashSecret(string(f.grant.ID)), Token: f.token(old), Client: f.w.Client.ID,
+		Family: storetest.Family(f.grant.ID), Token: f.token(old), Client: f.w.Client.ID,
 		Salt: []byte("salt of " + next), Next: f.token(next), NextExpires: now.Add(90 * 24 * time.Hour),
-		Access: f.accessOf(next), AccessExpires: now.Add(30 * 24 * time.Hour),
+		Access: f.accessOf(next).Hash, AccessExpires: now.Add(30 * 24 * time.Hour),
 	}
 }
 
@@ -59,7 +61,7 @@ func (f *family) mustRotate(old, next string, now time.Time) store.Rotated {
 }
 
 // use is what the bearer check does.
-func (f *family) use(access store.Hash, now time.Time) {
+func (f *family) use(access store.Credential, now time.Time) {
 	f.Helper()
 	a, err := f.db.Access(access, now)
 	if err != nil {
@@ -70,7 +72,7 @@ func (f *family) use(access store.Hash, now time.Time) {
 	}
 }
 
-func (f *family) wantAccess(access store.Hash, now time.Time, want error) {
+func (f *family) wantAccess(access store.Credential, now time.Time, want error) {
 	f.Helper()
 	if _, err := f.db.Access(access, now); !errors.Is(err, want) {
 		f.Errorf("the access token: %v, want %v", err, want)
@@ -98,7 +100,7 @@ func TestRotation(t *testing.T) {
 	if out.Grant.ID != f.grant.ID || !bytes.Equal(out.Salt, r.Salt) || out.Access.Hash != r.Access || !out.Access.Expires.Equal(r.AccessExpires) || !out.Grant.Expires.Equal(r.NextExpires) {
 		t.Errorf("Rotated = %+v", out)
 	}
-	a, err := f.db.Access(r.Access, now)
+	a, err := f.db.Access(f.accessOf("1"), now)
 	wantErr(t, err, nil)
 	if !slices.Equal(a.Scopes(), []store.Scope{read}) || !slices.Equal(a.Grant.Scopes, []store.Scope{read, write}) {
 		t.Errorf("narrowed to %v of %v", a.Scopes(), a.Grant.Scopes)
@@ -171,7 +173,7 @@ func TestRotationRefuses(t *testing.T) {
 		want   error
 		field  string
 	}{
-		"unknown family":                {func(r *store.Rotation) { r.Family = store.HashSecret("x") }, t0, store.ErrNotFound, ""},
+		"unknown family":                {func(r *store.Rotation) { r.Family.Hash = store.HashSecret("x") }, t0, store.ErrNotFound, ""},
 		"another client":                {func(r *store.Rotation) { r.Client = "other" }, t0, store.ErrNotFound, ""},
 		"another client, old token":     {func(r *store.Rotation) { r.Client, r.Token = "other", f.token("0") }, t0.Add(time.Hour), store.ErrNotFound, ""},
 		"another client, never a token": {func(r *store.Rotation) { r.Client, r.Token = "other", f.token("x") }, t0, store.ErrNotFound, ""},
@@ -199,6 +201,47 @@ func TestRotationRefuses(t *testing.T) {
 	wantErr(t, err, nil)
 }
 
+// The connection that a token names is public. Who knows nothing else opens nothing,
+// ends nothing and has nothing written.
+func TestANameProvesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFamily(t)
+	f.mustRotate("0", "1", t0)
+	commits := f.db.Transaction()
+	named := func(secret string) store.Credential {
+		return store.Credential{Grant: f.grant.ID, Hash: store.HashSecret(secret)}
+	}
+	secrets := []store.Credential{named(""), named("made up"), {Grant: f.grant.ID}, storetest.Family(f.grant.ID), {Grant: f.grant.ID, Hash: f.token("1")}, {Grant: f.grant.ID, Hash: f.grant.Refresh.Current}}
+	for _, known := range []bool{false, true} {
+		for _, c := range secrets {
+			if a, err := f.db.Access(c, t0); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("remembered %v: %v opens %+v, %v", known, c, a, err)
+			}
+			wantErr(t, f.db.RevokeToken(c, f.w.Client.ID), nil)
+		}
+		f.use(f.access, t0) // from now on the connection is remembered
+	}
+	for _, c := range append(secrets[:3], f.access) { // the last is a secret, but not of this kind
+		for _, token := range []string{"0", "1", "x"} {
+			r := f.rotation(token, "2", t0)
+			r.Family = c
+			if _, err := f.db.RotateRefresh(r, t0); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("%v renews: %v", c, err)
+			}
+		}
+		wantErr(t, f.db.RevokeRefresh(c, f.w.Client.ID), nil)
+		if g, err := f.db.FamilyGrant(c); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%v leads to %+v, %v", c, g, err)
+		}
+	}
+	if n := f.db.Transaction() - commits; n != 0 {
+		t.Errorf("%d commits", n)
+	}
+	if list, err := f.db.Grants(f.w.User.ID, t0); err != nil || len(list) != 1 {
+		t.Errorf("the connection ended: %v, %v", list, err)
+	}
+}
+
 // Within the grace the previous token gets the same answer, at no cost.
 func TestGrace(t *testing.T) {
 	t.Parallel()
@@ -208,7 +251,7 @@ func TestGrace(t *testing.T) {
 	commits := f.db.Transaction()
 	for _, after := range []time.Duration{0, 2 * time.Millisecond, store.RefreshGrace - 1} {
 		out := f.mustRotate("0", "other", t0.Add(after))
-		if string(out.Salt) != "salt of 1" || out.Access.Hash != f.accessOf("1") || !out.Access.Expires.Equal(t0.Add(30*24*time.Hour)) {
+		if string(out.Salt) != "salt of 1" || out.Access.Hash != f.accessOf("1").Hash || !out.Access.Expires.Equal(t0.Add(30*24*time.Hour)) {
 			t.Errorf("after %v: %+v", after, out)
 		}
 	}
@@ -229,7 +272,7 @@ func TestGraceAfterRevocation(t *testing.T) {
 	f := newFamily(t)
 	f.mustRotate("0", "1", t0)
 	wantErr(t, f.db.RevokeToken(f.accessOf("1"), f.w.Client.ID), nil)
-	if out := f.mustRotate("0", "x", t0); string(out.Salt) != "salt of 1" || out.Access.Hash != f.accessOf("1") {
+	if out := f.mustRotate("0", "x", t0); string(out.Salt) != "salt of 1" || out.Access.Hash != f.accessOf("1").Hash {
 		t.Errorf("repeated as %+v", out)
 	}
 	f.wantAccess(f.accessOf("1"), t0, store.ErrNotFound)
@@ -244,7 +287,7 @@ func TestLostAnswer(t *testing.T) {
 	f.mustRotate("0", "1", t0)
 	late := t0.Add(store.RefreshGrace)
 	out := f.mustRotate("0", "2", late)
-	if string(out.Salt) != "salt of 2" || out.Access.Hash != f.accessOf("2") {
+	if string(out.Salt) != "salt of 2" || out.Access.Hash != f.accessOf("2").Hash {
 		t.Errorf("the answer is %+v", out)
 	}
 	f.wantAccess(f.accessOf("1"), late, store.ErrNotFound)
@@ -292,7 +335,7 @@ func TestLateReplayOfAnAnswerThatArrived(t *testing.T) {
 				t.Errorf("the connection that ended is %+v", out.Grant)
 			}
 			f.wantDead("after the theft", late)
-			for _, a := range []store.Hash{f.access, f.accessOf("1"), f.accessOf("x")} {
+			for _, a := range []store.Credential{f.access, f.accessOf("1"), f.accessOf("x")} {
 				f.wantAccess(a, late, store.ErrNotFound)
 			}
 		})
@@ -352,10 +395,10 @@ func TestReuseAfterExpiry(t *testing.T) {
 	wantErr(t, err, nil)
 	_, err = f.rotate("1", "2", r.NextExpires)
 	wantErr(t, err, store.ErrExpired)
-	f.wantAccess(r.Access, r.NextExpires, nil)
+	f.wantAccess(f.accessOf("1"), r.NextExpires, nil)
 	_, err = f.rotate("x", "2", r.NextExpires)
 	wantErr(t, err, store.ErrSpent)
-	f.wantAccess(r.Access, r.NextExpires, store.ErrNotFound)
+	f.wantAccess(f.accessOf("1"), r.NextExpires, store.ErrNotFound)
 }
 
 func TestFiftyRefreshAtOnce(t *testing.T) {
@@ -420,17 +463,15 @@ func TestTokensOfAConnectionAreBounded(t *testing.T) {
 	f.wantAccess(f.access, t0, store.ErrNotFound)
 }
 
-// The salt stays no longer than it is of use; the connection does.
+// The salt can be read no longer than it is of use; the connection stays.
 func TestSaltIsTakenAway(t *testing.T) {
 	t.Parallel()
 	f := newFamily(t)
 	out := f.mustRotate("0", "1", t0)
 	salt := func() []byte {
-		list, err := f.db.Grants(f.w.User.ID, t0)
-		if err != nil || len(list) != 1 {
-			t.Fatalf("Grants = %+v, %v", list, err)
-		}
-		return list[0].Refresh.Salt
+		salt, err := f.db.Salt(f.grant.ID)
+		wantErr(t, err, nil)
+		return salt
 	}
 	sweep := func(now time.Time) {
 		t.Helper()
@@ -441,9 +482,15 @@ func TestSaltIsTakenAway(t *testing.T) {
 	if !bytes.Equal(salt(), out.Salt) {
 		t.Error("the salt is gone while requests that began in the grace may be on their way")
 	}
-	sweep(t0.Add(2 * store.RefreshGrace))
+	sweep(t0.Add(2*store.RefreshGrace + 10*time.Second))
 	if s := salt(); len(s) > 0 {
 		t.Errorf("the salt is still there: %q", s)
+	}
+	var file bytes.Buffer
+	_, err := f.db.WriteTo(&file)
+	wantErr(t, err, nil)
+	if bytes.Contains(file.Bytes(), out.Salt) {
+		t.Error("the salt is in the file")
 	}
 	f.wantAccess(f.accessOf("1"), t0, nil)
 	wantErr(t, f.db.Check(), nil)
@@ -452,15 +499,45 @@ func TestSaltIsTakenAway(t *testing.T) {
 	f.wantDead("after the last deadline", t0)
 }
 
+// Refreshes of ten seconds have one seal, and each its own mask: what is in the file
+// for two equal salts differs.
+func TestSeals(t *testing.T) {
+	t.Parallel()
+	f := newFamily(t)
+	other, _ := f.w.Offline(t, f.db, read)
+	same := []byte("the same salt of 32 bytes, twice")
+	sealed := func(id store.GrantID, at time.Time) []byte {
+		r := f.rotation("0", "1 of "+string(id), at)
+		r.Family, r.Token, r.Salt = storetest.Family(id), store.HashSecret(string(id)+"0"), same
+		out, err := f.db.RotateRefresh(r, at)
+		wantErr(t, err, nil)
+		return out.Grant.Refresh.Salt
+	}
+	a, b := sealed(f.grant.ID, t0.Add(time.Second)), sealed(other.ID, t0.Add(2*time.Second))
+	if bytes.Equal(a, b) || bytes.Equal(a, same) || bytes.Equal(b, same) {
+		t.Errorf("sealed as %x and %x", a, b)
+	}
+	counts, err := f.db.Counts()
+	wantErr(t, err, nil)
+	if !slices.Contains(counts, store.Count{Kind: "seals", N: 1}) {
+		t.Errorf("%v", counts)
+	}
+	r := f.rotation("1 of "+string(f.grant.ID), "2", t0)
+	r.Salt = append(same, 'x')
+	if _, err := f.db.RotateRefresh(r, t0); err == nil {
+		t.Error("a salt that is longer than its mask")
+	}
+}
+
 func TestRevokeRefresh(t *testing.T) {
 	t.Parallel()
 	f := newFamily(t)
 	other := storetest.Populate(t, f.db, "bob", t0)
 	f.mustRotate("0", "1", t0)
 	commits := f.db.Transaction()
-	fam := store.HashSecret(string(f.grant.ID))
+	fam := storetest.Family(f.grant.ID)
 	wantErr(t, f.db.RevokeRefresh(fam, other.Client.ID), nil)
-	wantErr(t, f.db.RevokeRefresh(store.HashSecret("unknown"), f.w.Client.ID), nil)
+	wantErr(t, f.db.RevokeRefresh(store.Credential{Grant: f.grant.ID, Hash: store.HashSecret("unknown")}, f.w.Client.ID), nil)
 	if n := f.db.Transaction() - commits; n != 0 {
 		t.Errorf("revoking nothing cost %d commits", n)
 	}
@@ -493,7 +570,7 @@ func TestRevokeAccessKeepsRefresh(t *testing.T) {
 	if got := deadline(); !got.Equal(r.AccessExpires) {
 		t.Errorf("expires %v with its access token %v", got, r.AccessExpires)
 	}
-	wantErr(t, f.db.RevokeToken(r.Access, f.w.Client.ID), nil)
+	wantErr(t, f.db.RevokeToken(f.accessOf("1"), f.w.Client.ID), nil)
 	if got := deadline(); !got.Equal(r.NextExpires) {
 		t.Errorf("expires %v with its refresh token %v", got, r.NextExpires)
 	}

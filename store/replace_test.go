@@ -37,7 +37,7 @@ func TestReplacedWhenTheNewOneComesToLife(t *testing.T) {
 	older, plain := w.Connect(t, db, read)
 	w.Now = t0.Add(time.Hour)
 	code := w.Replacing(t, db, read)
-	for _, token := range []store.Hash{refreshable, plain} {
+	for _, token := range []store.Credential{refreshable, plain} {
 		if _, err := db.Access(token, w.Now); err != nil {
 			t.Errorf("ended by an approval that nobody has used: %v", err)
 		}
@@ -50,16 +50,16 @@ func TestReplacedWhenTheNewOneComesToLife(t *testing.T) {
 	if n := db.Transaction() - before; n != 1 {
 		t.Errorf("%d commits", n)
 	}
-	for _, token := range []store.Hash{refreshable, plain} {
+	for _, token := range []store.Credential{refreshable, plain} {
 		_, err := db.Access(token, w.Now)
 		wantErr(t, err, store.ErrNotFound)
 	}
 	_, err = db.RotateRefresh(store.Rotation{
-		Family: store.HashSecret(string(old.ID)), Token: store.HashSecret(string(old.ID) + "0"), Client: w.Client.ID, Salt: []byte("s"),
+		Family: storetest.Family(old.ID), Token: store.HashSecret(string(old.ID) + "0"), Client: w.Client.ID, Salt: []byte("s"),
 		Next: store.HashSecret("next"), NextExpires: w.Now.Add(time.Hour), Access: store.HashSecret("new"), AccessExpires: w.Now.Add(time.Hour),
 	}, w.Now)
 	wantErr(t, err, store.ErrNotFound)
-	if a, err := db.Access(code.Access, w.Now); err != nil || a.Grant.ID != code.Grant {
+	if a, err := db.Access(storetest.AccessOf(code), w.Now); err != nil || a.Grant.ID != code.Grant {
 		t.Errorf("the new one opens %+v, %v", a, err)
 	}
 }

@@ -81,6 +81,8 @@ func expire(tx *bolt.Tx, t anyTable, key []byte, now time.Time) error {
 		return expireGrant(tx, key, now)
 	case clients.kind:
 		return sweepClient(tx, key, now)
+	case legacyTokens.kind:
+		return expireLegacy(tx, key, now)
 	case attempts.kind:
 		return expireAttempt(tx, key, now)
 	}

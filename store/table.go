@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -55,10 +56,24 @@ func (t *table[T]) get(tx *bolt.Tx, key []byte) (*T, error) {
 
 func (t *table[T]) decode(raw []byte) (*T, error) {
 	v := new(T)
-	if err := json.Unmarshal(raw, v); err != nil {
+	err := error(nil)
+	if packed, ok := any(v).(encoding.BinaryUnmarshaler); ok {
+		err = packed.UnmarshalBinary(raw)
+	} else {
+		err = json.Unmarshal(raw, v)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("store: damaged record in %s: %w", t.name, err)
 	}
 	return v, nil
+}
+
+// encode is JSON but for the records that are written most.
+func (t *table[T]) encode(v *T) ([]byte, error) {
+	if packed, ok := any(v).(encoding.BinaryMarshaler); ok {
+		return packed.MarshalBinary()
+	}
+	return json.Marshal(v)
 }
 
 // has reports whether there is a record at key.
@@ -109,7 +124,7 @@ func (t *table[T]) replace(tx *bolt.Tx, old, v *T) error {
 	if err := t.putExpiry(tx, old, v); err != nil {
 		return err
 	}
-	raw, err := json.Marshal(v)
+	raw, err := t.encode(v)
 	if err != nil {
 		return fmt.Errorf("store: encode %s: %w", t.name, err)
 	}
@@ -272,7 +287,7 @@ type anyTable interface {
 }
 
 // tables lists every kind of record there is.
-var tables = []anyTable{users, sessions, teams, members, clients, authRequests, codes, grants, tokens, pods, snapshots, deploys, usages, reservations, setups, invitations, blocks, attempts, audits}
+var tables = []anyTable{users, sessions, teams, members, clients, authRequests, codes, grants, legacyTokens, seals, pods, snapshots, deploys, usages, reservations, setups, invitations, blocks, attempts, audits}
 
 func (t *table[T]) buckets() []string {
 	names := []string{t.name}

@@ -35,7 +35,7 @@ func (h *household) day() {
 	h.w.Offline(h, h.db, "pods:read")
 	for range 2 {
 		r := store.Rotation{
-			Family: store.HashSecret(string(h.grant.ID)), Token: store.HashSecret(fmt.Sprint(h.grant.ID, h.used)), Client: h.w.Client.ID, Salt: []byte("salt"),
+			Family: storetest.Family(h.grant.ID), Token: store.HashSecret(fmt.Sprint(h.grant.ID, h.used)), Client: h.w.Client.ID, Salt: []byte("salt"),
 			Next: store.HashSecret(fmt.Sprint(h.grant.ID, h.used+1)), NextExpires: now.Add(90 * 24 * time.Hour),
 			Access: store.HashSecret(store.NewID()), AccessExpires: now.Add(time.Hour),
 		}

@@ -45,7 +45,7 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, db: storetest.New(t), log: &logBuffer{}}
 	b.world = storetest.Populate(t, b.db, "ann", time.Now())
-	var token store.Hash
+	var token store.Credential
 	b.grant, token = b.world.Connect(t, b.db, authz.Scopes()...)
 	access, err := b.db.Access(token, time.Now())
 	if err != nil {

@@ -3,12 +3,14 @@ package storetest
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,7 +47,7 @@ func NewBig(t testing.TB, path, resource string, now time.Time, size Size) Big {
 	b, err := bolt.Open(path, 0o600, &bolt.Options{NoSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
 	must(t, err)
 	w := &bigWriter{db: b, now: now, resource: resource, size: size}
-	must(t, errors.Join(w.people(), w.clients(), w.grants(), w.tokens(), w.put("expiry", w.expiry), b.Sync(), b.Close()))
+	must(t, errors.Join(w.people(), w.clients(), w.grants(), w.put("expiry", w.expiry), b.Sync(), b.Close()))
 	// Once more with the freelist, as the server leaves the file.
 	must(t, Open(t, path).Close())
 	return Big{Path: path, Now: now, Size: size}
@@ -53,10 +55,28 @@ func NewBig(t testing.TB, path, resource string, now time.Time, size Size) Big {
 
 // Token returns access token number i in clear, in the form that podgate gives
 // out. From Size.Tokens on they belong to the dying connections.
-func (b Big) Token(i int) string { return "pgat_" + secret("access", i) }
+func (b Big) Token(i int) string { return "pgat_" + string(b.Size.grantOf(i)) + secret("access", i) }
+
+// Access returns access token number i as the store knows it.
+func (b Big) Access(i int) store.Credential {
+	return store.Credential{Grant: b.Size.grantOf(i), Hash: store.HashSecret(b.Token(i))}
+}
 
 // Refresh returns the refresh token of connection i in clear.
 func (b Big) Refresh(i int) string { return refresh(i) }
+
+// Family returns what the refresh tokens of connection i share.
+func (b Big) Family(i int) store.Credential {
+	return store.Credential{Grant: grantID(i), Hash: store.HashSecret(family(i))}
+}
+
+// grantOf is the connection of an access token.
+func (s Size) grantOf(token int) store.GrantID {
+	if token >= s.Tokens {
+		return grantID(token - s.Tokens + s.Connections)
+	}
+	return grantID(token % s.Connections)
+}
 
 // Client returns the client of connection i.
 func (b Big) Client(i int) store.ClientID { return clientID(i % b.Size.Clients) }
@@ -67,12 +87,12 @@ func secret(kind string, i int) string {
 }
 
 func family(i int) string  { return secret("family", i)[:22] }
-func refresh(i int) string { return "pgrt_" + family(i) + secret("refresh", i) }
+func refresh(i int) string { return "pgrt_" + string(grantID(i)) + family(i) + secret("refresh", i) }
 
 // id is like store.NewID: letters in no order.
 func id(kind string, i int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", kind, i))
-	return fmt.Sprintf("%x", sum[:13])
+	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:26])
 }
 
 func userID(i int) store.UserID     { return store.UserID(id("user", i)) }
@@ -171,39 +191,40 @@ func (w *bigWriter) grantDeadline(i int) time.Time {
 }
 
 func (w *bigWriter) grants() error {
-	var grants, byUser, byClient, byFamily, byTeam, byCreated []entry
+	var grants, byUser, byClient, byTeam, byCreated []entry
 	for i := range w.size.Connections + w.size.Dying {
 		person, at := i%w.size.Users, w.grantDeadline(i)
 		g := store.Grant{
 			ID: grantID(i), User: userID(person), Client: clientID(i % w.size.Clients), ClientName: "Assistant", RedirectHost: "localhost", Team: teamID(person),
-			Scopes: []store.Scope{"pods:read", "pods:write", "pods:exec"}, Resource: w.resource, Created: w.now, LastUsed: w.now, Expires: at,
+			Scopes: []store.Scope{"pods:read", "pods:write", "pods:exec"}, Resource: w.resource, Created: w.now, LastUsed: w.now, Expires: at, Due: at,
 			Refresh: &store.Refresh{Family: store.HashSecret(family(i)), Current: store.HashSecret(refresh(i)), Expires: at},
+			Tokens:  w.tokens(i),
+		}
+		raw, err := g.MarshalBinary()
+		if err != nil {
+			return err
 		}
 		key := []byte(g.ID)
-		grants = append(grants, entry{key, encode(g)})
+		grants = append(grants, entry{key, raw})
 		byUser = append(byUser, entry{join(string(g.User), string(g.ID)), key})
 		byClient = append(byClient, entry{join(string(g.Client), string(g.ID)), key})
-		byFamily = append(byFamily, entry{g.Refresh.Family[:], key})
 		aged := string(binary.BigEndian.AppendUint64(nil, uint64(g.Created.UnixNano()))) + string(g.ID)
 		byTeam, byCreated = append(byTeam, entry{join(string(g.Team), aged), key}), append(byCreated, entry{[]byte(aged), key})
 		w.expire(6, key, at)
 	}
-	return errors.Join(w.put("grants", grants), w.put("grants_by_user", byUser), w.put("grants_by_client", byClient), w.put("grants_by_family", byFamily),
+	return errors.Join(w.put("grants", grants), w.put("grants_by_user", byUser), w.put("grants_by_client", byClient),
 		w.put("grants_by_team", byTeam), w.put("grants_by_created", byCreated))
 }
 
-func (w *bigWriter) tokens() error {
-	var tokens, byGrant []entry
-	for i := range w.size.Tokens + w.size.Dying {
-		grant, at := i%w.size.Connections, w.now.Add(30*24*time.Hour+time.Duration(i)*time.Second)
-		if i >= w.size.Tokens {
-			grant = i - w.size.Tokens + w.size.Connections
-			at = w.grantDeadline(grant)
-		}
-		t := store.Token{Hash: store.HashSecret(Big{}.Token(i)), Grant: grantID(grant), Created: w.now, Expires: at}
-		tokens = append(tokens, entry{t.Hash[:], encode(t)})
-		byGrant = append(byGrant, entry{join(string(t.Grant), string(t.Hash[:])), t.Hash[:]})
-		w.expire(7, t.Hash[:], at)
+// tokens returns the access tokens of connection i.
+func (w *bigWriter) tokens(i int) (list []store.Token) {
+	big := Big{Size: w.size}
+	if i >= w.size.Connections {
+		n := i - w.size.Connections + w.size.Tokens
+		return []store.Token{{Hash: big.Access(n).Hash, Expires: w.grantDeadline(i)}}
 	}
-	return errors.Join(w.put("tokens", tokens), w.put("tokens_by_grant", byGrant))
+	for n := i; n < w.size.Tokens; n += w.size.Connections {
+		list = append(list, store.Token{Hash: big.Access(n).Hash, Expires: w.now.Add(30*24*time.Hour + time.Duration(n)*time.Second)})
+	}
+	return list
 }

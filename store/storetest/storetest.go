@@ -111,13 +111,23 @@ func (w World) Replacing(t testing.TB, db *store.DB, scopes ...store.Scope) stor
 }
 
 // Offline is Connect with a refresh token that expires after 90 days. Its
-// family is the hash of the connection's id, the token that of the id and «0».
-func (w World) Offline(t testing.TB, db *store.DB, scopes ...store.Scope) (store.Grant, store.Hash) {
+// family is as of Family, the token the hash of the connection's id and «0».
+func (w World) Offline(t testing.TB, db *store.DB, scopes ...store.Scope) (store.Grant, store.Credential) {
 	t.Helper()
 	r := w.OfflineCode(t, db, scopes...)
 	g, err := db.RedeemCode(r, w.Now)
 	must(t, err)
-	return g.Grant, r.Access
+	return g.Grant, AccessOf(r)
+}
+
+// AccessOf returns the access token that a redemption gives out.
+func AccessOf(r store.Redemption) store.Credential {
+	return store.Credential{Grant: r.Grant, Hash: r.Access}
+}
+
+// Family returns what the refresh tokens of a connection of Offline share.
+func Family(id store.GrantID) store.Credential {
+	return store.Credential{Grant: id, Hash: store.HashSecret(string(id))}
 }
 
 // OfflineCode is Code for a connection as of Offline.
@@ -125,7 +135,7 @@ func (w World) OfflineCode(t testing.TB, db *store.DB, scopes ...store.Scope) st
 	t.Helper()
 	r := w.code(t, db, store.AuthRequest{Scopes: scopes, Offline: true}, false)
 	r.Refresh = &store.NewRefresh{
-		Family: store.HashSecret(string(r.Grant)), Token: store.HashSecret(string(r.Grant) + "0"), Expires: w.Now.Add(90 * 24 * time.Hour),
+		Family: Family(r.Grant).Hash, Token: store.HashSecret(string(r.Grant) + "0"), Expires: w.Now.Add(90 * 24 * time.Hour),
 	}
 	return r
 }
@@ -149,13 +159,13 @@ func (w World) code(t testing.TB, db *store.DB, req store.AuthRequest, replace b
 	}
 }
 
-// Connect makes a connection and returns it with the hash of its access token.
-func (w World) Connect(t testing.TB, db *store.DB, scopes ...store.Scope) (store.Grant, store.Hash) {
+// Connect makes a connection and returns it with its access token.
+func (w World) Connect(t testing.TB, db *store.DB, scopes ...store.Scope) (store.Grant, store.Credential) {
 	t.Helper()
 	r := w.Code(t, db, scopes...)
 	g, err := db.RedeemCode(r, w.Now)
 	must(t, err)
-	return g.Grant, r.Access
+	return g.Grant, AccessOf(r)
 }
 
 func must(t testing.TB, err error) {
