@@ -1,6 +1,8 @@
 // Command plot puts the figures of a run of benchmarks into the documentation: it draws
-// plots of them and writes the tables of docs/performance.md.
+// plots of them, and makes docs/performance.md, with tables of them, of performance.md
+// beside this file.
 //
+//	mkdir -p docs/plots
 //	scripts/measure >docs/plots/run.txt
 //	go run ./scripts/plot docs/plots/run.txt
 //
@@ -9,6 +11,7 @@
 package main
 
 import (
+	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -24,13 +27,18 @@ func main() {
 	}
 }
 
+// text is that of docs/performance.md, with a place for each table.
+//
+//go:embed performance.md
+var text string
+
 // command reads the run from the file that is named, or from in. It says to out what it
 // wrote, and what the tables lack.
 func command(args []string, in io.Reader, out io.Writer) error {
 	flags := flag.NewFlagSet("plot", flag.ContinueOnError)
 	flags.SetOutput(out)
 	dir := flags.String("out", "docs/plots", "the `folder` for the plots")
-	page := flags.String("page", "docs/performance.md", "the `document` with the tables")
+	page := flags.String("page", "docs/performance.md", "the `document` to write")
 	only := flags.Bool("table", false, "print the tables and write nothing")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -52,17 +60,13 @@ func command(args []string, in io.Reader, out io.Writer) error {
 	}
 	if *only {
 		for _, t := range tables {
-			fmt.Fprintf(out, "%s%s -->\n%s%s", tableBegins, t.name, t.markdown(r), tableEnds)
+			fmt.Fprintf(out, "%s:\n\n%s\n", t.name, t.markdown(r))
 		}
 		return nil
 	}
-	document, err := os.ReadFile(*page)
+	filled, err := fill(text, tables, r)
 	if err != nil {
 		return err
-	}
-	filled, err := fill(string(document), tables, r)
-	if err != nil {
-		return fmt.Errorf("%s: %w", *page, err)
 	}
 	pictures := map[string][]byte{}
 	for _, p := range plots {

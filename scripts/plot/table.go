@@ -1,8 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -141,37 +145,27 @@ func unjudged() []cell { return []cell{words(""), words("")} }
 // row is a line of a table: cells, and an aim.
 func row(verdict []cell, cells ...cell) []cell { return append(cells, verdict...) }
 
-const (
-	tableBegins = "<!-- table: "
-	tableEnds   = "<!-- end of table -->\n"
-)
+// tablePlace is a line of a page in whose place a table comes.
+var tablePlace = regexp.MustCompile(`(?m)^<!-- table: ([a-z]*) -->\n`)
 
-// fill returns a document with its tables as they are by a run. Each stands between two
-// comments, of which the first has its name.
-func fill(document string, tables []table, r *run) (string, error) {
+// fill returns the page with its tables as they are by a run. Each has one place.
+func fill(page string, tables []table, r *run) (string, error) {
+	var faults []error
 	made := map[string]string{}
 	for _, t := range tables {
 		made[t.name] = t.markdown(r)
 	}
-	var b strings.Builder
-	for rest := document; ; {
-		before, after, found := strings.Cut(rest, tableBegins)
-		b.WriteString(before)
-		if !found {
-			break
-		}
-		name, after, _ := strings.Cut(after, " -->\n")
-		_, after, ended := strings.Cut(after, tableEnds)
+	filled := tablePlace.ReplaceAllStringFunc(page, func(place string) string {
+		name := tablePlace.FindStringSubmatch(place)[1]
 		text, known := made[name]
-		if !known || !ended {
-			return "", fmt.Errorf("table %q: there is none, or its place has no end, or it stands there twice", name)
+		if !known {
+			faults = append(faults, fmt.Errorf("table %q is not known, or has a place before this one", name))
 		}
 		delete(made, name)
-		fmt.Fprintf(&b, "%s%s -->\n%s%s", tableBegins, name, text, tableEnds)
-		rest = after
+		return text
+	})
+	for _, name := range slices.Sorted(maps.Keys(made)) {
+		faults = append(faults, fmt.Errorf("table %q has no place", name))
 	}
-	for name := range made {
-		return "", fmt.Errorf("the document has no place for table %q", name)
-	}
-	return b.String(), nil
+	return filled, errors.Join(faults...)
 }

@@ -21,8 +21,8 @@ var tables = []table{
 	{"idle", "pods | agent | gateway | together | aim | | a command in one of them", idle},
 	{"pages", aimed, fixed(pages)},
 	{"lists", "pods | running | stopped | rate | aim | ", lists},
+	{"running", "pods that run | `list_pods` | of the rate of none | aim | | of that of the bare answer", running},
 	{"handshakes", aimed, fixed(handshakes)},
-	{"sweep", aimed, fixed(sweep)},
 	{"refresh", "tokens | refreshes | bare bbolt | of that | aim | | p99", growingRefreshes},
 	{"check", "tokens | remembered | first time | bare read | times that | of 1,000 tokens | aim | ", growingChecks},
 	{"size", "tokens | podgate | SQLite | times that | aim | ", growingSizes},
@@ -73,7 +73,9 @@ var (
 
 var (
 	podStart  = of("pods/sandbox", "Start", "ns/op")
-	pageStart = of("", "StartPod", "ns/op")
+	pageStart = of("", "StartPod", "pod-ms")
+	create    = of("", "CreatePod", "pod-ms")
+	bwrapped  = of("", "CreatePod", "times-bwrap")
 	deploy    = of("", "Deploy", "ns/op")
 	first     = of("", "Program/first_answer", "ns/op")
 	version   = of("", "Program/bare_start", "ns/op")
@@ -84,6 +86,8 @@ var (
 
 	starts = [][]cell{
 		alone("a pod from the call to the agent's first answer, `BenchmarkStart`", with("%s, %s of processor time with the stop", took(podStart), took(of("pods/sandbox", "Start", "cpu-ms/op"))), podStart, within(25e-3, "25 ms")),
+		alone("a pod from `create_pod` to its page at its own address, `BenchmarkCreatePod`", took(create), create, within(25e-3, "25 ms")),
+		row(judged(bwrapped, atMost(2.5)), words("the same"), words(""), with("`true` in bubblewrap %s", took(of("", "CreatePod", "bwrap-ms"))), times(bwrapped)),
 		alone("a stopped pod from `manage_pod` to its page at its own address, `BenchmarkStartPod`", took(pageStart), pageStart, within(40e-3, "40 ms")),
 		row(judged(deploy, within(2, "2 s")), words("a deploy of 1,000 files to the first page, `BenchmarkDeploy`"), took(deploy), with("to write such files %s", took(of("", "Deploy", "files-ms/op"))), words("")),
 		row(judged(first, within(0.1, "100 ms")), words("the program from its start to its first answer, `BenchmarkProgram`"),
@@ -138,21 +142,25 @@ func ingress(r *run) (rows [][]cell) {
 var (
 	stream     = of("pods/sandbox", "Egress/stream/pod", "ns/op")
 	streamBare = of("pods/sandbox", "Egress/stream/bare", "ns/op")
-	reach      = of("pods/sandbox", "Egress/connections/pod", "µs/connection")
-	reachBare  = of("pods/sandbox", "Egress/connections/bare", "µs/connection")
+	reach      = of("pods/sandbox", "Egress/connections", "address-median-µs")
+	reachBare  = of("pods/sandbox", "Egress/connections", "bare-median-µs")
 	reachMore  = func(r *run) float64 { return reach(r) - reachBare(r) }
 
 	egress = [][]cell{
 		against("64 MiB into a pod", took(stream), with("into a program beside it %s", took(streamBare)), over(streamBare, stream), atLeast(0.4)),
-		row(judged(reachMore, within(0.3e-3, "0.3 ms more")), words("a connection"), took(reach), with("without a pod %s", took(reachBare)), words("")),
+		row(judged(reachMore, within(0.3e-3, "0.3 ms more")), words("a connection"), took(reach),
+			with("without a pod %s, a message through as many processes that do nothing %s", took(reachBare), took(of("pods/sandbox", "Egress/connections", "floor-median-µs"))), words("")),
 	}
 )
 
 func idle(r *run) (rows [][]cell) {
 	for _, n := range []int{1, 20} {
 		of := func(unit string) quantity { return of("pods/sandbox", fmt.Sprintf("Idle/%d", n), unit) }
-		sum := plus(of("agent-MB"), of("gateway-MB"))
-		rows = append(rows, append(row(judged(sum, within(10<<20, "10 MiB")), words(fmt.Sprint(n)), size(of("agent-MB")), size(of("gateway-MB")), size(sum)), took(of("ns/op"))))
+		sum, verdict := plus(of("agent-MB"), of("gateway-MB")), unjudged() // of what one has for itself
+		if n > 1 {
+			verdict = judged(sum, within(10<<20, "10 MiB"))
+		}
+		rows = append(rows, append(row(verdict, words(fmt.Sprint(n)), size(of("agent-MB")), size(of("gateway-MB")), size(sum)), took(of("ns/op"))))
 	}
 	return rows
 }
@@ -183,6 +191,14 @@ func lists(r *run) (rows [][]cell) {
 	return rows
 }
 
+func running(r *run) (rows [][]cell) {
+	for _, n := range []int{1, 10, 50} {
+		of := func(unit string) quantity { return of("", fmt.Sprintf("ListPodsRunning/running/%d", n), unit) }
+		rows = append(rows, append(row(judged(of("rate-of-none"), atLeast(0.9)), words(fmt.Sprint(n)), per(of("podgate/s")), times(of("rate-of-none"))), times(of("floor-ratio"))))
+	}
+	return rows
+}
+
 var handshakes = [][]cell{
 	handshakeRow("a handshake for podgate's own name, `BenchmarkHandshake`", "own_name"),
 	handshakeRow("for a pod's name", "pod"),
@@ -192,16 +208,6 @@ func handshakeRow(what, name string) []cell {
 	ratio := of("certs", "Handshake/"+name, "times-net/http")
 	return row(unjudged(), words(what), took(of("certs", "Handshake/"+name, "µs/handshake")), words("net/http with a certificate that never changes"), times(ratio))
 }
-
-var (
-	sweeping = func(unit string) quantity { return of("store", "Sweep/refreshing", unit) }
-
-	sweep = [][]cell{
-		against("refreshes while what expired is swept, `BenchmarkSweep`", per(sweeping("refreshes/s-swept")), with("without the sweep %s", per(sweeping("refreshes/s"))), sweeping("rate-ratio"), atLeast(0.8)),
-		against("p99 of these", took(sweeping("p99-ms-swept")), with("without the sweep %s", took(sweeping("p99-ms"))), sweeping("p99-ratio"), atMost(1.5)),
-		row(unjudged(), words("entries swept meanwhile"), per(sweeping("entries/s")), with("while nobody writes %s", per(of("store", "Sweep/alone", "entries/s"))), words("")),
-	}
-)
 
 // bySize makes a row for each size that the run has of a benchmark.
 func bySize(r *run, pkg, name, unit string, row func(size float64, of func(unit string) quantity) []cell) (rows [][]cell) {
