@@ -2,14 +2,12 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,8 +16,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"podgate/control"
 )
@@ -49,36 +45,6 @@ func post(b *testing.B, client *http.Client, address, token, body string) {
 
 func toolCall(tool, arguments string) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,"arguments":%s}}`, tool, arguments)
-}
-
-// BenchmarkListPods compares an authenticated tools/call list_pods with the
-// bare SDK: one trivial tool, no sign-in, the same transport and options.
-func BenchmarkListPods(b *testing.B) {
-	b.Run("podgate", func(b *testing.B) {
-		srv := startServer(b, "[log]\nlevel = \"warn\"")
-		c := connect(b, srv, setUp(b, srv), connectOptions{})
-		client := &http.Client{Transport: &http.Transport{}}
-		defer client.CloseIdleConnections()
-		for b.Loop() {
-			post(b, client, srv.URL+"/api/mcp", c.wire.token(), toolCall("list_pods", "{}"))
-		}
-	})
-	b.Run("bare", func(b *testing.B) {
-		s := sdk.NewServer(&sdk.Implementation{Name: "bare", Version: "1"}, nil)
-		type output struct {
-			Answer string `json:"answer"`
-		}
-		sdk.AddTool(s, &sdk.Tool{Name: "hello"}, func(context.Context, *sdk.CallToolRequest, struct{}) (*sdk.CallToolResult, output, error) {
-			return nil, output{"hello"}, nil
-		})
-		srv := httptest.NewServer(sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return s }, &sdk.StreamableHTTPOptions{Stateless: true, JSONResponse: true}))
-		defer srv.Close()
-		client := &http.Client{Transport: &http.Transport{}}
-		defer client.CloseIdleConnections()
-		for b.Loop() {
-			post(b, client, srv.URL, "", toolCall("hello", "{}"))
-		}
-	})
 }
 
 var listedPods = flag.Int("list-pods", 50, "how many pods BenchmarkListPodsRunning starts, at most 300")

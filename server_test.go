@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 		"podgate":          main,
 		"podgate-observed": observed,
 		"podgate-release":  released,
+		"podgate-load":     loaded,
 		"craft":            craft,
 	})
 }

@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -34,3 +35,29 @@ func Over(cfg Config, server *sdk.Server) http.Handler {
 	e.over(server)
 	return e
 }
+
+// LongWay counts what goes through the SDK. With only, all does.
+func LongWay(e Endpoint, only bool) *atomic.Int64 {
+	n := new(atomic.Int64)
+	long := e.(*endpoint)
+	next := long.plain
+	long.plain = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.Add(1)
+		next.ServeHTTP(w, r)
+	})
+	if only {
+		long.declared = nil
+	}
+	return n
+}
+
+// Forms is how many forms are known.
+func Forms(e Endpoint) int {
+	f := &e.(*endpoint).forms
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return len(f.known)
+}
+
+// MaxForms bounds Forms.
+const MaxForms = maxForms

@@ -249,11 +249,16 @@ func (g *guarded) sendAs(token, era, method string, params args) string {
 func TestTakenAwayInMidCall(t *testing.T) {
 	t.Parallel()
 	for name := range (&guarded{TB: t}).takes() {
-		for i, era := range []string{legacy, modern} {
-			t.Run(name+" "+era, func(t *testing.T) {
+		for i, era := range []string{legacy, modern, legacy} {
+			t.Run(fmt.Sprint(name, " ", era, " ", i), func(t *testing.T) {
 				t.Parallel()
 				g := newGuarded(t)
-				r := g.run(era, i == len(name)%2) // each way with a stream and with one answer
+				if i == 2 { // the short way: see plain.go
+					if got := g.post(era, args{"name": "list_pods", "arguments": args{}}); !strings.HasPrefix(got, "200") {
+						t.Fatal(got)
+					}
+				}
+				r := g.run(era, i == len(name)%2) // each era with a stream and with one answer
 				if err := g.takes()[name](); err != nil {
 					t.Fatal(err)
 				}

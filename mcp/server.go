@@ -44,15 +44,18 @@ type Config struct {
 
 // endpoint is the handler of POST /api/mcp.
 type endpoint struct {
-	cfg    Config
-	tools  map[string]authz.Action // what each tool does
-	later  []string                // the tools that are listed last, in their order
-	plain  http.Handler            // answers with one JSON object
-	stream http.Handler            // answers with events, so that progress can be sent
-	bodies bodies                  // of the requests that are being answered
-	asTask map[string]bool         // the tools whose calls may go on as tasks
-	tasks  tasks
-	grace  time.Duration // before a call becomes a task
+	cfg        Config
+	tools      map[string]authz.Action // what each tool does
+	declared   map[string]toolCall
+	forms      forms           // of calls that need not go through the SDK
+	serverMeta []byte          // the _meta of their answers
+	later      []string        // the tools that are listed last, in their order
+	plain      http.Handler    // answers with one JSON object
+	stream     http.Handler    // answers with events, so that progress can be sent
+	bodies     bodies          // of the requests that are being answered
+	asTask     map[string]bool // the tools whose calls may go on as tasks
+	tasks      tasks
+	grace      time.Duration // before a call becomes a task
 }
 
 // Endpoint is the handler of the endpoint. Close ends the calls that go on
@@ -67,7 +70,7 @@ func New(cfg Config) (Endpoint, error) {
 	if cfg.Pods == nil || cfg.Log == nil || cfg.InsufficientScope == nil || cfg.Watch == nil {
 		return nil, errors.New("mcp: Pods, Log, InsufficientScope and Watch are required")
 	}
-	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}, asTask: map[string]bool{}, grace: taskGrace}
+	e := &endpoint{cfg: cfg, tools: map[string]authz.Action{}, declared: map[string]toolCall{}, asTask: map[string]bool{}, grace: taskGrace}
 	e.over(e.newServer())
 	return e, nil
 }
@@ -95,7 +98,9 @@ func (e *endpoint) over(server *sdk.Server) {
 // newServer builds the one server that all requests share: tools are declared
 // and their schemas resolved once.
 func (e *endpoint) newServer() *sdk.Server {
-	s := sdk.NewServer(&sdk.Implementation{Name: "podgate", Title: "podgate", Version: e.cfg.Version, WebsiteURL: e.cfg.Issuer}, &sdk.ServerOptions{
+	impl := &sdk.Implementation{Name: "podgate", Title: "podgate", Version: e.cfg.Version, WebsiteURL: e.cfg.Issuer}
+	e.serverMeta = serverMeta(impl)
+	s := sdk.NewServer(impl, &sdk.ServerOptions{
 		Instructions: instructions,
 		// No change of a list is announced: requests are answered one by one, and
 		// what was taken away meanwhile is refused in words.
@@ -155,25 +160,33 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuseBody(w, r, err)
 		return
 	}
-	calls, err := peek(body)
-	if err == nil {
-		err = checkTaskHeader(r, calls)
-	}
-	var refused *rpcError
-	if errors.As(err, &refused) {
-		refused.write(w, http.StatusBadRequest)
+	if err := c.read(body); err != nil {
+		err.write(w, http.StatusBadRequest)
 		return
 	}
-	c.calls = calls
-	r, stop := e.cfg.Watch(r, func(now authz.Actor) error { return e.mayGoOn(c.came, now, calls) })
+	r, stop := e.cfg.Watch(r, func(now authz.Actor) error { return e.mayGoOn(c.came, now, c.calls) })
 	defer stop()
 	defer hangUp(r)
-	if needed := e.missing(authz.FromContext(r.Context()), calls); len(needed) > 0 {
+	if needed := e.missing(authz.FromContext(r.Context()), c.calls); len(needed) > 0 {
 		e.cfg.InsufficientScope(w, r, needed)
 		return
 	}
-	r = e.withVisitor(r, calls)
-	e.serve(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)), body)
+	if r = e.withVisitor(r, c.calls); !e.quick(w, r, c) {
+		e.serve(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)), body)
+	}
+}
+
+// read looks at what is asked for.
+func (c *caller) read(body []byte) *rpcError {
+	var err error
+	if call, ok := plainOf(body); ok {
+		c.plain, c.calls = &call, call.calls()
+	} else if c.calls, err = peek(body); err == nil {
+		err = checkTaskHeader(c.request, c.calls)
+	}
+	var refused *rpcError
+	errors.As(err, &refused) // there is no other
+	return refused
 }
 
 // serve lets the transport answer a body.
@@ -182,13 +195,16 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	// A client that wants progress gets events; all others one JSON object,
 	// which is cheaper and passes every proxy.
-	if bytes.Contains(body, []byte(`"progressToken"`)) {
+	if wantsProgress(body) {
 		w.Header().Set("X-Accel-Buffering", "no") // nginx collects a stream unless told
 		e.stream.ServeHTTP(w, r)
 		return
 	}
 	e.plain.ServeHTTP(w, r)
 }
+
+// wantsProgress reports whether a body asks for progress, or may.
+func wantsProgress(body []byte) bool { return bytes.Contains(body, []byte(`"progressToken"`)) }
 
 // withCaller returns a context that also ends when the HTTP request does.
 func withCaller(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -204,6 +220,5 @@ func withCaller(ctx context.Context) (context.Context, context.CancelFunc) {
 // revoked reports whether the request that made the call ended because its
 // access was taken away.
 func revoked(ctx context.Context) bool {
-	request, ok := ctx.Value(requestKey{}).(context.Context)
-	return ok && errors.Is(context.Cause(request), authz.ErrRevoked)
+	return errors.Is(context.Cause(requestOf(ctx)), authz.ErrRevoked)
 }

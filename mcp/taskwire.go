@@ -129,6 +129,8 @@ type caller struct {
 	request *http.Request
 	came    authz.Actor
 	calls   []call
+	plain   *plainCall   // what it asks for, when that is plain
+	form    string       // in which, while nobody knows whether the SDK lets that through
 	release func()       // gives back what its body holds
 	holders atomic.Int32 // of that: the request itself, and its tasks
 }

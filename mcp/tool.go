@@ -75,24 +75,31 @@ func add[In, Out any](e *endpoint, s *sdk.Server, t tool, fn func(context.Contex
 		Name: t.name, Title: t.title, Description: t.description + " Needs the scope " + string(scope) + ".",
 		Annotations: &hints, InputSchema: input, OutputSchema: output,
 	}
-	s.AddTool(def, func(ctx context.Context, req *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
+	call := func(ctx context.Context, given json.RawMessage, progress pods.Progress) reply {
 		began := time.Now()
 		ctx, span := trace.Start(ctx, "tool "+t.name, trace.Internal)
-		ctx, cancel := withCaller(ctx)
-		defer cancel()
-		result, err := run(ctx, arguments, req, fn)
+		out, err := run(ctx, arguments, given, progress, fn)
 		if err != nil && revoked(ctx) {
-			result, err = nil, authz.ErrRevoked // whatever it was that noticed first
+			out, err = nil, authz.ErrRevoked // whatever it was that noticed first
 		}
 		span.End(err)
-		e.audit(ctx, t, req.Params.Arguments, err)
+		e.audit(ctx, t, given, err)
 		if e.cfg.Called != nil {
 			e.cfg.Called(t.name, outcomeOf(err), time.Since(began))
 		}
-		if result == nil {
-			result = &sdk.CallToolResult{IsError: true, Content: blocks(e.public(ctx, t.name, err), nil)}
+		if out == nil {
+			return reply{text: e.public(ctx, t.name, err), failed: true}
 		}
-		return result, nil
+		return *out
+	}
+	e.declared[t.name] = call
+	s.AddTool(def, func(ctx context.Context, req *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
+		if c, known := ctx.Value(callerKey{}).(*caller); known {
+			e.forms.learn(c.form)
+		}
+		ctx, cancel := withCaller(ctx)
+		defer cancel()
+		return call(ctx, req.Params.Arguments, progressOf(ctx, req)).result(), nil
 	})
 }
 
@@ -104,20 +111,20 @@ func schemaOf[T any](tool string) *jsonschema.Schema {
 	return schema
 }
 
-// run is one call of a tool. A result that comes with an error tells of it in its
+// run is one call of a tool. A reply that comes with an error tells of it in its
 // own way. It makes an error of a panic: the SDK runs tools on goroutines of its
 // own, where one would end the server.
-func run[In, Out any](ctx context.Context, arguments *arguments, req *sdk.CallToolRequest, fn func(context.Context, request, In) (answer[Out], error)) (_ *sdk.CallToolResult, err error) {
+func run[In, Out any](ctx context.Context, arguments *arguments, given json.RawMessage, progress pods.Progress, fn func(context.Context, request, In) (answer[Out], error)) (_ *reply, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
 	var in In
-	if err := arguments.read(req.Params.Arguments, &in); err != nil {
+	if err := arguments.read(given, &in); err != nil {
 		return nil, err
 	}
-	a, err := fn(ctx, request{actor: authz.FromContext(ctx), progress: progressOf(ctx, req)}, in)
+	a, err := fn(ctx, request{actor: authz.FromContext(ctx), progress: progress}, in)
 	if err != nil {
 		return nil, err
 	}
@@ -125,15 +132,7 @@ func run[In, Out any](ctx context.Context, arguments *arguments, req *sdk.CallTo
 	if err != nil {
 		return nil, err
 	}
-	return &sdk.CallToolResult{Content: blocks(a.text, a.blocks), StructuredContent: json.RawMessage(data), IsError: a.failed != nil}, a.failed
-}
-
-func blocks(first string, more []string) []sdk.Content {
-	content := []sdk.Content{&sdk.TextContent{Text: first}}
-	for _, text := range more {
-		content = append(content, &sdk.TextContent{Text: text})
-	}
-	return content
+	return &reply{text: a.text, blocks: a.blocks, data: data, failed: a.failed != nil}, a.failed
 }
 
 // public returns what the model may see of an error: the words of package pods
