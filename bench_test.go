@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,76 +43,6 @@ func post(b *testing.B, client *http.Client, address, token, body string) {
 
 func toolCall(tool, arguments string) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,"arguments":%s}}`, tool, arguments)
-}
-
-var listedPods = flag.Int("list-pods", 50, "how many pods BenchmarkListPodsRunning starts, at most 300")
-
-// BenchmarkListPodsRunning is list_pods with that many pods, each with an agent of its
-// own: running, and at last the same ones stopped. cpu-µs/op is the processor time of
-// this process, client and server, without what it takes meanwhile anyway, which is
-// idle-%, of a core: a busy machine does not make it longer. rate-of-none is the rate
-// beside that with no pods, and rate-of-stopped beside that with as many that are stopped.
-// The log says what this process keeps in memory for each stream of an agent.
-func BenchmarkListPodsRunning(b *testing.B) {
-	srv := startServer(b, "[log]\nlevel = \"warn\"\n[pods]\nquota_pods = 1000\nquota_memory = \"1TiB\"")
-	needSandbox(b, srv)
-	c := connect(b, srv, setUp(b, srv), connectOptions{})
-	client := &http.Client{Transport: &http.Transport{}}
-	defer client.CloseIdleConnections()
-	call := func(tool, arguments string) {
-		post(b, client, srv.URL+"/api/mcp", c.wire.token(), toolCall(tool, arguments))
-	}
-	taken := map[string]float64{}
-	measure := func(name string) {
-		b.Run(name, func(b *testing.B) {
-			call("list_pods", "{}") // the agents are heard from here on
-			const rest = 2 * time.Second
-			before := processorTime(b)
-			time.Sleep(rest) // nothing to wait for: idling is what is measured
-			idle := float64(processorTime(b)-before) / float64(rest)
-			before, began := processorTime(b), time.Now()
-			for b.Loop() {
-				call("list_pods", "{}")
-			}
-			took := (float64(processorTime(b)-before) - idle*float64(time.Since(began))) / float64(b.N)
-			taken[name] = took
-			b.ReportMetric(took/1000, "cpu-µs/op")
-			b.ReportMetric(100*idle, "idle-%")
-			b.ReportMetric(taken["none"]/took, "rate-of-none")
-			if stopped, there := taken[strings.Replace(name, "stopped", "running", 1)]; there && stopped != took {
-				b.ReportMetric(took/stopped, "running-rate-of-stopped")
-			}
-		})
-	}
-	measure("none")
-	there := 0
-	for _, many := range []int{1, 10, 50, 300} {
-		if many > *listedPods {
-			break
-		}
-		for ; there < many; there++ {
-			call("create_pod", fmt.Sprintf(`{"name":"bench-%d","preset":"static"}`, there))
-		}
-		client.CloseIdleConnections()
-		before := memoryInUse()
-		call("list_pods", "{}")
-		client.CloseIdleConnections()
-		b.Logf("%d pods: %.1f KiB for each stream", many, float64(memoryInUse()-before)/1024/float64(many))
-		measure(fmt.Sprintf("running/%d", many))
-	}
-	for i := range there {
-		call("manage_pod", fmt.Sprintf(`{"name":"bench-%d","action":"stop"}`, i))
-	}
-	measure(fmt.Sprintf("stopped/%d", there))
-}
-
-// memoryInUse is what this process keeps in memory, stacks with it.
-func memoryInUse() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc + m.StackInuse)
 }
 
 // processorTime is what this process has used.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math"
@@ -331,5 +332,62 @@ func BenchmarkListPods(b *testing.B) {
 			b.ReportMetric(sdks.middle(func(c cost) float64 { return c.allocs }), "sdk-allocs/call")
 			b.ReportMetric(0, "ns/op")
 		})
+	}
+}
+
+var listedPods = flag.Int("list-pods", 10, "how many pods BenchmarkListPodsRunning starts at most for a team: 50 for all of it")
+
+// BenchmarkListPodsRunning is list_pods of teams with so many pods that run, each with an
+// agent of its own, and at last the same ones stopped, in turns with that of a team which
+// has none. rate-of-none is the rate beside that, by the clock, which has the client's
+// part in it, and cpu-of-none by the processor time of the server. Beside each is a handler that
+// does nothing but write the same answer: what it is as good as at best.
+func BenchmarkListPodsRunning(b *testing.B) {
+	srv := startServer(b, "[log]\nlevel = \"warn\"\n[pods]\nquota_pods = 1000\nquota_memory = \"1TiB\"")
+	needSandbox(b, srv)
+	owner := setUp(b, srv)
+	clients := startClients(b)
+	none := connect(b, srv, owner, connectOptions{})
+	measure := func(name string, c *connection) {
+		b.Run(name, func(b *testing.B) {
+			clients.b = b
+			empty := callOf(b, srv.URL+"/api/mcp", none.wire.token(), "list_pods")
+			full := callOf(b, srv.URL+"/api/mcp", c.wire.token(), "list_pods")
+			floor := callOf(b, startFloor(b, clients.put(full, 1, callTurn).answer), "", "hello")
+			var nones, lists, floors costs
+			for b.Loop() {
+				nones = append(nones, clients.put(empty, 1, callTurn))
+				lists = append(lists, clients.put(full, 1, callTurn))
+				floors = append(floors, clients.put(floor, 1, callTurn))
+			}
+			b.ReportMetric(lists.middle(rateOf), "podgate/s")
+			b.ReportMetric(lists.middle(busyOf), "cpu-µs")
+			b.ReportMetric(lists.middle(rateOf)/nones.middle(rateOf), "rate-of-none")
+			b.ReportMetric(nones.middle(busyOf)/lists.middle(busyOf), "cpu-of-none")
+			b.ReportMetric(lists.middle(rateOf)/floors.middle(rateOf), "floor-ratio")
+			b.ReportMetric(floors.middle(busyOf), "floor-cpu-µs")
+			b.ReportMetric(lists.middle(func(c cost) float64 { return c.allocs }), "allocs/call")
+			b.ReportMetric(lists.middle(func(c cost) float64 { return c.bytes }), "B/call")
+			b.ReportMetric(float64(len(lists[0].answer)), "B-answer")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+	for _, many := range []int{1, 10, 50, 300} {
+		if many > *listedPods {
+			break
+		}
+		team := addPerson(b, srv, fmt.Sprintf("bench%d", many))
+		c := connect(b, srv, team, connectOptions{})
+		for i := range many {
+			c.call(b, "create_pod", args{"name": fmt.Sprintf("bench-%d-%d", many, i), "preset": "static"})
+		}
+		measure(fmt.Sprintf("running/%d", many), c)
+		if many < 10 {
+			continue
+		}
+		for i := range many {
+			c.call(b, "manage_pod", args{"name": fmt.Sprintf("bench-%d-%d", many, i), "action": "stop"})
+		}
+		measure(fmt.Sprintf("stopped/%d", many), c)
 	}
 }

@@ -38,6 +38,9 @@ func newArguments(schema *jsonschema.Schema) (*arguments, error) {
 // read checks raw, the arguments of a call, and decodes them into the struct
 // that into points to. Every error is made for the model that called.
 func (a *arguments) read(raw json.RawMessage, into any) error {
+	if len(a.required) == 0 && (len(raw) == 0 || string(raw) == "{}") {
+		return nil
+	}
 	given := map[string]any{}
 	if len(raw) > 0 && json.Unmarshal(raw, &given) != nil {
 		return badInput("the arguments must be one JSON object with numbers that fit; %s", a.takes())

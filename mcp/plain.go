@@ -308,6 +308,8 @@ type reply struct {
 	blocks []string // more text
 	data   []byte   // JSON; nil: none
 	failed bool
+
+	wire []byte // what appendContent appends, for an answer that is sent more than once
 }
 
 // result is the answer for the SDK.
@@ -329,6 +331,22 @@ func (a reply) append(dst []byte, meta []byte) []byte {
 	if meta != nil {
 		dst = append(append(append(dst, `"_meta":`...), meta...), ',')
 	}
+	if a.wire != nil {
+		dst = append(dst, a.wire...)
+	} else {
+		dst = a.appendContent(dst)
+	}
+	if a.failed {
+		dst = append(dst, `,"isError":true`...)
+	}
+	if meta != nil {
+		dst = append(dst, `,"resultType":"complete"`...)
+	}
+	return append(dst, '}')
+}
+
+// appendContent appends what is for reading, and the same as data.
+func (a reply) appendContent(dst []byte) []byte {
 	dst = append(dst, `"content":[`...)
 	dst = appendBlock(dst, a.text)
 	for _, text := range a.blocks {
@@ -338,13 +356,7 @@ func (a reply) append(dst []byte, meta []byte) []byte {
 	if a.data != nil {
 		dst = append(append(dst, `,"structuredContent":`...), a.data...)
 	}
-	if a.failed {
-		dst = append(dst, `,"isError":true`...)
-	}
-	if meta != nil {
-		dst = append(dst, `,"resultType":"complete"`...)
-	}
-	return append(dst, '}')
+	return dst
 }
 
 func appendBlock(dst []byte, text string) []byte {

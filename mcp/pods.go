@@ -224,25 +224,52 @@ func (e *endpoint) addPodTools(s *sdk.Server) {
 	}, e.managePod)
 }
 
+// listShown is what a list of pods is made of, but for the pods.
+type listShown struct {
+	team   teamOutput
+	limits store.Limits
+}
+
+// madeList is the answer that was made of a list.
+type madeList struct {
+	listShown
+	reply *reply
+}
+
 func (e *endpoint) listPods(ctx context.Context, r request, _ listPodsInput) (answer[listPodsOutput], error) {
-	list, err := e.cfg.Pods.List(ctx, r.actor)
+	list, err := e.cfg.Pods.Lines(ctx, r.actor)
 	if err != nil {
 		return answer[listPodsOutput]{}, err
 	}
-	out := listPodsOutput{Team: teamOutput{Slug: r.actor.Team.Slug, Name: r.actor.Team.Name}, Limits: limitsOutput(r.actor.Bounds()), Pods: make([]podSummary, 0, len(list))}
+	shown := listShown{teamOutput{Slug: r.actor.Team.Slug, Name: r.actor.Team.Name}, r.actor.Bounds()}
+	made, _ := list.Made.Load().(madeList)
+	if made.reply == nil || made.listShown != shown {
+		a := shown.answer(r.actor, list.Lines)
+		if made.reply, err = a.reply(); err != nil {
+			return a, err
+		}
+		made.listShown = shown
+		made.reply.wire = made.reply.appendContent(nil)
+		list.Made.Store(made)
+	}
+	return answer[listPodsOutput]{made: made.reply}, nil
+}
+
+func (l listShown) answer(a authz.Actor, list []pods.Line) answer[listPodsOutput] {
+	out := listPodsOutput{Team: l.team, Limits: limitsOutput(l.limits), Pods: make([]podSummary, 0, len(list))}
 	var b strings.Builder
-	if words := authz.LimitWords(r.actor.Bounds()); len(words) > 0 {
+	if words := authz.LimitWords(l.limits); len(words) > 0 {
 		fmt.Fprintf(&b, "This connection is limited: %s.\n", strings.Join(words, ", "))
 	}
-	fmt.Fprintf(&b, "Team %s has %d pods%s.\n", out.Team.Slug, len(list), within(r.actor))
-	if len(list) == 0 && !r.actor.Bounds().ReadOnly {
+	fmt.Fprintf(&b, "Team %s has %d pods%s.\n", out.Team.Slug, len(list), within(a))
+	if len(list) == 0 && !l.limits.ReadOnly {
 		b.WriteString("Make one with create_pod; list_presets shows the kinds there are.\n")
 	}
 	for _, p := range list {
-		out.Pods = append(out.Pods, summarize(p))
+		out.Pods = append(out.Pods, podSummary{Name: p.Name, Status: p.Status, Preset: p.Preset, Plan: p.Plan, Region: p.Region, URL: p.URL})
 		fmt.Fprintf(&b, "- %s: %s, %s, %s, plan %s in %s\n", p.Name, p.Status, p.Preset, p.URL, p.Plan, p.Region)
 	}
-	return answer[listPodsOutput]{text: b.String(), data: out}, nil
+	return answer[listPodsOutput]{text: b.String(), data: out}
 }
 
 // within keeps a list from being taken for all that the team has.

@@ -44,6 +44,20 @@ type answer[Out any] struct {
 	blocks []string // more text, each a block of its own
 	data   Out
 	failed error // not nil: text and data tell of a failure, and this is for the audit list
+
+	made *reply // not nil: the whole answer, made before
+}
+
+// reply encodes the answer.
+func (a answer[Out]) reply() (*reply, error) {
+	if a.made != nil {
+		return a.made, nil
+	}
+	data, err := json.Marshal(a.data)
+	if err != nil {
+		return nil, err
+	}
+	return &reply{text: a.text, blocks: a.blocks, data: data, failed: a.failed != nil}, nil
 }
 
 // add declares a tool on the server. fn's error becomes a tool error. A wrong
@@ -128,11 +142,11 @@ func run[In, Out any](ctx context.Context, arguments *arguments, given json.RawM
 	if err != nil {
 		return nil, err
 	}
-	data, err := json.Marshal(a.data)
+	out, err := a.reply()
 	if err != nil {
 		return nil, err
 	}
-	return &reply{text: a.text, blocks: a.blocks, data: data, failed: a.failed != nil}, a.failed
+	return out, a.failed
 }
 
 // public returns what the model may see of an error: the words of package pods

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"podgate/internal/authz"
@@ -35,6 +36,14 @@ type board struct {
 	seen map[store.PodID]*seenPod
 
 	watches watches
+
+	turn atomic.Int64 // grows when how a pod is may not be what lists have shown
+}
+
+// news notes that how a pod is may not be what was shown.
+func (b *board) news() {
+	b.turn.Add(1)
+	b.watches.wake()
 }
 
 // seenPod is what was heard of one pod.
@@ -105,7 +114,7 @@ func (b *board) changed(id store.PodID) {
 		e.fails, e.retry = 0, time.Time{}
 	}
 	b.mu.Unlock()
-	b.watches.wake()
+	b.news()
 }
 
 // drop forgets a pod.
@@ -116,7 +125,7 @@ func (b *board) drop(id store.PodID) {
 		delete(b.seen, id)
 	}
 	b.mu.Unlock()
-	b.watches.wake()
+	b.news()
 }
 
 // listen ends the stream that is open for another, or for none. The lock is held.
@@ -154,7 +163,7 @@ func (b *board) claim(id store.PodID, withUse bool, now time.Time) (e *seenPod, 
 	}
 	age := now.Sub(e.word.at)
 	switch {
-	case e.word.known && e.stream != nil && age < heardFresh, e.word.known && age < boardFresh:
+	case e.word.known && age < e.fresh():
 	case e.word.known && e.stream != nil: // it is only to be heard again that the agent is there
 		askWord = e.word.ask()
 	default:
@@ -185,6 +194,9 @@ func (b *board) answered(e *seenPod, era int, w word, h *hearing, failed bool, n
 	if e.word.era != era || b.seen[e.id] != e {
 		return false
 	}
+	if e.word.value != w || !e.word.known {
+		defer b.turn.Add(1)
+	}
 	e.word.set(w, now)
 	e.listen(h)
 	if failed {
@@ -207,8 +219,8 @@ func (b *board) heard(e *seenPod, h *hearing, w word, now time.Time) bool {
 	if e.stream != h {
 		return false
 	}
-	if e.word.value != w {
-		b.watches.wake()
+	if e.word.value != w || !e.word.known {
+		defer b.news()
 	}
 	e.word.set(w, now)
 	return true
@@ -231,7 +243,7 @@ func (b *board) broke(e *seenPod, h *hearing, now time.Time) {
 	} else {
 		e.fail(now)
 	}
-	b.watches.wake()
+	b.news()
 }
 
 // lookAll asks about those pods of which there is no fresh answer. It returns true when all

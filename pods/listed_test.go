@@ -132,12 +132,12 @@ func newCrew(t *testing.T, names ...string) *crew {
 // listed is how the pods are in a list, in order.
 func (c *crew) listed(t *testing.T) string {
 	t.Helper()
-	list, err := c.List(t.Context(), c.ann)
+	list, err := c.Lines(t.Context(), c.ann) // made anew only when List may say something else
 	if err != nil {
 		t.Fatal(err)
 	}
 	var words []string
-	for _, p := range list {
+	for _, p := range list.Lines {
 		words = append(words, p.Name+" "+p.Status)
 	}
 	return strings.Join(words, ", ")

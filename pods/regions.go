@@ -122,6 +122,7 @@ func (s *Service) openRegion(ctx context.Context, r *region) {
 		s.cfg.Log.Info("pods can run here now", "region", r.Name)
 	}
 	r.runtime, r.err = runtime, nil
+	s.board.turn.Add(1)
 	close(r.opened)
 }
 

@@ -127,6 +127,7 @@ type Service struct {
 	terminals terminals // that are open
 	board     *board
 	records   records
+	listings  listings
 
 	mu       sync.Mutex
 	closed   bool
