@@ -75,6 +75,7 @@ var mayImport = map[string][]string{
 	"internal/conformance": {},
 	"internal/mailtest":    {},
 	"internal/packagetest": {"pods/egress"},
+	"internal/passkeytest": {},
 	"internal/s3test":      {},
 	"internal/webtest":     {},
 	"store/storetest":      {"store"},
@@ -83,7 +84,7 @@ var mayImport = map[string][]string{
 }
 
 // testOnly are packages that no program code imports.
-var testOnly = []string{"internal/acmetest", "internal/clocktest", "internal/conformance", "internal/mailtest", "internal/packagetest", "internal/s3test", "internal/webtest", "store/storetest", "pods/podstest", "ui/pagetest"}
+var testOnly = []string{"internal/acmetest", "internal/clocktest", "internal/conformance", "internal/mailtest", "internal/packagetest", "internal/passkeytest", "internal/s3test", "internal/webtest", "store/storetest", "pods/podstest", "ui/pagetest"}
 
 // notInside are packages of others that some of ours must do without.
 var notInside = map[string][]string{
@@ -111,6 +112,7 @@ var onlyInside = map[string]string{
 	"github.com/alecthomas/chroma/v2":    "ui/podpages",
 	"github.com/wneessen/go-mail":        "internal/mail",
 	"github.com/wneessen/go-mail/smtp":   "internal/mail",
+	"github.com/go-webauthn/webauthn":    "account",
 	"filippo.io/age":                     "backup",
 	"github.com/restic/chunker":          "backup",
 	"github.com/klauspost/compress/zstd": "backup",

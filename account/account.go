@@ -30,12 +30,13 @@ type Service struct {
 	throttle  *loginThrottle
 	addresses signInAddresses
 
+	challenges  challengeKey       // of passkeys
 	invitations *ratelimit.Limiter // looks at them, by address
 }
 
 // New returns a service over cfg.DB.
 func New(cfg Config) *Service {
-	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, hashing: newSemaphore(cmp.Or(cfg.HashesAtOnce, hashesAtOnce), hashesWaiting, hashPatience), throttle: newLoginThrottle(), addresses: signInAddresses{last: map[string]time.Time{}}, invitations: newInvitationLimit()}
+	s := &Service{db: cfg.DB, log: cfg.Log, now: cfg.Now, hashing: newSemaphore(cmp.Or(cfg.HashesAtOnce, hashesAtOnce), hashesWaiting, hashPatience), throttle: newLoginThrottle(), addresses: signInAddresses{last: map[string]time.Time{}}, challenges: newChallengeKey(), invitations: newInvitationLimit()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -209,6 +209,8 @@ func auditWords() map[store.AuditAction][2]string {
 		AuditUpgrade: {"had another program take over", "have another program take over"},
 		AuditSignIn:  {"signed in", "sign in"}, AuditSignOut: {"signed out", "sign out"}, AuditEndSession: {"ended a session", "end a session"},
 		AuditEverywhere: {"logged out everywhere", "log out everywhere"}, AuditPassword: {"changed the password", "change the password"},
+		AuditProve: {"proved anew who it is", "prove anew who it is"}, AuditPasskeyAdd: {"added a passkey", "add a passkey"},
+		AuditPasskeyName: {"named a passkey", "name a passkey"}, AuditPasskeyRemove: {"removed a passkey", "remove a passkey"},
 		AuditApprove: {"approved a connection", "approve a connection"}, AuditDeny: {"denied a connection", "deny a connection"},
 		AuditToken: {"got a token", "get a token"}, AuditRefresh: {"renewed a token", "renew a token"},
 		AuditTokenRevoke: {"revoked a token", "revoke a token"}, AuditRevoke: {"revoked a connection", "revoke a connection"},

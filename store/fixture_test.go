@@ -121,7 +121,7 @@ func leavePlans(dump map[string]map[string]string) {
 }
 
 // bucketsSince are buckets of which the fixtures of earlier formats have nothing.
-var bucketsSince = map[string]int{"clients_by_unused": 11, "deploys": 14, "audit_by_pod": 15, "usage": 15, "invitations": 15, "invitations_by_team": 15, "blocked": 15, "blocked_by_since": 15, "pods_by_deleted": 16, "snapshots": 16, "snapshots_by_pod": 16, "seals": 17, "legacy_tokens": Format + 1}
+var bucketsSince = map[string]int{"clients_by_unused": 11, "deploys": 14, "audit_by_pod": 15, "usage": 15, "invitations": 15, "invitations_by_team": 15, "blocked": 15, "blocked_by_since": 15, "pods_by_deleted": 16, "snapshots": 16, "snapshots_by_pod": 16, "seals": 17, "passkeys": 18, "passkeys_by_user": 18, "legacy_tokens": Format + 1}
 
 // membersSince are members that the fixtures of earlier formats cannot have.
 var membersSince = map[string]map[int]string{"codes": {4: "session"}}
@@ -250,7 +250,7 @@ func writeFixture(db *DB, format int) error {
 	for _, step := range []struct {
 		since int // the first format that can say it
 		write func(*DB) error
-	}{{1, fixturePeople}, {1, fixtureClients}, {1, fixtureConnection}, {1, fixtureCodes}, {1, fixturePods}, {1, fixtureHistory}, {5, fixtureReplacement}, {11, fixtureUnused}, {14, fixtureDeploys}, {15, fixtureManagement}, {16, fixtureSnapshots}} {
+	}{{1, fixturePeople}, {1, fixtureClients}, {1, fixtureConnection}, {1, fixtureCodes}, {1, fixturePods}, {1, fixtureHistory}, {5, fixtureReplacement}, {11, fixtureUnused}, {14, fixtureDeploys}, {15, fixtureManagement}, {16, fixtureSnapshots}, {18, fixturePasskeys}} {
 		if step.since > format {
 			continue
 		}
@@ -503,4 +503,12 @@ func describeType(t reflect.Type) string {
 		return "{" + strings.Join(members, ", ") + "}"
 	}
 	return t.Kind().String()
+}
+
+// fixturePasskeys has a passkey that was used.
+func fixturePasskeys(db *DB) error {
+	s := Session{Hash: HashSecret("of the passkey"), User: "ada", Created: t0, LastUsed: t0, Expires: t0.Add(SessionTTL)}
+	key := Passkey{ID: []byte("id"), Handle: []byte("handle"), User: "ada", Site: "pods.example.com", Name: "phone", PublicKey: []byte("key"), Counter: 1, Synced: true, Created: t0}
+	use := PasskeyUse{Key: PasskeyKey(key.ID), Counter: 2, Asked: t0.Add(time.Second)}
+	return errors.Join(db.CreateSession(s), db.AddPasskey(key, s.Hash, t0), db.ProveSessionByPasskey(s.Hash, use, t0.Add(time.Minute)))
 }

@@ -15,7 +15,7 @@ import (
 
 // Format is the number of the disk format that this build reads and writes. It
 // rises with every change of a bucket, a key or a record; see docs/format.md.
-const Format = 17
+const Format = 18
 
 var (
 	bucketMeta   = []byte("meta")

@@ -23,7 +23,7 @@ import (
 type migration func(*bolt.Tx) error
 
 // migrations has the step from format 1 at 0, from format 2 at 1, and so on.
-var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied, toFamilies, toDeploys, toManagement, toSnapshots, toTokensInside}
+var migrations = []migration{toRevoked, toReloadFault, toSessionOfCodes, toReplaces, toAuditGroups, toNumbers, toDeclined, toClaimed, toNetwork, toUsedClients, toCopied, toFamilies, toDeploys, toManagement, toSnapshots, toTokensInside, toPasskeys}
 
 func migrate(tx *bolt.Tx, from, to int, steps []migration) error {
 	for _, step := range steps[from-1 : to-1] {
@@ -242,6 +242,17 @@ func renameMember(tx *bolt.Tx, bucket, from, to string) error {
 		delete(record, from)
 		return true, nil
 	})
+}
+
+// toPasskeys, from 17 to 18, has passkeys, and in sessions when their person last proved
+// who they are. Of those that there are that is when they began.
+func toPasskeys(tx *bolt.Tx) error {
+	for _, name := range []string{"passkeys", "passkeys_by_user"} {
+		if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // changeRecords writes those records of a bucket that change says it changed.

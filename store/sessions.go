@@ -18,6 +18,15 @@ type Session struct {
 	Created   time.Time `json:"created"`
 	LastUsed  time.Time `json:"last_used"`
 	Expires   time.Time `json:"expires"`
+	Proved    time.Time `json:"proved,omitzero"` // when the person last proved who they are, other than by signing in
+}
+
+// ProvedAt is when the person last proved who they are.
+func (s Session) ProvedAt() time.Time {
+	if s.Proved.After(s.Created) {
+		return s.Proved
+	}
+	return s.Created
 }
 
 const (

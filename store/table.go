@@ -287,7 +287,7 @@ type anyTable interface {
 }
 
 // tables lists every kind of record there is.
-var tables = []anyTable{users, sessions, teams, members, clients, authRequests, codes, grants, legacyTokens, seals, pods, snapshots, deploys, usages, reservations, setups, invitations, blocks, attempts, audits}
+var tables = []anyTable{users, sessions, passkeys, teams, members, clients, authRequests, codes, grants, legacyTokens, seals, pods, snapshots, deploys, usages, reservations, setups, invitations, blocks, attempts, audits}
 
 func (t *table[T]) buckets() []string {
 	names := []string{t.name}

@@ -115,9 +115,9 @@ func deleteWaitingCodes(tx *bolt.Tx, user UserID, keep Hash) error {
 	return nil
 }
 
-// ResetPassword stores a new password hash and ends every session, connection
-// and outstanding code of the user, in one transaction: the old password may
-// have been somebody else's too. It returns how many sessions and connections
+// ResetPassword stores a new password hash and ends every session, connection,
+// passkey and outstanding code of the user, in one transaction: whoever had the old
+// password may have added a passkey of theirs. It returns how many sessions and connections
 // ended; ErrNotFound when the user is gone.
 func (db *DB) ResetPassword(id UserID, phc string) (ended, revoked int, err error) {
 	err = db.release(func(tx *bolt.Tx) error {
@@ -127,6 +127,9 @@ func (db *DB) ResetPassword(id UserID, phc string) (ended, revoked int, err erro
 		}
 		u.Password = phc
 		if err := users.put(tx, u); err != nil {
+			return err
+		}
+		if _, err := passkeys.deleteBy(tx, "user", []byte(id)); err != nil {
 			return err
 		}
 		ended, revoked, err = db.endEverything(tx, id)
@@ -148,8 +151,8 @@ func (db *DB) RehashPassword(id UserID, old, phc string) error {
 	})
 }
 
-// DeleteUser removes the user with every session, membership, connection and
-// code. ErrLastAdmin when nobody could administer podgate afterwards.
+// DeleteUser removes the user with every session, passkey, membership,
+// connection and code. ErrLastAdmin when nobody could administer podgate afterwards.
 func (db *DB) DeleteUser(id UserID) error {
 	return db.release(func(tx *bolt.Tx) error {
 		u, err := users.get(tx, []byte(id))
@@ -160,6 +163,9 @@ func (db *DB) DeleteUser(id UserID) error {
 			return ErrLastAdmin
 		}
 		if _, _, err := db.endEverything(tx, id); err != nil {
+			return err
+		}
+		if _, err := passkeys.deleteBy(tx, "user", []byte(id)); err != nil {
 			return err
 		}
 		if _, err := members.deleteBy(tx, "user", []byte(id)); err != nil {

@@ -19,6 +19,7 @@ type accountPage struct {
 	Fault       page.Fault
 	User        store.User
 	Sessions    []sessionView
+	Passkeys    []passkeyView
 	Connections int
 	MinPassword int
 }
@@ -49,7 +50,12 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, p page.Pers
 		current := sessions[i]
 		sessions = slices.Insert(slices.Delete(sessions, i, i+1), 0, current)
 	}
-	view := accountPage{Fault: fault, User: p.User, Connections: len(connections), MinPassword: account.MinPassword}
+	passkeys, err := s.Account.Passkeys(p.User.ID)
+	if err != nil {
+		return err
+	}
+	site, _ := s.site(r)
+	view := accountPage{Fault: fault, User: p.User, Passkeys: passkeyViews(passkeys, site.Host), Connections: len(connections), MinPassword: account.MinPassword}
 	for _, x := range sessions {
 		view.Sessions = append(view.Sessions, sessionView{
 			ID: x.Hash.String(), Browser: browserName(x.UserAgent), Addr: text.Line(x.Addr, 60), Current: x.Hash == p.Session.Hash,

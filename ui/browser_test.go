@@ -24,7 +24,7 @@ func TestBrowser(t *testing.T) {
 	t.Parallel()
 	browser := webtest.StartChromium(t)
 	for name, test := range map[string]func(*testing.T, *pagetest.Site, *pagetest.Tab){
-		"walk": walk, "limits": limitsWalk, "hostile page": hostile, "hostile reader": hostileReader, "framer": framer, "other pages": otherPages, "without script": withoutScript, "keyboard": keyboard, "times": times,
+		"walk": walk, "limits": limitsWalk, "hostile page": hostile, "hostile reader": hostileReader, "framer": framer, "other pages": otherPages, "without script": withoutScript, "keyboard": keyboard, "times": times, "passkeys": passkeyWalk,
 		"enter decides nothing": enterDecidesNothing, "decision in sight": decisionInSight, "decision settles": decisionSettles,
 	} {
 		t.Run(name, func(t *testing.T) {

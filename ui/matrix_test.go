@@ -115,6 +115,14 @@ func newcomer(w *world) store.User {
 	return w.AddUser("new"+strings.ToLower(store.NewID())+"@example.com", false, "red")
 }
 
+// ofPasskey leads to a new passkey of the member.
+func ofPasskey(below string) func(*world, string) (string, url.Values) {
+	return func(w *world, role string) (string, url.Values) {
+		key := w.passkey("member")
+		return "/account/passkeys" + below + "?passkey=" + key, url.Values{"passkey": {key}, "name": {"renamed"}}
+	}
+}
+
 func toRemoveMember(w *world, _ string) (string, url.Values) {
 	return "/team/red/member/" + string(newcomer(w).ID) + "/remove", nil
 }
@@ -150,9 +158,17 @@ var matrix = []row{
 	{"POST /setup", to("/setup", "token", "guessed", "email", "eve@example.com", "password", "a long and plain sentence"), anybody(denied), false, ""},
 	{"GET /sign-in", to("/sign-in"), [6]string{shown, done, done, done, done, done}, false, ""},
 	{"POST /sign-in", to("/sign-in", "email", "owner@example.com", "password", "guessed wrongly"), anybody(denied), false, ""},
+	{"POST /sign-in/passkey", to("/sign-in/passkey", "answer", "{}"), anybody(denied), false, ""},
 	{"POST /sign-out", to("/sign-out"), anybody(signIn), true, ""},
 	{"GET /account", to("/account"), everybody(shown), false, ""},
 	{"POST /account/password", to("/account/password", "old", "guessed wrongly", "password", "a long and new sentence", "again", "a long and new sentence"), everybody(denied), false, ""},
+	{"GET /account/prove", to("/account/prove"), everybody(shown), false, ""},
+	{"POST /account/prove", to("/account/prove", "password", "guessed wrongly"), everybody(denied), false, ""},
+	{"GET /account/passkeys", to("/account/passkeys"), everybody(shown), false, ""},
+	{"POST /account/passkeys", to("/account/passkeys", "name", "mine", "answer", "{}"), everybody(denied), false, ""},
+	{"POST /account/passkeys/name", ofPasskey("/name"), [6]string{signIn, absent, absent, done, absent, absent}, false, "member"},
+	{"GET /account/passkeys/remove", ofPasskey("/remove"), [6]string{signIn, absent, absent, shown, absent, absent}, false, ""},
+	{"POST /account/passkeys/remove", ofPasskey("/remove"), [6]string{signIn, absent, absent, done, absent, absent}, false, "member"},
 	{"POST /account/end-session", endsOwn, everybody(done), false, ""},
 	{"GET /account/log-out-everywhere", to("/account/log-out-everywhere"), everybody(shown), false, ""},
 	{"GET /activity", to("/activity"), everybody(shown), false, ""},
@@ -296,7 +312,8 @@ func TestRoleMatrix(t *testing.T) {
 // auditedElsewhere are the forms that get nowhere in the table, or end what tells who it
 // was: TestFormsAreAudited and TestFormsOfPodsAreAudited see what they leave.
 var auditedElsewhere = []string{
-	"POST /setup", "POST /sign-in", "POST /sign-out", "POST /account/password", "POST /invitation/sign-in", "POST /invitation/accept", "POST /invitation/join",
+	"POST /setup", "POST /sign-in", "POST /sign-out", "POST /account/password", "POST /sign-in/passkey", "POST /account/prove", "POST /account/passkeys", // TestPasskeyForms
+	"POST /invitation/sign-in", "POST /invitation/accept", "POST /invitation/join",
 	"POST /pods/new", "POST /pod/:name/plan", "POST /pod/:name/deploys", "POST /pod/:name/rollback", "POST /pod/:name/env", "POST /pod/:name/network",
 	"POST /pod/:name/jobs", "POST /pod/:name/job/stop", "POST /pod/:name/files/upload", "POST /pod/:name/delete", "POST /team/:slug/remove",
 	"POST /pod/:name/snapshots/restore", "POST /pod/:name/snapshots/delete", "POST /pod/:name/clone", "POST /pods/deleted", "POST /pods/deleted/purge",

@@ -63,12 +63,15 @@ func New(cfg Config) (*Server, error) {
 
 // notices are what these pages' forms say afterwards.
 var notices = map[string]page.Notice{
-	"welcome":       page.Says("", "", "This server is set up. Connect an assistant to give it its first pod."),
-	"signed-out":    page.Says("", "", "You are signed out."),
-	"revoked":       page.Says("", "", "The connection is revoked. The assistant can do nothing here any more."),
-	"named":         page.Says("", "", "The connection has its name. Only people see it."),
-	"limited":       page.Says("", "", "The limits are changed. They hold at once."),
-	"session-ended": page.Says("account", "sessions", "The session is ended. That browser has to sign in again."),
+	"welcome":         page.Says("", "", "This server is set up. Connect an assistant to give it its first pod."),
+	"signed-out":      page.Says("", "", "You are signed out."),
+	"revoked":         page.Says("", "", "The connection is revoked. The assistant can do nothing here any more."),
+	"named":           page.Says("", "", "The connection has its name. Only people see it."),
+	"limited":         page.Says("", "", "The limits are changed. They hold at once."),
+	"session-ended":   page.Says("account", "sessions", "The session is ended. That browser has to sign in again."),
+	"passkey-added":   page.Says("", "", "The passkey is added. You can sign in with it."),
+	"passkey-named":   page.Says("", "", "The passkey has its name."),
+	"passkey-removed": page.Says("", "", "The passkey is removed. Nobody can sign in with it any more."),
 	"password": {Page: "account", Section: "change-password", Text: func(ended int) string {
 		if ended == 0 {
 			return "Your password is changed."
@@ -90,12 +93,20 @@ func (s *Server) Routes() []web.Route {
 		post("/setup", s.handleSetup),
 		get("/sign-in", s.serveSignIn),
 		post("/sign-in", s.handleSignIn),
+		post("/sign-in/passkey", s.handlePasskeySignIn),
 		post("/sign-out", s.handleSignOut),
 		get("/account", s.SignedIn(s.serveAccount)),
 		post("/account/password", s.SignedIn(s.handlePassword)),
 		post("/account/end-session", s.SignedIn(s.handleEndSession)),
 		get("/account/log-out-everywhere", s.SignedIn(s.serveLogOutEverywhere)),
 		post("/account/log-out-everywhere", s.SignedIn(s.handleLogOutEverywhere)),
+		get("/account/prove", s.SignedIn(s.serveProve)),
+		post("/account/prove", s.SignedIn(s.handleProve)),
+		get(passkeysPath, s.SignedIn(s.fresh(s.servePasskeys))),
+		post(passkeysPath, s.SignedIn(s.fresh(s.handleAddPasskey))),
+		post(passkeysPath+"/name", s.SignedIn(s.fresh(s.handleNamePasskey))),
+		get(passkeysPath+"/remove", s.SignedIn(s.fresh(s.serveRemovePasskey))),
+		post(passkeysPath+"/remove", s.SignedIn(s.fresh(s.handleRemovePasskey))),
 		get("/activity", s.SignedIn(s.serveActivity)),
 		get("/audit", s.SignedIn(s.serveAudit)),
 		get("/connections", s.SignedIn(s.serveConnections)),

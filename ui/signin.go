@@ -18,7 +18,8 @@ type signInPage struct {
 	Next       string
 	Connecting bool // a client waits behind the sign-in
 	NeedsSetup bool
-	Accounts   bool // there is somebody who can sign in
+	Accounts   bool        // there is somebody who can sign in
+	Passkey    *askPasskey // nil: there can be none here
 }
 
 func newSignInPage(next string) signInPage {
@@ -40,7 +41,12 @@ func (s *Server) serveSignIn(w http.ResponseWriter, r *http.Request) error {
 	if view.Accounts, err = s.hasAccounts(view.NeedsSetup); err != nil {
 		return err
 	}
-	return s.render(w, r, page.Flow, http.StatusOK, "sign_in", page.Frame{Title: "Sign in", Page: view})
+	return s.renderSignIn(w, r, http.StatusOK, view)
+}
+
+func (s *Server) renderSignIn(w http.ResponseWriter, r *http.Request, status int, view signInPage) error {
+	view.Passkey = s.signInPasskey(r)
+	return s.render(w, r, page.Flow, status, "sign_in", page.Frame{Title: "Sign in", Page: view, Scripts: []string{passkeyScript}})
 }
 
 // handleSignIn is POST /sign-in with email, password and next.
@@ -55,7 +61,7 @@ func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		view.Fault, view.Email = fault, text.Cut(email, 254)
-		return s.render(w, r, page.Flow, status, "sign_in", page.Frame{Title: "Sign in", Page: view})
+		return s.renderSignIn(w, r, status, view)
 	}
 	s.begin(w, r, secret)
 	return s.Redirect(w, view.Next)

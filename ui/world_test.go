@@ -22,6 +22,7 @@ type world struct {
 	people   map[string]store.User
 	grants   map[string]store.Grant
 	browsers map[string]*pagetest.Browser
+	makers   map[string]*pagetest.Browser // of passkeys
 }
 
 func emailOf(role string) string { return role + "@example.com" }
@@ -29,7 +30,7 @@ func emailOf(role string) string { return role + "@example.com" }
 // newWorld returns a world in which everybody but nobody is signed in.
 func newWorld(t *testing.T, change ...func(*ui.Config)) *world {
 	t.Helper()
-	w := &world{Site: pagetest.New(t, change...), people: map[string]store.User{}, grants: map[string]store.Grant{}, browsers: map[string]*pagetest.Browser{}}
+	w := &world{Site: pagetest.New(t, change...), people: map[string]store.User{}, grants: map[string]store.Grant{}, browsers: map[string]*pagetest.Browser{}, makers: map[string]*pagetest.Browser{}}
 	w.Fake.SetAgent(podstest.RealAgent)
 	teams := map[string][]string{"foreign": {"green"}, "viewer": {"red"}, "member": {"red"}, "owner": {"red"}}
 	for _, role := range roles[1:] {
@@ -59,6 +60,17 @@ func (w *world) write(path, content string) {
 	if _, err := w.Pods.WriteFile(w.T.Context(), w.Actor(w.people["owner"], "red"), "blog", path, []byte(content), 0o644); err != nil {
 		w.T.Fatal(err)
 	}
+}
+
+// passkey has somebody make one, and returns its key.
+func (w *world) passkey(role string) string {
+	w.T.Helper()
+	b := w.makers[role]
+	if b == nil { // one for all of theirs, as there is a bound of sessions
+		b = w.Browser().Enter(emailOf(role))
+		w.makers[role] = b
+	}
+	return store.PasskeyKey(withPasskey(w.Site, b, "key of "+role).ID).String()
 }
 
 // snapshot takes one of the pod blog and returns its id.
@@ -132,6 +144,8 @@ func (w *world) state() string {
 	keep("pods", podList, err)
 	members, err := w.DB.Members(red.ID)
 	keep("members", members, err)
+	passkeys, err := w.DB.Passkeys(w.people["member"].ID)
+	keep("passkeys", passkeys, err)
 	invitations, err := w.DB.InvitationsOf(red.ID, w.Clock.Now())
 	keep("invitations", invitations, err)
 	grants, err := w.DB.GrantsPage("", store.PageQuery{Limit: 50}, w.Clock.Now())

@@ -72,7 +72,7 @@ func ForPerson(w http.ResponseWriter, err error) (Fault, int, error) {
 
 func statusOf(err error) int {
 	switch {
-	case errors.Is(err, account.ErrCredentials), errors.Is(err, account.ErrForbidden), errors.Is(err, store.ErrSetUp):
+	case errors.Is(err, account.ErrCredentials), errors.Is(err, account.ErrForbidden), errors.Is(err, account.ErrPasskey), errors.Is(err, account.ErrProof), errors.Is(err, store.ErrSetUp):
 		return http.StatusForbidden
 	case errors.Is(err, account.ErrTooMany):
 		return http.StatusTooManyRequests
@@ -93,6 +93,8 @@ func OutcomeOf(err error) string {
 		return store.AuditOK
 	case errors.Is(err, account.ErrCredentials):
 		return "wrong password"
+	case errors.Is(err, account.ErrPasskey):
+		return "wrong passkey"
 	case errors.Is(err, account.ErrTooMany):
 		return "too many tries"
 	case errors.Is(err, account.ErrBusy):
