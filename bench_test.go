@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,27 +78,21 @@ func BenchmarkExec(b *testing.B) {
 	})
 }
 
-// BenchmarkCreatePod measures create_pod until its welcome page answers, and
-// the deletion.
-func BenchmarkCreatePod(b *testing.B) {
-	srv := startServer(b, "[log]\nlevel = \"warn\"")
-	needSandbox(b, srv)
-	c := connect(b, srv, setUp(b, srv), connectOptions{})
-	client := &http.Client{Transport: &http.Transport{}}
-	defer client.CloseIdleConnections()
-	n := 0
-	for b.Loop() {
-		n++
-		post(b, client, srv.URL+"/api/mcp", c.wire.token(), toolCall("create_pod", fmt.Sprintf(`{"name":"bench-%d","preset":"static"}`, n)))
-		post(b, client, srv.URL+"/api/mcp", c.wire.token(), toolCall("manage_pod", fmt.Sprintf(`{"name":"bench-%d","action":"delete","confirm":"bench-%d"}`, n, n)))
-	}
+// startBuilt starts a server as people have it: the pods of one in a test's process start
+// with what tests bring along.
+func startBuilt(b *testing.B) *testServer {
+	s := newTestServer(b, b.TempDir())
+	s.program = buildProgram(b)
+	s.launch(testEnv(), s.Stdout, s.Log, s.args([]string{"[log]\nlevel = \"warn\""}))
+	s.waitReady()
+	needSandbox(b, s)
+	return s
 }
 
 // BenchmarkStartPod measures a stopped pod from manage_pod start to the first
 // byte of its page at its own address.
 func BenchmarkStartPod(b *testing.B) {
-	srv := startServer(b, "[log]\nlevel = \"warn\"")
-	needSandbox(b, srv)
+	srv := startBuilt(b)
 	c := connect(b, srv, setUp(b, srv), connectOptions{})
 	address := c.call(b, "create_pod", args{"name": "bench", "preset": "static"})["url"].(string)
 	client := &http.Client{Transport: &http.Transport{}}
@@ -105,14 +100,72 @@ func BenchmarkStartPod(b *testing.B) {
 	manage := func(action string) {
 		post(b, client, srv.URL+"/api/mcp", c.wire.token(), toolCall("manage_pod", fmt.Sprintf(`{"name":"bench","action":%q}`, action)))
 	}
-	for b.Loop() {
-		b.StopTimer()
-		manage("stop")
-		b.StartTimer()
+	besideBwrap(b, func(int) { manage("stop") }, func(int) {
 		manage("start")
 		if status, body := visit(b, address); status != http.StatusOK || body == "" {
 			b.Fatalf("%d %s", status, body)
 		}
+	})
+}
+
+// BenchmarkCreatePod measures a pod from create_pod to the first byte of its page at its
+// own address.
+func BenchmarkCreatePod(b *testing.B) {
+	srv := startBuilt(b)
+	c := connect(b, srv, setUp(b, srv), connectOptions{})
+	name := func(n int) string { return fmt.Sprint("bench-", n) }
+	first := c.call(b, "create_pod", args{"name": name(0), "preset": "static"})["url"].(string)
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	call := func(tool, arguments string) {
+		post(b, client, srv.URL+"/api/mcp", c.wire.token(), toolCall(tool, arguments))
+	}
+	besideBwrap(b, func(n int) {
+		call("manage_pod", fmt.Sprintf(`{"name":%q,"action":"delete","confirm":%q}`, name(n-1), name(n-1)))
+	}, func(n int) {
+		call("create_pod", fmt.Sprintf(`{"name":%q,"preset":"static"}`, name(n)))
+		if status, body := visit(b, strings.Replace(first, name(0), name(n), 1)); status != http.StatusOK || body == "" {
+			b.Fatalf("%d %s", status, body)
+		}
+	})
+}
+
+// besideBwrap measures turn, before each of which prepare puts everything in its place; both
+// hear which one it is, from 1 on. In turns with it bubblewrap runs true in namespaces of
+// its own, where it is installed: pod-ms and bwrap-ms are the medians of both, and
+// times-bwrap how much longer the pod took.
+func besideBwrap(b *testing.B, prepare, turn func(n int)) {
+	bwrap, err := exec.LookPath("bwrap")
+	if err != nil {
+		if strings.Contains(os.Getenv("PODGATE_REQUIRE"), "bwrap") {
+			b.Fatal(err)
+		}
+		b.Log("bwrap, which this is held against, is not installed")
+	}
+	var ours, theirs []time.Duration
+	for n := 1; b.Loop(); n++ {
+		b.StopTimer()
+		prepare(n)
+		if bwrap != "" {
+			began := time.Now()
+			if out, err := exec.Command(bwrap, "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "true").CombinedOutput(); err != nil {
+				b.Fatalf("bwrap: %v: %s", err, out)
+			}
+			theirs = append(theirs, time.Since(began))
+		}
+		b.StartTimer()
+		began := time.Now()
+		turn(n)
+		ours = append(ours, time.Since(began))
+	}
+	median := func(list []time.Duration) float64 {
+		slices.Sort(list)
+		return float64(list[len(list)/2]) / float64(time.Millisecond)
+	}
+	b.ReportMetric(median(ours), "pod-ms")
+	if bwrap != "" {
+		b.ReportMetric(median(theirs), "bwrap-ms")
+		b.ReportMetric(median(ours)/median(theirs), "times-bwrap")
 	}
 }
 
