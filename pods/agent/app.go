@@ -26,7 +26,7 @@ const (
 const (
 	preparing  = "installing what the app needs"
 	tailLines  = wire.TailLines
-	firstProbe = 2 * time.Millisecond
+	firstProbe = time.Millisecond
 	lastProbe  = 500 * time.Millisecond
 
 	// silentAfter is how long an app may take to listen before it counts as one

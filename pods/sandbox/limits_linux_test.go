@@ -49,6 +49,29 @@ func TestPodEnforced(t *testing.T) {
 	}
 }
 
+// A pod whose limits the kernel refuses does not run without them: nothing of it is left,
+// and with others it starts.
+func TestRefusedLimits(t *testing.T) {
+	t.Parallel()
+	r := open(t, Config{})
+	if !r.groups.has("cpu") {
+		t.Skip("no cgroup limits the processor's time here")
+	}
+	refused := small
+	refused.CPUs = 1e12
+	err := r.Start(t.Context(), pods.Spec{ID: "a", Name: "a", Limits: refused}, quiet)
+	if f, ok := errors.AsType[*failure](err); !ok || f.Step != stepCgroup || strings.Contains(err.Error(), "does not end") {
+		t.Errorf("limits that the kernel refuses: %v", err)
+	}
+	if r.running("a") != nil {
+		t.Error("it runs")
+	}
+	if _, err := os.Stat(filepath.Join(r.groups.bases["cpu"], "a")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its group: %v", err)
+	}
+	start(t, r, "a", small)
+}
+
 // What an app may have is the plan's; the agent, which is no app, has more, so
 // that it cannot be starved by its own bookkeeping.
 func TestPodReserves(t *testing.T) {

@@ -106,12 +106,6 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *launchFiles,
 		}
 	}()
 	in := r.newInstance(sp)
-	if in.group, err = r.newGroup(sp.ID, sp.Limits); err != nil {
-		return nil, nil, err
-	}
-	if in.group != nil {
-		undo.add(func() { _ = in.group.remove() }) // swept by the next Open otherwise
-	}
 	h, err := newLaunchFiles()
 	if err != nil {
 		return nil, nil, err
@@ -142,8 +136,16 @@ func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *launchFiles,
 		return nil, nil, err
 	}
 	in.output = newOutput(h.stderr, in.log)
+	// While stage 1 comes to the point at which it waits for its specification. Before it has
+	// that, it does nothing and must be in its group.
+	if in.group, err = r.newGroup(sp.ID, sp.Limits); err == nil {
+		err = in.confine()
+	}
 	go in.reap()
-	if err = errors.Join(in.confine(), h.send(s)); err != nil {
+	if err == nil {
+		err = h.send(s)
+	}
+	if err != nil {
 		undo = undo[:0] // reap does it all
 		h.closeTheirs() // it waits for the end of what the process prints
 		closeAll([]*os.File{h.status, h.network, h.diag, h.apps})
