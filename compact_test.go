@@ -25,7 +25,7 @@ func roomyData(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Sweep(now.Add(2 * time.Hour)); err != nil {
+	if _, err := db.Sweep(t.Context(), now.Add(2*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

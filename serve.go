@@ -408,7 +408,7 @@ func (srv *server) upkeep(ctx context.Context) {
 	tick := time.NewTicker(upkeepEvery)
 	defer tick.Stop()
 	for {
-		if n, err := srv.db.Sweep(time.Now()); err != nil {
+		if n, err := srv.db.Sweep(ctx, time.Now()); err != nil {
 			srv.log.Error("expired records could not be removed", "error", err)
 		} else if n > 0 {
 			srv.log.Debug("removed expired records", "count", n)

@@ -302,7 +302,7 @@ func TestWhatLeavesACallAlone(t *testing.T) {
 	_, refreshed := g.refreshWith(g.refresh)
 	_, limited := g.db.LimitGrant(g.grant.ID, g.grant.User, []store.Scope{authz.ScopeExec}, store.Limits{Prefix: "s"}, g.world.Now)
 	revoked := g.db.RevokeGrant(other.ID, other.User)
-	_, swept := g.db.Sweep(g.world.Now.Add(31 * 24 * time.Hour))
+	_, swept := g.db.Sweep(t.Context(), g.world.Now.Add(31*24*time.Hour))
 	finish, opened := os.OpenFile(g.path("go"), os.O_WRONLY, 0)
 	if err := errors.Join(refreshed, limited, revoked, swept, opened); err != nil {
 		t.Fatal(err)

@@ -329,7 +329,7 @@ func benchSweep(b *testing.B, db *store.DB, big storetest.Big) {
 	b.ResetTimer()
 	swept := 0
 	for range b.N {
-		n, err := db.Sweep(later)
+		n, err := db.Sweep(b.Context(), later)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -141,7 +141,7 @@ func TestRegistrationFloodFromEverywhere(t *testing.T) {
 	before := f.registerByWire()
 	token := f.connect(before, "alice", "red")
 	f.clock.advance(time.Hour)
-	_, err := f.db.Sweep(f.now()) // the spent code
+	_, err := f.db.Sweep(t.Context(), f.now()) // the spent code
 	f.must(err)
 	n := f.floodRegistrations(time.Second, everywhere)
 	f.clock.advance(time.Second) // which is what a refused one is told to wait
@@ -277,12 +277,12 @@ func TestSweptClient(t *testing.T) {
 	f.clock.advance(store.ClientUnusedTTL - time.Minute)
 	handle := f.handle(f.authorize(request(client), "alice"))
 	f.clock.advance(2 * time.Minute)
-	_, err := f.db.Sweep(f.now())
+	_, err := f.db.Sweep(t.Context(), f.now())
 	f.must(err)
 	_, err = f.db.Client(client)
 	f.must(err)
 	f.clock.advance(2 * time.Hour)
-	_, err = f.db.Sweep(f.now())
+	_, err = f.db.Sweep(t.Context(), f.now())
 	f.must(err)
 	if a := f.decide(approval(handle, "red"), "alice"); a.status != http.StatusBadRequest || !strings.Contains(a.body, "This request is over") {
 		t.Errorf("decision: %d %s", a.status, a.body)

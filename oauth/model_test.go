@@ -392,7 +392,7 @@ func (m *model) replayCode(c *modelConn) {
 func (m *model) sweep() {
 	m.note("sweep")
 	now := m.now()
-	_, err := m.db.Sweep(now)
+	_, err := m.db.Sweep(m.Context(), now)
 	m.must(err)
 	for _, c := range m.conns {
 		c.access = slices.DeleteFunc(c.access, func(a modelAccess) bool { return !now.Before(a.expires) })

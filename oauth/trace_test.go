@@ -311,7 +311,7 @@ func TestTimelineOfDeadTokens(t *testing.T) {
 		f.send("POST", "/api/mcp", "{}", "Authorization: Bearer "+token) // so that the attempt is not forgotten first
 		end(f, client, token)
 		f.must(f.db.FlushHistory()) // as happens every second
-		_, err := f.db.Sweep(f.now())
+		_, err := f.db.Sweep(t.Context(), f.now())
 		f.must(err)
 		f.call(token)
 		f.call("pgat_" + strings.Repeat("x", 43))

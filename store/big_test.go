@@ -13,14 +13,14 @@ import (
 // benchmarks on it say nothing.
 func TestBulkIsSound(t *testing.T) {
 	t.Parallel()
-	size := storetest.Size{Users: 20, Clients: 30, Connections: 100, Tokens: 200, Dying: 250}
+	size := storetest.Size{Users: 20, Clients: 30, Connections: 100, Tokens: 200, Dying: 250, Idle: 40, Attempts: 240}
 	big := storetest.NewBig(t, filepath.Join(t.TempDir(), "podgate.db"), "https://podgate.example/api/mcp", t0, size)
 	db := storetest.Open(t, big.Path)
 	defer func() { wantErr(t, db.Close(), nil) }()
 	wantErr(t, db.Check(), nil)
 	counts, err := db.Counts()
 	wantErr(t, err, nil)
-	want := map[string]int{"users": 20, "teams": 20, "members": 20, "clients": 30, "grants": 350, "legacy_tokens": 0}
+	want := map[string]int{"users": 20, "teams": 20, "members": 20, "clients": 70, "grants": 350, "attempts": 240, "legacy_tokens": 0}
 	for _, c := range counts {
 		if c.N != want[c.Kind] {
 			t.Errorf("%d %s, want %d", c.N, c.Kind, want[c.Kind])
@@ -38,8 +38,8 @@ func TestBulkIsSound(t *testing.T) {
 		Next: store.HashSecret("next"), NextExpires: t0.Add(time.Hour), Access: store.HashSecret("access"), AccessExpires: t0.Add(time.Hour),
 	}, t0)
 	wantErr(t, err, nil)
-	swept, err := db.Sweep(t0.Add(time.Hour))
-	if err != nil || swept < size.Dying {
+	swept, err := db.Sweep(t.Context(), t0.Add(time.Hour))
+	if err != nil || swept < size.Dying+size.Idle+size.Attempts {
 		t.Errorf("Sweep = %d, %v", swept, err)
 	}
 	wantErr(t, db.Check(), nil)

@@ -51,7 +51,7 @@ func TestSweepWhenTheClockSteps(t *testing.T) {
 	}
 	sweep := func(at time.Time) {
 		t.Helper()
-		if _, err := db.Sweep(at); err != nil {
+		if _, err := db.Sweep(t.Context(), at); err != nil {
 			t.Fatal(err)
 		}
 		if err := db.Check(); err != nil {

@@ -36,7 +36,7 @@ func TestCompact(t *testing.T) {
 	if roomy, err := db.Roomy(); roomy || err != nil {
 		t.Errorf("a full file is roomy: %v, %v", roomy, err)
 	}
-	if _, err := db.Sweep(now.Add(2 * time.Hour)); err != nil {
+	if _, err := db.Sweep(t.Context(), now.Add(2*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if roomy, err := db.Roomy(); !roomy || err != nil {

@@ -204,7 +204,7 @@ func TestSweepPassesOverDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Sweep(t0.Add(time.Hour)); err != nil {
+	if _, err := db.Sweep(t.Context(), t0.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := db.Session(live.Hash, t0); err != nil {
@@ -298,9 +298,9 @@ func useEverything(t *testing.T, db *DB) {
 		func() error { _, err := db.RemoveMember("lab", "ada"); return err },
 		func() error { return db.DeleteUser("ada") },
 		db.Repair,
-		func() error { _, err := db.Sweep(t0.Add(time.Hour)); return err },
-		func() error { _, err := db.Sweep(t0.Add(15 * 24 * time.Hour)); return err },
-		func() error { _, err := db.Sweep(t0.Add(200 * 24 * time.Hour)); return err },
+		func() error { _, err := db.Sweep(t.Context(), t0.Add(time.Hour)); return err },
+		func() error { _, err := db.Sweep(t.Context(), t0.Add(15*24*time.Hour)); return err },
+		func() error { _, err := db.Sweep(t.Context(), t0.Add(200*24*time.Hour)); return err },
 	} {
 		_ = use() // see above
 	}

@@ -49,7 +49,7 @@ func TestDocumentsAreSwept(t *testing.T) {
 	db := storetest.New(t)
 	c, err := db.PutDocument(document(1, t0.Add(store.ClientUnusedTTL)), t0)
 	wantErr(t, err, nil)
-	_, err = db.Sweep(c.Expires)
+	_, err = db.Sweep(t.Context(), c.Expires)
 	wantErr(t, err, nil)
 	_, err = db.Client(c.ID)
 	wantErr(t, err, store.ErrNotFound)

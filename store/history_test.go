@@ -411,7 +411,7 @@ func TestStepsExpire(t *testing.T) {
 		for _, a := range page.Attempts {
 			read += kinds(a)
 		}
-		if _, err := db.Sweep(now); err != nil {
+		if _, err := db.Sweep(t.Context(), now); err != nil {
 			t.Fatal(err)
 		}
 		swept := ""
@@ -612,7 +612,7 @@ func TestAuditExpires(t *testing.T) {
 		if page, err := db.Audit(store.AuditQuery{Limit: 10}, now); err != nil || len(page.Entries) != c.want {
 			t.Errorf("after %d days: %d entries, %v", c.days, len(page.Entries), err)
 		}
-		if n, err := db.Sweep(now); err != nil || n != 1-c.want {
+		if n, err := db.Sweep(t.Context(), now); err != nil || n != 1-c.want {
 			t.Errorf("after %d days: swept %d, %v", c.days, n, err)
 		}
 	}
@@ -635,7 +635,7 @@ func TestHistoryInParallel(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
-					if _, err := db.Sweep(t0); err != nil {
+					if _, err := db.Sweep(t.Context(), t0); err != nil {
 						t.Error(err)
 					}
 				}

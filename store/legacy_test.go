@@ -130,7 +130,7 @@ func TestOldSecretsAreForgotten(t *testing.T) {
 	eachOlder(t, func(t *testing.T, db *DB) {
 		left := func(now time.Time) (n int) {
 			t.Helper()
-			if _, err := db.Sweep(now); err != nil {
+			if _, err := db.Sweep(t.Context(), now); err != nil {
 				t.Fatal(err)
 			}
 			if err := db.Check(); err != nil {

@@ -95,8 +95,11 @@ func TestVoidInvitations(t *testing.T) {
 			_, err := i.Leave(i.World.Team.ID, i.World.User.ID)
 			return errors.Join(owner(i), err)
 		}, store.ErrNotFound},
-		"inviter deleted":   {"", func(i inviting) error { return i.DeleteUser(i.World.User.ID) }, store.ErrNotFound},
-		"swept":             {"", func(i inviting) error { _, err := i.Sweep(i.World.Now.Add(store.InvitationTTL)); return err }, store.ErrNotFound},
+		"inviter deleted": {"", func(i inviting) error { return i.DeleteUser(i.World.User.ID) }, store.ErrNotFound},
+		"swept": {"", func(i inviting) error {
+			_, err := i.Sweep(t.Context(), i.World.Now.Add(store.InvitationTTL))
+			return err
+		}, store.ErrNotFound},
 		"for somebody else": {"eve@example.com", func(inviting) error { return nil }, store.ErrMismatch},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -142,7 +142,7 @@ func TestRotationKeepsTheClient(t *testing.T) {
 	}
 	wantErr(t, f.db.RevokeGrant(f.grant.ID, f.w.User.ID), nil)
 	for _, left := range []time.Duration{time.Hour, store.ClientIdleTTL} {
-		_, err := f.db.Sweep(now.Add(left))
+		_, err := f.db.Sweep(t.Context(), now.Add(left))
 		wantErr(t, err, nil)
 		_, err = f.db.Client(f.w.Client.ID)
 		wantErr(t, err, nil)
@@ -475,7 +475,7 @@ func TestSaltIsTakenAway(t *testing.T) {
 	}
 	sweep := func(now time.Time) {
 		t.Helper()
-		_, err := f.db.Sweep(now)
+		_, err := f.db.Sweep(t.Context(), now)
 		wantErr(t, err, nil)
 	}
 	sweep(t0.Add(store.RefreshGrace))
@@ -586,7 +586,7 @@ func TestEndedConnectionsDoNotRefresh(t *testing.T) {
 		"log out everywhere": func(f *family) error { _, _, err := f.db.EndEverything(f.w.User.ID); return err },
 		"reset password":     func(f *family) error { _, _, err := f.db.ResetPassword(f.w.User.ID, "$new"); return err },
 		"delete user":        func(f *family) error { return f.db.DeleteUser(f.w.User.ID) },
-		"expiry":             func(f *family) error { _, err := f.db.Sweep(f.grant.Expires.Add(time.Hour)); return err },
+		"expiry":             func(f *family) error { _, err := f.db.Sweep(t.Context(), f.grant.Expires.Add(time.Hour)); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -78,7 +78,7 @@ func TestAbandonedReplacementEndsNothing(t *testing.T) {
 	wantErr(t, err, store.ErrMismatch)
 	_, err = db.RedeemCode(code, t0.Add(time.Hour))
 	wantErr(t, err, store.ErrExpired)
-	_, err = db.Sweep(t0.Add(time.Hour))
+	_, err = db.Sweep(t.Context(), t0.Add(time.Hour))
 	wantErr(t, err, nil)
 	if got := alive(t, db, w); !slices.Equal(got, []store.GrantID{old.ID}) {
 		t.Errorf("alive: %v", got)

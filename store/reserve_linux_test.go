@@ -32,7 +32,7 @@ func TestDiskFull(t *testing.T) {
 		if want := "the disk that holds " + path + " is full"; !strings.Contains(refused.Error(), want) || db.OutOfRoom() {
 			t.Errorf("%v, want %q", refused, want)
 		}
-		if n, err := db.Sweep(t0.Add(2 * time.Hour)); err != nil || n < 500 || !db.OutOfRoom() {
+		if n, err := db.Sweep(t.Context(), t0.Add(2*time.Hour)); err != nil || n < 500 || !db.OutOfRoom() {
 			t.Errorf("%d were taken away, %v, out of room: %v", n, err, db.OutOfRoom())
 		}
 		// What was given up is not for others, whatever is free in the file.

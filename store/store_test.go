@@ -460,7 +460,7 @@ func TestEndedConnectionsAreDeadAtOnce(t *testing.T) {
 			return db.DeleteUser(w.User.ID)
 		},
 		"expiry": func(db *store.DB, w storetest.World, g store.Grant, _ store.Credential) error {
-			_, err := db.Sweep(g.Expires)
+			_, err := db.Sweep(t.Context(), g.Expires)
 			return err
 		},
 	} {
@@ -565,16 +565,16 @@ func TestSweepTakesWhatExpiredAndNothingElse(t *testing.T) {
 	for i := range unused {
 		wantErr(t, db.CreateClient(store.Client{ID: store.ClientID(fmt.Sprint("unused-", i)), Expires: t0.Add(time.Hour)}), nil)
 	}
-	if n, err := db.Sweep(t0); n != 0 || err != nil {
+	if n, err := db.Sweep(t.Context(), t0); n != 0 || err != nil {
 		t.Fatalf("nothing is due, yet Sweep = %d, %v", n, err)
 	}
-	if n, err := db.Sweep(t0.Add(time.Hour)); n < unused || err != nil {
+	if n, err := db.Sweep(t.Context(), t0.Add(time.Hour)); n < unused || err != nil {
 		t.Fatalf("Sweep = %d, %v", n, err)
 	}
 	_, err := db.Client("unused-7")
 	wantErr(t, err, store.ErrNotFound)
 	// The client with a connection outlives its first deadline.
-	if _, err := db.Sweep(t0.Add(store.ClientUnusedTTL + time.Hour)); err != nil {
+	if _, err := db.Sweep(t.Context(), t0.Add(store.ClientUnusedTTL+time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := db.Client(w.Client.ID); err != nil {
@@ -584,7 +584,7 @@ func TestSweepTakesWhatExpiredAndNothingElse(t *testing.T) {
 		t.Errorf("live token: %v", err)
 	}
 	// In the end everything with a deadline goes.
-	if _, err := db.Sweep(t0.Add(365 * 24 * time.Hour)); err != nil {
+	if _, err := db.Sweep(t.Context(), t0.Add(365*24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	_, err = db.Client(w.Client.ID)
@@ -609,7 +609,7 @@ func TestSweepWaitsForADecision(t *testing.T) {
 				Handle: store.HashSecret("handle"), Session: session.Hash, Client: w.Client.ID, Scopes: []store.Scope{read}, Created: w.Now, Expires: w.Now.Add(30 * time.Minute),
 			}), nil)
 		}
-		_, err := db.Sweep(deadline)
+		_, err := db.Sweep(t.Context(), deadline)
 		wantErr(t, err, nil)
 		_, err = db.Client(w.Client.ID)
 		wantErr(t, err, nil)
@@ -618,7 +618,7 @@ func TestSweepWaitsForADecision(t *testing.T) {
 			wantErr(t, err, nil)
 			continue
 		}
-		_, err = db.Sweep(deadline.Add(2 * time.Hour))
+		_, err = db.Sweep(t.Context(), deadline.Add(2*time.Hour))
 		wantErr(t, err, nil)
 		_, err = db.Client(w.Client.ID)
 		wantErr(t, err, store.ErrNotFound)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"time"
 
@@ -15,9 +16,9 @@ const sweepStep = 32
 // Sweep removes what expired at or before now, in short transactions, and
 // returns how many records it met. Its cost follows what expired, not what
 // lives: the expiry bucket is ordered by time.
-func (db *DB) Sweep(now time.Time) (int, error) {
+func (db *DB) Sweep(ctx context.Context, now time.Time) (int, error) {
 	total := 0
-	for {
+	for ctx.Err() == nil {
 		if due, err := db.anythingDue(now); err != nil || !due {
 			return total, err
 		}
@@ -31,6 +32,7 @@ func (db *DB) Sweep(now time.Time) (int, error) {
 			return total, nil
 		}
 	}
+	return total, nil
 }
 
 // anythingDue keeps an idle server from committing empty transactions.

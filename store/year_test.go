@@ -63,7 +63,7 @@ func (h *household) day() {
 	h.must(nil, h.db.PutUsage(samples))
 	short := h.create(store.NewID())
 	h.must(nil, h.db.ForgetPod(short, now.Add(7*24*time.Hour)))
-	h.must(h.db.Sweep(now.Add(20 * time.Hour)))
+	h.must(h.db.Sweep(h.Context(), now.Add(20*time.Hour)))
 	h.w.Now = now.Add(24 * time.Hour)
 }
 

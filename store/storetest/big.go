@@ -28,6 +28,8 @@ type Size struct {
 	// Dying is how many connections there are besides, each with one access
 	// token, that expire an hour after the rest was made.
 	Dying int
+	// Idle clients without a connection, and Attempts of the timeline, expire then as well.
+	Idle, Attempts int
 }
 
 // Big is a database that is too large to be made by the store's own methods,
@@ -47,7 +49,7 @@ func NewBig(t testing.TB, path, resource string, now time.Time, size Size) Big {
 	b, err := bolt.Open(path, 0o600, &bolt.Options{NoSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
 	must(t, err)
 	w := &bigWriter{db: b, now: now, resource: resource, size: size}
-	must(t, errors.Join(w.people(), w.clients(), w.grants(), w.put("expiry", w.expiry), b.Sync(), b.Close()))
+	must(t, errors.Join(w.people(), w.clients(), w.grants(), w.attempts(), w.put("expiry", w.expiry), b.Sync(), b.Close()))
 	// Once more with the freelist, as the server leaves the file.
 	must(t, Open(t, path).Close())
 	return Big{Path: path, Now: now, Size: size}
@@ -171,10 +173,14 @@ func (w *bigWriter) people() error {
 
 func (w *bigWriter) clients() error {
 	var clients []entry
-	for i := range w.size.Clients {
+	for i := range w.size.Clients + w.size.Idle {
+		at := w.now.Add(180*24*time.Hour + time.Duration(i)*time.Second)
+		if i >= w.size.Clients {
+			at = w.now.Add(time.Hour)
+		}
 		c := store.Client{
 			ID: clientID(i), Name: "Assistant", RedirectURIs: []string{"http://localhost:4711/callback"}, GrantTypes: []string{"authorization_code", "refresh_token"},
-			Created: w.now, Used: true, Expires: w.now.Add(180*24*time.Hour + time.Duration(i)*time.Second),
+			Created: w.now, Used: true, Expires: at,
 		}
 		clients = append(clients, entry{[]byte(c.ID), encode(c)})
 		w.expire(3, []byte(c.ID), c.Expires)
@@ -227,4 +233,35 @@ func (w *bigWriter) tokens(i int) (list []store.Token) {
 		list = append(list, store.Token{Hash: big.Access(n).Hash, Expires: w.now.Add(30*24*time.Hour + time.Duration(n)*time.Second)})
 	}
 	return list
+}
+
+// attempts are those of the dying connections, with the steps that lead to one.
+func (w *bigWriter) attempts() error {
+	indexes := map[string][]entry{}
+	for i := range w.size.Attempts {
+		grant := w.size.Connections + i
+		person, at := i%w.size.Users, w.now.Add(time.Hour-store.AttemptTTL)
+		a := store.Attempt{
+			ID: store.AttemptID(id("attempt", i)), Client: clientID(grant % w.size.Clients), ClientName: "Assistant", Host: "localhost",
+			User: userID(person), Team: teamID(person), Grant: grantID(grant), Token: Big{Size: w.size}.Access(w.size.Tokens + i).Hash, Family: store.HashSecret(family(grant)),
+		}
+		for _, kind := range []string{"challenge", "registration", "authorize", "consent", "redemption", "first use"} {
+			a.Steps = append(a.Steps, store.Step{Kind: kind, At: at, Last: at, Count: 1, Addr: "192.0.2.1", Agent: "Assistant/1.0"})
+		}
+		key, aged := []byte(a.ID), string(binary.BigEndian.AppendUint64(nil, uint64(at.UnixNano())))+string(a.ID)
+		for bucket, k := range map[string][]byte{
+			"attempts_by_last": []byte(aged), "attempts_by_class": append([]byte{2}, aged...), "attempts_by_owner": join("person", string(a.User), string(a.Client), aged),
+			"attempts_by_user": join(string(a.User), aged), "attempts_by_client": join(string(a.Client), aged), "attempts_by_grant": join(string(a.Grant), aged),
+			"attempts_by_token": join(string(a.Token[:]), string(a.ID)), "attempts_by_family": join(string(a.Family[:]), string(a.ID)),
+		} {
+			indexes[bucket] = append(indexes[bucket], entry{k, key})
+		}
+		indexes["attempts"] = append(indexes["attempts"], entry{key, encode(a)})
+		w.expire(20, key, at.Add(store.AttemptTTL))
+	}
+	var all error
+	for bucket, list := range indexes {
+		all = errors.Join(all, w.put(bucket, list))
+	}
+	return all
 }
