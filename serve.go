@@ -140,7 +140,8 @@ func start(ctx context.Context, s *config.Settings, p process, load func() (*con
 			return srv, err
 		}
 	}
-	srv.background(srv.upkeep)
+	srv.background(srv.sweep)
+	srv.background(srv.flush)
 	if p.Reloaded != nil {
 		srv.apply(p.Reloaded) // it held before
 	}
@@ -403,21 +404,32 @@ func (srv *server) serveOn(s *http.Server, bounds *connlimit.Bounds, listeners [
 	})
 }
 
-// upkeep writes last-used times and takes expired records away.
-func (srv *server) upkeep(ctx context.Context) {
-	tick := time.NewTicker(upkeepEvery)
-	defer tick.Stop()
-	for {
-		if n, err := srv.db.Sweep(ctx, time.Now()); err != nil {
+// sweep takes expired records away. That may take minutes, as it gives way to requests.
+func (srv *server) sweep(ctx context.Context) {
+	for tick := time.Tick(upkeepEvery); ; {
+		n, err := srv.db.Sweep(ctx, time.Now())
+		srv.numbers.swept.Add(n)
+		switch {
+		case err != nil:
 			srv.log.Error("expired records could not be removed", "error", err)
-		} else if n > 0 {
+		case n > 0:
 			srv.log.Debug("removed expired records", "count", n)
-			srv.numbers.swept.Add(n)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick:
+		}
+	}
+}
+
+// flush writes last-used times.
+func (srv *server) flush(ctx context.Context) {
+	for tick := time.Tick(upkeepEvery); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
 		}
 		if err := srv.db.Flush(); err != nil {
 			srv.log.Error("last-used times could not be written", "error", err)

@@ -30,7 +30,10 @@ type DB struct {
 
 	failed atomic.Pointer[DiskFailedError] // the disk did not take a commit
 
-	maxUnusedClients int // the constant, but in tests
+	maxUnusedClients int           // the constant, but in tests
+	sweepYields      time.Duration // likewise
+
+	sweepMu sync.Mutex // one sweep at a time
 
 	checkMu sync.Mutex // one snapshot at a time
 }
@@ -51,7 +54,7 @@ func open(path string, format int, steps []migration) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{bolt: b, usedGrants: map[GrantID]time.Time{}, usedSessions: map[Hash]time.Time{}, maxUnusedClients: MaxUnusedClients, queue: historyQueue{bounds: auditBounds{maxAudit, maxAuditStrangers, maxAuditConcerns}}}
+	db := &DB{bolt: b, usedGrants: map[GrantID]time.Time{}, usedSessions: map[Hash]time.Time{}, maxUnusedClients: MaxUnusedClients, sweepYields: sweepYields, queue: historyQueue{bounds: auditBounds{maxAudit, maxAuditStrangers, maxAuditConcerns}}}
 	caches.Store(b, &db.access)
 	if db.migrated, err = prepare(db, format, steps); err != nil {
 		caches.Delete(b)
@@ -99,5 +102,14 @@ func (db *DB) release(fn func(*bolt.Tx) error) error {
 // batch runs fn in a commit that concurrent callers share. fn may run more
 // than once, so it must set every result it reports on each run.
 func (db *DB) batch(fn func(*bolt.Tx) error) error {
-	return db.adding(func() error { return db.batcher.do(db.bolt, fn) })
+	return db.adding(func() error { return db.batcher.do(db.commit, fn) })
+}
+
+// commit runs fn in a commit that is part of a call of writing: which others wait for,
+// and is not made once the disk has failed.
+func (db *DB) commit(fn func(*bolt.Tx) error) error {
+	if err := db.DiskFailed(); err != nil {
+		return err
+	}
+	return db.words(db.bolt.Update(fn))
 }

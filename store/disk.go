@@ -20,8 +20,8 @@ const unclean = syscall.Errno(117)
 // needs, so there is no further commit until the file is opened anew.
 func (db *DB) words(err error) error {
 	switch {
-	case err == nil:
-		return nil
+	case err == nil || unwritten(err):
+		return err
 	case isErrno(err, syscall.ENOSPC, syscall.EDQUOT):
 		return &DiskFullError{Path: db.bolt.Path(), Err: err}
 	case isErrno(err, syscall.EIO, syscall.EROFS, syscall.ENXIO, syscall.ENODEV, unclean):

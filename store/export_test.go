@@ -34,6 +34,12 @@ func (db *DB) Transaction() (n int) {
 	return n
 }
 
+// PagesWritten returns how many pages were written since Open.
+func (db *DB) PagesWritten() int64 {
+	stats := db.bolt.Stats()
+	return stats.TxStats.GetWrite()
+}
+
 // SetAuditBounds makes the audit list smaller.
 func (db *DB) SetAuditBounds(known, strangers, concerns uint64) {
 	db.queue.bounds = auditBounds{known, strangers, concerns}
@@ -80,4 +86,18 @@ func (db *DB) SessionOfCode(hash Hash) (session Hash, err error) {
 		return err
 	})
 	return session, err
+}
+
+// WriteBeside writes so many bytes for one caller and so many for a rider in one commit,
+// and returns what each hears of it.
+func (db *DB) WriteBeside(own, riders int) (ownErr, ridersErr error) {
+	put := func(key string, n int) *batchCall {
+		return &batchCall{done: make(chan error, 1), fn: func(tx *bolt.Tx) error {
+			return tx.Bucket(bucketMeta).Put([]byte(key), make([]byte, n))
+		}}
+	}
+	first, rider := put("own", own), put("rider", riders)
+	rider.rides = true
+	commitGroup(db.commit, []*batchCall{first, rider})
+	return <-first.done, <-rider.done
 }

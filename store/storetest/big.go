@@ -176,7 +176,7 @@ func (w *bigWriter) clients() error {
 	for i := range w.size.Clients + w.size.Idle {
 		at := w.now.Add(180*24*time.Hour + time.Duration(i)*time.Second)
 		if i >= w.size.Clients {
-			at = w.now.Add(time.Hour)
+			at = w.dying(i)
 		}
 		c := store.Client{
 			ID: clientID(i), Name: "Assistant", RedirectURIs: []string{"http://localhost:4711/callback"}, GrantTypes: []string{"authorization_code", "refresh_token"},
@@ -188,10 +188,16 @@ func (w *bigWriter) clients() error {
 	return w.put("clients", clients)
 }
 
+// dying spreads deadlines over the last minutes of the hour, so that what is swept next
+// lies anywhere, as it does where connections were made one by one.
+func (w *bigWriter) dying(i int) time.Time {
+	return w.now.Add(time.Hour - time.Duration(i%100_000)*time.Millisecond)
+}
+
 // grantDeadline spreads deadlines: connections are made all the time.
 func (w *bigWriter) grantDeadline(i int) time.Time {
 	if i >= w.size.Connections {
-		return w.now.Add(time.Hour)
+		return w.dying(i)
 	}
 	return w.now.Add(60*24*time.Hour + time.Duration(i)*time.Second)
 }
@@ -240,7 +246,7 @@ func (w *bigWriter) attempts() error {
 	indexes := map[string][]entry{}
 	for i := range w.size.Attempts {
 		grant := w.size.Connections + i
-		person, at := i%w.size.Users, w.now.Add(time.Hour-store.AttemptTTL)
+		person, at := i%w.size.Users, w.dying(i).Add(-store.AttemptTTL)
 		a := store.Attempt{
 			ID: store.AttemptID(id("attempt", i)), Client: clientID(grant % w.size.Clients), ClientName: "Assistant", Host: "localhost",
 			User: userID(person), Team: teamID(person), Grant: grantID(grant), Token: Big{Size: w.size}.Access(w.size.Tokens + i).Hash, Family: store.HashSecret(family(grant)),
@@ -252,7 +258,6 @@ func (w *bigWriter) attempts() error {
 		for bucket, k := range map[string][]byte{
 			"attempts_by_last": []byte(aged), "attempts_by_class": append([]byte{2}, aged...), "attempts_by_owner": join("person", string(a.User), string(a.Client), aged),
 			"attempts_by_user": join(string(a.User), aged), "attempts_by_client": join(string(a.Client), aged), "attempts_by_grant": join(string(a.Grant), aged),
-			"attempts_by_token": join(string(a.Token[:]), string(a.ID)), "attempts_by_family": join(string(a.Family[:]), string(a.ID)),
 		} {
 			indexes[bucket] = append(indexes[bucket], entry{k, key})
 		}
