@@ -23,6 +23,7 @@ var tables = []table{
 	{"lists", "pods | running | stopped | rate | aim | ", lists},
 	{"running", "pods that run | `list_pods` | of the rate of none | aim | | of that of the bare answer", running},
 	{"handshakes", aimed, fixed(handshakes)},
+	{"sweep", aimed, fixed(sweep)},
 	{"refresh", "tokens | refreshes | bare bbolt | of that | aim | | p99", growingRefreshes},
 	{"check", "tokens | remembered | first time | bare read | times that | of 1,000 tokens | aim | ", growingChecks},
 	{"size", "tokens | podgate | SQLite | times that | aim | ", growingSizes},
@@ -208,6 +209,16 @@ func handshakeRow(what, name string) []cell {
 	ratio := of("certs", "Handshake/"+name, "times-net/http")
 	return row(unjudged(), words(what), took(of("certs", "Handshake/"+name, "µs/handshake")), words("net/http with a certificate that never changes"), times(ratio))
 }
+
+var (
+	sweeping = func(unit string) quantity { return of("store", "Sweep/refreshing", unit) }
+
+	sweep = [][]cell{
+		against("refreshes while what expired is swept, `BenchmarkSweep`", per(sweeping("refreshes/s-swept")), with("without the sweep %s", per(sweeping("refreshes/s"))), sweeping("rate-ratio"), atLeast(0.8)),
+		against("p99 of these", took(sweeping("p99-ms-swept")), with("without the sweep %s", took(sweeping("p99-ms"))), sweeping("p99-ratio"), atMost(1.5)),
+		row(unjudged(), words("entries swept meanwhile"), per(sweeping("entries/s")), with("while nobody writes %s", per(of("store", "Sweep/alone", "entries/s"))), words("")),
+	}
+)
 
 // bySize makes a row for each size that the run has of a benchmark.
 func bySize(r *run, pkg, name, unit string, row func(size float64, of func(unit string) quantity) []cell) (rows [][]cell) {
