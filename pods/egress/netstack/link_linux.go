@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -33,7 +35,7 @@ const MTU = 65520
 type link struct {
 	file *os.File
 	raw  syscall.RawConn
-	to   unix.Sockaddr // of a packet socket: the pod
+	to   *unix.RawSockaddrLinklayer // of a packet socket: the pod
 
 	read sync.WaitGroup
 }
@@ -50,7 +52,7 @@ func Link(kind LinkKind, fd int, mac []byte) (stack.LinkEndpoint, error) {
 		if err != nil || !ok || len(mac) != 6 {
 			return nil, fmt.Errorf("a packet socket needs its device and the pod's address: %w", err)
 		}
-		l.to = &unix.SockaddrLinklayer{Protocol: at.Protocol, Ifindex: at.Ifindex, Halen: 6, Addr: [8]uint8(append(mac[:6:6], 0, 0))}
+		l.to = &unix.RawSockaddrLinklayer{Family: unix.AF_PACKET, Protocol: at.Protocol, Ifindex: int32(at.Ifindex), Halen: 6, Addr: [8]uint8(append(mac[:6:6], 0, 0))}
 	default:
 		return nil, fmt.Errorf("%q is no kind of link", kind)
 	}
@@ -122,13 +124,35 @@ func (l *link) WritePackets(all stack.PacketBufferList) (int, tcpip.Error) {
 	return written, nil
 }
 
-func (l *link) write(fd int, parts [][]byte) (err error) {
-	if l.to == nil {
-		_, err = unix.Writev(fd, parts)
-	} else {
-		_, err = unix.SendmsgBuffers(fd, parts, nil, l.to, 0)
+// write never waits, so it does not tell Go's runtime that it might. Were another
+// goroutine run meanwhile, on the one processor that there is, it could be the one that
+// takes the pod's answer to this very packet; that turns in circles until it has the
+// lock that the writer holds, which then cannot go on for as long as the runtime lets
+// one goroutine run, 10 ms.
+func (l *link) write(fd int, parts [][]byte) error {
+	pieces := make([]unix.Iovec, 0, 8)
+	for _, p := range parts {
+		if len(p) > 0 {
+			pieces = append(pieces, unix.Iovec{Base: &p[0]})
+			pieces[len(pieces)-1].SetLen(len(p))
+		}
 	}
-	return err
+	if len(pieces) == 0 {
+		return nil
+	}
+	var errno syscall.Errno
+	if l.to == nil {
+		_, _, errno = unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&pieces[0])), uintptr(len(pieces)))
+	} else {
+		message := unix.Msghdr{Name: (*byte)(unsafe.Pointer(l.to)), Namelen: unix.SizeofSockaddrLinklayer, Iov: &pieces[0]}
+		message.SetIovlen(len(pieces))
+		_, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&message)), unix.MSG_DONTWAIT)
+	}
+	runtime.KeepAlive(parts)
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // Wait implements stack.LinkEndpoint.
