@@ -60,7 +60,7 @@ func (c Config) Shared() Config {
 		c.Resolver = net.DefaultResolver
 	}
 	if c.Dial == nil {
-		c.Dial = (&net.Dialer{}).DialContext
+		c.Dial = Connect
 	}
 	if c.Own == nil {
 		c.Own = ownPrefixes

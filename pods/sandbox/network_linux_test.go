@@ -59,7 +59,7 @@ func (e elsewhere) dial(ctx context.Context, network, address string) (net.Conn,
 	if network == "udp" {
 		to = e.udp
 	}
-	return (&net.Dialer{}).DialContext(ctx, network, to)
+	return egress.Connect(ctx, network, to)
 }
 
 // newElsewhere answers each line with itself, over TCP and UDP.
