@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,6 +59,8 @@ type ask struct {
 	Conn     egress.ConnID  `json:"conn,omitempty"`
 	Sent     int64          `json:"sent,omitempty"`
 	Received int64          `json:"received,omitempty"`
+
+	short bool // it came as a shortAsk
 }
 
 // The operations. Of full, moved, closed and alive there is no answer.
@@ -77,6 +80,45 @@ type reply struct {
 	Answer *egress.Answer `json:"answer,omitempty"`
 	Conn   egress.ConnID  `json:"conn,omitempty"`
 	Fault  string         `json:"fault,omitempty"`
+
+	stream bool // it came as a shortReply: the connection is one of TCP that does not block
+}
+
+// A pod's program waits for the question for a connection and for its answer, so these two
+// have a short form: a first byte with which no JSON begins, the ID, and the address and
+// port or the connection. All numbers are big endian.
+const (
+	shortMark  = 1
+	shortAsk   = 1 + 8 + 4 + 2
+	shortReply = 1 + 8 + 8
+)
+
+func appendShortAsk(b []byte, id uint64, to netip.AddrPort) []byte {
+	four := to.Addr().As4()
+	return binary.BigEndian.AppendUint16(append(binary.BigEndian.AppendUint64(append(b, shortMark), id), four[:]...), to.Port())
+}
+
+func appendShortReply(b []byte, id uint64, conn egress.ConnID) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(append(b, shortMark), id), uint64(conn))
+}
+
+// parseAsk reads a message of the gateway in either form.
+func parseAsk(b []byte) (q ask, err error) {
+	if len(b) == shortAsk && b[0] == shortMark {
+		to := netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[9:])), binary.BigEndian.Uint16(b[13:]))
+		return ask{ID: binary.BigEndian.Uint64(b[1:]), Op: opDial, Network: "tcp", To: to, short: true}, nil
+	}
+	err = json.Unmarshal(b, &q)
+	return q, err
+}
+
+// parseReply reads a message of the server in either form.
+func parseReply(b []byte) (a reply, err error) {
+	if len(b) == shortReply && b[0] == shortMark {
+		return reply{ID: binary.BigEndian.Uint64(b[1:]), Conn: egress.ConnID(binary.BigEndian.Uint64(b[9:])), stream: true}, nil
+	}
+	err = json.Unmarshal(b, &a)
+	return a, err
 }
 
 // runGateway never returns.
@@ -163,10 +205,11 @@ func (g *remoteGate) listen() {
 			break
 		}
 		a := answered{}
+		a.reply, err = parseReply(b[:n])
 		if oobn > 0 {
-			a.conn = givenConn(oob[:oobn])
+			a.conn = givenConn(oob[:oobn], a.reply.stream)
 		}
-		if json.Unmarshal(b[:n], &a.reply) != nil || !g.deliver(a) {
+		if err != nil || !g.deliver(a) {
 			if a.conn != nil {
 				a.conn.Close()
 			}
@@ -181,10 +224,13 @@ func (g *remoteGate) listen() {
 	}
 }
 
-func givenConn(oob []byte) net.Conn {
+func givenConn(oob []byte, stream bool) net.Conn {
 	fd, err := oneRight(oob)
 	if err != nil {
 		return nil
+	}
+	if stream {
+		return egress.NewStream(fd)
 	}
 	f := os.NewFile(uintptr(fd), "connection")
 	defer f.Close()
@@ -218,7 +264,11 @@ func (g *remoteGate) ask(ctx context.Context, q ask) (answered, error) {
 	q.ID = g.last
 	g.waiting[q.ID] = w
 	g.mu.Unlock()
-	if err := g.tell(q); err != nil {
+	tell := g.tell
+	if q.Op == opDial && q.Network == "tcp" && q.To.Addr().Is4() {
+		tell = g.tellShort
+	}
+	if err := tell(q); err != nil {
 		return answered{}, err
 	}
 	select {
@@ -241,6 +291,11 @@ func (g *remoteGate) tell(q ask) error {
 		return err
 	}
 	_, err = g.conn.Write(b)
+	return err
+}
+
+func (g *remoteGate) tellShort(q ask) error {
+	_, err := g.conn.Write(appendShortAsk(make([]byte, 0, shortAsk), q.ID, q.To))
 	return err
 }
 

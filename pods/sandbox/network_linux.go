@@ -362,13 +362,9 @@ func (n *podNetwork) start(asks, stderr *os.File) (*os.Process, error) {
 // serve answers the gateway until it hangs up.
 func (n *podNetwork) serve(ctx context.Context, conn *net.UnixConn) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var (
-		all   sync.WaitGroup
-		slots = make(chan struct{}, maxAsks)
-		b     = make([]byte, maxMessage)
-	)
+	t := newTalk(work, n, conn)
 	defer cancel()
-	defer all.Wait()
+	defer t.all.Wait()
 	defer context.AfterFunc(ctx, func() {
 		if n.leaving.Load() {
 			time.AfterFunc(gatewayLeave, cancel) // what was asked is answered before the next server comes
@@ -381,19 +377,108 @@ func (n *podNetwork) serve(ctx context.Context, conn *net.UnixConn) {
 			cancel()
 		}
 	}()
+	t.more()
+	<-t.over
+}
+
+// talk is what is said with one gateway. One goroutine at a time reads, and who has read a
+// question answers it itself and leaves the reading to the next: so a question waits for no
+// change of goroutines, and finds a stack that has grown.
+type talk struct {
+	*podNetwork
+	conn *net.UnixConn
+	work context.Context
+	all  sync.WaitGroup
+	over chan struct{} // closed when no more is read
+
+	turn sync.Mutex // held by who reads
+	b    []byte
+
+	mu      sync.Mutex
+	many    int // goroutines
+	waiting int // of these: who reads, and who waits for that
+}
+
+func newTalk(work context.Context, n *podNetwork, conn *net.UnixConn) *talk {
+	return &talk{podNetwork: n, conn: conn, work: work, b: make([]byte, maxMessage), over: make(chan struct{})}
+}
+
+// more has somebody read next, unless somebody waits for that or as many as there may be are
+// answering; then it is the first of them that is done.
+func (t *talk) more() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.waiting == 0 && t.many < maxAsks {
+		t.waiting++
+		t.many++
+		t.all.Go(t.take)
+	}
+}
+
+func (t *talk) take() {
 	for {
-		size, err := conn.Read(b)
-		if err != nil || size == 0 {
+		q, ok := t.listen()
+		if !ok {
 			return
 		}
-		var q ask
-		if err := json.Unmarshal(b[:size], &q); err != nil {
-			n.log.Warn("a pod's network asked what cannot be read", "error", err)
+		t.answer(t.work, t.conn, q)
+		if !t.stay() {
 			return
+		}
+	}
+}
+
+// stay reports whether who has answered waits for another turn: one that waits while one
+// reads is enough.
+func (t *talk) stay() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.waiting > 1 {
+		t.many--
+		return false
+	}
+	t.waiting++
+	return true
+}
+
+// listen waits for its turn and reads until there is a question to answer; false when no
+// more comes.
+func (t *talk) listen() (ask, bool) {
+	t.turn.Lock()
+	defer t.turn.Unlock()
+	select {
+	case <-t.over:
+		return ask{}, false
+	default:
+	}
+	q, ok := t.next()
+	if !ok {
+		close(t.over)
+		return q, false
+	}
+	t.mu.Lock()
+	t.waiting--
+	t.mu.Unlock()
+	t.more()
+	return q, true
+}
+
+// next reads until there is a question, and notes what else is said.
+func (t *talk) next() (q ask, ok bool) {
+	n := t.podNetwork
+	for {
+		size, err := t.conn.Read(t.b)
+		if err != nil || size == 0 {
+			return q, false
+		}
+		q, err := parseAsk(t.b[:size])
+		if err != nil {
+			n.log.Warn("a pod's network asked what cannot be read", "error", err)
+			return q, false
 		}
 		if q.Network != "" && q.Network != "tcp" && q.Network != "udp" || len(q.Limit) > 32 { // it would be kept
 			n.log.Warn("a pod's network asked for what there is not")
-			return
+			return q, false
 		}
 		select {
 		case n.heard <- struct{}{}:
@@ -408,11 +493,7 @@ func (n *podNetwork) serve(ctx context.Context, conn *net.UnixConn) {
 		case opClosed:
 			n.gate.Closed(q.Conn)
 		default:
-			slots <- struct{}{}
-			all.Go(func() {
-				defer func() { <-slots }()
-				n.answer(work, conn, q)
-			})
+			return q, true
 		}
 	}
 }
@@ -446,7 +527,7 @@ func (n *podNetwork) dial(ctx context.Context, conn *net.UnixConn, q ask, a repl
 		return
 	}
 	defer out.Close()
-	a.Conn = id
+	a.Conn, a.stream = id, q.short
 	if err := send(conn, a, out); err != nil {
 		n.gate.Closed(id)
 	}
@@ -461,9 +542,14 @@ func faultText(err error) string {
 
 // send writes one message, with the descriptor of out if there is one.
 func send(conn *net.UnixConn, a reply, out net.Conn) error {
-	message, err := json.Marshal(a)
-	if err != nil || len(message) > maxMessage {
-		return fmt.Errorf("a message of %d bytes: %w", len(message), err)
+	var message []byte
+	if a.stream {
+		message = appendShortReply(make([]byte, 0, shortReply), a.ID, a.Conn)
+	} else {
+		var err error
+		if message, err = json.Marshal(a); err != nil || len(message) > maxMessage {
+			return fmt.Errorf("a message of %d bytes: %w", len(message), err)
+		}
 	}
 	if out == nil {
 		_, err := conn.Write(message)

@@ -87,7 +87,7 @@ func (s *server) splice(id egress.ConnID, in *gonet.TCPConn, out net.Conn) {
 	defer context.AfterFunc(s.ctx, func() { in.Close(); out.Close() })()
 	var both sync.WaitGroup
 	both.Go(func() { s.oneWay(out, in, &c.sent, in, out) })
-	both.Go(func() { s.oneWay(in, out, &c.received, in, out) })
+	s.oneWay(in, out, &c.received, in, out)
 	both.Wait()
 }
 

@@ -185,6 +185,7 @@ func destination(id stack.TransportEndpointID) netip.AddrPort {
 // once the one outside exists, so that a program in the pod learns what the
 // other side said.
 func (s *server) acceptTCP(r *tcp.ForwarderRequest) {
+	deep(0)
 	s.streams.Add(1)
 	defer s.streams.Add(-1)
 	to := destination(r.ID())
@@ -214,6 +215,15 @@ func (s *server) acceptTCP(r *tcp.ForwarderRequest) {
 	if in := s.accept(r); in != nil {
 		s.splice(id, in, out)
 	}
+}
+
+// deep has a goroutine's stack grow once to what a connection takes. It would be copied
+// four times on the way there, the last times with much on it.
+//
+//go:noinline
+func deep(i int) byte {
+	var b [20 << 10]byte
+	return b[i]
 }
 
 // place takes one of the places, or has the gate note that there was none.
