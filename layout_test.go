@@ -137,7 +137,7 @@ var bannedCalls = map[string]map[string]string{
 		"": "wiring", "ui/page": "default of Config.Now", "ui/podpages": "deadlines of streams", "account": "default of Config.Now", "pods": "default of Config.Now", "pods/egress": "default of Config.Now", "pods/egress/netstack": "deadlines of datagrams",
 		"control": "how long a command waits", "mcp": "pace of progress; a span before now in get_logs; how long calls take", "pods/transfer": "deadlines of connections",
 		"pods/agent": "deadlines of processes and streams", "pods/sandbox": "when a pod was started",
-		"pods/copies": "when files were met", "internal/connlimit": "deadlines of connections", "internal/tlsrecord": "deadlines of connections", "internal/mail": "deadlines of connections", "internal/acmetest": "test", "internal/packagetest": "test", "internal/s3test": "test", "internal/webtest": "test", "pods/podstest": "test", "store/storetest": "test", "ui/pagetest": "test",
+		"pods/copies": "when files were met", "internal/connlimit": "deadlines of connections", "pods/ingress": "deadlines of connections", "internal/tlsrecord": "deadlines of connections", "internal/mail": "deadlines of connections", "internal/acmetest": "test", "internal/packagetest": "test", "internal/s3test": "test", "internal/webtest": "test", "pods/podstest": "test", "store/storetest": "test", "ui/pagetest": "test",
 	},
 }
 

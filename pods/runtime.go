@@ -77,6 +77,8 @@ type Runtime interface {
 type Connector interface {
 	// Connect opens a connection to a port of a pod's own 127.0.0.1, over a socket that
 	// nothing in the pod holds. An error says nothing of the app: the agent may reach it.
+	// One that has a method Quiet() bool, which reports whether nothing has come that
+	// nobody has read, not even the end, can be used for more than one request.
 	Connect(ctx context.Context, id store.PodID, port int) (net.Conn, error)
 }
 

@@ -135,6 +135,34 @@ func TestCounted(t *testing.T) {
 }
 
 // What others serve is counted and left as it is.
+// A connection whose protocol was changed is told as one, and its life is no answer's time.
+func TestHijackedConnectionsAreStreams(t *testing.T) {
+	t.Parallel()
+	type ended struct {
+		status int
+		stream bool
+	}
+	told := make(chan ended, 1)
+	s := &web.Stack{Log: slog.New(slog.DiscardHandler), Now: time.Now, Ended: func(status int, _ time.Duration, stream bool) { told <- ended{status, stream} }}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.Pass(w, r, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = conn.Close()
+		}))
+	}))
+	defer server.Close()
+	if _, err := http.Get(server.URL); err == nil {
+		t.Error("there was an answer")
+	}
+	if e := <-told; e != (ended{http.StatusSwitchingProtocols, true}) {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestPass(t *testing.T) {
 	var got []int
 	s := &web.Stack{Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return t0 }, Ended: func(status int, _ time.Duration, _ bool) { got = append(got, status) }}

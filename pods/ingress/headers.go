@@ -17,28 +17,32 @@ var secretPrefixes = []string{"pgat_", "pgrt_"}
 // tokens, and claims about the visitor that only we may make.
 func cleanRequest(h http.Header) {
 	for name := range h {
-		if isForwarding(name) {
+		if isOurs(name) {
 			delete(h, name)
 		}
 	}
 	if cookies := keepCookies(h["Cookie"]); len(cookies) > 0 {
 		h["Cookie"] = []string{strings.Join(cookies, "; ")}
 	} else {
-		h.Del("Cookie")
+		delete(h, "Cookie")
 	}
-	h["Authorization"] = slices.DeleteFunc(h["Authorization"], holdsSecret)
-	if len(h["Authorization"]) == 0 {
-		h.Del("Authorization")
+	if own := slices.DeleteFunc(slices.Clone(h["Authorization"]), holdsSecret); len(own) > 0 {
+		h["Authorization"] = own
+	} else {
+		delete(h, "Authorization")
 	}
-	h.Del("Trailer")
 }
 
-// isForwarding reports whether a header says where a request came from. Some
-// apps take an underscore for a hyphen, so both spellings count.
-func isForwarding(name string) bool {
+// isOurs reports whether a header says what only we may say: where a request comes from,
+// and where it ends. Some apps take an underscore for a hyphen, so both spellings count.
+func isOurs(name string) bool {
+	if name == "" || strings.IndexByte("cfhtxCFHTX", name[0]) < 0 { // as most
+		return false
+	}
 	name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
 	switch name {
-	case "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip":
+	case "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip",
+		"host", "content-length", "transfer-encoding", "trailer":
 		return true
 	}
 	return strings.HasPrefix(name, "x-forwarded-")
@@ -71,7 +75,7 @@ func isOwnCookie(pair string) bool {
 // droppedAnswers are answers by which a pod would reach beyond its own address:
 // Clear-Site-Data empties the cookies of the whole registrable domain, and with
 // them the visitor's podgate session; Alt-Svc sends browsers to another port;
-// the others are orders to a front proxy.
+// the others are orders to a front proxy. All are in the form of http.Header.
 var droppedAnswers = []string{
 	"Clear-Site-Data", "Alt-Svc", "X-Accel-Redirect", "X-Accel-Charset", "X-Accel-Limit-Rate", "X-Accel-Expires",
 	"X-Sendfile", "X-Lighttpd-Send-File", "X-Litespeed-Location", "X-Reproxy-Url", "Trailer",
@@ -80,7 +84,7 @@ var droppedAnswers = []string{
 // cleanAnswer takes from h what a pod must not say.
 func cleanAnswer(h http.Header) {
 	for _, name := range droppedAnswers {
-		h.Del(name)
+		delete(h, name)
 	}
 	var cookies []string
 	for _, c := range h["Set-Cookie"] {

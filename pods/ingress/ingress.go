@@ -7,16 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/http/httputil"
 	"net/netip"
-	"net/textproto"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
-	"podgate/internal/connlimit"
 	"podgate/internal/errorpage"
 	"podgate/internal/ratelimit"
 	"podgate/pods"
@@ -24,14 +21,15 @@ import (
 
 // Bounds on what one pod may ask of the server.
 const (
-	maxAnswerHeader = 64 << 10         // bytes of an app's answer, 1xx included
-	max1xx          = 5                // informational answers to one request
-	answerTimeout   = 2 * time.Minute  // default of Config.AnswerTimeout
-	idleTimeout     = 30 * time.Second // of an unused stream to an app
-	maxIdle         = 64               // unused streams to one app
-	maxOpen         = 256              // requests of one pod at a time, WebSockets included
-	continueTimeout = 2 * time.Second  // for an app to say 100 Continue before the body is sent anyway
-	copyBuffer      = 64 << 10         // bytes
+	maxAnswerHeader = 64 << 10              // bytes of the head of an app's answer, or of each informational one
+	max1xx          = 5                     // informational answers to one request
+	answerTimeout   = 2 * time.Minute       // default of Config.AnswerTimeout
+	idleTimeout     = 30 * time.Second      // of an unused connection to an app, which lasts at most twice as long
+	maxIdle         = 64                    // unused connections to one app
+	maxOpen         = 256                   // requests of one pod at a time, WebSockets included
+	continueTimeout = 2 * time.Second       // for an app to say 100 Continue before the body is sent anyway
+	restTime        = 50 * time.Millisecond // for a body to be through after its answer, so that the connection can be used again
+	copyBuffer      = 64 << 10              // bytes
 )
 
 // Config is what an Ingress needs. All but Pods is optional.
@@ -54,13 +52,14 @@ type Config struct {
 // Ingress passes requests on to the apps of pods. It is safe for concurrent
 // use.
 type Ingress struct {
-	cfg       Config
-	proxy     *httputil.ReverseProxy
-	transport *http.Transport
+	cfg Config
 
-	mu      sync.Mutex
-	open    map[string]*requests // by pod
-	lasting map[*lasting]bool    // what can go over to the next program
+	mu       sync.Mutex
+	open     map[string]*requests // by pod
+	lasting  map[*lasting]bool    // what can go over to the next program
+	idle     map[string][]*link   // connections to the apps of pods; the one used last is the last
+	sweeping bool                 // somebody will look at them
+	closed   bool                 // no more of them are kept
 }
 
 // requests are those that a pod has open.
@@ -69,7 +68,7 @@ type requests struct {
 	each map[string]int // by the visitor's address
 }
 
-// New returns an Ingress. Close it to let go of its idle streams.
+// New returns an Ingress. Close it to let go of its idle connections.
 func New(cfg Config) *Ingress {
 	if cfg.ClientAddr == nil {
 		cfg.ClientAddr = peer
@@ -86,33 +85,8 @@ func New(cfg Config) *Ingress {
 	if cfg.Lasts == nil {
 		cfg.Lasts = func(context.Context) {}
 	}
-	in := &Ingress{cfg: cfg, open: map[string]*requests{}, lasting: map[*lasting]bool{}}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	in.transport = &http.Transport{
-		DialContext:            in.dial,
-		Protocols:              protocols,
-		DisableCompression:     true,
-		MaxIdleConnsPerHost:    maxIdle,
-		IdleConnTimeout:        idleTimeout,
-		ResponseHeaderTimeout:  cfg.AnswerTimeout,
-		ExpectContinueTimeout:  continueTimeout,
-		MaxResponseHeaderBytes: maxAnswerHeader,
-	}
-	in.proxy = &httputil.ReverseProxy{
-		Rewrite:        in.rewrite,
-		Transport:      answers{in.transport},
-		ModifyResponse: func(res *http.Response) error { cleanAnswer(res.Header); return nil },
-		ErrorHandler:   in.fail,
-		ErrorLog:       slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
-		FlushInterval:  -1, // an app decides when its bytes go out, not we
-		BufferPool:     &buffers{},
-	}
-	return in
+	return &Ingress{cfg: cfg, open: map[string]*requests{}, lasting: map[*lasting]bool{}, idle: map[string][]*link{}}
 }
-
-// Close lets go of idle streams.
-func (in *Ingress) Close() { in.transport.CloseIdleConnections() }
 
 func peer(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -131,70 +105,144 @@ func (in *Ingress) Serve(w http.ResponseWriter, r *http.Request, name string) {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
-	visitor := ratelimit.AddrKey(in.cfg.ClientAddr(r))
+	address := in.cfg.ClientAddr(r)
+	visitor := ratelimit.AddrKey(address)
 	if refusal := in.enter(name, visitor); refusal != nil {
 		answer(w, r, *refusal)
 		return
 	}
 	defer in.leave(name, visitor)
-	ctx := context.WithValue(r.Context(), nameKey{}, name)
-	out := &appAnswer{ResponseWriter: w}
-	out.lasts = func(front, back *tap) {
-		l := &lasting{name, visitor, front, back}
-		in.keep(l)
-		out.over = func() { in.forget(l) }
-		in.cfg.Lasts(ctx)
+	wanted := upgradeWanted(r)
+	head, err := in.head(r, address, wanted)
+	if err != nil {
+		answer(w, r, pageImproper)
+		return
 	}
-	trace := limit1xx()
-	trace.GotConn = func(info httptrace.GotConnInfo) { out.back, _ = info.Conn.(*tap) }
-	r = r.WithContext(httptrace.WithClientTrace(ctx, trace))
-	if r.Body != nil && r.Body != http.NoBody {
-		out.upload = &upload{r.Body, make(chan error, 1)}
-		r.Body = out.upload
+	x, res, err := in.ask(r, name, head)
+	switch {
+	case err != nil:
+		in.fail(w, r, x, err)
+	case res.StatusCode == http.StatusSwitchingProtocols && (wanted == "" || !strings.EqualFold(res.Header.Get("Upgrade"), wanted)):
+		x.finish(false)
+		in.fail(w, r, x, errUninvited)
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		in.upgrade(w, r, x, res, lasting{pod: name, visitor: visitor})
+	default:
+		in.pass(w, r, x, res, name)
 	}
+}
+
+// ask has the app of a pod answer a request, of which the head is given. Where an error
+// comes with an exchange, that is finished.
+func (in *Ingress) ask(r *http.Request, name string, head []byte) (*exchange, *http.Response, error) {
+	for anew := false; ; anew = true {
+		l, used, err := in.connect(r.Context(), name, anew)
+		if err != nil {
+			return nil, nil, err
+		}
+		x, err := begin(r.Context(), l, r, head, in.cfg.AnswerTimeout)
+		if err == nil {
+			var res *http.Response
+			if res, err = x.answer(); err == nil {
+				return x, res, nil
+			}
+		}
+		again := used && x.untouched() && maySendTwice(r)
+		x.finish(false)
+		if !again {
+			return x, nil, err
+		}
+	}
+}
+
+// maySendTwice reports whether a request can be sent again when nobody knows what became of
+// it (RFC 9110 section 9.2.2). Those that change something are left out, though some could
+// be: an app may take them otherwise.
+func maySendTwice(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return !hasBody(r)
+	}
+	return false
+}
+
+// pass sends the app's answer on to the visitor.
+func (in *Ingress) pass(w http.ResponseWriter, r *http.Request, x *exchange, res *http.Response, name string) {
+	if err := in.relay(w, x, res, name); err != nil {
+		in.cfg.Log.Debug("an answer ended early", "host", r.Host, "error", err)
+		panic(http.ErrAbortHandler) // so that the visitor sees that something is missing
+	}
+	if x.upload != nil {
+		endUpload(w, r, x)
+	}
+}
+
+// relay writes the answer of an exchange and finishes that.
+func (in *Ingress) relay(w http.ResponseWriter, x *exchange, res *http.Response, name string) (err error) {
+	whole := false
 	defer func() {
-		if out.over != nil {
-			out.over()
+		if x.finish(whole) {
+			in.keepIdle(name, x.link)
 		}
 	}()
-	in.proxy.ServeHTTP(out, r)
-	if out.begun {
-		endBody(r)
+	dropHops(res.Header)
+	cleanAnswer(res.Header)
+	h := w.Header()
+	for name, values := range res.Header {
+		h[name] = append(h[name], values...)
 	}
+	control := http.NewResponseController(w)
+	if x.upload != nil {
+		// An app may answer while the visitor still sends. A connection that
+		// cannot do that ends the request body at the answer, which is all it can.
+		_ = control.EnableFullDuplex()
+	}
+	w.WriteHeader(res.StatusCode)
+	err = x.copyAnswer(w, control, res.Body)
+	whole = err == nil && !res.Close
+	return err
 }
 
-// upload is the body that a visitor sends. Its failures are the visitor's, and
-// not the app's.
-type upload struct {
-	io.ReadCloser
-	failed chan error // the first failure
-}
-
-// Read implements io.Reader.
-func (u *upload) Read(p []byte) (int, error) {
-	n, err := u.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		select {
-		case u.failed <- err:
-		default:
+// copyAnswer copies the body of an answer. An app decides when its bytes go out, not we: what
+// has come is sent before more is waited for. The last part goes with the end of the handler.
+func (x *exchange) copyAnswer(w io.Writer, control *http.ResponseController, body io.Reader) error {
+	if body == http.NoBody {
+		return nil
+	}
+	if x.in.Buffered() == 0 {
+		_ = control.Flush() // the next write says what is wrong
+	}
+	buf := buffers.Get().(*[copyBuffer]byte)
+	defer buffers.Put(buf)
+	for {
+		n, err := body.Read(buf[:])
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		_ = control.Flush() // the next write says what is wrong
+		if err != nil {
+			return x.why(err)
 		}
 	}
-	return n, err
 }
 
-// failure returns why the body ended early, if it did. A read that fails ends the
-// request too, so the transport may say that and not why; it has waited for the
-// read in either case.
-func (u *upload) failure() error {
-	if u == nil {
-		return nil
-	}
+// endUpload ends the body of a request that is answered.
+func endUpload(w http.ResponseWriter, r *http.Request, x *exchange) {
 	select {
-	case err := <-u.failed:
-		return err
+	case <-x.upload:
+		if !x.asked {
+			return // the visitor was never told to send it, and the server ends the connection
+		}
 	default:
-		return nil
+		defer func() { <-x.upload }() // nobody reads a body whose handler is through
 	}
+	_ = http.NewResponseController(w).Flush() // who has not sent all may wait for the answer
+	endBody(r)
 }
 
 // endBody takes what the app has left of the request body, up to what net/http
@@ -205,15 +253,6 @@ func endBody(r *http.Request) {
 	if err := r.Body.Close(); err != nil {
 		panic(http.ErrAbortHandler) // what is left must not be read as a request
 	}
-}
-
-type nameKey struct{}
-
-// podName is the name that Serve was given. The transport keeps a request's
-// values for the dial that it causes.
-func podName(ctx context.Context) string {
-	name, _ := ctx.Value(nameKey{}).(string)
-	return name
 }
 
 // enter counts a request. It returns the page for one that is too many: the pod
@@ -272,66 +311,6 @@ func (in *Ingress) leave(name, visitor string) {
 	}
 }
 
-var errFlood = errors.New("ingress: too many informational answers")
-
-// limit1xx ends a request whose app sends informational answers without end:
-// as the proxy asks for them, the transport no longer counts them.
-func limit1xx() *httptrace.ClientTrace {
-	seen := 0
-	return &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error {
-		if seen++; seen > max1xx {
-			return errFlood
-		}
-		return nil
-	}}
-}
-
-// appAnswer keeps an app's informational answers (RFC 9110 section 15.2) from
-// the visitor: what 103 Early Hints brings along would be headers that
-// cleanAnswer never saw. Leave to go on (100) is given by the server itself when
-// the app's side of the connection begins to read the body, and 101 does not come
-// this way.
-type appAnswer struct {
-	http.ResponseWriter
-	upload *upload // nil: none
-	begun  bool    // the head of the app's answer was passed on
-
-	back  *tap                   // to the app
-	lasts func(front, back *tap) // hears that the protocol was changed
-	over  func()                 // to be called at the end; nil: nothing is
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (a *appAnswer) WriteHeader(status int) {
-	if status < 200 {
-		return
-	}
-	a.begun = true
-	// An app may answer while the visitor still sends. A connection that
-	// cannot do that ends the request body at the answer, which is all it can.
-	_ = http.NewResponseController(a.ResponseWriter).EnableFullDuplex()
-	a.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap is for http.ResponseController.
-func (a *appAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
-// rewrite makes the request that the app gets. Its address is the pod's name, so
-// that idle streams are kept by pod.
-func (in *Ingress) rewrite(pr *httputil.ProxyRequest) {
-	pr.Out.URL.Scheme, pr.Out.URL.Host = "http", podName(pr.In.Context())
-	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // the app parses it, not we
-	pr.Out.Host = pr.In.Host
-	pr.Out.Trailer = nil
-	h := pr.Out.Header
-	cleanRequest(h)
-	if a := in.cfg.ClientAddr(pr.In); a.IsValid() {
-		h.Set("X-Forwarded-For", a.String())
-	}
-	h.Set("X-Forwarded-Host", pr.In.Host)
-	h.Set("X-Forwarded-Proto", in.cfg.Scheme)
-}
-
 // dialError carries the page that a failed dial leads to.
 type dialError struct {
 	page errorpage.Page
@@ -341,46 +320,21 @@ type dialError struct {
 func (e *dialError) Error() string { return e.err.Error() }
 func (e *dialError) Unwrap() error { return e.err }
 
-func (in *Ingress) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	conn, pod, err := in.cfg.Pods.DialApp(ctx, podName(ctx))
-	if err != nil {
-		return nil, &dialError{pageFor(err, pod.Status), err}
-	}
-	return newTap(connlimit.Timed(conn, in.cfg.AnswerTimeout)), nil
-}
+var errUninvited = errors.New("ingress: the app changes the protocol unasked")
 
-// answers is the transport with what an answer must not bring along taken off.
-type answers struct{ http.RoundTripper }
-
-var errStatus = errors.New("ingress: the app's status is none")
-
-// RoundTrip refuses a status that net/http cannot send on, and returns a copy
-// of the answer without trailers: those that come after the body are written
-// to the original, where nobody passes them on past cleanAnswer.
-func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := a.RoundTripper.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	if res.StatusCode < 200 && res.StatusCode != http.StatusSwitchingProtocols {
-		return nil, errors.Join(errStatus, res.Body.Close())
-	}
-	bare := *res
-	bare.Trailer = nil
-	return &bare, nil
-}
-
-// fail answers a request that got no answer from its app.
-func (in *Ingress) fail(w http.ResponseWriter, r *http.Request, err error) {
+// fail answers a request that got no answer from its app. x is finished, and nil where the
+// app was not reached.
+func (in *Ingress) fail(w http.ResponseWriter, r *http.Request, x *exchange, err error) {
 	var dial *dialError
 	var timeout net.Error
 	var tooBig *http.MaxBytesError
 	var uploading error
-	if out, ok := w.(*appAnswer); ok {
-		w, uploading = out.ResponseWriter, out.upload.failure() // this answer is ours
+	if x != nil && x.upload != nil {
+		<-x.upload // the answer of ours is to whoever has sent it
+		uploading = x.visitor
 	}
 	switch {
-	case errors.As(err, &tooBig):
+	case errors.As(uploading, &tooBig):
 		answer(w, r, pageTooLarge)
 		return
 	case errors.Is(uploading, os.ErrDeadlineExceeded):
@@ -393,22 +347,10 @@ func (in *Ingress) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	case errors.As(err, &timeout) && timeout.Timeout():
 		answer(w, r, pageSilent)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "connection reset"):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		answer(w, r, pageFailed)
 	default:
 		answer(w, r, pageBroken)
 	}
 	in.cfg.Log.Debug("pod gave no answer", "host", r.Host, "error", err)
 }
-
-// buffers keeps copy buffers for reuse.
-type buffers struct{ pool sync.Pool }
-
-func (b *buffers) Get() []byte {
-	if p, ok := b.pool.Get().(*[]byte); ok {
-		return *p
-	}
-	return make([]byte, copyBuffer)
-}
-
-func (b *buffers) Put(p []byte) { b.pool.Put(&p) }

@@ -42,10 +42,17 @@ type site struct {
 
 func newSite(t *testing.T, app func(net.Conn), change ...func(*ingress.Config)) *site {
 	t.Helper()
-	db := storetest.New(t)
 	s := &site{fake: podstest.NewFake(t)}
 	s.fake.SetAgent(appAgent(t, app))
-	s.pods = podstest.ServiceOver(t, db, s.fake)
+	s.open(t, s.fake, change...)
+	return s
+}
+
+// open has a runtime run the pod.
+func (s *site) open(t *testing.T, runtime pods.Runtime, change ...func(*ingress.Config)) {
+	t.Helper()
+	db := storetest.New(t)
+	s.pods = podstest.ServiceOver(t, db, runtime)
 	w := storetest.Populate(t, db, "ann", time.Now())
 	s.actor = authz.Person(w.User.ID, store.Membership{Team: w.Team, Role: store.RoleOwner})
 	p, err := s.pods.Create(t.Context(), s.actor, pods.CreateRequest{Name: "shop", Preset: "static"}, nil)
@@ -61,7 +68,6 @@ func newSite(t *testing.T, app func(net.Conn), change ...func(*ingress.Config)) 
 	shop := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.in.Serve(w, r, "shop") })
 	s.Server = httptest.NewServer(connlimit.Deadlines(shop))
 	t.Cleanup(func() { s.Close(); s.in.Close() })
-	return s
 }
 
 // appAgent is an agent that hands each dialled stream to app.
@@ -534,12 +540,22 @@ func TestHostileApps(t *testing.T) {
 		"uninvited upgrade":   {says("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"), 502},
 		"split header":        {says("HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: x\r\n\r\n"), 502},
 		"huge trailer":        {says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n" + strings.Repeat("X-T: y\r\n", 10_000) + "\r\n"), 200},
+		"negative length":     {says("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok"), 502},
+		"length with a plus":  {says("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok"), 502},
+		"huge length":         {says("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nok"), 502},
+		"unknown coding":      {says("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"), 502},
+		"space before colon":  {says("HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok"), 200},              // which names no header
+		"header on and on":    {says("HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok"), 200}, // as net/http takes it
+		"no end of header":    {says("HTTP/1.1 200 OK\r\nX: a\r\n"), 502},
+		"old and odd":         {says("HTTP/9.9 200 OK\r\nContent-Length: 2\r\n\r\nok"), 200},
+		"status 0x1":          {says("HTTP/1.1 0x1 OK\r\n\r\n"), 502},
+		"101 of another kind": {says("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n"), 502},
 		"control in cookie":   {says("HTTP/1.1 200 OK\r\nSet-Cookie: a=1; \x01Domain=x\r\n\r\n"), 502},
 		"status 000":          {says("HTTP/1.1 000 Nothing\r\n\r\n"), 502},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, c.app)
+			s := newSite(t, c.app, func(c *ingress.Config) { c.AnswerTimeout = 20 * time.Second }) // for what is without an end
 			res, body := s.ask(t, "GET", "/", nil)
 			if res.StatusCode != c.want {
 				t.Errorf("%d, want %d: %.100s", res.StatusCode, c.want, body)

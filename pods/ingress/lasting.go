@@ -229,19 +229,62 @@ func socket(c net.Conn) syscall.Conn {
 // NetConn returns the connection below.
 func (t *tap) NetConn() net.Conn { return t.Conn }
 
-// Hijack is for http.ResponseController: the visitor's connection, once the app has changed
-// its protocol.
-func (a *appAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
-	if err != nil || a.back == nil || socket(conn) == nil || socket(a.back) == nil {
-		return conn, buffered, err
+// goesOver reports whether the next program can go on with a connection of a visitor to an
+// app.
+func goesOver(front, back net.Conn) bool {
+	_, err := keysOf(front)
+	return err == nil && socket(front) != nil && socket(back) != nil
+}
+
+// upgrade goes on with a request whose app has changed the protocol, as the visitor wanted.
+// who says whose it is.
+func (in *Ingress) upgrade(w http.ResponseWriter, r *http.Request, x *exchange, res *http.Response, who lasting) {
+	back := newTap(x.conn)
+	defer back.Close()
+	if x.upload != nil {
+		if <-x.upload; !x.whole {
+			panic(http.ErrAbortHandler) // the app has not read what comes before
+		}
 	}
-	if _, err := keysOf(conn); err != nil {
-		return conn, buffered, nil // it stays in this program
+	x.unwatch()
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler) // it is no connection that could change
 	}
-	front := newTap(conn)
-	a.lasts(front, a.back)
-	return front, buffered, nil
+	l := &lasting{who.pod, who.visitor, newTap(conn), back}
+	defer l.front.Close()
+	defer context.AfterFunc(r.Context(), func() { _ = back.Close() })()
+	if err := l.start(buffered, x.in, res.Header); err != nil {
+		in.cfg.Log.Debug("a protocol could not be changed", "host", r.Host, "error", err)
+		return
+	}
+	if goesOver(conn, x.conn) {
+		in.keep(l)
+		defer in.forget(l)
+		in.cfg.Lasts(r.Context())
+	}
+	l.pump()
+}
+
+// start tells the visitor that the protocol is changed, and brings to either side what the
+// other has said since.
+func (l *lasting) start(front *bufio.ReadWriter, back *bufio.Reader, h http.Header) error {
+	cleanAnswer(h)
+	early, err := front.Reader.Peek(front.Reader.Buffered())
+	if err == nil && len(early) > 0 {
+		_, err = l.back.Write(early)
+	}
+	if err != nil {
+		return err
+	}
+	late, err := back.Peek(back.Buffered())
+	if err != nil {
+		return err
+	}
+	_, err = front.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	err = errors.Join(err, h.WriteSubset(front, map[string]bool{"Content-Length": true, "Transfer-Encoding": true}))
+	_, err2 := front.WriteString("\r\n" + string(late))
+	return errors.Join(err, err2, front.Flush())
 }
 
 // HandOver has the next program keep the connections that can go over. This one serves them

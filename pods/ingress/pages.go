@@ -17,6 +17,7 @@ var (
 	pageFailed   = errorpage.Page{Status: http.StatusBadGateway, Title: "The app does not answer", Text: "The pod is there, but nothing answers on its port. Its owner finds the reason in its logs."}
 	pageSilent   = errorpage.Page{Status: http.StatusGatewayTimeout, Title: "The app took too long", Text: "The app took the request and did not answer in time. Its owner finds the reason in its logs."}
 	pageBroken   = errorpage.Page{Status: http.StatusBadGateway, Title: "The app gave no proper answer", Text: "What the app answered is not HTTP as it should be, or it ended before it was through. Its owner finds the reason in its logs."}
+	pageImproper = errorpage.Page{Status: http.StatusBadRequest, Title: "This is no proper request", Text: "What was sent cannot be passed on to the app."}
 	pageBusy     = errorpage.Page{Status: http.StatusServiceUnavailable, Title: "This pod is busy", Text: "It has as many requests open as it can have. Try again in a moment.", Retry: 5}
 	pageShare    = errorpage.Page{Status: http.StatusTooManyRequests, Title: "Too many requests at once", Text: "Your address has as many requests open here as one may have. Close other windows of this page, or try again in a moment.", Retry: 5}
 	pageTooLarge = errorpage.Page{Status: http.StatusRequestEntityTooLarge, Title: "The request is too large", Text: "The app or this server does not take a request of that size."}

@@ -321,6 +321,22 @@ func (c *appConn) Write(p []byte) (int, error) {
 	return n, c.tell(err)
 }
 
+// Quiet reports whether the connection rests: nothing has come that nobody has read, not
+// even its end.
+func (c *appConn) Quiet() bool {
+	if c.enter() != nil {
+		return false
+	}
+	defer c.leave()
+	nothing := false
+	err := c.control(func(fd int) error {
+		_, _, err := unix.Recvfrom(fd, make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		nothing = err == unix.EAGAIN
+		return nil
+	})
+	return err == nil && nothing
+}
+
 // tell is what a call says that ended because of Close.
 func (c *appConn) tell(err error) error {
 	if err == nil || err == io.EOF {

@@ -97,6 +97,33 @@ func TestAppSocketsAreUsedAgain(t *testing.T) {
 	}
 }
 
+// A connection rests as long as its app neither says anything nor ends it.
+func TestQuietAppConnections(t *testing.T) {
+	t.Parallel()
+	next := make(chan string)
+	port := listens(t, func(c *net.TCPConn) { _, _ = io.WriteString(c, <-next) })
+	d := doorHere(t, 1)
+	for _, words := range []string{"x", ""} { // and then its end
+		c, err := d.connect(t.Context(), port)
+		must(t, err)
+		quiet := c.(interface{ Quiet() bool }).Quiet
+		if !quiet() {
+			t.Error("a new one does not rest")
+		}
+		next <- words
+		for quiet() {
+			time.Sleep(time.Millisecond) // until the kernel has brought it
+		}
+		if got, err := io.ReadAll(c); err != nil || string(got) != words || quiet() {
+			t.Errorf("%q, %v, rests: %v", got, err, quiet())
+		}
+		must(t, c.Close())
+		if quiet() {
+			t.Error("a closed one rests")
+		}
+	}
+}
+
 // A call that Close ends does not meet the next connection over its socket.
 func TestAppConnectionsStayApart(t *testing.T) {
 	t.Parallel()
