@@ -1,5 +1,6 @@
 // Package ingress serves the addresses of pods: requests for NAME.domain go to
-// the app of the pod NAME, through its agent, so no port of the host is used.
+// the app of the pod NAME, over connections that pods gives, so no port of the host
+// is used.
 //
 // The caller decides which hosts are pods' and hands over the name. A pod is
 // hostile here in both directions: it must not learn the visitor's podgate

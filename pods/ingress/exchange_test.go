@@ -237,6 +237,29 @@ func TestIdleConnections(t *testing.T) {
 	})
 }
 
+// pair is two ends of one connection.
+func pair(t *testing.T, network, address string) (near, far net.Conn) {
+	t.Helper()
+	ln, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if far, err = net.Dial(network, ln.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if near, err = ln.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []net.Conn{near, far} {
+		t.Cleanup(func() { _ = c.Close() })
+		if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return near, far
+}
+
 // Whether a connection rests can be told of a socket, and of nothing else.
 func TestWatch(t *testing.T) {
 	t.Parallel()

@@ -241,7 +241,12 @@ func endUpload(w http.ResponseWriter, r *http.Request, x *exchange) {
 	default:
 		defer func() { <-x.upload }() // nobody reads a body whose handler is through
 	}
-	_ = http.NewResponseController(w).Flush() // who has not sent all may wait for the answer
+	x.mu.Lock()
+	whole := x.whole
+	x.mu.Unlock()
+	if !whole {
+		_ = http.NewResponseController(w).Flush() // who has not sent all may wait for the answer
+	}
 	endBody(r)
 }
 
