@@ -146,11 +146,11 @@ func TestUnaskedAnswers(t *testing.T) {
 	said := make(chan struct{}, 1)
 	s, count := newDirectSite(t, func(n int, conn net.Conn) {
 		defer conn.Close()
-		for r := bufio.NewReader(conn); asked(r) != nil; {
+		r := bufio.NewReader(conn)
+		for first := n == 1; asked(r) != nil; first = false {
 			_, _ = io.WriteString(conn, okay)
-			if n == 1 {
-				_, _ = conn.Read(nil) // the answer is out by itself
-				<-said
+			if first {
+				<-said // the answer is with its visitor
 				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
 				said <- struct{}{}
 			}

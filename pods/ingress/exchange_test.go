@@ -147,8 +147,10 @@ func TestTimes(t *testing.T) {
 // A body is as long as its head says, whatever it is read from.
 func TestBodiesAreAsLongAsTheySay(t *testing.T) {
 	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // the app waits for the end
+	defer cancel()
 	for _, length := range []int64{3, 5} {
-		r := httptest.NewRequestWithContext(t.Context(), "POST", "/", struct{ io.Reader }{strings.NewReader("body")})
+		r := httptest.NewRequestWithContext(ctx, "POST", "/", struct{ io.Reader }{strings.NewReader("body")})
 		r.ContentLength = length
 		got := make(chan []byte, 1)
 		x := asks(t, r, func(c net.Conn) {
