@@ -160,6 +160,10 @@ func (s *Service) madePasskey(session store.Session, site Site, handle string, a
 	if err != nil {
 		return store.Passkey{}, badPasskey()
 	}
+	// Before anything is checked with it: of a key without bound each check is dear.
+	if data := made.Response.AttestationObject.AuthData.AttData; len(data.CredentialPublicKey) > maxPublicKey || len(data.CredentialID) > maxPasskeyID {
+		return store.Passkey{}, badPasskey()
+	}
 	challenge := made.Response.CollectedClientData.Challenge
 	if _, ok := s.challenges.open(challenge, toAdd(session, handle), s.now()); !ok {
 		return store.Passkey{}, latePasskey()
@@ -175,7 +179,7 @@ func (s *Service) madePasskey(session store.Session, site Site, handle string, a
 	c, err := party.CreateCredential(passkeyOwner{handle: rawHandle}, webauthn.SessionData{
 		Challenge: challenge, UserID: rawHandle, UserVerification: protocol.VerificationRequired, CredParams: kinds,
 	}, made)
-	if err != nil || len(c.PublicKey) > maxPublicKey || len(c.ID) == 0 || len(c.ID) > maxPasskeyID {
+	if err != nil || len(c.ID) == 0 {
 		return store.Passkey{}, badPasskey()
 	}
 	return store.Passkey{

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"podgate/internal/authz"
+	"podgate/internal/text"
 	"podgate/internal/web"
 	"podgate/store"
 )
@@ -83,7 +85,40 @@ func peek(body []byte) ([]call, error) {
 	case len(calls) > maxBatch:
 		return nil, &rpcError{Code: codeInvalidRequest, Message: fmt.Sprintf("a batch may hold at most %d messages", maxBatch)}
 	}
+	if err := exactNames(body); err != nil {
+		return nil, err
+	}
 	return calls, nil
+}
+
+// exactNames refuses messages with a member whose name is only nearly one of call's.
+// encoding/json would take it for that one, and the SDK does not: they would see two
+// different calls, and a watch would ask about the wrong one.
+func exactNames(body []byte) error {
+	var messages []map[string]json.RawMessage
+	if json.Unmarshal(body, &messages) != nil {
+		messages = make([]map[string]json.RawMessage, 1)
+		_ = json.Unmarshal(body, &messages[0]) // what is no object has no members
+	}
+	for _, message := range messages {
+		within := message
+		for _, level := range []struct {
+			names []string
+			next  string
+		}{{[]string{"id", "method", "params"}, "params"}, {[]string{"name", "taskId", "notifications"}, "notifications"}, {[]string{"taskIds"}, ""}} {
+			for name := range within {
+				for _, known := range level.names {
+					if name != known && strings.EqualFold(name, known) {
+						return &rpcError{Code: codeInvalidRequest, Message: fmt.Sprintf("a message has «%s» where it should have «%s»", text.Short(name, 20), known)}
+					}
+				}
+			}
+			next := within[level.next]
+			within = nil
+			_ = json.Unmarshal(next, &within) // likewise
+		}
+	}
+	return nil
 }
 
 // The codes of JSON-RPC 2.0, section 5.1, that are used here. The last is of those that

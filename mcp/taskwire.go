@@ -86,8 +86,8 @@ func (e *endpoint) addTaskMethods(s *sdk.Server) {
 // stateless reports whether a request is of a revision that has extensions: one
 // that says its version itself.
 func stateless(meta sdk.Meta) bool {
-	_, ok := meta[sdk.MetaKeyProtocolVersion]
-	return ok
+	version, _ := meta[sdk.MetaKeyProtocolVersion].(string) // of what is none the SDK takes no notice
+	return version != ""
 }
 
 // declaresTasks reports whether a request says that its client knows tasks.

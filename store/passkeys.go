@@ -121,7 +121,8 @@ type PasskeyUse struct {
 // of a copy (WebAuthn Level 3, section 6.1.1): ErrSpent, also when two answers with one
 // counter come at once. Most authenticators count nothing, which is 0 for ever. What was
 // asked before the last use was answered by it, or in another window: ErrExpired. A
-// clock that was set back since then keeps nobody out.
+// clock that was set back since then, by more than two answers can be apart that are on
+// their way at once, keeps nobody out.
 func (u PasskeyUse) note(tx *bolt.Tx, user UserID, now time.Time) error {
 	p, err := passkeyOf(tx, user, u.Key)
 	switch {
@@ -129,7 +130,7 @@ func (u PasskeyUse) note(tx *bolt.Tx, user UserID, now time.Time) error {
 		return err
 	case (u.Counter != 0 || p.Counter != 0) && u.Counter <= p.Counter:
 		return ErrSpent
-	case !u.Asked.After(p.LastUsed) && !p.LastUsed.After(now):
+	case !u.Asked.After(p.LastUsed) && !p.LastUsed.After(now.Add(time.Minute)):
 		return ErrExpired
 	}
 	p.Counter, p.LastUsed = u.Counter, now

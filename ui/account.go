@@ -81,7 +81,15 @@ func (s *Server) handlePassword(w http.ResponseWriter, r *http.Request, p page.P
 		return s.showAccount(w, r, p, status, fault)
 	}
 	s.setDevice(w, r, s.Cookie(r, page.SessionCookie)) // the old one is void
-	s.SetNotice(w, "password", ended)
+	passkeys, err := s.Account.Passkeys(p.User.ID)
+	if err != nil {
+		return err
+	}
+	notice := "password"
+	if len(passkeys) > 0 { // one of them may be that of whoever had the old one
+		notice = "password-passkeys"
+	}
+	s.SetNotice(w, notice, ended)
 	return s.Redirect(w, "/account#change-password")
 }
 
@@ -121,7 +129,7 @@ func (s *Server) serveLogOutEverywhere(w http.ResponseWriter, r *http.Request, p
 }
 
 // everywherePage is the content of everywhere.html.
-type everywherePage struct{ Sessions, Connections int }
+type everywherePage struct{ Sessions, Connections, Passkeys int }
 
 // handleLogOutEverywhere is POST /account/log-out-everywhere. The answer is the
 // page itself, because nobody is signed in any more who could be told later.
@@ -134,11 +142,15 @@ func (s *Server) handleLogOutEverywhere(w http.ResponseWriter, r *http.Request, 
 	if err != nil {
 		return err
 	}
+	passkeys, err := s.Account.Passkeys(p.User.ID)
+	if err != nil {
+		return err
+	}
 	s.Record(r, p, history.AuditEverywhere, page.Plural(sessions, "session", "sessions")+", "+page.Plural(connections, "connection", "connections"), nil)
 	s.recordRevoked(r, p, history.AuditEverywhere, list)
 	s.ClearCookie(w, page.SessionCookie)
 	r = page.WithoutPerson(r) // nor does the page say so
-	return s.render(w, r, page.Plain, http.StatusOK, "everywhere", page.Frame{Title: "Signed out everywhere", Page: everywherePage{sessions, connections}})
+	return s.render(w, r, page.Plain, http.StatusOK, "everywhere", page.Frame{Title: "Signed out everywhere", Page: everywherePage{sessions, connections, len(passkeys)}})
 }
 
 // browserName makes «Firefox on Linux» of a User-Agent, which decides nothing.

@@ -56,6 +56,11 @@ func TestPasskeyForms(t *testing.T) {
 	if got := asked(t, b.Get(passkeys), "ids"); got == "" {
 		t.Error("the device may make a second one")
 	}
+	changed := b.Post("/account/password", url.Values{"old": {pagetest.Password}, "password": {"a long and new sentence"}, "again": {"a long and new sentence"}})
+	if !strings.Contains(changed.Text(), "Your passkeys still sign in") {
+		t.Errorf("after a change of the password: %d %s", changed.StatusCode, changed.Text())
+	}
+	b.Post("/account/password", url.Values{"old": {"a long and new sentence"}, "password": {pagetest.Password}, "again": {pagetest.Password}})
 	b.Post("/sign-out", nil)
 
 	s.Clock.Advance(time.Hour)

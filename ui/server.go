@@ -72,12 +72,17 @@ var notices = map[string]page.Notice{
 	"passkey-added":   page.Says("", "", "The passkey is added. You can sign in with it."),
 	"passkey-named":   page.Says("", "", "The passkey has its name."),
 	"passkey-removed": page.Says("", "", "The passkey is removed. Nobody can sign in with it any more."),
-	"password": {Page: "account", Section: "change-password", Text: func(ended int) string {
-		if ended == 0 {
-			return "Your password is changed."
-		}
-		return "Your password is changed, and " + page.Plural(ended, "other session was", "other sessions were") + " ended."
+	"password":        {Page: "account", Section: "change-password", Text: passwordChanged},
+	"password-passkeys": {Page: "account", Section: "change-password", Text: func(ended int) string {
+		return passwordChanged(ended) + " Your passkeys still sign in: remove each that is not yours."
 	}},
+}
+
+func passwordChanged(ended int) string {
+	if ended == 0 {
+		return "Your password is changed."
+	}
+	return "Your password is changed, and " + page.Plural(ended, "other session was", "other sessions were") + " ended."
 }
 
 // render writes one of these pages.

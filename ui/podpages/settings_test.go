@@ -75,7 +75,8 @@ func TestPodJobs(t *testing.T) {
 	}
 	job = a.Request.URL.RequestURI()
 	var stop url.Values
-	for a = b.Get(job); !strings.Contains(a.Text(), "red"); a = b.Get(job) {
+	// The command is on the page from the beginning, what it prints is not.
+	for a = b.Get(job); !strings.Contains(a.HTML, ">red<"); a = b.Get(job) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if !strings.Contains(a.HTML, `<i class="a-red">red</i>`) || strings.Contains(a.HTML, "<b>") || strings.Contains(a.HTML, "\u202e") {
