@@ -43,8 +43,14 @@ func buildRoot(s spec, files donated) (logs int, err error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return -1, fail(stepRoot, err)
 	}
-	system, links := systemBinds()
-	mounts, err := takeAll(append(system, s.Binds...), files)
+	var links []link
+	binds := s.Binds
+	if s.Image == nil {
+		var system []bind
+		system, links = systemBinds()
+		binds = append(system, binds...)
+	}
+	mounts, err := takeAll(binds, files)
 	if err != nil {
 		return -1, err
 	}
@@ -52,11 +58,22 @@ func buildRoot(s spec, files donated) (logs int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	root, err := newRoot()
+	image, err := takeImage(s, files)
+	if err != nil {
+		return -1, err
+	}
+	root, err := newRoot(rootSize(s))
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(root)
+	readOnly, err := imageRoot(s, image)
+	if err != nil {
+		return -1, fail(stepImage, err)
+	}
+	if err := writeReadOnly(files.file(donatedStatus), readOnly); err != nil {
+		return -1, fail(stepImage, err)
+	}
 	if err := makeFiles(s, links); err != nil {
 		return -1, fail(stepFiles, err)
 	}
@@ -68,10 +85,11 @@ func buildRoot(s spec, files donated) (logs int, err error) {
 			return -1, fail(stepAttach, fmt.Errorf("%s: %w", m.target, err))
 		}
 	}
-	if err := enterRoot(); err != nil {
+	layered := s.Image != nil && readOnly == ""
+	if err := enterRoot(layered); err != nil {
 		return -1, err
 	}
-	return own.fd, closeRoot()
+	return own.fd, closeRoot(!layered)
 }
 
 // takeAll makes a detached copy of every source that is there.
@@ -162,7 +180,7 @@ func makePlace(path string, dir bool) error {
 }
 
 // newFS makes a detached mount of a fresh file system. Options alternate
-// between name and value.
+// between name and value, which is empty for one without.
 func newFS(kind string, attr int, options ...string) (int, error) {
 	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
 	if err != nil {
@@ -170,7 +188,7 @@ func newFS(kind string, attr int, options ...string) (int, error) {
 	}
 	defer unix.Close(fs)
 	for i := 0; i < len(options); i += 2 {
-		if err := unix.FsconfigSetString(fs, options[i], options[i+1]); err != nil {
+		if err := setOption(fs, options[i], options[i+1]); err != nil {
 			return -1, fmt.Errorf("option %s: %w", options[i], err)
 		}
 	}
@@ -180,10 +198,17 @@ func newFS(kind string, attr int, options ...string) (int, error) {
 	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attr)
 }
 
+func setOption(fs int, name, value string) error {
+	if value == "" {
+		return unix.FsconfigSetFlag(fs, name)
+	}
+	return unix.FsconfigSetString(fs, name, value)
+}
+
 // newRoot mounts the empty root over the host's, which this process still
 // stands on, and makes it the working directory.
-func newRoot() (int, error) {
-	fd, err := newFS("tmpfs", writableAttr, "mode", "0755", "size", "4m", "nr_inodes", "4096")
+func newRoot(options []string) (int, error) {
+	fd, err := newFS("tmpfs", writableAttr, options...)
 	if err != nil {
 		return -1, fail(stepRoot, err)
 	}
@@ -272,8 +297,9 @@ func mountDev() error {
 	return attached{fd, "dev/pts", true}.attach()
 }
 
-// enterRoot exchanges the roots and lets go of the host's.
-func enterRoot() error {
+// enterRoot exchanges the roots and lets go of the host's, and of the empty root on top of
+// that when the pod's lies over an image: closeRoot fails where one of them is left.
+func enterRoot(layered bool) error {
 	if err := os.Mkdir(".host", 0o700); err != nil {
 		return fail(stepPivot, err)
 	}
@@ -283,10 +309,12 @@ func enterRoot() error {
 	if err := unix.Chdir("/"); err != nil {
 		return fail(stepPivot, err)
 	}
-	if err := unix.Unmount("/.host", unix.MNT_DETACH); err != nil {
-		return fail(stepPivot, err)
+	if layered {
+		if err := unix.Unmount("/.host", unix.MNT_DETACH); err != nil {
+			return fail(stepPivot, err)
+		}
 	}
-	return nil
+	return fail(stepPivot, unix.Unmount("/.host", unix.MNT_DETACH))
 }
 
 // Parts of /proc that tell about the host or steer it. Those that a pod's
@@ -299,8 +327,9 @@ var (
 	readOnlyProc = []string{"bus", "fs", "irq", "sys"}
 )
 
-// closeRoot covers parts of /proc and makes the root and /dev read-only.
-func closeRoot() error {
+// closeRoot covers parts of /proc and makes /dev, and the root unless it is the pod's to
+// write to, read-only.
+func closeRoot(readOnly bool) error {
 	for _, name := range coveredProc {
 		if err := cover("/proc/"+name, "/dev/null", deviceAttr|unix.MOUNT_ATTR_RDONLY); err != nil {
 			return fail(stepProc, err)
@@ -319,7 +348,11 @@ func closeRoot() error {
 	if err := os.Remove("/.host"); err != nil {
 		return fail(stepFiles, err)
 	}
-	for _, path := range []string{"/", "/dev"} {
+	closed := []string{"/", "/dev"}
+	if !readOnly {
+		closed = []string{"/dev"}
+	}
+	for _, path := range closed {
 		attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
 		if err := unix.MountSetattr(unix.AT_FDCWD, path, 0, attr); err != nil {
 			return fail(stepAttr, fmt.Errorf("%s: %w", path, err))

@@ -29,7 +29,9 @@ type spec struct {
 	Uncounted bool     `json:"uncounted,omitempty"` // no cgroup counts its memory
 	Meter     bool     `json:"meter,omitempty"`     // hand over what tells about its sockets
 	Network   bool     `json:"network,omitempty"`   // make a device and hand its other end over
-	Agent     agentSpec
+	// Image is the pod's root; nil: the machine's files.
+	Image *imageSpec `json:"image,omitempty"`
+	Agent agentSpec
 }
 
 // agentSpec is what of it goes on to stage 2.
@@ -39,6 +41,8 @@ type agentSpec struct {
 	// Data is RLIMIT_DATA of the agent, which lowers it for all it starts; 0 for
 	// none. Stage 2 sets it, so that its own start is not measured with it.
 	Data uint64 `json:"data,omitempty"`
+	// Environ is what everything in the pod starts with; empty: what the machine's files need.
+	Environ []string `json:"environ,omitempty"`
 }
 
 // bind is one part of the host's files in the pod.
@@ -60,7 +64,9 @@ type failure struct {
 	Step   string        `json:"step"`
 	Errno  syscall.Errno `json:"errno,omitempty"`
 	Detail string        `json:"detail"`
-	cause  error         // on the side where it happened
+	// ReadOnly is no failure but why the pod cannot write to its image; Step is empty.
+	ReadOnly string `json:"read_only,omitempty"`
+	cause    error  // on the side where it happened
 }
 
 func (f *failure) Error() string { return f.Step + ": " + f.Detail }
@@ -98,20 +104,29 @@ func readSpec(r io.Reader) (s spec, err error) {
 }
 
 // readStatus waits until stage 1 has executed stage 2 (nil) or says what went
-// wrong.
-func readStatus(r io.Reader) error {
-	b, err := io.ReadAll(io.LimitReader(r, maxSpec))
-	if err != nil {
-		return fail(stepExec, err)
+// wrong. readOnly is why the pod cannot write to its image.
+func readStatus(r io.Reader) (readOnly string, err error) {
+	reports := json.NewDecoder(io.LimitReader(r, maxSpec))
+	for {
+		f := &failure{}
+		switch err := reports.Decode(f); {
+		case err == io.EOF:
+			return readOnly, nil
+		case err != nil:
+			return "", &failure{Step: stepExec, Detail: "a report that cannot be read"}
+		case f.ReadOnly == "":
+			return "", f
+		}
+		readOnly = f.ReadOnly
 	}
-	if len(b) == 0 {
+}
+
+// writeReadOnly tells the server why the pod cannot write to its image.
+func writeReadOnly(w io.Writer, why string) error {
+	if why == "" {
 		return nil
 	}
-	f := &failure{}
-	if err := json.Unmarshal(b, f); err != nil {
-		return &failure{Step: stepExec, Detail: "a report that cannot be read"}
-	}
-	return f
+	return json.NewEncoder(w).Encode(&failure{ReadOnly: why})
 }
 
 func writeStatus(w *os.File, err error) {
