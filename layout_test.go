@@ -20,7 +20,7 @@ import (
 var mayImport = map[string][]string{
 	"store":                {},
 	"internal/authz":       {"store"},
-	"internal/config":      {"internal/web", "oauth", "pods", "pods/egress", "pods/images", "pods/preset", "pods/sandbox", "pods/wire"},
+	"internal/config":      {"internal/web", "oauth", "pods", "pods/egress", "pods/sandbox", "pods/wire"},
 	"internal/connlimit":   {"internal/ratelimit"},
 	"internal/errorpage":   {},
 	"internal/handover":    {"internal/mainthread"},
@@ -46,9 +46,8 @@ var mayImport = map[string][]string{
 	"pods/preset":          {},
 	"pods/wire":            {},
 	"pods/agent":           {"pods/preset", "pods/wire"},
-	"pods/images":          {},
 	"pods/copies":          {"backup", "pods", "store"},
-	"pods/sandbox":         {"internal/handover", "internal/mainthread", "pods", "pods/agent", "pods/copies", "pods/egress", "pods/egress/netstack", "pods/images", "pods/preset", "pods/sandbox/seccomp", "pods/wire", "store"},
+	"pods/sandbox":         {"internal/handover", "internal/mainthread", "pods", "pods/agent", "pods/copies", "pods/egress", "pods/egress/netstack", "pods/preset", "pods/sandbox/seccomp", "pods/wire", "store"},
 	"pods/sandbox/seccomp": {},
 	"pods/ingress":         {"pods", "internal/connlimit", "internal/errorpage", "internal/handover", "internal/ratelimit", "internal/tlsrecord"},
 	"pods/transfer":        {"pods", "internal/authz", "internal/web"},
@@ -65,7 +64,7 @@ var mayImport = map[string][]string{
 	"ui/teampages":         {"account", "history", "oauth", "pods", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"ui/podpages":          {"history", "pods", "pods/wire", "store", "internal/authz", "internal/text", "internal/web", "ui/page"},
 	"": {
-		"account", "backup", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/handover", "internal/mail", "internal/mainthread", "internal/metrics", "internal/notify", "internal/registries", "internal/service", "internal/text", "internal/trace", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/images", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/serverpages", "ui/teampages",
+		"account", "backup", "certs", "control", "doctor", "doctor/echo", "history", "internal/authz", "internal/config", "internal/connlimit", "internal/errorpage", "internal/handover", "internal/mail", "internal/mainthread", "internal/metrics", "internal/notify", "internal/registries", "internal/service", "internal/text", "internal/trace", "internal/web", "mcp", "oauth", "pods", "pods/agent", "pods/egress", "pods/ingress", "pods/sandbox", "pods/transfer", "remote", "store", "ui", "ui/page", "ui/serverpages", "ui/teampages",
 	},
 	// Programs of their own.
 	"scripts/plot":    {},

@@ -29,7 +29,6 @@ import (
 	"podgate/internal/trace"
 	"podgate/pods"
 	"podgate/pods/egress"
-	"podgate/pods/images"
 	"podgate/pods/ingress"
 	"podgate/pods/sandbox"
 	"podgate/store"
@@ -94,7 +93,6 @@ type server struct {
 	history   *history.Recorder
 	notify    *notify.Notifier
 	pods      *pods.Service
-	images    *images.Store       // nil: they cannot be had
 	beyond    egress.Config       // the world that pods reach
 	failed    chan error          // something that must not end has ended
 	answer    http.Handler        // what answers every request

@@ -53,7 +53,6 @@ var runtimes = map[string]func(context.Context, *server, config.Region) (pods.Ru
 // that cannot run pods here is tried again later: people can sign in and read
 // why.
 func (srv *server) openPods(ctx context.Context) error {
-	srv.openImages()
 	service, err := pods.New(srv.podsConfig(srv.settings))
 	if err != nil {
 		return err
@@ -78,7 +77,7 @@ func (srv *server) podsConfig(s *config.Settings) pods.Config {
 	beyond := srv.beyond
 	beyond.Leads = leads(srv.issuer.Hostname(), s.Pods.Domain)
 	return pods.Config{
-		DB: srv.db, Regions: regions(s, srv.openRuntime), Plans: plans(s.Plans), Images: s.PresetImages(), Quota: pods.Quota{Pods: s.Pods.QuotaPods, Memory: int64(s.Pods.QuotaMemory)},
+		DB: srv.db, Regions: regions(s, srv.openRuntime), Plans: plans(s.Plans), Quota: pods.Quota{Pods: s.Pods.QuotaPods, Memory: int64(s.Pods.QuotaMemory)},
 		URL: srv.podURL(), NameLists: s.Lists(), Egress: beyond, Alarm: srv.alarm(), Evicted: srv.noteEvicted, Log: srv.log, Now: time.Now,
 	}
 }
@@ -123,12 +122,12 @@ func regions(s *config.Settings, open func(context.Context, config.Region) (pods
 // openSandbox opens the runtime of this machine, of which the configuration
 // allows one.
 func openSandbox(ctx context.Context, srv *server, c config.Region) (pods.Runtime, error) {
-	dir, err := filepath.Abs(srv.podsDir())
+	dir, err := filepath.Abs(filepath.Join(srv.settings.DataDir, "pods"))
 	if err != nil {
 		return nil, err
 	}
 	return sandbox.Open(ctx, sandbox.Config{
-		Dir: dir, Log: srv.log, Binds: c.Binds, Images: srv.images, LimitsMode: c.Limits,
+		Dir: dir, Log: srv.log, Binds: c.Binds, LimitsMode: c.Limits,
 		Before: srv.before(), Next: func() *handover.Baton { return srv.upgrades.baton },
 	})
 }

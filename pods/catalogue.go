@@ -22,7 +22,7 @@ func (s *Service) catalogue() []Preset {
 		for _, r := range s.regions {
 			here := PresetHere{Region: r.Name}
 			var why *fault
-			if errors.As(r.provides(s.needs(known)), &why) {
+			if errors.As(r.provides(known.Needs), &why) {
 				here.Reason = why.text
 				reasons = append(reasons, here.Reason)
 			}
@@ -37,18 +37,6 @@ func (s *Service) catalogue() []Preset {
 		list = append(list, p)
 	}
 	return list
-}
-
-// needs is what pods of a preset need, as the configuration has it.
-func (s *Service) needs(p preset.Preset) preset.Needs {
-	image, set := s.rules.Load().images[p.Name]
-	switch {
-	case !set:
-		return p.Needs
-	case image == "":
-		return preset.Needs{Tool: p.Needs.Tool, Get: p.Needs.Get}
-	}
-	return preset.Needs{Image: image}
 }
 
 // provides returns nil when pods with these needs can run in the region, and

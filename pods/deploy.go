@@ -230,7 +230,7 @@ func (s *Service) planDeploy(rec store.Pod, r DeployRequest, files []SourceFile)
 			return deployPlan{}, err
 		}
 		known, _ := preset.Find(kind)
-		if err := region.provides(s.needs(known)); err != nil {
+		if err := region.provides(known.Needs); err != nil {
 			return deployPlan{}, err
 		}
 	}

@@ -122,7 +122,7 @@ func (s *Service) draft(a authz.Actor, r CreateRequest) (store.Pod, Plan, error)
 	if err != nil {
 		return store.Pod{}, Plan{}, err
 	}
-	if err := region.provides(s.needs(kind)); err != nil {
+	if err := region.provides(kind.Needs); err != nil {
 		return store.Pod{}, Plan{}, err
 	}
 	return store.Pod{
@@ -235,7 +235,7 @@ func (s *Service) startEnvironment(op *operation, rec store.Pod, p Progress) err
 		p.status("starting the environment")
 	}
 	kind, _ := preset.Find(rec.Preset) // one that podgate has no more needs nothing
-	spec := Spec{ID: rec.ID, Number: rec.Number, Name: rec.Name, Made: rec.Made, Needs: s.needs(kind), Limits: plan.Limits, Gate: s.gate(rec, op.live)}
+	spec := Spec{ID: rec.ID, Number: rec.Number, Name: rec.Name, Made: rec.Made, Needs: kind.Needs, Limits: plan.Limits, Gate: s.gate(rec, op.live)}
 	ran := up || runs(op.ctx, runtime, rec.ID) // it was handed over by the program before
 	if err := startIn(op.ctx, runtime, spec, p); err != nil {
 		return s.notStarted(op, rec, err)
@@ -282,7 +282,6 @@ func (s *Service) notStarted(op *operation, rec store.Pod, err error) error {
 	var u *UnavailableError
 	var f *fault
 	var files *FilesError
-	var image *ImageError
 	switch {
 	case errors.As(err, &f):
 	case errors.As(err, &files):
@@ -291,8 +290,6 @@ func (s *Service) notStarted(op *operation, rec store.Pod, err error) error {
 		return err
 	case errors.As(err, &u):
 		err = unavailable(u)
-	case errors.As(err, &image):
-		err = &fault{word: ErrNotStarted, text: image.Words + "; use manage_pod with action start to try again", cause: err}
 	case errors.Is(err, store.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
 		err = &fault{word: ErrNotStarted, text: "the disk of the server is full; whoever runs it has to make room, then use manage_pod with action start", cause: err}
 	case errors.Is(err, store.ErrDiskFailed), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EIO):

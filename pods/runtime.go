@@ -121,15 +121,6 @@ type Status struct {
 	Kills []Kill
 	// NoNetwork is why a running pod has no network though it has a gate.
 	NoNetwork string
-	Image     ImageStatus // of a running pod
-}
-
-// ImageStatus is the image whose files a pod has as its root; zero: it has those of the
-// place where it runs.
-type ImageStatus struct {
-	Reference string
-	Digest    string
-	ReadOnly  string // why the pod cannot write to them; empty: it can
 }
 
 // Usage is what a pod uses, counted from outside. What is not known is 0.
@@ -170,16 +161,6 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 type FilesError struct{ Words string }
 
 func (e *FilesError) Error() string { return e.Words }
-
-// ImageError says why a pod cannot have its image, in words for a person.
-type ImageError struct {
-	Words string
-	Err   error
-}
-
-func (e *ImageError) Error() string { return e.Words }
-
-func (e *ImageError) Unwrap() error { return e.Err }
 
 // FilesGone is the error of a pod whose files were at path.
 func FilesGone(path string) error {

@@ -22,9 +22,6 @@ type Config struct {
 	Regions []Region // at least one; the first is the default
 	Plans   []Plan   // empty: DefaultPlans
 	Quota   Quota    // zero: DefaultQuota
-	// Images are the images of presets that the configuration chooses, by preset; empty:
-	// what the place has where they run.
-	Images map[string]string
 	// URL gives the address of a pod from its name, such as
 	// http://NAME.localhost:8080.
 	URL func(name string) string
@@ -163,20 +160,19 @@ func New(cfg Config) (*Service, error) {
 type rules struct {
 	plans    []Plan
 	quota    Quota
-	images   map[string]string
 	lists    map[string][]egress.Rule
 	networks map[string]egress.Policy // by region
 }
 
 func rulesOf(cfg Config) *rules {
-	r := &rules{plans: cfg.Plans, quota: cfg.Quota, images: cfg.Images, lists: cfg.NameLists, networks: map[string]egress.Policy{}}
+	r := &rules{plans: cfg.Plans, quota: cfg.Quota, lists: cfg.NameLists, networks: map[string]egress.Policy{}}
 	for _, region := range cfg.Regions {
 		r.networks[region.Name] = region.Network
 	}
 	return r
 }
 
-// Reconfigure takes plans, quota, images, name lists and the networks of regions from
+// Reconfigure takes plans, quota, name lists and the networks of regions from
 // cfg. They count for what is created, started or connected from then on; what a
 // network does not allow any more is cut. The rest of cfg is checked and left.
 func (s *Service) Reconfigure(cfg Config) error {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -15,8 +14,6 @@ import (
 
 	"podgate/internal/web"
 	"podgate/oauth"
-	"podgate/pods/images"
-	"podgate/pods/preset"
 	"podgate/pods/sandbox"
 	"podgate/pods/wire"
 )
@@ -54,7 +51,6 @@ func (s *Settings) check() []Fault {
 	s.checkTelemetry(report)
 	s.checkPods(report)
 	s.checkPlans(report)
-	s.checkImages(report)
 	return faults
 }
 
@@ -102,22 +98,6 @@ func (s *Settings) checkPlans(report func(string, error)) {
 		report(key+"processes", atLeast(p.Processes, 16, "16"))
 		if p.Network != 0 {
 			report(key+"network", atLeast(p.Network, Rate(64*kibibyte), `"64KiB/s", or "" for no bound`))
-		}
-	}
-}
-
-func (s *Settings) checkImages(report func(string, error)) {
-	report("images.max_image", atLeast(s.Images.MaxImage, 16*mebibyte, `"16MiB"`))
-	report("images.max_size", atLeast(s.Images.MaxSize, s.Images.MaxImage, "what max_image is"))
-	names := map[string]bool{}
-	for i, p := range s.Presets {
-		key := fmt.Sprintf("preset[%d].", i)
-		report(key+"name", cmp.Or(oneOf(p.Name, preset.Names()), checkName(p.Name, names)))
-		if p.Image == imageHost || p.Image == imageAuto {
-			continue
-		}
-		if _, err := images.Parse(p.Image); err != nil {
-			report(key+"image", fmt.Errorf(`%w, or %q for the programs of this machine`, err, imageHost))
 		}
 	}
 }

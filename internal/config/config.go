@@ -20,7 +20,6 @@ type Config struct {
 	TLS            TLS            `toml:"tls"`
 	OAuth          OAuth          `toml:"oauth"`
 	Pods           Pods           `toml:"pods"`
-	Images         Images         `toml:"images"`
 	Mail           Mail           `toml:"mail"`
 	Notify         Notify         `toml:"notify"`
 	Backup         Backup         `toml:"backup"`
@@ -30,7 +29,6 @@ type Config struct {
 	Regions        []Region       `toml:"region"`
 	Plans          []Plan         `toml:"plan"`
 	NameLists      []NameList     `toml:"name_list"`
-	Presets        []Preset       `toml:"preset"`
 }
 
 // OAuth is the section [oauth].
@@ -68,41 +66,6 @@ type Region struct {
 type NameList struct {
 	Name  string   `toml:"name"`
 	Names []string `toml:"names"`
-}
-
-// Images is the section [images].
-type Images struct {
-	MaxSize    Size   `toml:"max_size"`    // of all together, unpacked
-	MaxImage   Size   `toml:"max_image"`   // of one
-	LoginsFile string `toml:"logins_file"` // as docker login writes it; empty: none
-}
-
-// Preset is one [[preset]]: where the programs of a preset come from.
-type Preset struct {
-	Name  string `toml:"name"`
-	Image string `toml:"image"` // a reference, or one of the words below
-}
-
-// The words that an Image can be.
-const (
-	imageAuto = "auto" // this machine's programs where it has them, else podgate's choice
-	imageHost = "host" // this machine's programs
-)
-
-// PresetImages are the images of presets that the configuration decides, by preset;
-// empty: none, its programs are this machine's.
-func (c Config) PresetImages() map[string]string {
-	all := map[string]string{}
-	for _, p := range c.Presets {
-		switch p.Image {
-		case imageAuto:
-		case imageHost:
-			all[p.Name] = ""
-		default:
-			all[p.Name] = p.Image
-		}
-	}
-	return all
 }
 
 // Plan is one [[plan]]: a size that a pod can have.
@@ -143,7 +106,6 @@ func Default() Config {
 		TLS:       defaultTLS(),
 		OAuth:     OAuth{AccessTokenTTL: 30 * day, RefreshTokenTTL: 90 * day, CodeTTL: 10 * minute, Registration: "open", ClientMetadataDocuments: true},
 		Pods:      Pods{DefaultRegion: "local", QuotaPods: quota.Pods, QuotaMemory: Size(quota.Memory)},
-		Images:    Images{MaxSize: 20 << 30, MaxImage: 4 << 30},
 		Mail:      Mail{TLS: MailStartTLS},
 		Notify:    Notify{Events: []string{EventFailed, EventBackupFailed}},
 		Telemetry: Telemetry{Percent: 100},
@@ -151,7 +113,6 @@ func Default() Config {
 		Log:       Log{Level: "info", Format: "text"},
 		Regions:   []Region{{Name: "local", Runtime: runtimeSandbox, Limits: "auto"}},
 		Plans:     defaultPlans(),
-		Presets:   []Preset{{Name: "nodejs", Image: imageAuto}},
 		NameLists: []NameList{{Name: "github", Names: []string{"github.com", "*.github.com", "*.githubusercontent.com"}}},
 	}
 }

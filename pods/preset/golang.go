@@ -15,7 +15,7 @@ var golang = Preset{
 	Name:        "go",
 	Description: "Go: go build at reload, then Procfile or the program built",
 	Port:        8080,
-	Needs:       Needs{Tool: "go", Get: "install Go (on Debian and Ubuntu: apt install golang-go; or from go.dev/dl into /usr/local/go)", Image: "docker.io/library/golang:1.25"},
+	Needs:       Needs{Tool: "go", Get: "install Go (on Debian and Ubuntu: apt install golang-go; or from go.dev/dl into /usr/local/go)"},
 	// The compiler takes what memory it finds: net/http alone 300 MB, and 180 MB
 	// like this. A module cache is read-only otherwise and resists deletion.
 	InstallEnv: map[string]string{

@@ -12,7 +12,7 @@ var nodejs = Preset{
 	Name:        "nodejs",
 	Description: "Node.js: npm install and npm run build at reload, then Procfile, npm start, server.js, app.js or index.js, or the site that was built (Vite, Astro, React, …)",
 	Port:        3000,
-	Needs:       Needs{Tool: "node", Get: "install nodejs and npm (on Debian and Ubuntu: apt install nodejs npm)", Image: "docker.io/library/node:24-slim"},
+	Needs:       Needs{Tool: "node", Get: "install nodejs and npm (on Debian and Ubuntu: apt install nodejs npm)"},
 	InstallEnv: map[string]string{
 		"npm_config_fetch_retries": "2", "npm_config_fetch_retry_factor": "3",
 		"npm_config_fetch_retry_mintimeout": "50", "npm_config_fetch_retry_maxtimeout": "150",

@@ -4,7 +4,7 @@ var php = Preset{
 	Name:        "php",
 	Description: "PHP: composer install at reload, then Procfile or PHP's own server on the public or app folder",
 	Port:        8080,
-	Needs:       Needs{Tool: "php", Get: "install PHP's command line (on Debian and Ubuntu: apt install php-cli composer)", Image: "docker.io/library/php:8.4-cli"},
+	Needs:       Needs{Tool: "php", Get: "install PHP's command line (on Debian and Ubuntu: apt install php-cli composer)"},
 	Bin:         "vendor/bin",
 	Wanted:      "or index.php or public/index.php",
 	Steps: []Step{

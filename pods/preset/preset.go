@@ -53,9 +53,6 @@ type Preset struct {
 type Needs struct {
 	Tool string // program; empty: none
 	Get  string // how to get Tool, as the end of «the person who runs it has to …»
-	// Image is what has Tool where the place itself does not; with no Tool, what the pods
-	// have as their root everywhere. Empty: none.
-	Image string
 }
 
 // Step is one line of the first page: what to do, and with which file.

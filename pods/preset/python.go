@@ -10,7 +10,7 @@ var python = Preset{
 	Name:        "python",
 	Description: "Python 3: a virtual environment with requirements.txt or pyproject.toml at reload, then Procfile, gunicorn, uvicorn, app.py or main.py",
 	Port:        8000,
-	Needs:       Needs{Tool: "python3", Get: "install Python 3 with its venv module (on Debian and Ubuntu: apt install python3 python3-venv)", Image: "docker.io/library/python:3.13-slim"},
+	Needs:       Needs{Tool: "python3", Get: "install Python 3 with its venv module (on Debian and Ubuntu: apt install python3 python3-venv)"},
 	// Output would otherwise reach the log in blocks, much later.
 	Env:        map[string]string{"PYTHONUNBUFFERED": "1"},
 	InstallEnv: map[string]string{"PIP_RETRIES": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"},

@@ -4,7 +4,6 @@ import (
 	"log/slog"
 
 	"podgate/internal/handover"
-	"podgate/pods/images"
 )
 
 // Where things are inside a pod.
@@ -32,8 +31,6 @@ type Config struct {
 	// Binds are absolute paths of the host that every pod sees read-only at
 	// the same place, such as /opt/tools. Absent ones are left out.
 	Binds []string
-	// Images has the images that pods can have as their root; nil: none can.
-	Images *images.Store
 	// LimitsMode is one of the Limits… constants. "": LimitsAuto.
 	LimitsMode string
 	// FirstUID and UIDs are the range of host uids for pods when the server is

@@ -16,7 +16,6 @@ const (
 	stepSource   = "bind"            // taking a part of the host's files
 	stepAttr     = "mount_setattr"   // making it read-only
 	stepAttach   = "attach"          // putting a mount into the new root
-	stepImage    = "lay the image"   // making it the new root
 	stepProc     = "mount proc"      //
 	stepFiles    = "make files"      // generated files and folders
 	stepPivot    = "pivot_root"      //

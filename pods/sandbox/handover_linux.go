@@ -223,9 +223,6 @@ func (r *Runtime) adoptPod(all *handedRuntime, h handedPod) (in *instance, err e
 	}
 	in = r.newInstance(pods.Spec{ID: h.ID, Limits: h.Limits})
 	in.started, in.enforced, in.kills, in.noNetwork, in.up = h.Started, h.Enforced, h.Kills, h.Fault, true
-	if in.image, err = readImageNote(r.folder(h.ID)); err != nil {
-		return nil, err
-	}
 	if h.Grouped {
 		in.group = &group{r.groups, string(h.ID)}
 		if !in.group.holds(h.Process.PID) {

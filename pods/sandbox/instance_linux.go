@@ -41,7 +41,6 @@ type instance struct {
 	ended     func(reason string) // is told when the pod ends by itself
 	watched   watched
 	noNetwork string // why it has none, though it was to have one
-	image     imageNote
 
 	mu      sync.Mutex
 	network *podNetwork  // nil without
@@ -77,7 +76,6 @@ func (in *instance) status(id store.PodID) pods.Status {
 	s.Kills = slices.Clone(in.kills)
 	if s.Running {
 		s.Enforced, s.NoNetwork = in.enforced, in.noNetwork
-		s.Image = pods.ImageStatus(in.image)
 	} else {
 		s.Exit = in.exit
 	}

@@ -43,14 +43,8 @@ func buildRoot(s spec, files donated) (logs int, err error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return -1, fail(stepRoot, err)
 	}
-	var links []link
-	binds := s.Binds
-	if s.Image == nil {
-		var system []bind
-		system, links = systemBinds()
-		binds = append(system, binds...)
-	}
-	mounts, err := takeAll(binds, files)
+	system, links := systemBinds()
+	mounts, err := takeAll(append(system, s.Binds...), files)
 	if err != nil {
 		return -1, err
 	}
@@ -58,22 +52,11 @@ func buildRoot(s spec, files donated) (logs int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	image, err := takeImage(s, files)
-	if err != nil {
-		return -1, err
-	}
-	root, err := newRoot(rootSize(s))
+	root, err := newRoot()
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(root)
-	readOnly, err := imageRoot(s, image)
-	if err != nil {
-		return -1, fail(stepImage, err)
-	}
-	if err := writeReadOnly(files.file(donatedStatus), readOnly); err != nil {
-		return -1, fail(stepImage, err)
-	}
 	if err := makeFiles(s, links); err != nil {
 		return -1, fail(stepFiles, err)
 	}
@@ -85,11 +68,10 @@ func buildRoot(s spec, files donated) (logs int, err error) {
 			return -1, fail(stepAttach, fmt.Errorf("%s: %w", m.target, err))
 		}
 	}
-	layered := s.Image != nil && readOnly == ""
-	if err := enterRoot(layered); err != nil {
+	if err := enterRoot(); err != nil {
 		return -1, err
 	}
-	return own.fd, closeRoot(!layered)
+	return own.fd, closeRoot()
 }
 
 // takeAll makes a detached copy of every source that is there.
@@ -180,7 +162,7 @@ func makePlace(path string, dir bool) error {
 }
 
 // newFS makes a detached mount of a fresh file system. Options alternate
-// between name and value, which is empty for one without.
+// between name and value.
 func newFS(kind string, attr int, options ...string) (int, error) {
 	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
 	if err != nil {
@@ -188,7 +170,7 @@ func newFS(kind string, attr int, options ...string) (int, error) {
 	}
 	defer unix.Close(fs)
 	for i := 0; i < len(options); i += 2 {
-		if err := setOption(fs, options[i], options[i+1]); err != nil {
+		if err := unix.FsconfigSetString(fs, options[i], options[i+1]); err != nil {
 			return -1, fmt.Errorf("option %s: %w", options[i], err)
 		}
 	}
@@ -198,17 +180,10 @@ func newFS(kind string, attr int, options ...string) (int, error) {
 	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attr)
 }
 
-func setOption(fs int, name, value string) error {
-	if value == "" {
-		return unix.FsconfigSetFlag(fs, name)
-	}
-	return unix.FsconfigSetString(fs, name, value)
-}
-
 // newRoot mounts the empty root over the host's, which this process still
 // stands on, and makes it the working directory.
-func newRoot(options []string) (int, error) {
-	fd, err := newFS("tmpfs", writableAttr, options...)
+func newRoot() (int, error) {
+	fd, err := newFS("tmpfs", writableAttr, "mode", "0755", "size", "4m", "nr_inodes", "4096")
 	if err != nil {
 		return -1, fail(stepRoot, err)
 	}
@@ -297,9 +272,8 @@ func mountDev() error {
 	return attached{fd, "dev/pts", true}.attach()
 }
 
-// enterRoot exchanges the roots and lets go of the host's, and of the empty root on top of
-// that when the pod's lies over an image: closeRoot fails where one of them is left.
-func enterRoot(layered bool) error {
+// enterRoot exchanges the roots and lets go of the host's.
+func enterRoot() error {
 	if err := os.Mkdir(".host", 0o700); err != nil {
 		return fail(stepPivot, err)
 	}
@@ -309,12 +283,10 @@ func enterRoot(layered bool) error {
 	if err := unix.Chdir("/"); err != nil {
 		return fail(stepPivot, err)
 	}
-	if layered {
-		if err := unix.Unmount("/.host", unix.MNT_DETACH); err != nil {
-			return fail(stepPivot, err)
-		}
+	if err := unix.Unmount("/.host", unix.MNT_DETACH); err != nil {
+		return fail(stepPivot, err)
 	}
-	return fail(stepPivot, unix.Unmount("/.host", unix.MNT_DETACH))
+	return nil
 }
 
 // Parts of /proc that tell about the host or steer it. Those that a pod's
@@ -327,9 +299,8 @@ var (
 	readOnlyProc = []string{"bus", "fs", "irq", "sys"}
 )
 
-// closeRoot covers parts of /proc and makes /dev, and the root unless it is the pod's to
-// write to, read-only.
-func closeRoot(readOnly bool) error {
+// closeRoot covers parts of /proc and makes the root and /dev read-only.
+func closeRoot() error {
 	for _, name := range coveredProc {
 		if err := cover("/proc/"+name, "/dev/null", deviceAttr|unix.MOUNT_ATTR_RDONLY); err != nil {
 			return fail(stepProc, err)
@@ -348,11 +319,7 @@ func closeRoot(readOnly bool) error {
 	if err := os.Remove("/.host"); err != nil {
 		return fail(stepFiles, err)
 	}
-	closed := []string{"/", "/dev"}
-	if !readOnly {
-		closed = []string{"/dev"}
-	}
-	for _, path := range closed {
+	for _, path := range []string{"/", "/dev"} {
 		attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
 		if err := unix.MountSetattr(unix.AT_FDCWD, path, 0, attr); err != nil {
 			return fail(stepAttr, fmt.Errorf("%s: %w", path, err))

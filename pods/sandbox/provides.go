@@ -15,17 +15,9 @@ var toolDirs = []string{"/usr/local/bin", "/usr/bin", "/bin", goDir}
 // goDir is where Go's own packages put its programs. No PATH has it by itself.
 const goDir = "/usr/local/go/bin"
 
-// provides is Runtime.Provides of a runtime that keeps images or not: pods use what is
-// installed on this machine, or an image.
-func provides(needs preset.Needs, images bool) error {
-	switch {
-	case needs.Tool != "" && hasTool(needs.Tool):
-		return nil
-	case needs.Image != "" && images:
-		return nil
-	case needs.Image != "" && needs.Tool == "":
-		return fmt.Errorf("this server keeps no images, and it needs %s", needs.Image)
-	case needs.Tool == "":
+// Provides implements pods.Runtime: pods use what is installed on this machine.
+func (r *Runtime) Provides(needs preset.Needs) error {
+	if needs.Tool == "" || hasTool(needs.Tool) {
 		return nil
 	}
 	return fmt.Errorf("%s is not installed on this server; the person who runs it has to %s", needs.Tool, needs.Get)

@@ -43,7 +43,6 @@ type Runtime struct {
 	measuring chan struct{} // one token each home that is being measured
 	churn     churn         // of the file system that homes are on; only the watcher touches it
 	patience  time.Duration // gatewayPatience, but in tests
-	unlayered string        // why no pod can write to its image; set by tests
 
 	mu     sync.Mutex
 	pods   map[store.PodID]*pod
@@ -230,7 +229,7 @@ func (r *Runtime) probe(ctx context.Context) error {
 		return err
 	}
 	p := r.pod(probeID)
-	err := r.start(ctx, p, pods.Spec{ID: probeID, Name: "probe", Limits: pods.Limits{Memory: 256 << 20, CPUs: 1, Processes: 64}}, func(string) {})
+	err := r.start(ctx, p, pods.Spec{ID: probeID, Name: "probe", Limits: pods.Limits{Memory: 256 << 20, CPUs: 1, Processes: 64}})
 	return errors.Join(err, r.remove(ctx, probeID, p))
 }
 
@@ -289,9 +288,8 @@ func (r *Runtime) take(ctx context.Context, id store.PodID) (*pod, func(), error
 	}
 }
 
-// Start implements pods.Runtime. It takes milliseconds, and longer only where an image
-// has to be pulled, of which it tells.
-func (r *Runtime) Start(ctx context.Context, sp pods.Spec, say func(string)) error {
+// Start implements pods.Runtime. It takes milliseconds, and says nothing.
+func (r *Runtime) Start(ctx context.Context, sp pods.Spec, _ func(string)) error {
 	p, release, err := r.take(ctx, sp.ID)
 	if err != nil {
 		return err
@@ -301,7 +299,7 @@ func (r *Runtime) Start(ctx context.Context, sp pods.Spec, say func(string)) err
 		in.resume(sp.Gate)
 		return nil
 	}
-	return r.start(ctx, p, sp, say)
+	return r.start(ctx, p, sp)
 }
 
 // Dial implements pods.Runtime.
@@ -363,7 +361,6 @@ func (r *Runtime) remove(ctx context.Context, id store.PodID, p *pod) error {
 	if r.pods[id] == p {
 		delete(r.pods, id)
 	}
-	r.collectImages()
 	return nil
 }
 

@@ -29,9 +29,7 @@ type spec struct {
 	Uncounted bool     `json:"uncounted,omitempty"` // no cgroup counts its memory
 	Meter     bool     `json:"meter,omitempty"`     // hand over what tells about its sockets
 	Network   bool     `json:"network,omitempty"`   // make a device and hand its other end over
-	// Image is the pod's root; nil: the machine's files.
-	Image *imageSpec `json:"image,omitempty"`
-	Agent agentSpec
+	Agent     agentSpec
 }
 
 // agentSpec is what of it goes on to stage 2.
@@ -41,8 +39,6 @@ type agentSpec struct {
 	// Data is RLIMIT_DATA of the agent, which lowers it for all it starts; 0 for
 	// none. Stage 2 sets it, so that its own start is not measured with it.
 	Data uint64 `json:"data,omitempty"`
-	// Environ is what everything in the pod starts with; empty: what the machine's files need.
-	Environ []string `json:"environ,omitempty"`
 }
 
 // bind is one part of the host's files in the pod.
@@ -64,9 +60,7 @@ type failure struct {
 	Step   string        `json:"step"`
 	Errno  syscall.Errno `json:"errno,omitempty"`
 	Detail string        `json:"detail"`
-	// ReadOnly is no failure but why the pod cannot write to its image; Step is empty.
-	ReadOnly string `json:"read_only,omitempty"`
-	cause    error  // on the side where it happened
+	cause  error         // on the side where it happened
 }
 
 func (f *failure) Error() string { return f.Step + ": " + f.Detail }
@@ -104,29 +98,20 @@ func readSpec(r io.Reader) (s spec, err error) {
 }
 
 // readStatus waits until stage 1 has executed stage 2 (nil) or says what went
-// wrong. readOnly is why the pod cannot write to its image.
-func readStatus(r io.Reader) (readOnly string, err error) {
-	reports := json.NewDecoder(io.LimitReader(r, maxSpec))
-	for {
-		f := &failure{}
-		switch err := reports.Decode(f); {
-		case err == io.EOF:
-			return readOnly, nil
-		case err != nil:
-			return "", &failure{Step: stepExec, Detail: "a report that cannot be read"}
-		case f.ReadOnly == "":
-			return "", f
-		}
-		readOnly = f.ReadOnly
+// wrong.
+func readStatus(r io.Reader) error {
+	b, err := io.ReadAll(io.LimitReader(r, maxSpec))
+	if err != nil {
+		return fail(stepExec, err)
 	}
-}
-
-// writeReadOnly tells the server why the pod cannot write to its image.
-func writeReadOnly(w io.Writer, why string) error {
-	if why == "" {
+	if len(b) == 0 {
 		return nil
 	}
-	return json.NewEncoder(w).Encode(&failure{ReadOnly: why})
+	f := &failure{}
+	if err := json.Unmarshal(b, f); err != nil {
+		return &failure{Step: stepExec, Detail: "a report that cannot be read"}
+	}
+	return f
 }
 
 func writeStatus(w *os.File, err error) {

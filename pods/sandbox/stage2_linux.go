@@ -60,7 +60,7 @@ func stage2() error {
 		return err
 	}
 	logs := fmt.Sprintf("/proc/self/fd/%d", s.Logs) // which nothing else in the pod can open
-	err = agent.Serve(ctx, agent.Config{Home: home, LogDir: logs, Environ: environ(s), Init: true, Confine: children.Install, ErrorLog: os.Stderr}, l)
+	err = agent.Serve(ctx, agent.Config{Home: home, LogDir: logs, Environ: environ(), Init: true, Confine: children.Install, ErrorLog: os.Stderr}, l)
 	if ctx.Err() != nil {
 		return nil // the server let go
 	}
@@ -69,9 +69,6 @@ func stage2() error {
 
 // environ is what every process of the pod starts with, beside what the agent
 // itself adds.
-func environ(s agentSpec) []string {
-	if len(s.Environ) > 0 {
-		return s.Environ
-	}
+func environ() []string {
 	return []string{"PATH=" + home + "/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + goDir}
 }

@@ -32,7 +32,7 @@ func (u undo) run() {
 
 // start makes the pod run. The caller has the pod's turn. When it fails,
 // nothing of the attempt is left but the pod's folder.
-func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec, say func(string)) error {
+func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec) error {
 	// One that was there before may start, so that somebody can clean up in it.
 	if !sp.Made && sp.ID != probeID {
 		if err := diskLow(r.cfg.Dir); err != nil {
@@ -43,22 +43,18 @@ func (r *Runtime) start(ctx context.Context, p *pod, sp pods.Spec, say func(stri
 	if err != nil {
 		return err
 	}
-	image, err := r.imageFor(ctx, sp, say)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	defer context.AfterFunc(r.life, cancel)()
 	if r.cfg.LimitsMode == LimitsOff {
 		sp.Limits = pods.Limits{}
 	}
-	in, h, err := r.launch(sp, hostID, image)
+	in, h, err := r.launch(sp, hostID)
 	if err != nil {
 		return err
 	}
 	defer closeAll([]*os.File{h.status, h.network, h.diag, h.apps})
-	if err := errors.Join(in.comesUp(ctx, h.status), r.noteReadOnly(sp.ID, in)); err != nil {
+	if err := in.comesUp(ctx, h.status); err != nil {
 		return errors.Join(err, in.abandon())
 	}
 	meter := receiveDiag(h.diag)
@@ -102,7 +98,7 @@ func (r *Runtime) connect(in *instance, h *launchFiles, sp pods.Spec, hostID int
 
 // launch starts stage 1 and sends it its specification. What it reports comes
 // out of the status and network files.
-func (r *Runtime) launch(sp pods.Spec, hostID int, image *podImage) (_ *instance, _ *launchFiles, err error) {
+func (r *Runtime) launch(sp pods.Spec, hostID int) (_ *instance, _ *launchFiles, err error) {
 	var undo undo
 	defer func() {
 		if err != nil {
@@ -110,7 +106,6 @@ func (r *Runtime) launch(sp pods.Spec, hostID int, image *podImage) (_ *instance
 		}
 	}()
 	in := r.newInstance(sp)
-	in.image = image.noted()
 	h, err := newLaunchFiles()
 	if err != nil {
 		return nil, nil, err
@@ -119,7 +114,7 @@ func (r *Runtime) launch(sp pods.Spec, hostID int, image *podImage) (_ *instance
 	undo.add(h.closeOurs)
 	in.control = h.control
 	s := r.specification(sp)
-	if err = errors.Join(r.homeMounts(&s, h, sp.ID), r.addImage(&s, h, image)); err != nil {
+	if err = r.homeMounts(&s, h, sp.ID); err != nil {
 		return nil, nil, err
 	}
 	if s.Network {
@@ -144,7 +139,7 @@ func (r *Runtime) launch(sp pods.Spec, hostID int, image *podImage) (_ *instance
 	// While stage 1 comes to the point at which it waits for its specification. Before it has
 	// that, it does nothing and must be in its group.
 	if in.group, err = r.newGroup(sp.ID, sp.Limits); err == nil {
-		err = errors.Join(in.confine(), r.ownImage(&s, image, in.process.Pid))
+		err = in.confine()
 	}
 	go in.reap()
 	if err == nil {
@@ -184,8 +179,7 @@ func (in *instance) confine() error {
 // comesUp waits until the pod's agent answers.
 func (in *instance) comesUp(ctx context.Context, status *os.File) error {
 	stop := context.AfterFunc(ctx, in.giveUp)
-	readOnly, err := readStatus(status)
-	in.image.ReadOnly = readOnly
+	err := readStatus(status)
 	stop()
 	if err == nil && ctx.Err() == nil {
 		if err = in.answers(ctx); err != nil && ctx.Err() == nil {

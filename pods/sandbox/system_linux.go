@@ -44,19 +44,12 @@ func systemBinds() (binds []bind, links []link) {
 // makeFiles fills the new root, which is the working directory, with folders,
 // links and the generated part of /etc.
 func makeFiles(s spec, links []link) error {
-	folders := []string{"etc", "home/pod", "var/log/pod"}
-	links = append(links, link{"etc/mtab", "/proc/self/mounts"})
-	files := map[string]string{}
-	if s.Image == nil {
-		folders = append(folders, "opt", "mnt", "root", "srv", "var/cache", "var/lib", "usr")
-		links = append(links, link{"var/run", "/run"}, link{"var/lock", "/run"}, link{"etc/os-release", "../usr/lib/os-release"})
-		files = phpSettings(phpFolders)
-	}
-	for _, dir := range folders {
+	for _, dir := range []string{"etc", "home/pod", "opt", "mnt", "root", "srv", "var/cache", "var/lib", "var/log/pod", "usr"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}
+	links = append(links, link{"etc/mtab", "/proc/self/mounts"}, link{"var/run", "/run"}, link{"var/lock", "/run"}, link{"etc/os-release", "../usr/lib/os-release"})
 	for _, l := range links {
 		if err := os.MkdirAll(filepath.Dir(l.path), 0o755); err != nil {
 			return err
@@ -65,6 +58,7 @@ func makeFiles(s spec, links []link) error {
 			return err
 		}
 	}
+	files := phpSettings(phpFolders)
 	for name, content := range generated(s) {
 		files["/etc/"+name] = content
 	}
@@ -83,7 +77,7 @@ func makeFiles(s spec, links []link) error {
 func generated(s spec) map[string]string {
 	hostname := s.Hostname
 	shell := "/bin/sh"
-	if hasBash(s) {
+	if _, err := os.Stat("/bin/bash"); err == nil {
 		shell = "/bin/bash"
 	}
 	// Without a network this makes a look-up fail at once, where a library's own
