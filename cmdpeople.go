@@ -146,7 +146,7 @@ func orDash(s string) string {
 func (inv *invocation) userPasswd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "passwd EMAIL", Short: "give somebody a new password", Example: "podgate user passwd ada@example.com", ValidArgsFunction: inv.ask(emails),
-		Long: "All sessions and connections of that person end.",
+		Long: "All sessions, connections and passkeys of that person end.",
 	}
 	asJSON, secret := jsonFlag(cmd), passwordFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -160,7 +160,7 @@ func (inv *invocation) userPasswd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return password.reveal(inv, *asJSON, u, args[0]+" has a new password. All their sessions and connections have ended.")
+			return password.reveal(inv, *asJSON, u, args[0]+" has a new password. All their sessions, connections and passkeys have ended.")
 		})
 	}
 	return cmd

@@ -18,7 +18,7 @@
 //   - There is an administrator only through the setup link or an
 //     administrator's command, never by being first.
 //   - Removing somebody, or giving them a new password by command, ends their
-//     sessions and connections in the same transaction.
+//     sessions, connections and passkeys in the same transaction.
 //
 // Records that leave this package have no password hash in them.
 package account

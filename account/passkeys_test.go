@@ -302,6 +302,7 @@ func TestPasskeyThatIsNotAdded(t *testing.T) {
 		"an answer of a sign-in":   add(device(func(d *passkeytest.Device) { d.Type = "webauthn.get" }), nil),
 		"backed up and not to be":  add(device(func(d *passkeytest.Device) { d.Flags |= passkeytest.BackedUp }), nil),
 		"an id without end":        add(device(func(d *passkeytest.Device) { d.ID = make([]byte, 1024) }), nil),
+		"a key without end":        add(device(func(d *passkeytest.Device) { d.Public = largeKey() }), nil),
 		"no id":                    add(device(func(d *passkeytest.Device) { d.ID = nil }), nil),
 		"a challenge of a sign-in": add(device(func(*passkeytest.Device) {}), func(n *account.NewPasskey) { n.Challenge = w.PasskeyToSignIn() }),
 		"another session's challenge": add(device(func(*passkeytest.Device) {}), func(n *account.NewPasskey) {
@@ -336,6 +337,11 @@ func TestPasskeyThatIsNotAdded(t *testing.T) {
 	if list, err := w.Passkeys(u.ID); err != nil || len(list) != 0 {
 		t.Errorf("there are %d passkeys, %v", len(list), err)
 	}
+}
+
+// largeKey is a key of RSA with 9,600 bits, as COSE has it.
+func largeKey() map[int]any {
+	return map[int]any{1: 3, 3: -257, -1: bytes.Repeat([]byte{0xff}, 1200), -2: []byte{1, 0, 1}}
 }
 
 // All passkeys of a person have one handle, also when two pages make the first at once.

@@ -123,7 +123,7 @@ func (s *Service) Whose(email string) (store.User, bool) {
 }
 
 // SetPassword gives somebody a new password without asking for the old one,
-// for commands, and ends all their sessions and connections: a password is
+// for commands, and ends all their sessions, connections and passkeys: a password is
 // replaced this way when it was lost or stolen.
 func (s *Service) SetPassword(ctx context.Context, email, password string) error {
 	u, err := s.userByEmail(email)

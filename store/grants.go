@@ -510,8 +510,18 @@ func (db *DB) RevokeGrant(id GrantID, user UserID) error {
 // client that wants it gone says so. An unknown token, or another client's, is
 // left alone; the caller answers the same either way.
 func (db *DB) RevokeToken(c Credential, client ClientID) error {
+	find := func(tx *bolt.Tx) (*Grant, error) { g, _, err := ofToken(tx, c); return g, err }
+	return db.revokeOwned(client, find, func(tx *bolt.Tx, g *Grant) error {
+		db.takes(tx, g.ID)
+		return dropToken(tx, g, c.Hash)
+	})
+}
+
+// revokeOwned has end end what a token of that client leads to. For an unknown one, or
+// another client's, it does nothing, and writes nothing.
+func (db *DB) revokeOwned(client ClientID, find func(*bolt.Tx) (*Grant, error), end func(*bolt.Tx, *Grant) error) error {
 	owned := func(tx *bolt.Tx) (*Grant, error) {
-		g, _, err := ofToken(tx, c)
+		g, err := find(tx)
 		if err == nil && g.Client != client {
 			err = ErrNotFound
 		}
@@ -524,8 +534,7 @@ func (db *DB) RevokeToken(c Credential, client ClientID) error {
 			if err != nil {
 				return err
 			}
-			db.takes(tx, g.ID)
-			return dropToken(tx, g, c.Hash)
+			return end(tx, g)
 		})
 	}
 	if errors.Is(err, ErrNotFound) {

@@ -256,25 +256,6 @@ func newest(list []Token, now time.Time) []Token {
 // family, or another client's, is left alone; the caller answers the same
 // either way.
 func (db *DB) RevokeRefresh(family Credential, client ClientID) error {
-	owned := func(tx *bolt.Tx) (*Grant, error) {
-		g, err := ofFamily(tx, family)
-		if err == nil && g.Client != client {
-			err = ErrNotFound
-		}
-		return g, err
-	}
-	err := db.view(func(tx *bolt.Tx) error { _, err := owned(tx); return err })
-	if err == nil {
-		err = db.release(func(tx *bolt.Tx) error {
-			g, err := owned(tx)
-			if err != nil {
-				return err
-			}
-			return db.revokeGrant(tx, g.ID)
-		})
-	}
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
+	find := func(tx *bolt.Tx) (*Grant, error) { return ofFamily(tx, family) }
+	return db.revokeOwned(client, find, func(tx *bolt.Tx, g *Grant) error { return db.revokeGrant(tx, g.ID) })
 }

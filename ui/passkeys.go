@@ -67,11 +67,10 @@ func (s *Server) handlePasskeySignIn(w http.ResponseWriter, r *http.Request) err
 
 // provePage is the content of prove.html.
 type provePage struct {
-	Fault    page.Fault
-	Email    string
-	Next     string
-	Password bool        // the person has one
-	Passkey  *askPasskey // nil: they have none for this site
+	Fault   page.Fault
+	Email   string
+	Next    string
+	Passkey *askPasskey // nil: they have none for this site
 }
 
 // serveProve is GET /account/prove: the person proves anew who they are, and goes on
@@ -81,7 +80,7 @@ func (s *Server) serveProve(w http.ResponseWriter, r *http.Request, p page.Perso
 }
 
 func (s *Server) showProve(w http.ResponseWriter, r *http.Request, p page.Person, status int, fault page.Fault, next string) error {
-	view := provePage{Fault: fault, Email: p.User.Email, Next: page.NextPath(next), Password: true}
+	view := provePage{Fault: fault, Email: p.User.Email, Next: page.NextPath(next)}
 	if site, ok := s.site(r); ok {
 		challenge, ids, err := s.Account.PasskeyToProve(p.Session, site)
 		if err != nil {

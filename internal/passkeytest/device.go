@@ -39,6 +39,7 @@ type Device struct {
 	// Lies about the client data.
 	Type        string // in place of what the call is
 	CrossOrigin bool
+	Public      map[int]any // in place of the public part of Key, as COSE has it
 }
 
 // New returns a device without a passkey, at a browser that has the pages there.
@@ -98,7 +99,11 @@ func (d *Device) Make(challenge, handle string) []byte {
 	if err != nil {
 		d.T.Fatal(err)
 	}
-	public := d.marshal(map[int]any{1: 2, 3: -7, -1: 1, -2: point[1:33], -3: point[33:]}, cbor.Marshal)
+	key := map[int]any{1: 2, 3: -7, -1: 1, -2: point[1:33], -3: point[33:]}
+	if d.Public != nil {
+		key = d.Public
+	}
+	public := d.marshal(key, cbor.Marshal)
 	data := d.authenticatorData(d.Flags | attested)
 	data = append(data, make([]byte, 16)...) // of no known model
 	data = binary.BigEndian.AppendUint16(data, uint16(len(d.ID)))

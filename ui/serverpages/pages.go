@@ -88,7 +88,7 @@ var notices = map[string]page.Notice{
 	"person-added":     page.Says("", "", "The account is there. Take the person into a team, or invite them to one."),
 	"person-admin":     page.Says("", "", "That person administers this server from now on."),
 	"person-no-admin":  page.Says("", "", "That person does not administer this server any more."),
-	"person-password":  page.Says("", "", "The password is set. All of that person's sessions and connections ended."),
+	"person-password":  page.Says("", "", "The password is set. All of that person's sessions, connections and passkeys ended."),
 	"person-removed":   page.Says("", "", "The account is removed, with its sessions, memberships and connections."),
 	"team-made":        page.Says("", "", "The team is there. You are its owner; invite others on its page."),
 	"quota-set":        page.Says("", "", "The quota is set."),

@@ -123,7 +123,7 @@ func TestPeople(t *testing.T) {
 	hers := s.Browser()
 	hers.Enter("grace@example.com")
 	path := "/server/person/" + string(grace.ID)
-	want(t, b.Get(path+"/password"), http.StatusOK, "All of their sessions and connections end")
+	want(t, b.Get(path+"/password"), http.StatusOK, "All of their sessions, connections and passkeys end")
 	set := func(own, password string) pagetest.Answer {
 		return b.Post(path+"/password", url.Values{"own": {own}, "password": {password}})
 	}
